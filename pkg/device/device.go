@@ -1,0 +1,68 @@
+// Package device holds the values that the rest of Fairlead speaks about:
+// physical functions (PFs), virtual functions (VFs), pools of VFs, and the pure
+// matching of one against the other. It does no I/O and knows no Kubernetes;
+// pkg/inventory fills the values, deviceplugin advertises the pools.
+package device
+
+import "fairlead.dev/fairlead/pkg/pci"
+
+// PF is a physical function that can have VFs, as the node shows it now.
+type PF struct {
+	Address     pci.Address `json:"address"`
+	Vendor      string      `json:"vendor"`                // four hex digits, "8086"
+	Device      string      `json:"device"`                // four hex digits, "10c9"
+	VendorName  string      `json:"vendorName,omitempty"`  // from the PCI id database, may be empty
+	ProductName string      `json:"productName,omitempty"` // likewise
+	Driver      string      `json:"driver,omitempty"`
+	Netdev      string      `json:"netdev,omitempty"` // the uplink's name; empty where no driver is bound
+	AltNames    []string    `json:"altNames,omitempty"`
+	Ifindex     int         `json:"ifindex,omitempty"`
+	LinkType    string      `json:"linkType,omitempty"` // "ether" or "infiniband"
+	Carrier     bool        `json:"carrier"`
+	OperState   string      `json:"operState,omitempty"` // up, down, unknown …
+	MAC         string      `json:"mac,omitempty"`
+	MTU         int         `json:"mtu,omitempty"` // bytes
+	NUMANode    int         `json:"numaNode"`      // -1: none known
+	IOMMUGroup  int         `json:"iommuGroup"`    // -1: none
+	RDMADevices []string    `json:"rdmaDevices,omitempty"`
+	EswitchMode string      `json:"eswitchMode,omitempty"` // "legacy", "switchdev"; empty where devlink says nothing
+	TotalVFs    int         `json:"totalVFs"`
+	NumVFs      int         `json:"numVFs"`
+	VFs         []VF        `json:"vfs,omitempty"` // in the order of their index
+}
+
+// VF is a virtual function, as the node shows it now. A VF whose netdev lies in
+// a pod's network namespace, and one bound to a userspace driver, has no Netdev.
+type VF struct {
+	Address     pci.Address `json:"address"`
+	PF          pci.Address `json:"pf"` // zero inside a virtual machine: no PF is visible
+	Index       int         `json:"index"`
+	Vendor      string      `json:"vendor"`
+	Device      string      `json:"device"`
+	Driver      string      `json:"driver,omitempty"`
+	Netdev      string      `json:"netdev,omitempty"`
+	AltNames    []string    `json:"altNames,omitempty"`
+	LinkType    string      `json:"linkType,omitempty"`
+	MAC         string      `json:"mac,omitempty"`
+	MTU         int         `json:"mtu,omitempty"`
+	NUMANode    int         `json:"numaNode"`
+	IOMMUGroup  int         `json:"iommuGroup"`
+	ACPIIndex   string      `json:"acpiIndex,omitempty"`
+	RDMADevices []string    `json:"rdmaDevices,omitempty"`
+}
+
+// Userspace reports whether the VF is bound to a driver that hands it to
+// userspace (vfio-pci, a vendor's VFIO variant, uio): it then has no netdev.
+func (v VF) Userspace() bool { return UserspaceDriver(v.Driver) }
+
+// VFIO reports whether the VF's driver is vfio-pci or a vendor variant of it.
+func (v VF) VFIO() bool { return VFIODriver(v.Driver) }
+
+// IndexRange is a closed range of VF indexes, First..Last.
+type IndexRange struct {
+	First int `json:"first"`
+	Last  int `json:"last"`
+}
+
+// Contains reports whether index i lies in the range.
+func (r IndexRange) Contains(i int) bool { return r.First <= i && i <= r.Last }

@@ -1,0 +1,96 @@
+package device
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// maxIndex is the highest index that a VF can have: TotalVFs is a 16-bit register.
+const maxIndex = 1<<16 - 1
+
+// ParseIndexRanges reads VF indexes as users write them: "0-3,5,7-9".
+func ParseIndexRanges(text string) ([]IndexRange, error) {
+	var ranges []IndexRange
+	for part := range strings.SplitSeq(text, ",") {
+		r, err := parseIndexRange(strings.TrimSpace(part))
+		if err != nil {
+			return nil, fmt.Errorf("VF indexes %q: %w", text, err)
+		}
+		ranges = append(ranges, r)
+	}
+	return ranges, nil
+}
+
+func parseIndexRange(text string) (IndexRange, error) {
+	first, last, isRange := strings.Cut(text, "-")
+	if !isRange {
+		last = first
+	}
+	r := IndexRange{}
+	var err error
+	if r.First, err = parseIndex(first); err != nil {
+		return IndexRange{}, err
+	}
+	if r.Last, err = parseIndex(last); err != nil {
+		return IndexRange{}, err
+	}
+	if r.First > r.Last {
+		return IndexRange{}, fmt.Errorf("%q ends before it begins", text)
+	}
+	return r, nil
+}
+
+func parseIndex(text string) (int, error) {
+	// ParseUint refuses signs and blanks, which Atoi would let pass in part.
+	n, err := strconv.ParseUint(text, 10, 32)
+	if err != nil {
+		return 0, fmt.Errorf("%q is not an index; write numbers and ranges such as 0-3,5", text)
+	}
+	if n > maxIndex {
+		return 0, fmt.Errorf("%d is above %d, the highest index a VF can have", n, maxIndex)
+	}
+	return int(n), nil
+}
+
+// ParsePFRange reads a PF with VF indexes: "ens1f0", or "ens1f0#0-3,5".
+func ParsePFRange(text string) (PFRange, error) {
+	name, indexes, hasIndexes := strings.Cut(text, "#")
+	if name == "" {
+		return PFRange{}, fmt.Errorf("%q names no PF; write name or name#0-3,5", text)
+	}
+	r := PFRange{Name: name}
+	if !hasIndexes {
+		return r, nil
+	}
+	var err error
+	if r.VFs, err = ParseIndexRanges(indexes); err != nil {
+		return PFRange{}, fmt.Errorf("%q: %w", text, err)
+	}
+	return r, nil
+}
+
+// String is the form that ParseIndexRanges reads.
+func (r IndexRange) String() string {
+	if r.First == r.Last {
+		return strconv.Itoa(r.First)
+	}
+	return fmt.Sprintf("%d-%d", r.First, r.Last)
+}
+
+// String is the form that ParsePFRange reads.
+func (r PFRange) String() string {
+	if len(r.VFs) == 0 {
+		return r.Name
+	}
+	return r.Name + "#" + FormatIndexRanges(r.VFs)
+}
+
+// FormatIndexRanges is the reverse of ParseIndexRanges.
+func FormatIndexRanges(ranges []IndexRange) string {
+	parts := make([]string, len(ranges))
+	for i, r := range ranges {
+		parts[i] = r.String()
+	}
+	return strings.Join(parts, ",")
+}

@@ -1,0 +1,78 @@
+package link
+
+import (
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// SetUp brings a link up administratively.
+func (h *Handle) SetUp(index int) error { return h.setFlags(index, "bringing up", unix.IFF_UP) }
+
+// SetDown brings a link down administratively.
+func (h *Handle) SetDown(index int) error { return h.setFlags(index, "taking down", 0) }
+
+func (h *Handle) setFlags(index int, op string, flags uint32) error {
+	req := h.request(unix.RTM_SETLINK, unix.NLM_F_ACK, 0)
+	ifi := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	ifi.Index, ifi.Flags, ifi.Change = int32(index), flags, unix.IFF_UP
+	req.Data = []nl.NetlinkRequestData{ifi}
+	_, err := req.Execute(unix.NETLINK_ROUTE, 0)
+	return wrap(op, indexed(index), err)
+}
+
+// SetMTU sets the MTU in bytes.
+func (h *Handle) SetMTU(index, mtu int) error {
+	return wrap(fmt.Sprintf("setting MTU %d", mtu), indexed(index),
+		h.change(unix.RTM_SETLINK, 0, index, u32(unix.IFLA_MTU, uint32(mtu))))
+}
+
+// SetMAC sets the link's own address.
+func (h *Handle) SetMAC(index int, mac string) error {
+	op := "setting MAC " + mac
+	hw, err := net.ParseMAC(mac)
+	if err != nil {
+		return wrap(op, indexed(index), err)
+	}
+	return wrap(op, indexed(index), h.change(unix.RTM_SETLINK, 0, index, nl.NewRtAttr(unix.IFLA_ADDRESS, hw)))
+}
+
+// Rename gives a link another name. Kernels before 6.2 want the link down.
+func (h *Handle) Rename(index int, name string) error {
+	return wrap(fmt.Sprintf("renaming to %q", name), indexed(index),
+		h.change(unix.RTM_SETLINK, 0, index, text(unix.IFLA_IFNAME, name)))
+}
+
+// MoveTo puts a link into target's namespace under newName, in one message. The
+// link arrives there down, without addresses, and perhaps under another index.
+//
+// The kernel moves first and renames then: after an error the link may be in
+// either namespace. A name that is taken in target is refused beforehand.
+func (h *Handle) MoveTo(index int, target Target, newName string) error {
+	op := fmt.Sprintf("moving as %q", newName)
+	if _, err := target.ByName(newName); err == nil {
+		return wrap(op, indexed(index), fmt.Errorf("the name is taken there: %w", unix.EEXIST))
+	} else if !errors.Is(err, ErrNotFound) {
+		return wrap(op, indexed(index), err)
+	}
+	return wrap(op, indexed(index), h.change(unix.RTM_SETLINK, 0, index,
+		u32(unix.IFLA_NET_NS_FD, uint32(target.FD())), text(unix.IFLA_IFNAME, newName)))
+}
+
+// Delete removes a link. It returns after an RCU grace period (some 20 ms).
+func (h *Handle) Delete(index int) error {
+	return wrap("deleting", indexed(index), h.change(unix.RTM_DELLINK, 0, index))
+}
+
+// DeleteGroup removes all links of a group (not 0) in the time of one; a group
+// without links is no error. One that cannot be deleted, a NIC, spares them all.
+func (h *Handle) DeleteGroup(group uint32) error {
+	err := h.change(unix.RTM_DELLINK, 0, 0, u32(unix.IFLA_GROUP, group))
+	if errors.Is(err, unix.ENODEV) {
+		return nil
+	}
+	return wrap("deleting", fmt.Sprintf("link group %d", group), err)
+}

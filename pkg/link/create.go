@@ -1,0 +1,125 @@
+package link
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// Spec is what the links that this package makes have in common.
+type Spec struct {
+	Name   string
+	Parent int    // ifindex of the link below, in the handle's namespace
+	MTU    int    // bytes; 0: the parent's
+	MAC    string // empty: the kernel's choice
+	Group  uint32 // for DeleteGroup; 0: none
+}
+
+// AddMacvlan makes a macvlan on a parent in the handle's namespace, born in
+// target's with its final name. Mode is bridge, private, vepa or passthru;
+// queueLen is the broadcast queue's, 0 the kernel's default.
+func (h *Handle) AddMacvlan(s Spec, mode string, queueLen uint32, target Target) (Link, error) {
+	m, ok := macvlanModes.number(mode)
+	if !ok {
+		return Link{}, wrap("creation", "macvlan "+s.Name, fmt.Errorf("unknown mode %q", mode))
+	}
+	data := []*nl.RtAttr{nl.NewRtAttr(nl.IFLA_MACVLAN_MODE, nl.Uint32Attr(m))}
+	if queueLen != 0 {
+		data = append(data, nl.NewRtAttr(nl.IFLA_MACVLAN_BC_QUEUE_LEN, nl.Uint32Attr(queueLen)))
+	}
+	return h.add("macvlan", s, data, target)
+}
+
+// AddIPvlan makes an ipvlan likewise. Mode is l2, l3 or l3s. It has its parent's
+// MAC; Spec.MAC has to be empty.
+func (h *Handle) AddIPvlan(s Spec, mode string, target Target) (Link, error) {
+	m, ok := ipvlanModes.number(mode)
+	if !ok {
+		return Link{}, wrap("creation", "ipvlan "+s.Name, fmt.Errorf("unknown mode %q", mode))
+	}
+	return h.add("ipvlan", s, []*nl.RtAttr{nl.NewRtAttr(nl.IFLA_IPVLAN_MODE, nl.Uint16Attr(uint16(m)))}, target)
+}
+
+// AddVLAN makes a VLAN link with 802.1q tags likewise.
+func (h *Handle) AddVLAN(s Spec, id int, target Target) (Link, error) {
+	return h.add("vlan", s, []*nl.RtAttr{nl.NewRtAttr(nl.IFLA_VLAN_ID, nl.Uint16Attr(uint16(id)))}, target)
+}
+
+func (h *Handle) add(kind string, s Spec, data []*nl.RtAttr, target Target) (Link, error) {
+	err := h.create(kind, s, data, target)
+	if errors.Is(err, unix.EEXIST) {
+		err = h.createAndRename(kind, s, data, target)
+	}
+	if err != nil {
+		return Link{}, wrap("creation", kind+" "+s.Name, err)
+	}
+	return target.ByName(s.Name)
+}
+
+func (h *Handle) create(kind string, s Spec, data []*nl.RtAttr, target Target) error {
+	attrs := []nl.NetlinkRequestData{
+		text(unix.IFLA_IFNAME, s.Name),
+		u32(unix.IFLA_LINK, uint32(s.Parent)),
+		u32(unix.IFLA_NET_NS_FD, uint32(target.FD())),
+		nested(unix.IFLA_LINKINFO,
+			nl.NewRtAttr(unix.IFLA_INFO_KIND, nl.NonZeroTerminated(kind)),
+			nested(unix.IFLA_INFO_DATA, data...)),
+	}
+	if s.MTU != 0 {
+		attrs = append(attrs, u32(unix.IFLA_MTU, uint32(s.MTU)))
+	}
+	if s.Group != 0 {
+		attrs = append(attrs, u32(unix.IFLA_GROUP, s.Group))
+	}
+	if s.MAC != "" {
+		hw, err := net.ParseMAC(s.MAC)
+		if err != nil {
+			return err
+		}
+		attrs = append(attrs, nl.NewRtAttr(unix.IFLA_ADDRESS, hw))
+	}
+	return h.change(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, 0, attrs...)
+}
+
+// createAndRename serves kernels before 6.15, which look the new link's name up in
+// the sender's namespace: a host link called net1 stands in the way of a pod's.
+func (h *Handle) createAndRename(kind string, s Spec, data []*nl.RtAttr, target Target) error {
+	if _, err := target.ByName(s.Name); err == nil {
+		return unix.EEXIST // it is taken where the link is to live
+	} else if !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	final := s.Name
+	s.Name = temporaryName()
+	if err := h.create(kind, s, data, target); err != nil {
+		return err
+	}
+	made, err := target.ByName(s.Name)
+	if err != nil {
+		return err
+	}
+	if err := target.Rename(made.Index, final); err != nil {
+		return errors.Join(err, target.Delete(made.Index))
+	}
+	return nil
+}
+
+func temporaryName() string {
+	var b [6]byte
+	rand.Read(b[:]) // never fails
+	return "fl" + hex.EncodeToString(b[:])
+}
+
+var macvlanModes = names{
+	nl.MACVLAN_MODE_PRIVATE:  "private",
+	nl.MACVLAN_MODE_VEPA:     "vepa",
+	nl.MACVLAN_MODE_BRIDGE:   "bridge",
+	nl.MACVLAN_MODE_PASSTHRU: "passthru",
+}
+
+var ipvlanModes = names{0: "l2", 1: "l3", 2: "l3s"} // IPVLAN_MODE_* of if_link.h

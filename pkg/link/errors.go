@@ -1,0 +1,58 @@
+package link
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// What callers decide by. They match any errno of that meaning.
+var (
+	ErrNotFound    = errors.New("not found")
+	ErrExists      = errors.New("exists already")
+	ErrUnsupported = errors.New("not supported by the driver or kernel")
+)
+
+// Error says which operation on which object failed, and why.
+type Error struct {
+	Op     string // "set VF 3 VLAN"
+	Object string // "link 7", "macvlan net1"
+	Err    error  // the errno, with the kernel's explanation where it gave one
+}
+
+func (e *Error) Error() string { return fmt.Sprintf("%s of %s: %v", e.Op, e.Object, e.Err) }
+
+// Unwrap keeps the errno within reach of errors.Is and errors.As.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Is matches the package's sentinels.
+func (e *Error) Is(target error) bool {
+	var errno unix.Errno
+	if !errors.As(e.Err, &errno) {
+		return false
+	}
+	switch target {
+	case ErrNotFound:
+		// ESRCH: a route that is not there; EADDRNOTAVAIL is left out, since a
+		// driver that refuses a MAC says the same.
+		return errno == unix.ENODEV || errno == unix.ENOENT || errno == unix.ESRCH
+	case ErrExists:
+		return errno == unix.EEXIST
+	case ErrUnsupported:
+		return errno == unix.EOPNOTSUPP || errno == unix.EPROTONOSUPPORT || errno == enotsupp
+	}
+	return false
+}
+
+// enotsupp is the kernel-internal ENOTSUPP, which some drivers let through.
+const enotsupp = unix.Errno(524)
+
+func wrap(op, object string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &Error{Op: op, Object: object, Err: err}
+}
+
+func indexed(index int) string { return fmt.Sprintf("link %d", index) }

@@ -1,0 +1,342 @@
+//go:build root
+
+package link_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"fairlead.dev/fairlead/pkg/link"
+	"fairlead.dev/fairlead/pkg/netns"
+	"fairlead.dev/fairlead/pkg/netns/netnstest"
+)
+
+func TestMacvlanIsBornInTheTargetWithEverythingSet(t *testing.T) {
+	host, pod := handle(t), handle(t)
+	uplink := veth(t, host, "up0", "up0peer")
+	spec := link.Spec{Name: "net1", Parent: uplink.Index, MTU: 1400, MAC: "02:00:00:cc:00:01", Group: 77}
+	got, err := host.AddMacvlan(spec, "bridge", 0, pod)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := link.Link{Name: "net1", Kind: "macvlan", Mode: "bridge", MTU: 1400, MAC: "02:00:00:cc:00:01", Group: 77}
+	got = link.Link{Name: got.Name, Kind: got.Kind, Mode: got.Mode, MTU: got.MTU, MAC: got.MAC, Group: got.Group}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if _, err := host.ByName("net1"); !errors.Is(err, link.ErrNotFound) {
+		t.Errorf("net1 lies in the host's namespace too: %v", err)
+	}
+	if _, err := host.AddMacvlan(spec, "bridge", 0, pod); !errors.Is(err, link.ErrExists) {
+		t.Errorf("a second net1: %v, want ErrExists", err)
+	}
+	names(t, pod, "lo", "net1")
+}
+
+// A VF that a dead pod left as net1 in the host must not keep others from having a net1.
+func TestMacvlanIsBornThoughTheHostHasALinkOfThatName(t *testing.T) {
+	host, pod := handle(t), handle(t)
+	uplink := veth(t, host, "net1", "peer")
+	if _, err := host.AddMacvlan(link.Spec{Name: "net1", Parent: uplink.Index}, "bridge", 0, pod); err != nil {
+		t.Fatal(err)
+	}
+	names(t, pod, "lo", "net1")
+	names(t, host, "lo", "net1", "peer")
+}
+
+func TestMoveCarriesTheFinalName(t *testing.T) {
+	host, pod := handle(t), handle(t)
+	vf := veth(t, host, "eth3", "peer")
+	if err := host.SetUp(vf.Index); err != nil {
+		t.Fatal(err)
+	}
+	if err := host.MoveTo(vf.Index, pod, "net1"); err != nil {
+		t.Fatal(err)
+	}
+	moved, err := pod.ByName("net1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if moved.Up || moved.MAC != vf.MAC {
+		t.Errorf("arrived as %+v: want it down, with MAC %s", moved, vf.MAC)
+	}
+	names(t, host, "lo", "peer")
+	names(t, pod, "lo", "net1")
+}
+
+func TestMoveToATakenNameLeavesTheLinkWhereItWas(t *testing.T) {
+	host, pod := handle(t), handle(t)
+	veth(t, pod, "net1", "net2")
+	vf := veth(t, host, "eth3", "peer")
+	if err := host.MoveTo(vf.Index, pod, "net1"); !errors.Is(err, link.ErrExists) {
+		t.Errorf("got %v, want ErrExists", err)
+	}
+	names(t, host, "eth3", "lo", "peer")
+	names(t, pod, "lo", "net1", "net2")
+}
+
+func TestDeleteGroupSparesOthers(t *testing.T) {
+	host, pod := handle(t), handle(t)
+	uplink := veth(t, host, "up0", "up0peer")
+	for _, name := range []string{"net1", "net2", "net3"} {
+		if _, err := host.AddMacvlan(link.Spec{Name: name, Parent: uplink.Index, Group: 77}, "bridge", 0, pod); err != nil {
+			t.Fatal(err)
+		}
+	}
+	veth(t, pod, "eth0", "eth0peer")
+	if err := pod.DeleteGroup(77); err != nil {
+		t.Fatal(err)
+	}
+	names(t, pod, "eth0", "eth0peer", "lo")
+	if err := pod.DeleteGroup(77); err != nil {
+		t.Errorf("a group without links: %v", err)
+	}
+}
+
+func TestChangesAreReadBack(t *testing.T) {
+	h := handle(t)
+	l := veth(t, h, "eth3", "peer")
+	steps := []struct {
+		name string
+		do   func() error
+	}{
+		{"SetMTU", func() error { return h.SetMTU(l.Index, 1300) }},
+		{"SetMAC", func() error { return h.SetMAC(l.Index, "02:00:00:cc:00:02") }},
+		{"Rename", func() error { return h.Rename(l.Index, "renamed") }},
+		{"SetUp", func() error { return h.SetUp(l.Index) }},
+		{"SetDown", func() error { return h.SetDown(l.Index) }},
+		{"SetUp again", func() error { return h.SetUp(l.Index) }},
+	}
+	for _, s := range steps {
+		if err := s.do(); err != nil {
+			t.Fatalf("%s: %v", s.name, err)
+		}
+	}
+	got, err := h.ByIndex(l.Index)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.MTU != 1300 || got.MAC != "02:00:00:cc:00:02" || got.Name != "renamed" || !got.Up {
+		t.Errorf("got %+v", got)
+	}
+	if err := h.SetMTU(l.Index, 10); !errors.Is(err, unix.EINVAL) {
+		t.Errorf("MTU 10: %v, want EINVAL", err)
+	}
+	if err := h.SetMTU(9999, 1500); !errors.Is(err, link.ErrNotFound) {
+		t.Errorf("a link that is not there: %v, want ErrNotFound", err)
+	}
+}
+
+func TestAltNamesAreFound(t *testing.T) {
+	path := netnstest.New(t)
+	h := handleAt(t, path)
+	l := veth(t, h, "eth3", "peer")
+	long := "a-name-of-more-than-fifteen-bytes"
+	inside(t, path, func() error {
+		for _, alt := range []string{"fast0", long} {
+			if err := netlink.LinkAddAltName(&netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: l.Index}}, alt); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	for _, alt := range []string{"fast0", long} {
+		got, err := h.ByName(alt)
+		if err != nil || got.Index != l.Index {
+			t.Errorf("ByName(%q) = %+v, %v", alt, got, err)
+		}
+	}
+	got, _ := h.ByIndex(l.Index)
+	if diff := cmp.Diff([]string{"fast0", long}, got.AltNames); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestVFOfALinkWithoutVFs(t *testing.T) {
+	h := handle(t)
+	l := veth(t, h, "eth3", "peer")
+	if _, err := h.VF(l.Index, 0); !errors.Is(err, link.ErrUnsupported) {
+		t.Errorf("VF 0 of a veth: %v, want ErrUnsupported", err)
+	}
+	if err := h.SetVFVLAN(l.Index, 0, 100, 0, "802.1q"); !errors.Is(err, link.ErrUnsupported) {
+		t.Errorf("VLAN of a veth's VF: %v, want ErrUnsupported", err)
+	}
+	if err := h.SetVFVLAN(l.Index, 0, 100, 0, "802.1ad"); !errors.Is(err, link.ErrUnsupported) {
+		t.Errorf("802.1ad VLAN of a veth's VF: %v, want ErrUnsupported", err)
+	}
+}
+
+func TestAddressesAndRoutes(t *testing.T) {
+	h := handle(t)
+	l := veth(t, h, "eth3", "peer")
+	if err := h.SetUp(l.Index); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.AddAddress(l.Index, link.Address{IPNet: cidr("10.1.0.5/24")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.AddAddress(l.Index, link.Address{IPNet: cidr("10.1.0.5/24")}); !errors.Is(err, link.ErrExists) {
+		t.Errorf("the address twice: %v, want ErrExists", err)
+	}
+	if _, err := h.DefaultLink(); !errors.Is(err, link.ErrNotFound) {
+		t.Errorf("default route of an empty table: %v, want ErrNotFound", err)
+	}
+	gw := net.ParseIP("10.1.0.1").To4()
+	for _, dst := range []string{"10.9.0.0/16", "0.0.0.0/0"} {
+		if err := h.AddRoute(link.Route{Link: l.Index, Dst: cidr(dst), GW: gw}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	routes, err := h.Routes(l.Index)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, r := range routes {
+		if r.Table == unix.RT_TABLE_MAIN && r.Dst.IP.To4() != nil {
+			got = append(got, r.String())
+		}
+	}
+	want := []string{"0.0.0.0/0 via 10.1.0.1", "10.1.0.0/24", "10.9.0.0/16 via 10.1.0.1"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if def, err := h.DefaultLink(); err != nil || def.Name != "eth3" {
+		t.Errorf("DefaultLink = %+v, %v", def, err)
+	}
+}
+
+func TestAnOptimisticAddressIsUsableAtOnce(t *testing.T) {
+	path := netnstest.New(t)
+	h := handleAt(t, path)
+	for _, sysctl := range []string{"0", "1"} {
+		l := veth(t, h, "eth"+sysctl, "peer"+sysctl)
+		inside(t, path, func() error {
+			return os.WriteFile("/proc/sys/net/ipv6/conf/eth"+sysctl+"/optimistic_dad", []byte(sysctl), 0)
+		})
+		if err := h.AddAddress(l.Index, link.Address{IPNet: cidr("fd00::5/64"), Optimistic: true}); err != nil {
+			t.Fatal(err)
+		}
+		got, err := h.Addresses(l.Index)
+		if err != nil || len(got) != 1 || got[0].Optimistic != (sysctl == "1") || !got[0].Tentative {
+			t.Errorf("optimistic_dad=%s: got %+v, %v", sysctl, got, err)
+		}
+	}
+}
+
+func TestSubscribeReportsComingAndGoing(t *testing.T) {
+	path := netnstest.New(t)
+	h := handleAt(t, path)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var events <-chan link.Event
+	inside(t, path, func() (err error) {
+		events, err = link.Subscribe(ctx)
+		return err
+	})
+	l := veth(t, h, "eth3", "peer")
+	await(t, events, func(e link.Event) bool { return e.Link.Name == "eth3" && !e.Gone })
+	if err := h.Delete(l.Index); err != nil {
+		t.Fatal(err)
+	}
+	await(t, events, func(e link.Event) bool { return e.Link.Index == l.Index && e.Gone })
+	cancel()
+	for range events { // closed once ctx has ended
+	}
+}
+
+func TestOpenAtTellsThatTheNamespaceIsGone(t *testing.T) {
+	path := netnstest.New(t)
+	netnstest.Remove(t, path)
+	h, err := link.OpenAt(path)
+	if err == nil {
+		h.Close()
+	}
+	if !netns.IsGone(err) {
+		t.Errorf("got %v, want an error that IsGone knows", err)
+	}
+}
+
+func handle(t testing.TB) *link.Handle { return handleAt(t, netnstest.New(t)) }
+
+func handleAt(t testing.TB, path string) *link.Handle {
+	t.Helper()
+	h, err := link.OpenAt(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(h.Close)
+	return h
+}
+
+func inside(t testing.TB, path string, fn func() error) {
+	t.Helper()
+	if err := netns.With(path, fn); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// veth makes a pair in h's namespace and returns its first end.
+func veth(t testing.TB, h *link.Handle, name, peer string) link.Link {
+	t.Helper()
+	err := h.Do(func() error {
+		return netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name, TxQLen: -1}, PeerName: peer})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := h.ByName(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// names asserts which links are in a namespace, in alphabetical order.
+func names(t testing.TB, h *link.Handle, want ...string) {
+	t.Helper()
+	links, err := h.List()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]bool{}
+	for _, l := range links {
+		if l.Kind == "" && l.Name != "lo" {
+			continue // tunnels that some kernels put into every namespace have no kind either
+		}
+		got[l.Name] = true
+	}
+	wanted := map[string]bool{}
+	for _, n := range want {
+		wanted[n] = true
+	}
+	if diff := cmp.Diff(wanted, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func await(t *testing.T, events <-chan link.Event, match func(link.Event) bool) {
+	t.Helper()
+	for e := range events {
+		if match(e) {
+			return
+		}
+	}
+	t.Fatal("the events ended")
+}
+
+func cidr(s string) net.IPNet {
+	ip, n, err := net.ParseCIDR(s)
+	if err != nil {
+		panic(err)
+	}
+	n.IP = ip
+	return *n
+}

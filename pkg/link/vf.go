@@ -1,0 +1,237 @@
+package link
+
+import (
+	"fmt"
+	"net"
+	"strings"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// VFInfo is what a PF's driver tells about one of its VFs. A driver may report a
+// default for a knob that it does not have.
+type VFInfo struct {
+	Index         int
+	MAC           string // 00:00:00:00:00:00 where none is set
+	VLAN          int    // 0: none
+	QoS           int
+	VLANProto     string // "802.1q", "802.1ad"
+	MinTxRateMbps int    // 0: none
+	MaxTxRateMbps int    // 0: unlimited
+	SpoofCheck    *bool  // nil: the driver has no such knob
+	Trust         *bool  // likewise
+	LinkState     string // "auto", "enable", "disable"
+}
+
+// skipStats is RTEXT_FILTER_SKIP_STATS, which the library does not name. The
+// statistics make up most of a PF's VF data, which has to fit into the 64 KiB of
+// one attribute.
+const skipStats = 1 << 3
+
+// VF asks PF pfIndex for VF number vf.
+func (h *Handle) VF(pfIndex, vf int) (VFInfo, error) {
+	op, object := fmt.Sprintf("reading VF %d", vf), indexed(pfIndex)
+	infos, err := h.vfs(pfIndex)
+	if err != nil {
+		return VFInfo{}, wrap(op, object, err)
+	}
+	if infos == nil {
+		return VFInfo{}, wrap(op, object, fmt.Errorf("the driver tells nothing about VFs: %w", unix.EOPNOTSUPP))
+	}
+	for _, attrs := range infos {
+		if info := parseVF(attrs); info.Index == vf {
+			return info, nil
+		}
+	}
+	return VFInfo{}, wrap(op, object, fmt.Errorf("the PF has %d VFs: %w", len(infos), unix.ENOENT))
+}
+
+// VFs asks PF pfIndex for all its VFs, in one message.
+func (h *Handle) VFs(pfIndex int) ([]VFInfo, error) {
+	raw, err := h.vfs(pfIndex)
+	if err != nil {
+		return nil, wrap("reading the VFs", indexed(pfIndex), err)
+	}
+	var infos []VFInfo
+	for _, attrs := range raw {
+		infos = append(infos, parseVF(attrs))
+	}
+	return infos, nil
+}
+
+// vfs returns the raw attributes of each VF; nil where the driver tells nothing.
+func (h *Handle) vfs(pfIndex int) ([][]byte, error) {
+	req := h.request(unix.RTM_GETLINK, 0, pfIndex, u32(unix.IFLA_EXT_MASK, nl.RTEXT_FILTER_VF|skipStats))
+	msgs, err := req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK)
+	if err != nil {
+		return nil, err
+	}
+	if len(msgs) == 0 || len(msgs[0]) < unix.SizeofIfInfomsg {
+		return nil, unix.ENODEV
+	}
+	attrs, err := nl.ParseRouteAttr(msgs[0][unix.SizeofIfInfomsg:])
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range attrs {
+		if a.Attr.Type&nl.NLA_TYPE_MASK != unix.IFLA_VFINFO_LIST {
+			continue
+		}
+		list, err := nl.ParseRouteAttr(a.Value)
+		if err != nil {
+			return nil, err
+		}
+		vfs := make([][]byte, 0, len(list))
+		for _, v := range list {
+			vfs = append(vfs, v.Value)
+		}
+		return vfs, nil
+	}
+	return nil, nil
+}
+
+// parseVF reads the attributes of one VF: each a struct that opens with the VF's
+// number (struct ifla_vf_* of if_link.h).
+func parseVF(raw []byte) VFInfo {
+	info := VFInfo{Index: -1, VLANProto: protoQ, LinkState: "auto"}
+	attrs, err := nl.ParseRouteAttr(raw)
+	if err != nil {
+		return info
+	}
+	for _, a := range attrs {
+		v := a.Value
+		switch typ := int(a.Attr.Type & nl.NLA_TYPE_MASK); {
+		case typ == nl.IFLA_VF_MAC && len(v) >= 10:
+			info.Index, info.MAC = int(native.Uint32(v)), macText(v[4:10])
+		case typ == nl.IFLA_VF_VLAN && len(v) >= 12:
+			info.VLAN, info.QoS = int(native.Uint32(v[4:])), int(native.Uint32(v[8:]))
+		case typ == nl.IFLA_VF_VLAN_LIST:
+			info.VLANProto = vlanProto(v)
+		case typ == nl.IFLA_VF_RATE && len(v) >= 12:
+			info.MinTxRateMbps, info.MaxTxRateMbps = int(native.Uint32(v[4:])), int(native.Uint32(v[8:]))
+		case typ == nl.IFLA_VF_SPOOFCHK && len(v) >= 8:
+			info.SpoofCheck = onOff(native.Uint32(v[4:]))
+		case typ == nl.IFLA_VF_TRUST && len(v) >= 8:
+			info.Trust = onOff(native.Uint32(v[4:]))
+		case typ == nl.IFLA_VF_LINK_STATE && len(v) >= 8:
+			info.LinkState = vfLinkStates.name(native.Uint32(v[4:]))
+		}
+	}
+	return info
+}
+
+// vlanProto reads the first entry of the list; the kernel never has a second.
+func vlanProto(list []byte) string {
+	entries, err := nl.ParseRouteAttr(list)
+	if err != nil || len(entries) == 0 || len(entries[0].Value) < 14 {
+		return protoQ
+	}
+	if p := entries[0].Value[12:14]; p[0] == 0x88 && p[1] == 0xa8 { // network order
+		return protoAD
+	}
+	return protoQ
+}
+
+// onOff reads a knob that drivers without it leave at all ones.
+func onOff(v uint32) *bool {
+	if v == ^uint32(0) {
+		return nil
+	}
+	on := v != 0
+	return &on
+}
+
+const (
+	protoQ  = "802.1q"
+	protoAD = "802.1ad"
+)
+
+// SetVFMAC sets the administrative MAC; zero gives it back to the VF.
+func (h *Handle) SetVFMAC(pfIndex, vf int, mac string) error {
+	op := fmt.Sprintf("setting VF %d MAC %s", vf, mac)
+	hw, err := net.ParseMAC(mac)
+	if err != nil {
+		return wrap(op, indexed(pfIndex), err)
+	}
+	msg := nl.VfMac{Vf: uint32(vf)}
+	copy(msg.Mac[:], hw)
+	return h.setVF(op, pfIndex, nl.NewRtAttr(nl.IFLA_VF_MAC, msg.Serialize()))
+}
+
+// SetVFVLAN sets VLAN, priority and tag protocol ("802.1q", "802.1ad") as one;
+// VLAN 0 with QoS 0 removes the tag.
+func (h *Handle) SetVFVLAN(pfIndex, vf, vlan, qos int, proto string) error {
+	op := fmt.Sprintf("setting VF %d VLAN %d QoS %d %s", vf, vlan, qos, proto)
+	msg := nl.VfVlan{Vf: uint32(vf), Vlan: uint32(vlan), Qos: uint32(qos)}
+	if !strings.EqualFold(proto, protoAD) {
+		// The old attribute, which every driver with VLANs has; it means 802.1q.
+		return h.setVF(op, pfIndex, nl.NewRtAttr(nl.IFLA_VF_VLAN, msg.Serialize()))
+	}
+	// struct ifla_vf_vlan_info: the same three numbers, the protocol in network order, padding.
+	info := append(append([]byte{}, msg.Serialize()...), 0x88, 0xa8, 0, 0)
+	list := nested(nl.IFLA_VF_VLAN_LIST, nl.NewRtAttr(nl.IFLA_VF_VLAN_INFO, info))
+	return h.setVF(op, pfIndex, list)
+}
+
+// SetVFRate sets both limits in Mbit/s; 0 is no limit.
+func (h *Handle) SetVFRate(pfIndex, vf, minMbps, maxMbps int) error {
+	msg := nl.VfRate{Vf: uint32(vf), MinTxRate: uint32(minMbps), MaxTxRate: uint32(maxMbps)}
+	op := fmt.Sprintf("setting VF %d rate %d..%d Mbit/s", vf, minMbps, maxMbps)
+	return h.setVF(op, pfIndex, nl.NewRtAttr(nl.IFLA_VF_RATE, msg.Serialize()))
+}
+
+// SetVFSpoofCheck has the NIC drop, or pass, frames with a source the VF does not own.
+func (h *Handle) SetVFSpoofCheck(pfIndex, vf int, on bool) error {
+	msg := nl.VfSpoofchk{Vf: uint32(vf), Setting: bit(on)}
+	return h.setVF(fmt.Sprintf("setting VF %d spoof check %t", vf, on), pfIndex, nl.NewRtAttr(nl.IFLA_VF_SPOOFCHK, msg.Serialize()))
+}
+
+// SetVFTrust lets the VF, or not, change its MAC and enter promiscuous mode.
+func (h *Handle) SetVFTrust(pfIndex, vf int, on bool) error {
+	msg := nl.VfTrust{Vf: uint32(vf), Setting: bit(on)}
+	return h.setVF(fmt.Sprintf("setting VF %d trust %t", vf, on), pfIndex, nl.NewRtAttr(nl.IFLA_VF_TRUST, msg.Serialize()))
+}
+
+// SetVFLinkState sets the link that the VF sees: "auto", "enable", "disable".
+func (h *Handle) SetVFLinkState(pfIndex, vf int, state string) error {
+	op := fmt.Sprintf("setting VF %d link state %s", vf, state)
+	n, ok := vfLinkStates.number(state)
+	if !ok {
+		return wrap(op, indexed(pfIndex), unix.EINVAL)
+	}
+	msg := nl.VfLinkState{Vf: uint32(vf), LinkState: n}
+	return h.setVF(op, pfIndex, nl.NewRtAttr(nl.IFLA_VF_LINK_STATE, msg.Serialize()))
+}
+
+func (h *Handle) setVF(op string, pfIndex int, knob *nl.RtAttr) error {
+	list := nested(unix.IFLA_VFINFO_LIST, nested(nl.IFLA_VF_INFO, knob))
+	return wrap(op, indexed(pfIndex), h.change(unix.RTM_SETLINK, 0, pfIndex, list))
+}
+
+func bit(on bool) uint32 {
+	if on {
+		return 1
+	}
+	return 0
+}
+
+var vfLinkStates = names{
+	nl.IFLA_VF_LINK_STATE_AUTO:    "auto",
+	nl.IFLA_VF_LINK_STATE_ENABLE:  "enable",
+	nl.IFLA_VF_LINK_STATE_DISABLE: "disable",
+}
+
+// names gives the kernel's numbers the words that users write.
+type names map[uint32]string
+
+func (n names) name(v uint32) string { return n[v] }
+
+func (n names) number(word string) (uint32, bool) {
+	for v, w := range n {
+		if w == word {
+			return v, true
+		}
+	}
+	return 0, false
+}

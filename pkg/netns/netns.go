@@ -1,0 +1,126 @@
+// Package netns runs functions in another network namespace, and tells whether
+// a namespace is still there.
+//
+// It makes no namespaces and removes none: that is the container runtime's. What
+// netlink can do by file descriptor (pkg/link) needs no thread inside a
+// namespace; this package is for what cannot: sysctls, raw sockets, and opening
+// sockets in the first place.
+package netns
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+// NS is an open network namespace. While it is open the kernel keeps the
+// namespace alive, with all links in it: close it before waiting for its end.
+type NS struct {
+	file *os.File
+}
+
+// Open opens the namespace at path (/run/netns/…, /proc/PID/ns/net). IsGone tells
+// whether an error means that there is no namespace any more.
+func Open(path string) (*NS, error) {
+	if path == "" {
+		return nil, &goneError{path: path, err: fs.ErrNotExist}
+	}
+	file, err := os.Open(path)
+	switch {
+	// ESRCH: the process of a /proc path has ended between look-up and open.
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ESRCH):
+		return nil, &goneError{path: path, err: fs.ErrNotExist}
+	case err != nil:
+		return nil, fmt.Errorf("open network namespace: %w", err)
+	}
+	if !isNamespace(file) {
+		file.Close()
+		// What remains of a bind mount that was unmounted: a plain, empty file.
+		return nil, &goneError{path: path, err: errNotMounted}
+	}
+	return &NS{file: file}, nil
+}
+
+// Current opens the namespace of the calling thread.
+func Current() (*NS, error) { return Open("/proc/thread-self/ns/net") }
+
+// With runs fn inside the namespace at path; see NS.Do.
+func With(path string, fn func() error) error {
+	ns, err := Open(path)
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	return ns.Do(fn)
+}
+
+// FD is the namespace's file descriptor, valid until Close.
+func (n *NS) FD() int { return int(n.file.Fd()) }
+
+// Close gives the namespace up.
+func (n *NS) Close() error { return n.file.Close() }
+
+// Do runs fn on a thread inside the namespace and waits for it. Goroutines that
+// fn starts are outside. The caller's own thread never moves; a thread that
+// cannot return to where it came from is thrown away.
+func (n *NS) Do(fn func() error) error {
+	result := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		home, err := Current()
+		if err != nil {
+			runtime.UnlockOSThread()
+			result <- err
+			return
+		}
+		defer home.Close()
+		result <- n.visit(home, fn)
+	}()
+	return <-result
+}
+
+// visit unlocks the thread only when it is back home: the runtime ends a thread
+// whose goroutine ends while still locked to it.
+func (n *NS) visit(home *NS, fn func() error) error {
+	if err := unix.Setns(n.FD(), unix.CLONE_NEWNET); err != nil {
+		runtime.UnlockOSThread()
+		return fmt.Errorf("enter network namespace %s: %w", n.file.Name(), err)
+	}
+	err := fn()
+	if unix.Setns(home.FD(), unix.CLONE_NEWNET) == nil {
+		runtime.UnlockOSThread()
+	}
+	return err
+}
+
+// IsGone reports whether err, from this package, says that the namespace does
+// not exist any more.
+func IsGone(err error) bool {
+	var gone *goneError
+	return errors.As(err, &gone)
+}
+
+var errNotMounted = errors.New("the file is no mounted namespace")
+
+type goneError struct {
+	path string
+	err  error
+}
+
+func (e *goneError) Error() string {
+	return fmt.Sprintf("network namespace %q is gone: %v", e.path, e.err)
+}
+
+func (e *goneError) Unwrap() error { return e.err }
+
+func isNamespace(file *os.File) bool {
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(int(file.Fd()), &st); err != nil {
+		return false
+	}
+	return st.Type == unix.NSFS_MAGIC
+}

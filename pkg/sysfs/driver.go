@@ -1,0 +1,169 @@
+package sysfs
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"fairlead.dev/fairlead/pkg/device"
+	"fairlead.dev/fairlead/pkg/pci"
+)
+
+// BindDriver binds a function to the named driver, or with "" to the one that
+// the kernel chooses by itself, and verifies it. It is idempotent: a function
+// that has what is asked for is not touched. On failure the driver_override and,
+// as far as possible, the binding are put back as they were.
+//
+// The caller makes sure that nobody uses the function: unbinding takes its
+// netdev away from whatever namespace it lies in. A process that has it open
+// through VFIO makes the kernel wait, with the device locked, for as long as the
+// process likes. BindDriver then gives up with ErrBusy; what it has begun cannot
+// be withdrawn, and completes in the background once the process lets go.
+func (f FS) BindDriver(addr pci.Address, driver string) error {
+	done := make(chan error, 1)
+	go func() { done <- f.bind(addr, driver) }()
+	timer := time.NewTimer(f.bindWithin)
+	defer timer.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-timer.C:
+		return fmt.Errorf("bind %s to %s: the kernel has not let go of it for %v: a process seems to have the device open; it is bound as soon as that process ends: %w",
+			addr, named(driver), f.bindWithin, ErrBusy)
+	}
+}
+
+func (f FS) bind(addr pci.Address, driver string) error {
+	current, err := f.Driver(addr)
+	if err != nil {
+		return fmt.Errorf("bind %s to %s: %w", addr, named(driver), gone(err))
+	}
+	override, err := f.readOverride(addr)
+	if err != nil {
+		return fmt.Errorf("bind %s to %s: %w", addr, named(driver), err)
+	}
+	if bound(current, override, driver) {
+		return nil
+	}
+	if driver != "" {
+		if _, err := os.Stat(f.driver(driver)); err != nil {
+			return fmt.Errorf("bind %s to %s: load the module first (modprobe %s): %w", addr, driver, driver, ErrDriverNotLoaded)
+		}
+	}
+	if err := f.rebind(addr, current, driver); err != nil {
+		undo := f.restore(addr, current, override)
+		return errors.Join(fmt.Errorf("bind %s to %s (it had %s): %w", addr, named(driver), orNone(current), err), undo)
+	}
+	return nil
+}
+
+// bound reports whether nothing is left to do. "The kernel's own choice" holds
+// where a kernel driver is bound and no override is in force.
+func bound(current, override, want string) bool {
+	if want == "" {
+		return override == "" && current != "" && !device.UserspaceDriver(current)
+	}
+	return current == want
+}
+
+func (f FS) rebind(addr pci.Address, current, driver string) error {
+	if err := f.writeOverride(addr, driver); err != nil {
+		return err
+	}
+	if current != "" {
+		if err := f.unbind(addr); err != nil {
+			return err
+		}
+	}
+	probeErr := f.write(f.driversProbe(), addr.String())
+	// The kernel swallows most probe errors: only the driver link tells.
+	got, err := f.Driver(addr)
+	if err != nil {
+		return gone(err)
+	}
+	if got != "" && (got == driver || driver == "" && !device.UserspaceDriver(got)) {
+		return nil
+	}
+	return f.probeCause(addr, driver, got, probeErr)
+}
+
+func (f FS) probeCause(addr pci.Address, driver, got string, probeErr error) error {
+	hint := "the kernel log may say why"
+	switch {
+	case driver == "":
+		hint = "no kernel driver took it: is its module loaded, and sriov_drivers_autoprobe of the PF 1?"
+	case device.VFIODriver(driver) && f.IOMMUGroup(addr) < 0:
+		hint = "it has no IOMMU group: enable the IOMMU (intel_iommu=on or amd_iommu=on), or VFIO's enable_unsafe_noiommu_mode"
+	}
+	err := fmt.Errorf("after the probe it is bound to %s; %s: %w", orNone(got), hint, ErrRefused)
+	if probeErr != nil {
+		err = fmt.Errorf("%w (%w)", err, probeErr)
+	}
+	return err
+}
+
+func (f FS) unbind(addr pci.Address) error {
+	err := f.write(f.device(addr)+"/driver/unbind", addr.String())
+	if errors.Is(err, unix.ENODEV) || errors.Is(err, fs.ErrNotExist) {
+		return nil // without a driver already; the probe's verification has the last word
+	}
+	if err != nil {
+		return fmt.Errorf("unbind: %w", err)
+	}
+	return nil
+}
+
+// restore is the undo of rebind.
+func (f FS) restore(addr pci.Address, current, override string) error {
+	if err := f.writeOverride(addr, override); err != nil {
+		return fmt.Errorf("undo: %w", err)
+	}
+	if now, err := f.Driver(addr); err != nil || now != "" || current == "" {
+		return nil // still, or again, bound; or it had no driver to begin with
+	}
+	if err := f.write(f.driversProbe(), addr.String()); err != nil {
+		return fmt.Errorf("undo: probe: %w", err)
+	}
+	if now, _ := f.Driver(addr); now != current {
+		return fmt.Errorf("undo: it is now bound to %s", orNone(now))
+	}
+	return nil
+}
+
+// readOverride gives "" where none is set; the kernel then prints "(null)".
+func (f FS) readOverride(addr pci.Address) (string, error) {
+	text, err := anywhere.attr(f.device(addr) + "/driver_override")
+	if err != nil {
+		return "", gone(err)
+	}
+	if text == "(null)" {
+		return "", nil
+	}
+	return text, nil
+}
+
+// writeOverride clears the override with a newline: the kernel takes an empty
+// write for no write at all.
+func (f FS) writeOverride(addr pci.Address, driver string) error {
+	if err := f.write(f.device(addr)+"/driver_override", driver+"\n"); err != nil {
+		return fmt.Errorf("set driver_override: %w", gone(err))
+	}
+	return nil
+}
+
+func (f FS) write(path, text string) error { return f.writer.WriteAttr(path, []byte(text)) }
+
+func named(driver string) string {
+	if driver == "" {
+		return "the kernel's own driver"
+	}
+	return driver
+}
+
+func orNone(driver string) string { return cmp.Or(driver, "no driver") }

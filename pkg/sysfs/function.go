@@ -1,0 +1,373 @@
+package sysfs
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"fairlead.dev/fairlead/pkg/device"
+	"fairlead.dev/fairlead/pkg/pci"
+)
+
+// PFs reads every function that can have VFs (sriov_totalvfs > 0), in order of
+// address, without the VFs themselves. What only netlink or devlink tells
+// (altnames, eswitch mode) stays empty, as do the names of the PCI id database.
+func (f FS) PFs() ([]device.PF, error) {
+	functions, err := f.Scan()
+	if err != nil {
+		return nil, err
+	}
+	var pfs []device.PF
+	for _, addr := range functions.PFs {
+		pf, err := f.PF(addr)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // unplugged since the listing
+		}
+		if err != nil {
+			return nil, err
+		}
+		pfs = append(pfs, pf)
+	}
+	return pfs, nil
+}
+
+// Functions is what is on the PCI bus, by address and in its order.
+type Functions struct {
+	PFs  []pci.Address // can have VFs
+	NICs []pci.Address // of the network class, neither PF nor VF
+}
+
+// Scan lists the bus and reads nothing but what tells the functions apart.
+func (f FS) Scan() (Functions, error) {
+	names, err := anywhere.list(f.devices())
+	if err != nil {
+		return Functions{}, fmt.Errorf("list PCI devices: %w", err)
+	}
+	var found Functions
+	for _, name := range names {
+		addr, err := pci.ParseAddress(name)
+		if err != nil {
+			continue // not named after an address: nothing that this package could handle
+		}
+		d, err := openDir(f.devices() + "/" + name)
+		if err != nil {
+			continue // unplugged since the listing
+		}
+		switch d.kind() {
+		case physical:
+			found.PFs = append(found.PFs, addr)
+		case plainNIC:
+			found.NICs = append(found.NICs, addr)
+		}
+		d.close()
+	}
+	slices.SortFunc(found.PFs, pci.Address.Compare)
+	slices.SortFunc(found.NICs, pci.Address.Compare)
+	return found, nil
+}
+
+type kind int
+
+const (
+	other kind = iota
+	virtual
+	physical
+	plainNIC
+)
+
+// kind tells the functions on the bus apart by as few reads as possible.
+func (d dir) kind() kind {
+	if d.linkBase("physfn") != "" {
+		return virtual
+	}
+	if total, err := d.int("sriov_totalvfs"); err == nil && total > 0 {
+		return physical
+	}
+	if class, err := d.attr("class"); err == nil && strings.HasPrefix(class, "0x02") {
+		return plainNIC
+	}
+	return other
+}
+
+// PF reads one physical function, without its VFs. The error wraps
+// fs.ErrNotExist where no such function is there, or it cannot have VFs.
+func (f FS) PF(addr pci.Address) (device.PF, error) {
+	pf, err := f.readPF(addr)
+	if err != nil {
+		return device.PF{}, fmt.Errorf("read PF %s: %w", addr, gone(err))
+	}
+	return pf, nil
+}
+
+func (f FS) readPF(addr pci.Address) (device.PF, error) {
+	d, err := openDir(f.device(addr))
+	if err != nil {
+		return device.PF{}, err
+	}
+	defer d.close()
+	total, err := d.int("sriov_totalvfs")
+	if err != nil {
+		return device.PF{}, err
+	}
+	c, err := d.common()
+	if err != nil {
+		return device.PF{}, err
+	}
+	pf := device.PF{
+		Address: addr, Vendor: c.vendor, Device: c.device, Driver: c.driver,
+		NUMANode: c.numaNode, IOMMUGroup: c.iommuGroup, RDMADevices: c.rdma,
+		TotalVFs: total, NumVFs: len(d.slots(addr, total)),
+	}
+	n, ok, err := d.uplink()
+	if err != nil || !ok {
+		return pf, err
+	}
+	defer n.close()
+	pf.Netdev, pf.MAC, pf.MTU, pf.LinkType = n.name, n.mac(), n.mtu(), n.linkType()
+	pf.Ifindex, pf.OperState, pf.Carrier = n.ifindex(), n.operState(), n.carrier()
+	return pf, nil
+}
+
+// VFs reads the VFs of a PF in the order of their index.
+func (f FS) VFs(pf pci.Address) ([]device.VF, error) {
+	slots, err := f.VFSlots(pf)
+	if err != nil {
+		return nil, err
+	}
+	vfs := make([]device.VF, 0, len(slots))
+	for _, slot := range slots {
+		vf, err := f.VFAt(slot)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // being removed right now
+		}
+		if err != nil {
+			return nil, err
+		}
+		vfs = append(vfs, vf)
+	}
+	return vfs, nil
+}
+
+// VFSlot is where a VF sits.
+type VFSlot struct {
+	Address, PF pci.Address
+	Index       int
+}
+
+// VFSlots lists the VFs of a PF without reading them, in the order of their index.
+//
+// It follows the PF's links. sriov_numvfs would tell the number at once, but
+// reading it waits for the PF's device lock, which a change of that number holds
+// for seconds, and for ever while a VF that is to go is open. While VFs come or
+// go the links have gaps: hence the look at every index.
+func (f FS) VFSlots(pf pci.Address) ([]VFSlot, error) {
+	d, err := openDir(f.device(pf))
+	if err != nil {
+		return nil, fmt.Errorf("list the VFs of PF %s: %w", pf, err)
+	}
+	defer d.close()
+	total, err := d.int("sriov_totalvfs")
+	if err != nil {
+		return nil, fmt.Errorf("list the VFs of PF %s: %w", pf, gone(err))
+	}
+	return d.slots(pf, total), nil
+}
+
+func (d dir) slots(pf pci.Address, total int) []VFSlot {
+	var slots []VFSlot
+	for i := range total {
+		if addr, err := d.vfAddress(i); err == nil {
+			slots = append(slots, VFSlot{addr, pf, i})
+		}
+	}
+	return slots
+}
+
+// VF reads one virtual function. Where no PF is visible (inside a virtual
+// machine a VF looks like any other function) PF is zero and Index is 0.
+func (f FS) VF(addr pci.Address) (device.VF, error) {
+	pf, ok := f.PFOf(addr)
+	if !ok {
+		return f.VFAt(VFSlot{Address: addr})
+	}
+	slots, err := f.VFSlots(pf)
+	if err != nil {
+		return device.VF{}, err
+	}
+	for _, slot := range slots {
+		if slot.Address == addr {
+			return f.VFAt(slot)
+		}
+	}
+	return device.VF{}, fmt.Errorf("read VF %s: PF %s does not list it: %w", addr, pf, fs.ErrNotExist)
+}
+
+// VFAt reads the VF in a slot.
+func (f FS) VFAt(slot VFSlot) (device.VF, error) {
+	vf, err := f.readVF(slot)
+	if err != nil {
+		return device.VF{}, fmt.Errorf("read VF %s: %w", slot.Address, gone(err))
+	}
+	return vf, nil
+}
+
+func (f FS) readVF(slot VFSlot) (device.VF, error) {
+	d, err := openDir(f.device(slot.Address))
+	if err != nil {
+		return device.VF{}, err
+	}
+	defer d.close()
+	c, err := d.common()
+	if err != nil {
+		return device.VF{}, err
+	}
+	vf := device.VF{
+		Address: slot.Address, PF: slot.PF, Index: slot.Index, Vendor: c.vendor, Device: c.device, Driver: c.driver,
+		NUMANode: c.numaNode, IOMMUGroup: c.iommuGroup, RDMADevices: c.rdma,
+	}
+	vf.ACPIIndex, _ = d.attr("acpi_index") // most devices have none
+	if vf.Driver == "" || vf.Userspace() {
+		return vf, nil
+	}
+	n, ok, err := d.uplink()
+	if err != nil || !ok {
+		return vf, err
+	}
+	defer n.close()
+	vf.Netdev, vf.MAC, vf.MTU, vf.LinkType = n.name, n.mac(), n.mtu(), n.linkType()
+	return vf, nil
+}
+
+// VFAddress is where VF number index of a PF sits. The error wraps
+// fs.ErrNotExist where the PF has no such VF now.
+func (f FS) VFAddress(pf pci.Address, index int) (pci.Address, error) {
+	d, err := openDir(f.device(pf))
+	if err != nil {
+		return pci.Address{}, fmt.Errorf("find VF %d of PF %s: %w", index, pf, err)
+	}
+	defer d.close()
+	addr, err := d.vfAddress(index)
+	if err != nil {
+		return pci.Address{}, fmt.Errorf("find VF %d of PF %s: %w", index, pf, err)
+	}
+	return addr, nil
+}
+
+func (d dir) vfAddress(index int) (pci.Address, error) {
+	target, err := d.link("virtfn" + strconv.Itoa(index))
+	if err != nil {
+		return pci.Address{}, err
+	}
+	return pci.ParseAddress(path.Base(target))
+}
+
+// PFOf is the PF of a VF; false for anything that is no VF, for a VF that is
+// gone, and inside a virtual machine, where no PF is visible.
+func (f FS) PFOf(vf pci.Address) (pci.Address, bool) {
+	addr, err := pci.ParseAddress(anywhere.linkBase(f.device(vf) + "/physfn"))
+	return addr, err == nil
+}
+
+// Netdevs lists the names of a function's netdevs in this network namespace,
+// sorted; none where all lie elsewhere or no kernel driver is bound.
+func (f FS) Netdevs(addr pci.Address) ([]string, error) {
+	return anywhere.list(f.device(addr) + "/net")
+}
+
+// FunctionOf is the PCI function that a netdev of this network namespace belongs
+// to; false for a netdev that is gone and for one without such a function.
+func (f FS) FunctionOf(netdev string) (pci.Address, bool) {
+	addr, err := pci.ParseAddress(anywhere.linkBase(filepath.Join(f.root, "sys/class/net", netdev, "device")))
+	return addr, err == nil
+}
+
+// Driver is the name of the driver that a function is bound to, "" for none.
+func (f FS) Driver(addr pci.Address) (string, error) {
+	name := anywhere.linkBase(f.device(addr) + "/driver")
+	if name == "" {
+		if _, err := os.Stat(f.device(addr)); err != nil {
+			return "", fmt.Errorf("read the driver of %s: %w", addr, err)
+		}
+	}
+	return name, nil
+}
+
+// IOMMUGroup is the number of a function's IOMMU group, -1 for none.
+func (f FS) IOMMUGroup(addr pci.Address) int {
+	n, err := strconv.Atoi(anywhere.linkBase(f.device(addr) + "/iommu_group"))
+	if err != nil {
+		return -1
+	}
+	return n
+}
+
+// VFIOGroup is the name, below /dev/vfio, of the device node by which a function
+// is opened: "12", or "noiommu-0" where VFIO runs without an IOMMU and has made
+// a group of its own. ok is false where there is no group.
+func (f FS) VFIOGroup(addr pci.Address) (name string, ok bool) {
+	n := f.IOMMUGroup(addr)
+	if n < 0 {
+		return "", false
+	}
+	if kind, _ := anywhere.attr(f.device(addr) + "/iommu_group/name"); kind == "vfio-noiommu" {
+		return "noiommu-" + strconv.Itoa(n), true
+	}
+	return strconv.Itoa(n), true
+}
+
+// UIO is the name, below /dev, of the node by which a function bound to a uio
+// driver is opened; ok is false where there is none.
+func (f FS) UIO(addr pci.Address) (name string, ok bool) {
+	names, err := anywhere.list(f.device(addr) + "/uio")
+	if err != nil || len(names) == 0 {
+		return "", false
+	}
+	return names[0], true
+}
+
+// common is what PFs and VFs have alike.
+type common struct {
+	vendor, device, driver string
+	numaNode, iommuGroup   int
+	rdma                   []string
+}
+
+func (d dir) common() (common, error) {
+	vendor, err := d.attr("vendor")
+	if err != nil {
+		return common{}, err
+	}
+	dev, err := d.attr("device")
+	if err != nil {
+		return common{}, err
+	}
+	c := common{
+		vendor: strings.TrimPrefix(vendor, "0x"), device: strings.TrimPrefix(dev, "0x"),
+		driver: d.linkBase("driver"), numaNode: -1, iommuGroup: -1,
+	}
+	if n, err := d.int("numa_node"); err == nil {
+		c.numaNode = n
+	}
+	if n, err := strconv.Atoi(d.linkBase("iommu_group")); err == nil {
+		c.iommuGroup = n
+	}
+	c.rdma, err = d.list("infiniband")
+	return c, err
+}
+
+// gone makes errors of a function that vanished while it was read match
+// fs.ErrNotExist: the kernel says ENODEV once the device is being removed.
+func gone(err error) error {
+	if errors.Is(err, unix.ENODEV) {
+		return fmt.Errorf("%w (%w)", fs.ErrNotExist, err)
+	}
+	return err
+}

@@ -1,0 +1,82 @@
+// Package sysfs reads a node's SR-IOV functions from /sys, creates VFs and binds
+// drivers. Every path is below a root, so that a container may look at its
+// host's tree and a test at its own.
+//
+// It keeps no state, caches nothing and talks no netlink: pkg/inventory does.
+// It sees the netdevs of the network namespace that /sys was mounted in; the
+// netdev of a VF that lies in a pod is not there. Writes to the kernel pass
+// through a Writer, which tests replace by one that behaves as the kernel does.
+package sysfs
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"time"
+
+	"fairlead.dev/fairlead/pkg/pci"
+)
+
+// FS is a node's /sys. The zero value is not usable; see New.
+type FS struct {
+	root       string
+	writer     Writer
+	bindWithin time.Duration
+}
+
+// Writer writes one sysfs attribute.
+type Writer interface {
+	WriteAttr(path string, data []byte) error
+}
+
+// defaultBindWithin bounds a change of driver: the slowest probe takes a few
+// seconds, but VFIO lets go only when the last process has closed the device.
+const defaultBindWithin = 30 * time.Second
+
+// New is the sysfs below root: files are read from root/sys/…. "" and "/" are
+// the machine's own.
+func New(root string) FS {
+	if root == "" {
+		root = "/"
+	}
+	return FS{root: root, writer: fileWriter{}, bindWithin: defaultBindWithin}
+}
+
+// WithWriter returns a copy of f that writes through w.
+func (f FS) WithWriter(w Writer) FS {
+	f.writer = w
+	return f
+}
+
+// WithBindTimeout returns a copy of f whose BindDriver waits at most d.
+func (f FS) WithBindTimeout(d time.Duration) FS {
+	f.bindWithin = d
+	return f
+}
+
+// Root is the directory that New was given, "/" for the machine's own.
+func (f FS) Root() string { return f.root }
+
+type fileWriter struct{}
+
+// WriteAttr opens without O_CREAT: an attribute that isn't there is one that the
+// kernel or driver does not have. One write call carries the whole value, since
+// the kernel takes each call as a value of its own.
+func (fileWriter) WriteAttr(path string, data []byte) error {
+	file, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(data)
+	return errors.Join(err, file.Close())
+}
+
+func (f FS) devices() string { return filepath.Join(f.root, "sys/bus/pci/devices") }
+
+func (f FS) device(addr pci.Address) string { return f.devices() + "/" + addr.String() }
+
+func (f FS) driver(name string) string {
+	return filepath.Join(f.root, "sys/bus/pci/drivers", name)
+}
+
+func (f FS) driversProbe() string { return filepath.Join(f.root, "sys/bus/pci/drivers_probe") }
