@@ -1,0 +1,282 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"fairlead.dev/fairlead/pkg/api/v1alpha1"
+	"fairlead.dev/fairlead/pkg/device"
+)
+
+// Declaration is one NICProfile, validated by itself. Build decides which
+// declarations apply to a node and makes them one Model.
+type Declaration struct {
+	Profile
+	NodeSelector map[string]string
+	Pools        []device.Pool // one for each VF group that has a resource
+}
+
+const (
+	profileAPIVersion = "fairlead.dev/v1alpha1"
+	profileKind       = "NICProfile"
+)
+
+// ParseProfile reads the NICProfiles of one YAML stream. The source (a file, or
+// an object and its key) begins each message.
+func ParseProfile(data []byte, source string) ([]Declaration, error) {
+	var out []Declaration
+	var errs []error
+	for _, doc := range splitDocuments(data) {
+		if doc.empty() {
+			continue
+		}
+		place := fmt.Sprintf("%s: document %d (line %d)", source, doc.number, doc.line)
+		var p v1alpha1.NICProfile
+		if err := decodeYAML(doc.text, &p); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", place, err))
+			continue
+		}
+		d, err := declare(p, source, place)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		out = append(out, d)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// LoadProfiles reads every .yaml, .yml and .json file of a directory, in the
+// order of their names. A directory that is not there holds no profiles; a
+// hidden entry (a ConfigMap volume's ..data, an editor's swap file) is not read.
+func LoadProfiles(dir string) ([]Declaration, error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read profiles: %w", err)
+	}
+	files := map[string]string{}
+	for _, e := range entries {
+		if !profileFile(e.Name()) {
+			continue
+		}
+		data, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if err != nil {
+			return nil, fmt.Errorf("read profiles: %w", err)
+		}
+		files[e.Name()] = string(data)
+	}
+	return ParseProfiles(files, dir)
+}
+
+// ParseProfiles reads NICProfiles by file name, as a ConfigMap's data holds
+// them. The origin (a directory, or the ConfigMap) begins each source.
+func ParseProfiles(files map[string]string, origin string) ([]Declaration, error) {
+	names := make([]string, 0, len(files))
+	for name := range files {
+		if profileFile(name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	var out []Declaration
+	var errs []error
+	for _, name := range names {
+		d, err := ParseProfile([]byte(files[name]), path.Join(origin, name))
+		errs = append(errs, err)
+		out = append(out, d...)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func profileFile(name string) bool {
+	ext := filepath.Ext(name)
+	return !strings.HasPrefix(name, ".") && (ext == ".yaml" || ext == ".yml" || ext == ".json")
+}
+
+// declare validates a decoded NICProfile and turns it into values of the model.
+func declare(p v1alpha1.NICProfile, source, place string) (Declaration, error) {
+	if p.APIVersion != profileAPIVersion || p.Kind != profileKind {
+		return Declaration{}, fmt.Errorf("%s: apiVersion %q, kind %q: only %s of %s is read here",
+			place, p.APIVersion, p.Kind, profileKind, profileAPIVersion)
+	}
+	if p.Name == "" {
+		return Declaration{}, fmt.Errorf("%s: metadata.name: a profile needs a name", place)
+	}
+	problem := &problems{place: fmt.Sprintf("%s: profile %q", place, p.Name)}
+	if len(p.Name) > 253 || !subdomainRE.MatchString(p.Name) {
+		problem.addf("metadata.name", "%q is not a name: lower-case letters, digits, '-' and '.', at most 253 characters", p.Name)
+	}
+	d := Declaration{
+		Profile: Profile{
+			Name:     p.Name,
+			Priority: int(p.Spec.Priority),
+			NICs:     nicSelector(p.Spec.NICs, problem),
+			NumVFs:   p.Spec.PF.NumVFs,
+			MTU:      p.Spec.PF.MTU,
+			Source:   source,
+		},
+		NodeSelector: p.Spec.NodeSelector,
+	}
+	checkPF(p.Spec.PF, problem)
+	for i, g := range p.Spec.VFGroups {
+		field := fmt.Sprintf("spec.vfGroups[%d]", i)
+		group := vfGroup(g, p.Spec.PF, field, problem)
+		for j, other := range d.Groups {
+			if at, shared := overlap(group.VFs, other.VFs); shared {
+				problem.addf(field+".vfs", "VF %d is in vfGroups[%d] as well: each VF is in one group", at, j)
+			}
+		}
+		d.Groups = append(d.Groups, group)
+		if group.Resource != "" {
+			d.Pools = append(d.Pools, groupPool(d.Profile, group, g, i))
+		}
+	}
+	return d, problem.err()
+}
+
+func nicSelector(s v1alpha1.NICSelector, problem *problems) device.NICSelector {
+	vendors, err := checkPCIIDs(s.Vendors)
+	problem.add("spec.nics.vendors", err)
+	devices, err := checkPCIIDs(s.Devices)
+	problem.add("spec.nics.devices", err)
+	problem.add("spec.nics.drivers", checkDrivers(s.Drivers))
+	problem.add("spec.nics.pfNames", checkGlobs(s.PFNames))
+	problem.add("spec.nics.pciAddresses", checkGlobs(s.PCIAddresses))
+	problem.add("spec.nics.linkTypes", checkOneOf(s.LinkTypes, "ether", "infiniband"))
+	for _, n := range s.NUMANodes {
+		if n < -1 {
+			problem.addf("spec.nics.numaNodes", "%d is not a NUMA node: 0 and above, or -1 for a NIC that belongs to none", n)
+		}
+	}
+	return device.NICSelector{
+		Vendors: vendors, Devices: devices, Drivers: s.Drivers, PFNames: s.PFNames,
+		PCIAddresses: s.PCIAddresses, LinkTypes: s.LinkTypes, NUMANodes: s.NUMANodes,
+	}
+}
+
+func checkGlobs(patterns []string) error {
+	for _, p := range patterns {
+		if _, err := path.Match(p, "x"); err != nil {
+			return fmt.Errorf("%q is not a glob: a '[' has no ']'", p)
+		}
+	}
+	return checkNotEmpty(patterns)
+}
+
+func checkPF(pf v1alpha1.PFSpec, problem *problems) {
+	if pf.NumVFs != nil && (*pf.NumVFs < 0 || *pf.NumVFs > maxNumVFs) {
+		problem.addf("spec.pf.numVFs", "%d is out of range: 0 to %d, or unset", *pf.NumVFs, maxNumVFs)
+	}
+	if pf.MTU != 0 {
+		problem.add("spec.pf.mtu", checkMTU(pf.MTU))
+	}
+}
+
+// vfGroup validates one group against itself and against its PF's part.
+func vfGroup(g v1alpha1.VFGroup, pf v1alpha1.PFSpec, field string, problem *problems) VFGroup {
+	out := VFGroup{Resource: g.ResourceName, MTU: g.MTU, VLAN: g.VLAN, VLANQoS: g.VLANQoS}
+	var err error
+	if g.VFs != "" {
+		out.VFs, err = device.ParseIndexRanges(g.VFs)
+		problem.add(field+".vfs", err)
+	}
+	for i, r := range out.VFs {
+		if pf.NumVFs != nil && r.Last >= *pf.NumVFs {
+			problem.addf(field+".vfs", "VF %d is beyond spec.pf.numVFs: %d, whose VFs are %s", r.Last, *pf.NumVFs, indexesOf(*pf.NumVFs))
+		}
+		if i > 0 {
+			if at, shared := overlap(out.VFs[:i], out.VFs[i:i+1]); shared {
+				problem.addf(field+".vfs", "VF %d is named twice", at)
+			}
+		}
+	}
+	if g.ResourceName != "" {
+		problem.add(field+".resourceName", checkResource(g.ResourceName))
+	}
+	if g.ResourceName == "" && (g.Idle || g.RDMA || g.NeedVhostNet || g.ExcludeTopology) {
+		problem.addf(field, "idle, rdma, needVhostNet and excludeTopology say how a resource is handed out: set resourceName")
+	}
+	if g.Driver != "" && g.Driver != "kernel" {
+		problem.add(field+".driver", checkDrivers([]string{g.Driver}))
+		out.Driver = g.Driver
+	}
+	checkGroupMTU(g, pf, field, problem)
+	checkVLAN(g, field, problem)
+	out.Trust, err = onOff(g.Trust)
+	problem.add(field+".trust", err)
+	out.SpoofCheck, err = onOff(g.SpoofCheck)
+	problem.add(field+".spoofCheck", err)
+	return out
+}
+
+func checkGroupMTU(g v1alpha1.VFGroup, pf v1alpha1.PFSpec, field string, problem *problems) {
+	if g.MTU == 0 {
+		return
+	}
+	problem.add(field+".mtu", checkMTU(g.MTU))
+	if pf.MTU != 0 && g.MTU > pf.MTU {
+		problem.addf(field+".mtu", "%d is above the PF's: raise spec.pf.mtu (%d) or lower this one", g.MTU, pf.MTU)
+	}
+	if device.UserspaceDriver(g.Driver) {
+		problem.addf(field+".mtu", "a VF bound to %s has no netdev to set it on: the program that drives the VF chooses its MTU", g.Driver)
+	}
+}
+
+func checkVLAN(g v1alpha1.VFGroup, field string, problem *problems) {
+	if g.VLAN != nil && (*g.VLAN < 0 || *g.VLAN > maxVLAN) {
+		problem.addf(field+".vlan", "%d is out of range: 1 to %d, 0 for none, or unset", *g.VLAN, maxVLAN)
+	}
+	if g.VLANQoS == nil {
+		return
+	}
+	if *g.VLANQoS < 0 || *g.VLANQoS > maxQoS {
+		problem.addf(field+".vlanQoS", "%d is out of range: 0 to %d", *g.VLANQoS, maxQoS)
+	}
+	if *g.VLANQoS != 0 && (g.VLAN == nil || *g.VLAN == 0) {
+		problem.addf(field+".vlanQoS", "%d needs a VLAN: set %s.vlan", *g.VLANQoS, field)
+	}
+}
+
+// indexesOf says in words which VFs a PF with n of them has.
+func indexesOf(n int) string {
+	switch n {
+	case 0:
+		return "none"
+	case 1:
+		return "0 alone"
+	}
+	return fmt.Sprintf("0 to %d", n-1)
+}
+
+// groupPool is the pool that a VF group declares. A named driver is part of the
+// selection: a VF that is not bound to it yet is not handed to a pod.
+func groupPool(p Profile, group VFGroup, g v1alpha1.VFGroup, i int) device.Pool {
+	sel := device.Selector{NIC: &p.NICs, VFs: group.VFs, RDMA: g.RDMA}
+	if group.Driver != "" {
+		sel.Drivers = []string{group.Driver}
+	}
+	return device.Pool{
+		Resource:        group.Resource,
+		Type:            device.NetDevice,
+		Selectors:       []device.Selector{sel},
+		ExcludeTopology: g.ExcludeTopology,
+		NeedVhostNet:    g.NeedVhostNet,
+		RDMA:            g.RDMA,
+		Idle:            g.Idle,
+		Source:          fmt.Sprintf("profile %q, group %d", p.Name, i),
+	}
+}

@@ -1,0 +1,136 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+
+	kjson "sigs.k8s.io/json"
+	"sigs.k8s.io/yaml"
+)
+
+// document is one YAML document of a file.
+type document struct {
+	number int // from 1, counting every document, also empty ones
+	line   int // the line of the file on which it starts
+	text   []byte
+}
+
+// splitDocuments cuts a YAML stream at its document markers. A marker in the
+// first column ends a document even within a block scalar (YAML 1.2, 9.1.2), so
+// that lines are all that has to be looked at.
+func splitDocuments(data []byte) []document {
+	doc := document{number: 1, line: 1}
+	var docs []document
+	for i, line := range bytes.SplitAfter(data, []byte("\n")) {
+		rest, starts := bytes.CutPrefix(line, []byte("---"))
+		if starts && (len(rest) == 0 || bytes.ContainsRune([]byte(" \t\r\n"), rune(rest[0]))) {
+			if i > 0 {
+				docs = append(docs, doc)
+				doc = document{number: doc.number + 1, line: i + 1}
+			}
+			line = rest
+		}
+		if string(bytes.TrimRight(line, " \t\r\n")) == "..." {
+			continue
+		}
+		doc.text = append(doc.text, line...)
+	}
+	return append(docs, doc)
+}
+
+// empty reports whether a document holds nothing but blanks and comments.
+func (d document) empty() bool {
+	for line := range bytes.Lines(d.text) {
+		line = bytes.TrimSpace(line)
+		if len(line) > 0 && line[0] != '#' {
+			return false
+		}
+	}
+	return true
+}
+
+// decodeYAML fills v from one YAML document and refuses unknown and repeated fields.
+func decodeYAML(text []byte, v any) error {
+	data, err := yaml.YAMLToJSONStrict(text)
+	if err != nil {
+		return errors.New(tidyYAML(err.Error()))
+	}
+	return decodeJSON(data, v)
+}
+
+// decodeJSON fills v and refuses unknown and repeated fields, by their full path.
+func decodeJSON(data []byte, v any) error {
+	unknown, err := kjson.UnmarshalStrict(data, v)
+	if err != nil {
+		return errors.New(tidyJSON(err.Error()))
+	}
+	return errors.Join(unknown...)
+}
+
+// tidyYAML drops the names of libraries from a parser's message, and puts what
+// it says over several lines on one.
+func tidyYAML(s string) string {
+	s = strings.TrimPrefix(s, "yaml: ")
+	s = strings.TrimPrefix(s, "unmarshal errors:\n")
+	return strings.Join(strings.Fields(s), " ")
+}
+
+// tidyJSON turns a message about Go's types into one about the user's field.
+func tidyJSON(s string) string {
+	s = strings.TrimPrefix(s, "json: ")
+	rest, ok := strings.CutPrefix(s, "cannot unmarshal ")
+	got, rest, ok2 := strings.Cut(rest, " into Go ")
+	_, want, ok3 := strings.Cut(rest, " of type ")
+	if !ok || !ok2 || !ok3 {
+		return s
+	}
+	field := ""
+	if place, found := strings.CutPrefix(rest, "struct field "); found {
+		place, _, _ = strings.Cut(place, " of type ")
+		_, field, _ = strings.Cut(place, ".") // the type's name goes, the path stays
+	}
+	s = fmt.Sprintf("%s stands where %s belongs", jsonKind(got), jsonKind(want))
+	if field != "" {
+		s = field + ": " + s
+	}
+	if got == "bool" && want == "string" {
+		s += " (a bare on, off, yes or no is a boolean in YAML: put it in quotes)"
+	}
+	return s
+}
+
+// jsonKind is a type's name in the words of JSON.
+func jsonKind(goType string) string {
+	switch {
+	case strings.HasPrefix(goType, "number "), strings.HasPrefix(goType, "int"), strings.HasPrefix(goType, "uint"), goType == "number":
+		return "a number"
+	case goType == "bool":
+		return "a boolean"
+	case goType == "string":
+		return "a string"
+	case strings.HasPrefix(goType, "[]"), goType == "array":
+		return "a list"
+	}
+	return "an object"
+}
+
+// problems collects what is wrong with one declaration, so that a user sees all
+// of it at once. Each line begins with the place that the declaration is at.
+type problems struct {
+	place string
+	errs  []error
+}
+
+func (p *problems) addf(field, format string, args ...any) {
+	p.errs = append(p.errs, fmt.Errorf("%s: %s: %s", p.place, field, fmt.Sprintf(format, args...)))
+}
+
+func (p *problems) add(field string, err error) {
+	if err != nil {
+		p.addf(field, "%v", err)
+	}
+}
+
+func (p *problems) err() error { return errors.Join(p.errs...) }

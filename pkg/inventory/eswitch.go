@@ -1,0 +1,17 @@
+package inventory
+
+import (
+	"github.com/vishvananda/netlink"
+
+	"fairlead.dev/fairlead/pkg/pci"
+)
+
+// Eswitch asks devlink for a PF's eswitch mode: "legacy", "switchdev", or "" for
+// the many drivers that have no devlink or no eswitch.
+func Eswitch(addr pci.Address) string {
+	dev, err := netlink.DevLinkGetDeviceByName("pci", addr.String())
+	if err != nil {
+		return ""
+	}
+	return dev.Attrs.Eswitch.Mode
+}

@@ -1,0 +1,69 @@
+package inventory
+
+import (
+	"context"
+	"log/slog"
+
+	"fairlead.dev/fairlead/pkg/link"
+	"fairlead.dev/fairlead/pkg/sysfs"
+)
+
+// Host is the options for a real node: sysfs below root, and the kernel's events
+// and answers in the caller's network namespace, which is to be the host's.
+func Host(root string, links *link.Handle, log *slog.Logger) Options {
+	return Options{
+		FS:       sysfs.New(root),
+		AltNames: Links{links},
+		Eswitch:  Eswitch,
+		Names:    NewPCINames(root, log).Lookup,
+		Events:   []Source{LinkEvents{}, Uevents{Log: log}},
+		Log:      log,
+	}
+}
+
+// Links asks rtnetlink for altnames, without VF data.
+type Links struct{ Handle *link.Handle }
+
+// All implements AltNames.
+func (l Links) All() (map[string][]string, error) {
+	links, err := l.Handle.List()
+	if err != nil {
+		return nil, err
+	}
+	names := map[string][]string{}
+	for _, link := range links {
+		if len(link.AltNames) > 0 {
+			names[link.Name] = link.AltNames
+		}
+	}
+	return names, nil
+}
+
+// Of implements AltNames.
+func (l Links) Of(netdev string) ([]string, error) {
+	link, err := l.Handle.ByName(netdev)
+	return link.AltNames, err
+}
+
+// LinkEvents is the source of rtnetlink's messages: what uevents don't tell, such
+// as MTU, MAC, link state, and a netdev that moved to another namespace.
+type LinkEvents struct{}
+
+// Open implements Source.
+func (LinkEvents) Open(ctx context.Context) (<-chan Event, error) {
+	links, err := link.Subscribe(ctx)
+	if err != nil {
+		return nil, err
+	}
+	events := make(chan Event)
+	go func() {
+		defer close(events)
+		for l := range links {
+			select {
+			case events <- Event{Netdev: l.Link.Name, Lost: l.Lost}:
+			case <-ctx.Done(): // links is closed, too
+			}
+		}
+	}()
+	return events, nil
+}

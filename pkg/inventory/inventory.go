@@ -1,0 +1,164 @@
+// Package inventory keeps a picture of a node's PFs and VFs: an immutable
+// Snapshot, and a new one whenever something changed. It is told of changes by
+// the kernel (rtnetlink for netdevs, uevents for functions and drivers) and reads
+// just the PF or VF concerned; a slow full reading is the safety net. It writes
+// nothing, decides nothing, and keeps no record of who uses a VF.
+//
+// What comes from where:
+//   - pkg/sysfs: functions, drivers, NUMA nodes, IOMMU groups, RDMA devices, and
+//     the netdevs' MAC, MTU, state, all below one root. Each is one small file, so
+//     one VF can be read alone; and no netlink dump of a PF's VFs, which outgrows
+//     its message with many VFs, is ever asked for.
+//   - pkg/link: netdevs' altnames, and the events of changes.
+//   - vishvananda/netlink's devlink: the eswitch mode.
+//   - jaypipes/pcidb, the PCI id database of ghw: vendors' and products' names.
+//     ghw's own PCI scan is not used: it reads the whole bus at each call and knows
+//     no SR-IOV attribute; the NUMA node stands in a file that is read anyway.
+//   - sriovnet and rdmamap are not used here: both look at /sys itself, not below
+//     a root, and answer one question per pass over a directory. deviceplugin uses
+//     them for representors and RDMA character devices.
+package inventory
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"fairlead.dev/fairlead/pkg/pci"
+	"fairlead.dev/fairlead/pkg/sysfs"
+)
+
+// Options says where an Inventory looks. Only FS is required.
+type Options struct {
+	FS       sysfs.FS
+	AltNames AltNames
+	Eswitch  func(pci.Address) string                                 // "legacy", "switchdev", "" where nothing tells
+	Names    func(vendor, device string) (vendorName, product string) // "" where unknown
+	Events   []Source
+
+	Quiet    time.Duration // events are gathered until none came for this long; default 50 ms
+	MaxDelay time.Duration // but no longer than this; default 500 ms
+	Resync   time.Duration // a full reading at this interval; default 5 min
+	Log      *slog.Logger
+}
+
+// AltNames tells the alternative names of netdevs in the host's network namespace.
+type AltNames interface {
+	All() (map[string][]string, error) // netdev -> its altnames, only those that have any
+	Of(netdev string) ([]string, error)
+}
+
+// Source reports changes. Open returns once no change can be missed any more; it
+// closes the channel when it fails, and when ctx ends.
+type Source interface {
+	Open(ctx context.Context) (<-chan Event, error)
+}
+
+// Event says what may have changed: a function, a netdev, or, where events were
+// lost, anything.
+type Event struct {
+	Function pci.Address
+	Netdev   string
+	Lost     bool
+}
+
+// Inventory is a node's devices, kept up to date by Run. Its methods may be
+// called from several goroutines.
+type Inventory struct {
+	opts    Options
+	current atomic.Pointer[Snapshot]
+
+	reading sync.Mutex // held while reading and publishing, so that an older reading never replaces a newer
+
+	mu          sync.Mutex // guards subscribers
+	subscribers map[chan *Snapshot]struct{}
+}
+
+// New makes an Inventory, which is empty until Refresh or Run.
+func New(opts Options) *Inventory {
+	if opts.Quiet == 0 {
+		opts.Quiet = 50 * time.Millisecond
+	}
+	if opts.MaxDelay == 0 {
+		opts.MaxDelay = 500 * time.Millisecond
+	}
+	if opts.Resync == 0 {
+		opts.Resync = 5 * time.Minute
+	}
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	inv := &Inventory{opts: opts, subscribers: map[chan *Snapshot]struct{}{}}
+	inv.current.Store(NewSnapshot(nil, nil))
+	return inv
+}
+
+// Snapshot is the latest picture.
+func (inv *Inventory) Snapshot() *Snapshot { return inv.current.Load() }
+
+// Subscribe gives the current snapshot, and then each newer one; a reader that is
+// slow skips to the newest. cancel ends it and closes the channel.
+func (inv *Inventory) Subscribe() (snapshots <-chan *Snapshot, cancel func()) {
+	ch := make(chan *Snapshot, 1)
+	inv.mu.Lock()
+	inv.subscribers[ch] = struct{}{}
+	ch <- inv.current.Load()
+	inv.mu.Unlock()
+	return ch, func() {
+		inv.mu.Lock()
+		defer inv.mu.Unlock()
+		if _, ok := inv.subscribers[ch]; ok {
+			delete(inv.subscribers, ch)
+			close(ch)
+		}
+	}
+}
+
+// Refresh reads everything anew before it returns: for use right after a change
+// that the caller made itself.
+func (inv *Inventory) Refresh(ctx context.Context) (*Snapshot, error) {
+	inv.reading.Lock()
+	defer inv.reading.Unlock()
+	next, err := inv.readAll(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read the node's devices: %w", err)
+	}
+	return inv.publish(next), nil
+}
+
+// update re-reads what events named.
+func (inv *Inventory) update(dirty map[pci.Address]bool) error {
+	inv.reading.Lock()
+	defer inv.reading.Unlock()
+	next, err := inv.readChanged(inv.current.Load(), dirty)
+	if err != nil {
+		return err
+	}
+	inv.publish(next)
+	return nil
+}
+
+// publish makes next the current snapshot, unless it tells nothing new.
+func (inv *Inventory) publish(next *Snapshot) *Snapshot {
+	last := inv.current.Load()
+	changes := Diff(last, next)
+	if changes.Empty() && last.read {
+		return last
+	}
+	next.read = true
+	inv.opts.Log.Info("devices changed", "changes", changes.String())
+	inv.mu.Lock()
+	defer inv.mu.Unlock()
+	inv.current.Store(next)
+	for ch := range inv.subscribers {
+		select {
+		case <-ch: // not read yet: the newest is enough
+		default:
+		}
+		ch <- next
+	}
+	return next
+}

@@ -1,0 +1,173 @@
+package inventory
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"fairlead.dev/fairlead/pkg/pci"
+)
+
+// Run keeps the inventory up to date until ctx ends, which is no error. A source
+// of events that fails is opened anew, and everything read again, since events
+// were missed meanwhile; a reading that fails is logged and tried again.
+func (inv *Inventory) Run(ctx context.Context) error {
+	const firstWait, maxWait = time.Second, 30 * time.Second
+	for wait := firstWait; ; wait = min(2*wait, maxWait) {
+		if inv.follow(ctx) {
+			wait = firstWait
+		}
+		if !sleep(ctx, wait) {
+			return nil
+		}
+	}
+}
+
+// follow reads everything and then what events name, until a source ends. It
+// reports whether it worked at all.
+func (inv *Inventory) follow(ctx context.Context) (worked bool) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // closes the sources that are still open
+	events, err := inv.open(ctx)
+	// The full reading comes after opening, so that nothing falls between; and
+	// whether or not the sources could be opened.
+	if _, rerr := inv.Refresh(ctx); rerr != nil {
+		inv.logUnlessDone(ctx, "devices could not be read; trying again", rerr)
+		return false
+	}
+	if err != nil {
+		inv.logUnlessDone(ctx, "kernel events are not available; trying again", err)
+		return false
+	}
+	inv.process(ctx, events)
+	if ctx.Err() == nil {
+		inv.opts.Log.Warn("kernel events ended; opening them anew")
+	}
+	return true
+}
+
+// open merges the sources into one channel, which closes as soon as one of them does.
+func (inv *Inventory) open(ctx context.Context) (<-chan Event, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	merged := make(chan Event)
+	var forwarders sync.WaitGroup
+	for _, source := range inv.opts.Events {
+		events, err := source.Open(ctx)
+		if err != nil {
+			cancel()
+			return nil, err
+		}
+		forwarders.Go(func() {
+			defer cancel() // the others end, too
+			for e := range events {
+				select {
+				case merged <- e:
+				case <-ctx.Done():
+				}
+			}
+		})
+	}
+	go func() {
+		if len(inv.opts.Events) == 0 {
+			<-ctx.Done()
+		}
+		forwarders.Wait()
+		cancel()
+		close(merged)
+	}()
+	return merged, nil
+}
+
+// process gathers events and updates until the channel closes.
+func (inv *Inventory) process(ctx context.Context, events <-chan Event) {
+	resync := time.NewTicker(inv.opts.Resync)
+	defer resync.Stop()
+	for {
+		select {
+		case e, ok := <-events:
+			if !ok {
+				return
+			}
+			dirty, all := inv.gather(e, events)
+			inv.apply(ctx, dirty, all)
+		case <-resync.C:
+			inv.apply(ctx, nil, true)
+		}
+	}
+}
+
+// gather collects what events name until they pause: creating VFs, or moving
+// one into a pod, makes a burst of them.
+func (inv *Inventory) gather(first Event, events <-chan Event) (dirty map[pci.Address]bool, all bool) {
+	dirty = map[pci.Address]bool{}
+	all = inv.mark(first, dirty)
+	latest := time.After(inv.opts.MaxDelay)
+	quiet := time.NewTimer(inv.opts.Quiet)
+	defer quiet.Stop()
+	for {
+		select {
+		case e, ok := <-events:
+			if !ok {
+				return dirty, all
+			}
+			all = inv.mark(e, dirty) || all
+			quiet.Reset(inv.opts.Quiet)
+		case <-quiet.C:
+			return dirty, all
+		case <-latest:
+			return dirty, all
+		}
+	}
+}
+
+// mark notes the function that an event is about; most events on a node are
+// about netdevs without one.
+func (inv *Inventory) mark(e Event, dirty map[pci.Address]bool) (all bool) {
+	if !e.Function.IsZero() {
+		dirty[e.Function] = true
+	}
+	if e.Netdev != "" {
+		if addr, ok := inv.opts.FS.FunctionOf(e.Netdev); ok {
+			dirty[addr] = true
+		}
+		// The netdev may be gone, or another by now: whoever had the name has changed, too.
+		if addr, ok := inv.current.Load().netdevs[e.Netdev]; ok {
+			dirty[addr] = true
+		}
+	}
+	return e.Lost
+}
+
+func (inv *Inventory) apply(ctx context.Context, dirty map[pci.Address]bool, all bool) {
+	if !all && len(dirty) > 0 {
+		err := inv.update(dirty)
+		if err == nil {
+			return
+		}
+		inv.opts.Log.Warn("a changed device could not be read; reading all", "err", err)
+		all = true
+	}
+	if all {
+		if _, err := inv.Refresh(ctx); err != nil {
+			inv.logUnlessDone(ctx, "devices could not be read; trying again at the next change", err)
+		}
+	}
+}
+
+func (inv *Inventory) logUnlessDone(ctx context.Context, msg string, err error) {
+	if ctx.Err() == nil {
+		inv.opts.Log.Error(msg, "err", err)
+	}
+}
+
+// sleep reports false where ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,160 @@
+package inventory
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"fairlead.dev/fairlead/pkg/device"
+	"fairlead.dev/fairlead/pkg/pci"
+)
+
+// Snapshot is the node's devices at one moment. It is never changed once made,
+// and shares what has not changed with the one before: callers must not write
+// into it.
+type Snapshot struct {
+	PFs []device.PF `json:"pfs"` // in order of address, each with its VFs
+	// Lone are VFs without a visible PF, as a virtual machine sees those that it
+	// was given.
+	Lone []device.VF `json:"lone,omitempty"`
+
+	read    bool                     // from a node, rather than the empty one at the start
+	pfs     map[pci.Address]int      // PF -> position in PFs
+	vfs     map[pci.Address]position // VF -> where it is
+	netdevs map[string]pci.Address   // netdev -> its function
+}
+
+// position is a VF's place: PFs[pf].VFs[vf], or Lone[vf] where pf is -1.
+type position struct{ pf, vf int }
+
+// NewSnapshot is the snapshot of given devices. It takes the slices over.
+func NewSnapshot(pfs []device.PF, lone []device.VF) *Snapshot {
+	s := &Snapshot{
+		PFs: pfs, Lone: lone,
+		pfs: make(map[pci.Address]int, len(pfs)), vfs: map[pci.Address]position{}, netdevs: map[string]pci.Address{},
+	}
+	for i, pf := range pfs {
+		s.pfs[pf.Address] = i
+		if pf.Netdev != "" {
+			s.netdevs[pf.Netdev] = pf.Address
+		}
+		s.indexVFs(pf.VFs, i)
+	}
+	s.indexVFs(lone, -1)
+	return s
+}
+
+func (s *Snapshot) indexVFs(vfs []device.VF, pf int) {
+	for i := range vfs {
+		s.vfs[vfs[i].Address] = position{pf, i}
+		if vfs[i].Netdev != "" {
+			s.netdevs[vfs[i].Netdev] = vfs[i].Address
+		}
+	}
+}
+
+// PF is the PF at an address.
+func (s *Snapshot) PF(addr pci.Address) (device.PF, bool) {
+	i, ok := s.pfs[addr]
+	if !ok {
+		return device.PF{}, false
+	}
+	return s.PFs[i], true
+}
+
+// VF is the VF at an address, with its PF; pf is the zero value for a lone VF.
+func (s *Snapshot) VF(addr pci.Address) (pf device.PF, vf device.VF, ok bool) {
+	at, ok := s.vfs[addr]
+	switch {
+	case !ok:
+		return device.PF{}, device.VF{}, false
+	case at.pf < 0:
+		return device.PF{}, s.Lone[at.vf], true
+	}
+	return s.PFs[at.pf], s.PFs[at.pf].VFs[at.vf], true
+}
+
+// NumVFs counts all VFs, lone ones too.
+func (s *Snapshot) NumVFs() int { return len(s.vfs) }
+
+// Changes says which functions differ between two snapshots, each list in order
+// of address. A PF has changed where its own attributes have, whatever its VFs did.
+type Changes struct {
+	Added, Removed, Changed []pci.Address
+}
+
+// Diff compares two snapshots.
+func Diff(old, new *Snapshot) Changes {
+	var c Changes
+	for _, pf := range new.PFs {
+		was, ok := old.PF(pf.Address)
+		switch {
+		case !ok:
+			c.Added = append(c.Added, pf.Address)
+		case !samePF(was, pf):
+			c.Changed = append(c.Changed, pf.Address)
+		}
+		if !ok || !shared(was.VFs, pf.VFs) {
+			c.addVFs(old, pf.VFs)
+		}
+	}
+	c.addVFs(old, new.Lone)
+	for addr := range old.pfs {
+		if _, ok := new.pfs[addr]; !ok {
+			c.Removed = append(c.Removed, addr)
+		}
+	}
+	for addr := range old.vfs {
+		if _, ok := new.vfs[addr]; !ok {
+			c.Removed = append(c.Removed, addr)
+		}
+	}
+	for _, list := range [][]pci.Address{c.Added, c.Removed, c.Changed} {
+		slices.SortFunc(list, pci.Address.Compare)
+	}
+	return c
+}
+
+func (c *Changes) addVFs(old *Snapshot, vfs []device.VF) {
+	for i := range vfs {
+		_, was, ok := old.VF(vfs[i].Address)
+		switch {
+		case !ok:
+			c.Added = append(c.Added, vfs[i].Address)
+		case !reflect.DeepEqual(was, vfs[i]):
+			c.Changed = append(c.Changed, vfs[i].Address)
+		}
+	}
+}
+
+// shared reports whether both are one slice: nothing in it changed.
+func shared(a, b []device.VF) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
+}
+
+func samePF(a, b device.PF) bool {
+	a.VFs, b.VFs = nil, nil
+	return reflect.DeepEqual(a, b)
+}
+
+// Empty reports whether nothing differs.
+func (c Changes) Empty() bool { return len(c.Added)+len(c.Removed)+len(c.Changed) == 0 }
+
+// String is a line for logs: "+0000:3b:10.0 -0000:3b:10.2 ~0000:3b:00.0".
+func (c Changes) String() string {
+	var parts []string
+	for _, group := range []struct {
+		sign string
+		list []pci.Address
+	}{{"+", c.Added}, {"-", c.Removed}, {"~", c.Changed}} {
+		for i, addr := range group.list {
+			if i == 8 { // all 1,024 of a node are no help in a log
+				parts = append(parts, fmt.Sprintf("%s(%d more)", group.sign, len(group.list)-i))
+				break
+			}
+			parts = append(parts, group.sign+addr.String())
+		}
+	}
+	return strings.Join(parts, " ")
+}

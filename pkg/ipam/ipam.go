@@ -1,0 +1,104 @@
+// Package ipam gets the addresses of one interface and gives them back.
+//
+// Built in are host-local, whose state files stay readable and writable by the
+// stock plugin, and static; any other type is a plugin binary, run through the
+// caller's invoke.Exec. The package puts no address on a link: pkg/attach does.
+package ipam
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/containernetworking/cni/pkg/invoke"
+	types100 "github.com/containernetworking/cni/pkg/types/100"
+)
+
+// Args says whose addresses they are. SandboxID and IfName are the key.
+type Args struct {
+	SandboxID string
+	IfName    string
+	Netns     string
+	CNIArgs   string // CNI_ARGS: "IP=10.1.2.3;GATEWAY=…"
+	Path      string // where plugin binaries are: CNI_PATH
+	DataDir   string // host-local's, unless the conf names one; empty: the stock plugin's
+}
+
+// Type is the conf's IPAM type; empty where the network has no addresses.
+func Type(conf json.RawMessage) (string, error) {
+	var c struct {
+		IPAM struct {
+			Type string `json:"type"`
+		} `json:"ipam"`
+	}
+	if err := json.Unmarshal(conf, &c); err != nil {
+		return "", fmt.Errorf("ipam: %w", err)
+	}
+	return c.IPAM.Type, nil
+}
+
+// Add allocates addresses as the "ipam" section of a plugin's conf says. On an
+// error nothing stays allocated by a built-in type; for the others call Del.
+func Add(ctx context.Context, exec invoke.Exec, args Args, conf json.RawMessage) (*types100.Result, error) {
+	typ, err := Type(conf)
+	if err != nil {
+		return nil, err
+	}
+	var result *types100.Result
+	switch typ {
+	case "":
+		return nil, fmt.Errorf(`ipam: the conf has no "ipam" with a "type"`)
+	case "host-local":
+		result, err = addHostLocal(args, conf)
+	case "static":
+		result, err = addStatic(args, conf)
+	default:
+		result, err = addExec(ctx, exec, typ, args, conf)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ipam %s: %w", typ, err)
+	}
+	return result, nil
+}
+
+// Del gives back what Add allocated under the same key. Nothing to give back is
+// no error.
+func Del(ctx context.Context, exec invoke.Exec, args Args, conf json.RawMessage) error {
+	typ, err := Type(conf)
+	if err != nil {
+		return err
+	}
+	switch typ {
+	case "", "static":
+		return nil
+	case "host-local":
+		err = delHostLocal(args, conf)
+	default:
+		err = runExec(ctx, exec, "DEL", typ, args, conf)
+	}
+	if err != nil {
+		return fmt.Errorf("ipam %s: %w", typ, err)
+	}
+	return nil
+}
+
+// Check verifies that the addresses are still allocated. Plugin binaries want
+// the ADD's result as "prevResult" in conf.
+func Check(ctx context.Context, exec invoke.Exec, args Args, conf json.RawMessage) error {
+	typ, err := Type(conf)
+	if err != nil {
+		return err
+	}
+	switch typ {
+	case "", "static":
+		return nil // the conf is the allocation
+	case "host-local":
+		err = checkHostLocal(args, conf)
+	default:
+		err = runExec(ctx, exec, "CHECK", typ, args, conf)
+	}
+	if err != nil {
+		return fmt.Errorf("ipam %s: %w", typ, err)
+	}
+	return nil
+}

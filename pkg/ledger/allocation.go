@@ -1,0 +1,55 @@
+package ledger
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"fairlead.dev/fairlead/pkg/pci"
+	bolt "go.etcd.io/bbolt"
+)
+
+// PutAllocations records devices that the kubelet was handed, all or none.
+func (l *Ledger) PutAllocations(allocations []Allocation) error {
+	return l.update(func(tx *bolt.Tx) error {
+		bucket := tx.Bucket(allocationsBucket)
+		for _, a := range allocations {
+			raw, err := json.Marshal(a)
+			if err != nil {
+				return fmt.Errorf("encoding the allocation of %s: %w", a.Device, err)
+			}
+			if err := bucket.Put([]byte(a.Device.String()), raw); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Allocations reads all, in the order of their addresses.
+func (l *Ledger) Allocations() ([]Allocation, error) {
+	var all []Allocation
+	err := l.db.View(func(tx *bolt.Tx) error {
+		return tx.Bucket(allocationsBucket).ForEach(func(key, raw []byte) error {
+			var a Allocation
+			if err := decode("allocations", key, raw, &a); err != nil {
+				return err
+			}
+			all = append(all, a)
+			return nil
+		})
+	})
+	return all, err
+}
+
+// DeleteAllocations removes allocations; one that is not there is no error.
+func (l *Ledger) DeleteAllocations(devices []pci.Address) error {
+	return l.update(func(tx *bolt.Tx) error {
+		bucket := tx.Bucket(allocationsBucket)
+		for _, d := range devices {
+			if err := bucket.Delete([]byte(d.String())); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
