@@ -1,0 +1,192 @@
+package attach
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"fairlead.dev/fairlead/pkg/ledger"
+)
+
+func TestParseVFConf(t *testing.T) {
+	tests := []struct {
+		name, conf, cniArgs string
+		want                string // the values asked for, as JSON of the record
+	}{
+		{"nothing asked for", `{}`, "", `{"index":0}`},
+		{"as the SR-IOV operator renders it", `{"cniVersion":"1.0.0","type":"sriov","name":"n","vlan":0,"vlanQoS":0,"vlanProto":"802.1q","link_state":"auto","logLevel":"info","ipam":{}}`, "",
+			`{"index":0,"vlan":0,"qos":0,"vlanProto":"802.1q","linkState":"auto"}`},
+		{"the largest VLAN, any case of the protocol", `{"vlan": 4094, "vlanQoS": 7, "vlanProto": "802.1aD"}`, "", `{"index":0,"vlan":4094,"qos":7,"vlanProto":"802.1ad"}`},
+		{"equal rates", `{"min_tx_rate": 100, "max_tx_rate": 100}`, "", `{"index":0,"minTxRateMbps":100,"maxTxRateMbps":100}`},
+		{"a minimum and no limit", `{"min_tx_rate": 100, "max_tx_rate": 0}`, "", `{"index":0,"minTxRateMbps":100,"maxTxRateMbps":0}`},
+		{"an empty trunk is none", `{"vlanTrunk": []}`, "", `{"index":0}`},
+		{"the conf's MAC", `{"mac": "02-00-00-CC-00-01"}`, "", `{"index":0,"mac":"02:00:00:cc:00:01"}`},
+		{"CNI_ARGS before the conf", `{"mac": "02:00:00:cc:00:01"}`, "IgnoreUnknown=1;MAC=02:00:00:cc:00:02", `{"index":0,"mac":"02:00:00:cc:00:02"}`},
+		{"the capability before all", `{"mac": "02:00:00:cc:00:01", "runtimeConfig": {"mac": "02:00:00:cc:00:03"}}`, "MAC=02:00:00:cc:00:02", `{"index":0,"mac":"02:00:00:cc:00:03"}`},
+		{"trust and spoofchk", `{"trust": "on", "spoofchk": "off"}`, "", `{"index":0,"spoofCheck":false,"trust":true}`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c, err := parseVFConf(json.RawMessage(tt.conf), tt.cniArgs)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.want, plainJSON(t, c.Asked)); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func plainJSON(t *testing.T, s ledger.VFState) string {
+	t.Helper()
+	raw, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(raw)
+}
+
+func TestConfErrorsNameFieldReasonAndRemedy(t *testing.T) {
+	vf := func(conf, args string) error { _, err := parseVFConf(json.RawMessage(conf), args); return err }
+	macvlan := func(conf, args string) error { _, err := parseMacvlan(json.RawMessage(conf), args); return err }
+	ipvlan := func(conf, _ string) error { _, err := parseIPvlan(json.RawMessage(conf)); return err }
+	tests := []struct {
+		parse            func(conf, args string) error
+		conf, args, want string
+	}{
+		{vf, `{"vlan": 4095}`, "", `field "vlan": 4095 is no VLAN; 1 to 4094 are, 0 is none`},
+		{vf, `{"vlan": -1}`, "", `field "vlan": -1 is no VLAN`},
+		{vf, `{"vlan": "100"}`, "", `field "vlan" cannot be a string`},
+		{vf, `{"vlan": 1.5}`, "", `field "vlan" cannot be a number 1.5`},
+		{vf, `{"vlanQoS": 3}`, "", `field "vlanQoS": a priority is part of a VLAN tag: set vlan too`},
+		{vf, `{"vlan": 0, "vlanQoS": 3}`, "", `field "vlanQoS": a priority`},
+		{vf, `{"vlan": 5, "vlanQoS": 8}`, "", `field "vlanQoS": 8 is no priority; 0 to 7 are`},
+		{vf, `{"vlan": 5, "vlanProto": "802.1x"}`, "", `field "vlanProto": "802.1x" is neither`},
+		{vf, `{"vlanProto": "802.1ad"}`, "", `field "vlanProto": 802.1ad is a kind of VLAN tag: set vlan too`},
+		{vf, `{"trust": "yes"}`, "", `field "trust": "yes" is neither "on" nor "off"`},
+		{vf, `{"trust": true}`, "", `field "trust" cannot be a bool`},
+		{vf, `{"spoofchk": "true"}`, "", `field "spoofchk": "true" is neither "on" nor "off"`},
+		{vf, `{"link_state": "up"}`, "", `field "link_state": "up" is none of auto, enable, disable`},
+		{vf, `{"min_tx_rate": 200, "max_tx_rate": 100}`, "", `field "min_tx_rate": 200 Mbit/s is above max_tx_rate, 100`},
+		{vf, `{"max_tx_rate": -1}`, "", `field "max_tx_rate": -1 Mbit/s is below 0`},
+		{vf, `{"mtu": 67}`, "", `field "mtu": 67 is below 68`},
+		{vf, `{"mtu": -5}`, "", `field "mtu": -5 is below 68`},
+		{vf, `{"mac": "03:00:00:00:00:01"}`, "", `field "mac": 03:00:00:00:00:01 is a group address`},
+		{vf, `{"mac": "00:00:00:00:00:00"}`, "", `field "mac": all zero is no address`},
+		{vf, `{"mac": "02:00:00:00:00"}`, "", `field "mac": "02:00:00:00:00" is no MAC`},
+		{vf, `{"mac": "02:00:00:00:00:01:02:03"}`, "", `field "mac"`},
+		{vf, `{}`, "MAC=x", `field "CNI_ARGS MAC": "x" is no MAC`},
+		{vf, `{"runtimeConfig": {"mac": "ff:ff:ff:ff:ff:ff"}}`, "", `field "runtimeConfig.mac": ff:ff:ff:ff:ff:ff is a group address`},
+		{vf, `{"deviceID": "mlx5_core.sf.4"}`, "", `field "deviceID": "mlx5_core.sf.4" is not a PCI address`},
+		{vf, `{"fallback": ["bridge"]}`, "", `field "fallback": "bridge" is none; there are macvlan and ipvlan`},
+		{vf, `{"vlan": 5000, "trust": "maybe"}`, "", `field "vlan": 5000 is no VLAN; 1 to 4094 are, 0 is none; field "trust": "maybe"`},
+		{vf, `{"vlan": 5`, "", `not valid JSON`},
+		{vf, `[]`, "", `not valid JSON`},
+		{macvlan, `{"mode": "source"}`, "", `field "mode": "source" is none of [bridge private vepa passthru]`},
+		{macvlan, `{"linkInContainer": true}`, "", `set "builtin": false to run the stock plugin`},
+		{macvlan, `{"mac": "01:00:5e:00:00:01"}`, "", `field "mac": 01:00:5e:00:00:01 is a group address`},
+		{macvlan, `{"mtu": "9000"}`, "", `field "mtu" cannot be a string`},
+		{ipvlan, `{"mode": "bridge"}`, "", `field "mode": "bridge" is none of [l2 l3 l3s]`},
+		{ipvlan, `{"linkInContainer": true}`, "", `set "builtin": false`},
+		{ipvlan, `{"runtimeConfig": {"mac": "02:00:00:00:00:01"}}`, "", `an ipvlan interface has its uplink's MAC`},
+		{ipvlan, `{"mtu": 5}`, "", `field "mtu": 5 is below 68`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.conf+tt.args, func(t *testing.T) {
+			err := tt.parse(tt.conf, tt.args)
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got  %v\nwant %s", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestPluginConfIsFoundInARecord(t *testing.T) {
+	list := `{"cniVersion": "0.4.0", "name": "n", "plugins": [{"type": "tuning"}, {"type": "sriov", "vlan": 5}]}`
+	tests := []struct {
+		name, config string
+		att          ledger.Attachment
+		want         string
+	}{
+		{"alone", `{"type": "sriov", "vlan": 5}`, ledger.Attachment{Kind: KindSRIOV}, `{"type": "sriov", "vlan": 5}`},
+		{"in a list", list, ledger.Attachment{Kind: KindSRIOV}, `{"cniVersion":"0.4.0","name":"n","type":"sriov","vlan":5}`},
+		{"in a list, for vfio", list, ledger.Attachment{Kind: KindVFIO}, `{"cniVersion":"0.4.0","name":"n","type":"sriov","vlan":5}`},
+		{"in a list, for its fallback", list, ledger.Attachment{Kind: KindMacvlan, FallbackFrom: KindSRIOV}, `{"cniVersion":"0.4.0","name":"n","type":"sriov","vlan":5}`},
+		{"not in the list", list, ledger.Attachment{Kind: KindMacvlan}, `the record's config list has no plugin of type macvlan`},
+		{"no JSON", `{`, ledger.Attachment{Kind: KindMacvlan}, `the record's config: unexpected end of JSON input`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.att.Config = json.RawMessage(tt.config)
+			got, err := pluginConf(&tt.att)
+			text := string(got)
+			if err != nil {
+				text = err.Error()
+			}
+			if diff := cmp.Diff(tt.want, text); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// FuzzConf holds what all later code relies on: whatever a user writes, a conf
+// that is accepted is within the rules.
+func FuzzConf(f *testing.F) {
+	for _, seed := range []string{full, plain, `{"vlan": 4095}`, `{"mac": "01:00:00:00:00:00"}`, `{"min_tx_rate": 2, "max_tx_rate": 1}`,
+		`{"deviceID": "0000:01:10.0", "fallback": ["macvlan"], "uplink": "eth0"}`, `{"mode": "l2", "mtu": 1400}`, `{"vlanTrunk": [{"id": 5}]}`} {
+		f.Add([]byte(seed), "IgnoreUnknown=1;MAC=02:00:00:00:00:01")
+	}
+	f.Fuzz(func(t *testing.T, conf []byte, cniArgs string) {
+		if c, err := parseVFConf(conf, cniArgs); err == nil {
+			checkAsked(t, c.Asked)
+		}
+		if c, err := parseMacvlan(conf, cniArgs); err == nil {
+			checkMAC(t, c.MAC)
+			if c.MTU != 0 && c.MTU < 68 {
+				t.Errorf("macvlan MTU %d", c.MTU)
+			}
+			if _, ok := map[string]bool{"bridge": true, "private": true, "vepa": true, "passthru": true}[c.Mode]; !ok {
+				t.Errorf("macvlan mode %q", c.Mode)
+			}
+		}
+		if c, err := parseIPvlan(conf); err == nil && c.Mode != "l2" && c.Mode != "l3" && c.Mode != "l3s" {
+			t.Errorf("ipvlan mode %q", c.Mode)
+		}
+	})
+}
+
+func checkAsked(t *testing.T, s ledger.VFState) {
+	t.Helper()
+	checkMAC(t, s.MAC)
+	if s.VLAN != nil && (*s.VLAN < 0 || *s.VLAN > 4094 || *s.QoS < 0 || *s.QoS > 7 || (*s.QoS > 0 && *s.VLAN == 0)) {
+		t.Errorf("VLAN %d QoS %d", *s.VLAN, *s.QoS)
+	}
+	if s.VLANProto != nil && *s.VLANProto != "802.1q" && *s.VLANProto != "802.1ad" {
+		t.Errorf("VLAN protocol %q", *s.VLANProto)
+	}
+	for _, rate := range []*int{s.MinTxRate, s.MaxTxRate} {
+		if rate != nil && *rate < 0 {
+			t.Errorf("rate %d", *rate)
+		}
+	}
+	if s.MTU != nil && *s.MTU < 68 {
+		t.Errorf("MTU %d", *s.MTU)
+	}
+	if s.LinkState != nil && *s.LinkState != "auto" && *s.LinkState != "enable" && *s.LinkState != "disable" {
+		t.Errorf("link state %q", *s.LinkState)
+	}
+}
+
+func checkMAC(t *testing.T, mac string) {
+	t.Helper()
+	if mac == "" {
+		return
+	}
+	if len(mac) != 17 || mac != strings.ToLower(mac) || mac == zeroMAC || strings.ContainsRune("13579bdf", rune(mac[1])) {
+		t.Errorf("MAC %q", mac)
+	}
+}

@@ -1,0 +1,299 @@
+package attach
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"fairlead.dev/fairlead/pkg/device"
+	"fairlead.dev/fairlead/pkg/link"
+	"fairlead.dev/fairlead/pkg/netns"
+	"fairlead.dev/fairlead/pkg/pci"
+	"fairlead.dev/fairlead/pkg/sysfs/sysfstest"
+)
+
+// fakeKernel answers as a node does that has an igb with VFs: with that driver's
+// answers as measured in the lab (docs: the igb table), not with kind ones.
+type fakeKernel struct {
+	t      *testing.T
+	tree   *sysfstest.Tree   // nil, or kept as the kernel would keep sysfs
+	spaces map[string]*space // "" is the host
+	pfs    map[pci.Address]*device.PF
+	vfs    map[pci.Address]*fakeVF
+	driver fakeDriver
+
+	calls    []string // that changed, or tried to change, something
+	count    int      // all calls, reads too
+	failCall int      // the call that fails, counted from 1; 0: none
+	failErr  error
+	index    int
+	failAdd  unix.Errno // of making links
+	failKind string     // of which the kernel knows nothing
+
+	noOptimisticDAD bool
+	pending         []func() // what the kernel has yet to do, one for each pause
+}
+
+// fakeDriver is what a PF's driver can do beside what all can.
+type fakeDriver struct {
+	linkState, minRate, tags8021ad bool
+	noVFInfo                       bool // tells nothing about VFs
+	deafNetdev                     bool // a netdev's MAC does not reach the PF
+	ignoresTrust                   bool // says success and changes nothing
+	halfMoves                      bool // a move ends before the renaming
+	followsPF                      bool // a netdev takes no MAC but the PF's, and then by itself
+}
+
+var igb = fakeDriver{}
+
+type space struct {
+	name    string
+	fd      int
+	links   map[string]*fakeLink
+	sysctls map[string]string
+	told    []string // announcements
+	gone    bool
+}
+
+type fakeLink struct {
+	link.Link
+	addrs  []link.Address
+	routes []link.Route
+	vf     *fakeVF   // it is a VF's netdev
+	vfs    []*fakeVF // it is a PF's
+}
+
+type fakeVF struct {
+	addr    pci.Address
+	driver  string
+	pf      pci.Address
+	info    link.VFInfo
+	setByPF bool // the flag that makes igb refuse the VF's own MAC
+	netdev  *fakeLink
+}
+
+var (
+	pfAddr  = pci.MustParseAddress("0000:01:00.0")
+	vf0Addr = pci.MustParseAddress("0000:01:10.0")
+	vf1Addr = pci.MustParseAddress("0000:01:10.2")
+)
+
+const (
+	vf0MAC = "12:e4:44:69:48:2a"
+	vf1MAC = "12:e4:44:69:48:2b"
+	podNS  = "/run/netns/pod"
+)
+
+// newNode has one igb, eth1, with VF 0 (kernel, eth3) and VF 1 (vfio-pci).
+func newNode(t *testing.T, d fakeDriver) *fakeKernel {
+	k := &fakeKernel{t: t, spaces: map[string]*space{}, pfs: map[pci.Address]*device.PF{}, vfs: map[pci.Address]*fakeVF{}, driver: d, index: 10}
+	k.addSpace("")
+	k.addSpace(podNS)
+	pf := k.addLink("", link.Link{Name: "eth1", Type: "ether", MAC: "52:54:00:00:00:01", MTU: 9000, Up: true, Carrier: true, OperState: "up", ParentDev: pfAddr.String()})
+	k.pfs[pfAddr] = &device.PF{Address: pfAddr, Vendor: "8086", Device: "10c9", Driver: "igb", Netdev: "eth1"}
+	k.addVF(pf, vf0Addr, vf0MAC, "igbvf", "eth3")
+	k.addVF(pf, vf1Addr, vf1MAC, "vfio-pci", "")
+	return k
+}
+
+// withSysfs puts the same node into a tree of files, which follows what happens.
+func (k *fakeKernel) withSysfs() *fakeKernel {
+	k.tree = sysfstest.New(k.t)
+	k.tree.AddPF(device.PF{Address: pfAddr, Vendor: "8086", Device: "10c9", Driver: "igb", Netdev: "eth1", MTU: 9000, NUMANode: -1, IOMMUGroup: 6, TotalVFs: 7, NumVFs: 2,
+		VFs: []device.VF{
+			{Address: vf0Addr, Index: 0, Vendor: "8086", Device: "10ca", Driver: "igbvf", Netdev: "eth3", MAC: vf0MAC, NUMANode: -1, IOMMUGroup: 7},
+			{Address: vf1Addr, Index: 1, Vendor: "8086", Device: "10ca", Driver: "vfio-pci", NUMANode: -1, IOMMUGroup: 8},
+		}})
+	return k
+}
+
+// VF, PF and Netdevs are sysfs, as it shows what the kernel has.
+func (k *fakeKernel) VF(addr pci.Address) (device.VF, error) {
+	vf, ok := k.vfs[addr]
+	if !ok {
+		if _, isPF := k.pfs[addr]; isPF {
+			return device.VF{Address: addr, Driver: "igb", Netdev: "eth1"}, nil // any function looks like a VF without a PF
+		}
+		return device.VF{}, fmt.Errorf("read VF %s: %w", addr, fs.ErrNotExist)
+	}
+	names, _ := k.Netdevs(addr)
+	return device.VF{Address: addr, PF: vf.pf, Index: vf.info.Index, Driver: vf.driver, Netdev: strings.Join(names, "")}, nil
+}
+
+func (k *fakeKernel) PF(addr pci.Address) (device.PF, error) {
+	pf, ok := k.pfs[addr]
+	if !ok {
+		return device.PF{}, fmt.Errorf("read PF %s: %w", addr, fs.ErrNotExist)
+	}
+	return *pf, nil
+}
+
+func (k *fakeKernel) Netdevs(addr pci.Address) ([]string, error) {
+	for name, l := range k.spaces[""].links {
+		if l.ParentDev == addr.String() {
+			return []string{name}, nil
+		}
+	}
+	return nil, nil
+}
+
+// set is the attachers on this node.
+func (k *fakeKernel) set(hostLocalDir string) *Set {
+	s := New(Deps{Sysfs: k, HostLocalDir: hostLocalDir})
+	if k.tree != nil {
+		s.Sysfs = k.tree.FS()
+	}
+	s.kernel = k
+	s.pause = func(ctx context.Context, _ time.Duration) error {
+		k.tick()
+		return context.Cause(ctx)
+	}
+	return s
+}
+
+func (k *fakeKernel) tick() {
+	if len(k.pending) > 0 {
+		k.pending[0]()
+		k.pending = k.pending[1:]
+	}
+}
+
+func (k *fakeKernel) addSpace(name string) {
+	k.spaces[name] = &space{name: name, fd: 100 + len(k.spaces), links: map[string]*fakeLink{}, sysctls: map[string]string{}}
+	k.spaces[name].links["lo"] = &fakeLink{Link: link.Link{Index: 1, Name: "lo", Type: "loopback", MTU: 65536}}
+}
+
+func (k *fakeKernel) addLink(space string, l link.Link) *fakeLink {
+	k.index++
+	l.Index = k.index
+	f := &fakeLink{Link: l}
+	k.spaces[space].links[l.Name] = f
+	return f
+}
+
+func (k *fakeKernel) addVF(pf *fakeLink, addr pci.Address, mac, driver, netdev string) {
+	on, off := true, false
+	vf := &fakeVF{addr: addr, driver: driver, pf: pci.MustParseAddress(pf.ParentDev), info: link.VFInfo{Index: len(pf.vfs), MAC: mac, VLANProto: "802.1q", SpoofCheck: &on, Trust: &off, LinkState: "auto"}}
+	if netdev != "" {
+		vf.netdev = k.addLink("", link.Link{Name: netdev, Type: "ether", MAC: mac, MTU: 1500, MaxMTU: 9216, ParentDev: addr.String()})
+		vf.netdev.vf = vf
+	}
+	pf.vfs = append(pf.vfs, vf)
+	k.vfs[addr] = vf
+}
+
+// endNetns ends a namespace as the kernel does: virtual links die, a VF's netdev
+// goes to the host some pauses later, under its name or, where that is taken, devN.
+func (k *fakeKernel) endNetns(path string, pauses int) {
+	s := k.spaces[path]
+	s.gone = true
+	home := func() {
+		for _, l := range s.links {
+			if l.vf == nil {
+				continue
+			}
+			l.Up, l.addrs, l.routes = false, nil, nil
+			if k.spaces[""].links[l.Name] != nil {
+				l.Name = "dev0"
+			}
+			k.place("", l)
+		}
+		s.links = nil
+	}
+	if pauses == 0 {
+		home()
+		return
+	}
+	for range pauses - 1 {
+		k.pending = append(k.pending, func() {})
+	}
+	k.pending = append(k.pending, home)
+}
+
+// place puts a link into a namespace under the name it has, and lets sysfs follow.
+func (k *fakeKernel) place(space string, l *fakeLink) {
+	k.spaces[space].links[l.Name] = l
+	if l.vf == nil || k.tree == nil {
+		return
+	}
+	if space == "" {
+		k.tree.ShowNetdev(l.vf.addr, l.Name)
+	} else {
+		k.tree.HideNetdev(l.vf.addr)
+	}
+}
+
+// state is the node as text: what a failed or finished attachment must leave alike.
+func (k *fakeKernel) state() string {
+	var b strings.Builder
+	for _, name := range []string{"", podNS} {
+		s := k.spaces[name]
+		if s == nil || s.gone {
+			continue
+		}
+		fmt.Fprintf(&b, "%s:\n", map[bool]string{true: "host", false: "pod"}[name == ""])
+		var names []string
+		for n := range s.links {
+			names = append(names, n)
+		}
+		slices.Sort(names)
+		for _, n := range names {
+			if n == "lo" {
+				continue
+			}
+			b.WriteString("  " + s.links[n].text() + "\n")
+		}
+	}
+	return b.String()
+}
+
+func (l *fakeLink) text() string {
+	words := []string{l.Name}
+	if l.Kind != "" {
+		words = append(words, l.Kind, l.Mode)
+	}
+	words = append(words, map[bool]string{true: "up", false: "down"}[l.Up], fmt.Sprint("mtu ", l.MTU), l.MAC)
+	for _, a := range l.addrs {
+		words = append(words, a.IPNet.String())
+	}
+	for _, r := range l.routes {
+		words = append(words, "route "+r.String())
+	}
+	for _, vf := range l.vfs {
+		i := vf.info
+		words = append(words, fmt.Sprintf("\n    vf %d %s vlan %d qos %d %s rate %d-%d spoofcheck %s trust %s link %s", i.Index, i.MAC, i.VLAN, i.QoS, i.VLANProto,
+			i.MinTxRateMbps, i.MaxTxRateMbps, onOff(*i.SpoofCheck), onOff(*i.Trust), i.LinkState))
+	}
+	return strings.Join(strings.Fields(strings.Join(words, " ")), " ")
+}
+
+func (k *fakeKernel) Host() (Links, error) { return fakeLinks{k, k.spaces[""]}, nil }
+
+func (k *fakeKernel) At(path string) (Links, error) {
+	s := k.spaces[path]
+	if path == "" || s == nil || s.gone {
+		_, err := netns.Open("/does/not/exist") // the one way to have its error
+		return nil, err
+	}
+	return fakeLinks{k, s}, nil
+}
+
+// fakeLinks is the kernel as one namespace shows it.
+type fakeLinks struct {
+	*fakeKernel
+	*space
+}
+
+func fail(op string, errno unix.Errno) error { return &link.Error{Op: op, Object: "fake", Err: errno} }
+
+var everything = net.IPNet{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)}
+
+var errInjected = errors.New("injected")

@@ -1,0 +1,441 @@
+package attach
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"fairlead.dev/fairlead/pkg/link"
+)
+
+func (f fakeLinks) Close() {}
+
+func (f fakeLinks) FD() int { return f.fd }
+
+// read counts a call, which may be the one to fail.
+func (f fakeLinks) read(op string) error {
+	f.count++
+	if f.count == f.failCall {
+		return &link.Error{Op: op, Object: "injected failure", Err: f.failErr}
+	}
+	return nil
+}
+
+func (f fakeLinks) write(format string, args ...any) error {
+	where := "host: "
+	if f.name != "" {
+		where = "pod: "
+	}
+	op := fmt.Sprintf(format, args...)
+	f.calls = append(f.calls, where+op)
+	return f.read(op)
+}
+
+func (f fakeLinks) find(index int) (*fakeLink, error) {
+	for _, l := range f.links {
+		if l.Index == index {
+			return l, nil
+		}
+	}
+	return nil, fail("look-up", unix.ENODEV)
+}
+
+func (f fakeLinks) ByName(name string) (link.Link, error) {
+	if err := f.read("look-up " + name); err != nil {
+		return link.Link{}, err
+	}
+	for _, l := range f.links {
+		if l.Name == name || slices.Contains(l.AltNames, name) {
+			return l.Link, nil
+		}
+	}
+	return link.Link{}, fail("look-up "+name, unix.ENODEV)
+}
+
+func (f fakeLinks) ByIndex(index int) (link.Link, error) {
+	if err := f.read("look-up"); err != nil {
+		return link.Link{}, err
+	}
+	l, err := f.find(index)
+	if err != nil {
+		return link.Link{}, err
+	}
+	return l.Link, nil
+}
+
+func (f fakeLinks) List() ([]link.Link, error) {
+	if err := f.read("listing"); err != nil {
+		return nil, err
+	}
+	var links []link.Link
+	for _, l := range f.links {
+		links = append(links, l.Link)
+	}
+	slices.SortFunc(links, func(a, b link.Link) int { return a.Index - b.Index })
+	return links, nil
+}
+
+func (f fakeLinks) DefaultLink() (link.Link, error) {
+	for _, l := range f.links {
+		for _, r := range l.routes {
+			if ones, _ := r.Dst.Mask.Size(); ones == 0 {
+				return l.Link, nil
+			}
+		}
+	}
+	return link.Link{}, fail("default route", unix.ESRCH)
+}
+
+func (f fakeLinks) vf(pfIndex, n int) (*fakeLink, *fakeVF, error) {
+	pf, err := f.find(pfIndex)
+	if err != nil {
+		return nil, nil, err
+	}
+	if n >= len(pf.vfs) {
+		return nil, nil, fail("vf", unix.EINVAL)
+	}
+	return pf, pf.vfs[n], nil
+}
+
+func (f fakeLinks) VF(pfIndex, n int) (link.VFInfo, error) {
+	if err := f.read("reading VF"); err != nil {
+		return link.VFInfo{}, err
+	}
+	_, vf, err := f.vf(pfIndex, n)
+	if err != nil {
+		return link.VFInfo{}, err
+	}
+	if f.driver.noVFInfo {
+		return link.VFInfo{}, fail("reading VF", unix.EOPNOTSUPP)
+	}
+	info := vf.info // the pointers in it are the caller's to keep
+	spoof, trust := *info.SpoofCheck, *info.Trust
+	info.SpoofCheck, info.Trust = &spoof, &trust
+	return info, nil
+}
+
+func (f fakeLinks) SetVFMAC(pfIndex, n int, mac string) error {
+	if err := f.write("vf %d mac %s", n, mac); err != nil {
+		return err
+	}
+	_, vf, err := f.vf(pfIndex, n)
+	if err != nil {
+		return err
+	}
+	vf.info.MAC, vf.setByPF = mac, mac != zeroMAC
+	if f.driver.followsPF && vf.netdev != nil && mac != zeroMAC {
+		f.pending = append(f.pending, func() { vf.netdev.MAC = mac })
+	}
+	return nil
+}
+
+func (f fakeLinks) SetVFVLAN(pfIndex, n, vlan, qos int, proto string) error {
+	if err := f.write("vf %d vlan %d qos %d %s", n, vlan, qos, proto); err != nil {
+		return err
+	}
+	_, vf, err := f.vf(pfIndex, n)
+	switch {
+	case err != nil:
+		return err
+	case proto == "802.1ad" && !f.driver.tags8021ad:
+		return fail("vlan", unix.EPROTONOSUPPORT)
+	}
+	vf.info.VLAN, vf.info.QoS, vf.info.VLANProto = vlan, qos, proto
+	return nil
+}
+
+func (f fakeLinks) SetVFRate(pfIndex, n, minMbps, maxMbps int) error {
+	if err := f.write("vf %d rate %d-%d", n, minMbps, maxMbps); err != nil {
+		return err
+	}
+	pf, vf, err := f.vf(pfIndex, n)
+	switch {
+	case err != nil:
+		return err
+	case minMbps != 0 && !f.driver.minRate, maxMbps > 1000, !pf.Carrier:
+		return fail("rate", unix.EINVAL)
+	}
+	vf.info.MinTxRateMbps, vf.info.MaxTxRateMbps = minMbps, maxMbps
+	return nil
+}
+
+func (f fakeLinks) SetVFSpoofCheck(pfIndex, n int, on bool) error {
+	if err := f.write("vf %d spoofcheck %s", n, onOff(on)); err != nil {
+		return err
+	}
+	_, vf, err := f.vf(pfIndex, n)
+	if err == nil {
+		vf.info.SpoofCheck = &on
+	}
+	return err
+}
+
+func (f fakeLinks) SetVFTrust(pfIndex, n int, on bool) error {
+	if err := f.write("vf %d trust %s", n, onOff(on)); err != nil {
+		return err
+	}
+	_, vf, err := f.vf(pfIndex, n)
+	if err == nil && !f.driver.ignoresTrust {
+		vf.info.Trust = &on
+	}
+	return err
+}
+
+func (f fakeLinks) SetVFLinkState(pfIndex, n int, state string) error {
+	if err := f.write("vf %d link %s", n, state); err != nil {
+		return err
+	}
+	_, vf, err := f.vf(pfIndex, n)
+	switch {
+	case err != nil:
+		return err
+	case !f.driver.linkState:
+		return fail("link state", unix.EOPNOTSUPP)
+	}
+	vf.info.LinkState = state
+	return nil
+}
+
+func (f fakeLinks) SetMTU(index, mtu int) error {
+	if err := f.write("mtu %d", mtu); err != nil {
+		return err
+	}
+	l, err := f.find(index)
+	switch {
+	case err != nil:
+		return err
+	case l.MaxMTU != 0 && mtu > l.MaxMTU:
+		return fail("mtu", unix.EINVAL)
+	}
+	l.MTU = mtu
+	return nil
+}
+
+func (f fakeLinks) SetMAC(index int, mac string) error {
+	if err := f.write("mac %s", mac); err != nil {
+		return err
+	}
+	l, err := f.find(index)
+	if err != nil {
+		return err
+	}
+	if l.vf != nil {
+		if l.vf.setByPF || f.driver.followsPF {
+			return fail("mac", unix.EADDRNOTAVAIL)
+		}
+		if !f.driver.deafNetdev {
+			l.vf.info.MAC = mac
+		}
+	}
+	l.MAC = mac
+	return nil
+}
+
+func (f fakeLinks) SetUp(index int) error { return f.flag("up", index, true) }
+
+func (f fakeLinks) SetDown(index int) error { return f.flag("down", index, false) }
+
+func (f fakeLinks) flag(op string, index int, up bool) error {
+	if err := f.write("%s", op); err != nil {
+		return err
+	}
+	l, err := f.find(index)
+	if err == nil {
+		l.Up = up
+	}
+	return err
+}
+
+func (f fakeLinks) Rename(index int, name string) error {
+	if err := f.write("rename to %s", name); err != nil {
+		return err
+	}
+	l, err := f.find(index)
+	switch {
+	case err != nil:
+		return err
+	case f.links[name] != nil:
+		return fail("rename", unix.EEXIST)
+	case l.Up:
+		return fail("rename", unix.EBUSY)
+	}
+	delete(f.links, l.Name)
+	l.Name = name
+	f.place(f.name, l)
+	return nil
+}
+
+func (f fakeLinks) MoveTo(index int, target link.Target, name string) error {
+	to := target.(fakeLinks)
+	where := "host"
+	if to.name != "" {
+		where = "pod"
+	}
+	if err := f.write("move to %s as %s", where, name); err != nil {
+		return err
+	}
+	l, err := f.find(index)
+	switch {
+	case err != nil:
+		return err
+	case to.links[name] != nil:
+		return fail("move", unix.EEXIST)
+	}
+	delete(f.links, l.Name)
+	if f.driver.halfMoves && to.name != "" {
+		l.Up, l.addrs, l.routes = false, nil, nil
+		f.place(to.name, l)
+		return fail("move", unix.ENOMEM)
+	}
+	l.Name, l.Up, l.addrs, l.routes = name, false, nil, nil
+	f.place(to.name, l)
+	return nil
+}
+
+func (f fakeLinks) Delete(index int) error {
+	l, err := f.find(index)
+	if err != nil {
+		return err
+	}
+	if err := f.write("delete %s", l.Name); err != nil {
+		return err
+	}
+	delete(f.links, l.Name)
+	return nil
+}
+
+func (f fakeLinks) DeleteGroup(group uint32) error {
+	if err := f.write("delete group %#x", group); err != nil {
+		return err
+	}
+	for name, l := range f.links {
+		if l.Group == group {
+			delete(f.links, name)
+		}
+	}
+	return nil
+}
+
+func (f fakeLinks) AddMacvlan(s link.Spec, mode string, _ uint32, target link.Target) (link.Link, error) {
+	return f.add(s, link.Link{Kind: "macvlan", Mode: mode}, target)
+}
+
+func (f fakeLinks) AddIPvlan(s link.Spec, mode string, target link.Target) (link.Link, error) {
+	return f.add(s, link.Link{Kind: "ipvlan", Mode: mode}, target)
+}
+
+func (f fakeLinks) AddVLAN(s link.Spec, id int, target link.Target) (link.Link, error) {
+	return f.add(s, link.Link{Kind: "vlan", VLAN: id}, target)
+}
+
+func (f fakeLinks) add(s link.Spec, l link.Link, target link.Target) (link.Link, error) {
+	parent, err := f.find(s.Parent)
+	if err != nil {
+		return l, err
+	}
+	if err := f.write("add %s %s on %s", l.Kind, s.Name, parent.Name); err != nil {
+		return l, err
+	}
+	to := target.(fakeLinks)
+	switch {
+	case to.links[s.Name] != nil:
+		return l, fail("add", unix.EEXIST)
+	case f.failKind == l.Kind:
+		return l, fail("add", unix.EOPNOTSUPP)
+	case f.failAdd != 0:
+		return l, fail("add", f.failAdd)
+	}
+	l.Name, l.Parent, l.Group, l.MTU, l.MAC, l.Type, l.Carrier = s.Name, s.Parent, s.Group, s.MTU, s.MAC, "ether", true
+	if l.MTU == 0 {
+		l.MTU = parent.MTU
+	}
+	if l.MAC == "" {
+		l.MAC = "a6:00:00:00:00:01"
+		if l.Kind != "macvlan" {
+			l.MAC = parent.MAC
+		}
+	}
+	return f.addLink(to.name, l).Link, nil
+}
+
+func (f fakeLinks) AddAddress(index int, addr link.Address) error {
+	if err := f.write("address %s", addr.IPNet.String()); err != nil {
+		return err
+	}
+	l, err := f.find(index)
+	if err != nil {
+		return err
+	}
+	addr.Optimistic = addr.Optimistic && f.sysctls["ipv6/conf/"+l.Name+"/optimistic_dad"] == "1"
+	addr.Tentative = addr.IPNet.IP.To4() == nil
+	l.addrs = append(l.addrs, addr)
+	return nil
+}
+
+func (f fakeLinks) Addresses(index int) ([]link.Address, error) {
+	if err := f.read("addresses"); err != nil {
+		return nil, err
+	}
+	l, err := f.find(index)
+	if err != nil {
+		return nil, err
+	}
+	return l.addrs, nil
+}
+
+func (f fakeLinks) AddRoute(r link.Route) error {
+	if err := f.write("route %s", r); err != nil {
+		return err
+	}
+	l, err := f.find(r.Link)
+	switch {
+	case err != nil:
+		return err
+	case !l.Up:
+		return fail("adding route "+r.String(), unix.ENETDOWN)
+	}
+	reachable := r.GW == nil
+	for _, a := range l.addrs {
+		reachable = reachable || a.IPNet.Contains(r.GW)
+	}
+	if !reachable {
+		return fail("adding route "+r.String(), unix.ENETUNREACH)
+	}
+	l.routes = append(l.routes, r)
+	return nil
+}
+
+func (f fakeLinks) Routes(index int) ([]link.Route, error) {
+	l, err := f.find(index)
+	if err != nil {
+		return nil, err
+	}
+	return l.routes, nil
+}
+
+func (f fakeLinks) SetSysctls(list ...sysctl) error {
+	if err := f.read("sysctl"); err != nil {
+		return err
+	}
+	for _, s := range list {
+		parts := strings.Split(s.key, "/")
+		if f.links[parts[2]] == nil || (f.noOptimisticDAD && parts[3] == "optimistic_dad") {
+			continue
+		}
+		f.sysctls[s.key] = s.value
+	}
+	return nil
+}
+
+func (f fakeLinks) Announce(index int, mac string, ips []net.IP) error {
+	if err := f.read("announce"); err != nil {
+		return err
+	}
+	for _, ip := range ips {
+		f.told = append(f.told, fmt.Sprintf("%s is at %s", ip, mac))
+	}
+	return nil
+}

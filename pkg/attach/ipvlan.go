@@ -1,0 +1,46 @@
+package attach
+
+import (
+	"encoding/json"
+
+	"fairlead.dev/fairlead/pkg/ledger"
+)
+
+// ipvlanConf is the conf of a network of type ipvlan: the stock plugin's fields.
+type ipvlanConf struct {
+	Master          string      `json:"master"`
+	Mode            string      `json:"mode"`
+	MTU             int         `json:"mtu"`
+	LinkInContainer bool        `json:"linkInContainer"`
+	RuntimeConfig   runtimeConf `json:"runtimeConfig"`
+	IPAM            ipamConf    `json:"ipam"`
+}
+
+func (p preparation) ipvlan() (ledger.Attachment, error) {
+	c, err := parseIPvlan(p.Config)
+	if err != nil {
+		return ledger.Attachment{}, err
+	}
+	uplink, err := p.uplinkOf(c.Master)
+	if err != nil {
+		return ledger.Attachment{}, err
+	}
+	return p.child(KindIPvlan, c.IPAM.Type, uplink, c.MTU, "")
+}
+
+// parseIPvlan reads and validates the conf.
+func parseIPvlan(conf json.RawMessage) (ipvlanConf, error) {
+	var c ipvlanConf
+	if err := decode(conf, &c); err != nil {
+		return c, err
+	}
+	var p problems
+	c.Mode = firstSet(c.Mode, "l2")
+	p.checkMode(c.Mode, "l2", "l3", "l3s")
+	p.checkMTU(c.MTU)
+	p.checkNotInContainer(c.LinkInContainer)
+	if c.RuntimeConfig.MAC != "" {
+		p.add("runtimeConfig.mac", "an ipvlan interface has its uplink's MAC; ask for none, or use macvlan")
+	}
+	return c, p.err()
+}

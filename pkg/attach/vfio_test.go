@@ -1,0 +1,97 @@
+package attach
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"fairlead.dev/fairlead/pkg/link"
+	"fairlead.dev/fairlead/pkg/pci"
+)
+
+func TestVFIOGetsItsKnobsAndReportsItsAddress(t *testing.T) {
+	k := newNode(t, igb)
+	dir := t.TempDir()
+	s := k.set(dir)
+	before := k.state()
+	att := prepared(t, s, "sriov", request(full, vf1Addr))
+	if att.Kind != KindVFIO {
+		t.Errorf("kind %s", att.Kind)
+	}
+	got, err := attacherOf(t, s, "sriov").Bind(context.Background(), env, &att, podNS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantCalls := `host: vf 1 vlan 100 qos 3 802.1q
+host: vf 1 mac 02:00:00:cc:00:01
+host: vf 1 rate 0-50
+host: vf 1 spoofcheck off
+host: vf 1 trust on`
+	if diff := cmp.Diff(wantCalls, strings.Join(k.calls, "\n")); diff != "" {
+		t.Error(diff)
+	}
+	want := `{"cniVersion":"1.1.0",` +
+		`"interfaces":[{"mac":"02:00:00:cc:00:01","name":"net1","pciID":"0000:01:10.2","sandbox":"/run/netns/pod"}],` +
+		`"ips":[{"address":"10.1.0.2/24","gateway":"10.1.0.1","interface":0}],"routes":[{"dst":"10.9.0.0/16"}]}`
+	if diff := cmp.Diff(want, asJSON(t, got)); diff != "" {
+		t.Error(diff)
+	}
+	if err := attacherOf(t, s, "vfio").Check(context.Background(), env, att, podNS); err != nil {
+		t.Errorf("Check: %v", err)
+	}
+	k.endNetns(podNS, 0)
+	if err := attacherOf(t, s, "vfio").Release(context.Background(), env, stored(t, att), podNS); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(strings.Replace(before, "pod:\n", "", 1), k.state()); diff != "" {
+		t.Error(diff)
+	}
+	if left := taken(t, dir); len(left) > 0 {
+		t.Errorf("addresses leaked: %v", left)
+	}
+}
+
+// cni#121: a VF inside a virtual machine has no PF; it is moved like any device.
+func TestVFWithoutAPF(t *testing.T) {
+	addr := pci.MustParseAddress("0000:05:00.0")
+	inVM := func(t *testing.T) *fakeKernel {
+		k := newNode(t, igb)
+		l := k.addLink("", link.Link{Name: "ens5", Type: "ether", MAC: "02:00:00:00:05:00", MTU: 1500, ParentDev: addr.String()})
+		l.vf = &fakeVF{addr: addr, driver: "igbvf", netdev: l}
+		k.vfs[addr] = l.vf
+		return k
+	}
+	t.Run("MAC and MTU are the VF's own", func(t *testing.T) {
+		k := inVM(t)
+		s := k.set(t.TempDir())
+		before := k.state()
+		att := prepared(t, s, "sriov", request(`{"name": "fast", "type": "sriov", "mac": "02:00:00:cc:00:01", "mtu": 1400}`, addr))
+		a := attacherOf(t, s, "sriov")
+		if _, err := a.Bind(context.Background(), env, &att, podNS); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff("host: mtu 1400\nhost: mac 02:00:00:cc:00:01\nhost: move to pod as net1\npod: up", strings.Join(k.calls, "\n")); diff != "" {
+			t.Error(diff)
+		}
+		if err := a.Check(context.Background(), env, att, podNS); err != nil {
+			t.Errorf("Check: %v", err)
+		}
+		if err := a.Release(context.Background(), env, att, podNS); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(before, k.state()); diff != "" {
+			t.Error(diff)
+		}
+	})
+	t.Run("the rest is refused", func(t *testing.T) {
+		s := inVM(t).set(t.TempDir())
+		_, err := attacherOf(t, s, "sriov").Prepare(context.Background(), request(full, addr))
+		for _, field := range []string{"vlan", "spoofchk", "trust", "link_state", "max_tx_rate", "no PF of 0000:05:00.0 is visible here"} {
+			if err == nil || !strings.Contains(err.Error(), field) {
+				t.Errorf("error %v lacks %s", err, field)
+			}
+		}
+	})
+}

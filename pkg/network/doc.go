@@ -1,0 +1,35 @@
+// Package network turns what a pod asks for into the list of attachments to
+// make: it parses the networks annotations and net-attach-defs, gives each
+// selection its interface name and its device, and resolves the plugins'
+// configurations. It also builds the network-status document.
+//
+// It is pure: it reads no file, asks no API server and runs no plugin; package
+// cni does, with the plan that Resolve returns.
+package network
+
+import "errors"
+
+// Annotations that users write, and the one that is written for them.
+const (
+	NetworksAnnotation       = "k8s.v1.cni.cncf.io/networks"
+	StatusAnnotation         = "k8s.v1.cni.cncf.io/network-status"
+	DefaultNetworkAnnotation = "v1.multus-cni.io/default-network"
+	ResourceAnnotation       = "k8s.v1.cni.cncf.io/resourceName"
+)
+
+// OwnType is the plugin type of Fairlead's own shim. A network that names it
+// would run itself for ever, hence it is refused wherever a config is read.
+const OwnType = "fairlead"
+
+// ErrNotFound is wrapped by whoever looks objects up (pods, net-attach-defs)
+// where the object does not exist, as opposed to not being reachable.
+var ErrNotFound = errors.New("not found")
+
+// Pod is what attaching networks needs to know of a pod.
+type Pod struct {
+	Namespace   string
+	Name        string
+	UID         string
+	Annotations map[string]string
+	Terminal    bool // succeeded, failed, or deleted with its grace period over
+}

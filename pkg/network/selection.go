@@ -1,0 +1,134 @@
+package network
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"regexp"
+	"strings"
+	"unicode"
+)
+
+// Selection is one element of the networks annotation, validated.
+type Selection struct {
+	Namespace, Name string
+	Position        int    // in the annotation, from 1
+	Interface       string // empty: net<position>
+	IPs             []string
+	MAC             string
+	InfinibandGUID  string
+	Bandwidth       *Bandwidth
+	PortMappings    []PortMapping
+	CNIArgs         map[string]any
+	DefaultRoute    []netip.Addr // gateways, at most one per family
+	DeviceID        string       // used only where no allocated device is found
+	IPAMClaim       string
+}
+
+// Network is namespace/name of the net-attach-def.
+func (s Selection) Network() string { return s.Namespace + "/" + s.Name }
+
+// Bandwidth is the capability of that name; rates in bit/s, bursts in bits.
+type Bandwidth struct {
+	IngressRate  int64 `json:"ingressRate"`
+	IngressBurst int64 `json:"ingressBurst"`
+	EgressRate   int64 `json:"egressRate"`
+	EgressBurst  int64 `json:"egressBurst"`
+}
+
+// PortMapping is one element of the capability portMappings.
+type PortMapping struct {
+	HostPort      int    `json:"hostPort"`
+	ContainerPort int    `json:"containerPort"`
+	Protocol      string `json:"protocol,omitempty"`
+	HostIP        string `json:"hostIP,omitempty"`
+}
+
+// SelectionError is a fault in a networks annotation. It says where, what and
+// how to put it right; the pod's name is added by the caller, who knows it.
+type SelectionError struct {
+	Annotation string
+	Position   int    // of the network in the list, from 1; 0: the annotation as a whole
+	Field      string // "" where the fault is not in one field
+	Reason     string
+	Remedy     string
+}
+
+func (e *SelectionError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "annotation %s", e.Annotation)
+	if e.Position > 0 {
+		fmt.Fprintf(&b, ", network %d", e.Position)
+	}
+	if e.Field != "" {
+		fmt.Fprintf(&b, ", field %s", e.Field)
+	}
+	fmt.Fprintf(&b, ": %s", e.Reason)
+	if e.Remedy != "" {
+		fmt.Fprintf(&b, "; %s", e.Remedy)
+	}
+	return b.String()
+}
+
+var nameRE = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
+
+const (
+	nameRemedy      = "names consist of a-z, 0-9 and '-', and begin and end with a letter or digit"
+	interfaceRemedy = "an interface name has 1 to 15 bytes, without white space, '/' or ':'"
+	maxInterface    = 15 // IFNAMSIZ less the terminating zero
+)
+
+// checkName applies the rule for names and namespaces of both forms.
+func checkName(s string) error {
+	if !nameRE.MatchString(s) {
+		return fmt.Errorf("%q is not a valid name", s)
+	}
+	return nil
+}
+
+// checkInterface applies the kernel's dev_valid_name, which also refuses ':'.
+func checkInterface(s string) error {
+	switch {
+	case s == "" || len(s) > maxInterface:
+		return fmt.Errorf("%q has %d bytes", s, len(s))
+	case s == "." || s == "..":
+		return fmt.Errorf("%q is reserved", s)
+	case strings.ContainsAny(s, "/:\x00"):
+		return fmt.Errorf("%q contains a character that the kernel refuses", s)
+	case strings.ContainsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) || r == unicode.ReplacementChar }):
+		return fmt.Errorf("%q contains white space or a control character", s)
+	}
+	return nil
+}
+
+// checkIP accepts an address or an address with a prefix length.
+func checkIP(s string) error {
+	if _, err := netip.ParseAddr(s); err == nil {
+		return nil
+	}
+	if _, err := netip.ParsePrefix(s); err == nil {
+		return nil
+	}
+	return fmt.Errorf("%q is neither an IP address nor address/prefix", s)
+}
+
+func checkMAC(s string) error {
+	mac, err := net.ParseMAC(s)
+	switch {
+	case err != nil || len(mac) != 6:
+		return fmt.Errorf("%q is not a MAC address of six bytes", s)
+	case mac[0]&1 != 0:
+		return fmt.Errorf("%q has the group bit set: it is a multicast address", s)
+	case mac.String() == "00:00:00:00:00:00":
+		return fmt.Errorf("%q is all zero", s)
+	}
+	return nil
+}
+
+func checkGUID(s string) error {
+	guid, err := net.ParseMAC(s)
+	if err != nil || len(guid) != 8 {
+		return fmt.Errorf("%q is not a GUID of eight bytes", s)
+	}
+	return nil
+}
