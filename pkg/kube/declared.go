@@ -1,0 +1,50 @@
+package kube
+
+import (
+	"context"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/cache"
+)
+
+// WaitDeclared waits until the node's labels and the ConfigMaps have been looked
+// for, or ctx ends; it reports whether they have.
+func (c *Client) WaitDeclared(ctx context.Context) bool {
+	synced := []cache.InformerSynced{c.node.HasSynced}
+	for _, i := range c.configMaps {
+		synced = append(synced, i.HasSynced)
+	}
+	return cache.WaitForCacheSync(ctx.Done(), synced...)
+}
+
+// NodeLabels gives the node's labels; known is false until they have been read.
+func (c *Client) NodeLabels() (labels map[string]string, known bool) {
+	o, found, err := c.node.GetStore().GetByKey(c.o.NodeName)
+	if err != nil || !found {
+		return nil, false
+	}
+	m, ok := o.(*metav1.PartialObjectMetadata)
+	if !ok {
+		return nil, false
+	}
+	return m.Labels, true
+}
+
+// ConfigMap gives the data of one of Options.ConfigMaps; known is false until it
+// has been looked for.
+func (c *Client) ConfigMap(namespace, name string) (data map[string]string, exists, known bool) {
+	i := c.configMaps[name]
+	if i == nil || namespace != c.o.Namespace || !i.HasSynced() {
+		return nil, false, false
+	}
+	o, found, err := i.GetStore().GetByKey(namespace + "/" + name)
+	if err != nil || !found {
+		return nil, false, true
+	}
+	m, ok := o.(*corev1.ConfigMap)
+	if !ok {
+		return nil, false, true
+	}
+	return m.Data, true, true
+}

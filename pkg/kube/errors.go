@@ -1,0 +1,55 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"fairlead.dev/fairlead/pkg/network"
+)
+
+// explain says in what way a request failed: the object isn't there
+// (network.ErrNotFound), the API server can't be reached, or it refuses.
+func (c *Client) explain(doing string, err error) error {
+	var status apierrors.APIStatus
+	switch {
+	case err == nil:
+		return nil
+	case noSuchKind(err):
+		return fmt.Errorf("%s: the cluster has no such kind of object (deployments/crds has net-attach-defs): %w", doing, network.ErrNotFound)
+	case apierrors.IsNotFound(err):
+		return fmt.Errorf("%s: the API server has no such object: %w", doing, network.ErrNotFound)
+	case apierrors.IsForbidden(err):
+		return fmt.Errorf("%s: the agent's ServiceAccount may not: apply the permissions of its manifest anew: %w", doing, err)
+	case apierrors.IsUnauthorized(err):
+		return fmt.Errorf("%s: the API server does not accept the agent's credentials: %w", doing, err)
+	case errors.As(err, &status):
+		return fmt.Errorf("%s: the API server at %s refuses: %w", doing, c.host, err)
+	case unreachable(err):
+		return fmt.Errorf("%s: the API server at %s is unreachable: %w", doing, c.host, err)
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}
+
+// noSuchKind tells a missing CRD from a missing object: the former is answered
+// by no API handler at all.
+func noSuchKind(err error) bool {
+	return apierrors.IsNotFound(err) && apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
+}
+
+func unreachable(err error) bool {
+	var netErr net.Error
+	var urlErr *url.Error
+	return errors.As(err, &urlErr) || errors.As(err, &netErr) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// expected are the ends of a watch that belong to its life.
+func expected(err error) bool {
+	return apierrors.IsResourceExpired(err) || apierrors.IsGone(err) || errors.Is(err, io.EOF) || errors.Is(err, context.Canceled)
+}

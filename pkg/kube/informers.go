@@ -1,0 +1,192 @@
+package kube
+
+import (
+	"context"
+	"fmt"
+	"maps"
+
+	nadv1 "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/apis/k8s.cni.cncf.io/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/tools/cache"
+)
+
+const (
+	podsResource = "pods"
+	nadsResource = "network-attachment-definitions"
+)
+
+// newInformers makes the caches, each of as little as is read of it.
+func (c *Client) newInformers() error {
+	var err error
+	ofNode := fields.OneTermEqualSelector("spec.nodeName", c.o.NodeName)
+	if c.pods, err = c.informer(podsResource, &corev1.Pod{}, stripPod,
+		cache.NewListWatchFromClient(c.core, podsResource, metav1.NamespaceAll, ofNode)); err != nil {
+		return err
+	}
+	// Where the CRD is missing the watch is tried again and again, some seconds
+	// apart at first and 30 at most, so that it may come later.
+	if c.networks, err = c.informer(nadsResource, &nadv1.NetworkAttachmentDefinition{}, stripNetwork,
+		cache.NewListWatchFromClient(c.nads, nadsResource, metav1.NamespaceAll, fields.Everything())); err != nil {
+		return err
+	}
+	// A node's status changes every few seconds: its metadata is all that is asked for.
+	if c.node, err = c.informer("node", &metav1.PartialObjectMetadata{}, stripMeta,
+		c.metaListWatch(corev1.SchemeGroupVersion.WithResource("nodes"), "", c.o.NodeName)); err != nil {
+		return err
+	}
+	if _, err = c.node.AddEventHandler(c.onChange(sameLabels)); err != nil {
+		return err
+	}
+	for _, name := range c.o.ConfigMaps {
+		if err := c.newConfigMapInformer(name); err != nil {
+			return err
+		}
+	}
+	if c.o.DaemonSet == "" {
+		return nil
+	}
+	if c.daemonSet, err = c.informer("daemonset", &metav1.PartialObjectMetadata{}, stripMeta,
+		c.metaListWatch(daemonSets, c.o.Namespace, c.o.DaemonSet)); err != nil {
+		return err
+	}
+	_, err = c.daemonSet.AddEventHandler(c.ownHandler())
+	return err
+}
+
+func (c *Client) newConfigMapInformer(name string) error {
+	i, err := c.informer("configmap "+name, &corev1.ConfigMap{}, stripConfigMap,
+		cache.NewListWatchFromClient(c.core, "configmaps", c.o.Namespace, named(name)))
+	if err != nil {
+		return err
+	}
+	c.configMaps[name] = i
+	_, err = i.AddEventHandler(c.onChange(sameData))
+	return err
+}
+
+func (c *Client) informer(what string, example runtime.Object, strip cache.TransformFunc, lw cache.ListerWatcher) (cache.SharedIndexInformer, error) {
+	i := cache.NewSharedIndexInformer(lw, example, 0, cache.Indexers{})
+	if err := i.SetTransform(strip); err != nil {
+		return nil, err
+	}
+	err := i.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) { c.watchFailed(what, err) })
+	return i, err
+}
+
+func (c *Client) metaListWatch(resource schema.GroupVersionResource, namespace, name string) cache.ListerWatcher {
+	r := c.meta.Resource(resource).Namespace(namespace)
+	return &cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+			o.FieldSelector = named(name).String()
+			return r.List(ctx, o)
+		},
+		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+			o.FieldSelector = named(name).String()
+			return r.Watch(ctx, o)
+		},
+	}
+}
+
+func named(name string) fields.Selector { return fields.OneTermEqualSelector("metadata.name", name) }
+
+// watchFailed logs an informer's error when it is another one than the last. The
+// reflector itself tries again, with backoff.
+func (c *Client) watchFailed(what string, err error) {
+	if expected(err) {
+		return
+	}
+	err = c.explain(fmt.Sprintf("watch %s", what), err)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if what == podsResource {
+		c.podErr = err
+	}
+	if c.said[what] == err.Error() {
+		return
+	}
+	c.said[what] = err.Error()
+	c.log.Warn("watching the API server; it goes on as soon as it can", "what", what, "error", err)
+}
+
+// onChange calls Options.Changed unless an update left everything the same.
+func (c *Client) onChange(same func(old, new any) bool) cache.ResourceEventHandler {
+	return cache.ResourceEventHandlerFuncs{
+		AddFunc:    func(any) { c.o.Changed() },
+		DeleteFunc: func(any) { c.o.Changed() },
+		UpdateFunc: func(old, new any) {
+			if !same(old, new) {
+				c.o.Changed()
+			}
+		},
+	}
+}
+
+func sameLabels(old, new any) bool {
+	a, okA := old.(*metav1.PartialObjectMetadata)
+	b, okB := new.(*metav1.PartialObjectMetadata)
+	return okA && okB && maps.Equal(a.Labels, b.Labels)
+}
+
+func sameData(old, new any) bool {
+	a, okA := old.(*corev1.ConfigMap)
+	b, okB := new.(*corev1.ConfigMap)
+	return okA && okB && maps.Equal(a.Data, b.Data)
+}
+
+// The strippers keep what is read, of what may be thousands of objects.
+
+func stripPod(o any) (any, error) {
+	p, ok := o.(*corev1.Pod)
+	if !ok {
+		return o, nil
+	}
+	return &corev1.Pod{
+		ObjectMeta: bareMeta(p.ObjectMeta),
+		Status:     corev1.PodStatus{Phase: p.Status.Phase},
+	}, nil
+}
+
+func stripNetwork(o any) (any, error) {
+	n, ok := o.(*nadv1.NetworkAttachmentDefinition)
+	if !ok {
+		return o, nil
+	}
+	return &nadv1.NetworkAttachmentDefinition{ObjectMeta: bareMeta(n.ObjectMeta), Spec: n.Spec}, nil
+}
+
+func stripMeta(o any) (any, error) {
+	m, ok := o.(*metav1.PartialObjectMetadata)
+	if !ok {
+		return o, nil
+	}
+	bare := bareMeta(m.ObjectMeta)
+	bare.Labels, bare.Annotations = m.Labels, nil
+	return &metav1.PartialObjectMetadata{ObjectMeta: bare}, nil
+}
+
+func stripConfigMap(o any) (any, error) {
+	m, ok := o.(*corev1.ConfigMap)
+	if !ok {
+		return o, nil
+	}
+	bare := bareMeta(m.ObjectMeta)
+	bare.Annotations = nil
+	return &corev1.ConfigMap{ObjectMeta: bare, Data: m.Data}, nil
+}
+
+func bareMeta(m metav1.ObjectMeta) metav1.ObjectMeta {
+	annotations := m.Annotations
+	if _, ok := annotations[corev1.LastAppliedConfigAnnotation]; ok {
+		annotations = maps.Clone(annotations) // the object may be shared
+		delete(annotations, corev1.LastAppliedConfigAnnotation)
+	}
+	return metav1.ObjectMeta{
+		Namespace: m.Namespace, Name: m.Name, UID: m.UID, ResourceVersion: m.ResourceVersion,
+		DeletionTimestamp: m.DeletionTimestamp, Annotations: annotations,
+	}
+}

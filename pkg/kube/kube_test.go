@@ -1,0 +1,496 @@
+package kube
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+
+	"fairlead.dev/fairlead/pkg/ledger"
+	"fairlead.dev/fairlead/pkg/network"
+)
+
+// eventually waits for what an informer will do, as long as the test may take.
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for !holds() {
+		select {
+		case <-t.Context().Done():
+			t.Fatalf("it never came to be that %s", what)
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+func TestPodComesFromTheCacheUnlessItCannotKnow(t *testing.T) {
+	s := newAPIServer(t)
+	s.put(podPath, podObject("u1"))
+	static := podObject("mirror")
+	static.meta()["name"] = "static"
+	static.meta()["annotations"] = map[string]any{staticPodUID: "u9"}
+	s.put("/api/v1/namespaces/nfv/pods/static", static)
+	elsewhere := podObject("u3")
+	elsewhere.meta()["name"] = "elsewhere"
+	elsewhere["spec"] = map[string]any{"nodeName": "node2"}
+	s.put("/api/v1/namespaces/nfv/pods/elsewhere", elsewhere)
+	c := start(t, s)
+	tests := []struct {
+		what, name, uid string
+		want            string // UID, else the error
+		gets            int
+	}{
+		{"in the cache", "upf", "u1", "u1", 0},
+		{"in the cache, any UID", "upf", "", "u1", 0},
+		{"another UID", "upf", "u2", "get pod nfv/upf: the pod with UID u2 is gone, and another (UID u1) has its name: not found", 1},
+		{"a static pod by the runtime's UID", "static", "u9", "mirror", 0},
+		{"unknown", "other", "", "get pod nfv/other: the API server has no such object: not found", 1},
+		{"of another node", "elsewhere", "u3", "u3", 1},
+	}
+	for _, tt := range tests {
+		t.Run(tt.what, func(t *testing.T) {
+			before := s.gets("pods")
+			p, err := c.Pod(t.Context(), "nfv", tt.name, tt.uid)
+			got := p.UID
+			if err != nil {
+				got = err.Error()
+				if !errors.Is(err, network.ErrNotFound) {
+					t.Errorf("%v is not ErrNotFound", err)
+				}
+			}
+			if got != tt.want {
+				t.Errorf("got %s, want %s", got, tt.want)
+			}
+			if n := s.gets("pods") - before; n != tt.gets {
+				t.Errorf("%d requests, want %d", n, tt.gets)
+			}
+		})
+	}
+	p, err := c.Pod(t.Context(), "nfv", "upf", "u1")
+	want := network.Pod{Namespace: "nfv", Name: "upf", UID: "u1", Annotations: map[string]string{"k8s.v1.cni.cncf.io/networks": "data"}}
+	if d := cmp.Diff(want, p); d != "" || err != nil {
+		t.Errorf("%v -want +got\n%s", err, d)
+	}
+}
+
+// m#499: a pod that was made anew under its old name is never taken for the old one.
+func TestPodMadeAnew(t *testing.T) {
+	s := newAPIServer(t)
+	s.put(podPath, podObject("u1"))
+	c := start(t, s)
+	s.remove(podPath)
+	s.put(podPath, podObject("u2"))
+	if p, err := c.Pod(t.Context(), "nfv", "upf", "u2"); err != nil || p.UID != "u2" {
+		t.Errorf("got %+v, %v", p, err)
+	}
+	eventually(t, "the cache has the new pod", func() bool {
+		before := s.gets("pods")
+		_, err := c.Pod(t.Context(), "nfv", "upf", "u2")
+		return err == nil && s.gets("pods") == before
+	})
+}
+
+func TestTerminal(t *testing.T) {
+	now := time.Unix(1000, 0)
+	at := func(s int64) *metav1.Time { m := metav1.Unix(s, 0); return &m }
+	tests := map[string]struct {
+		pod  corev1.Pod
+		want bool
+	}{
+		"running":              {corev1.Pod{Status: corev1.PodStatus{Phase: corev1.PodRunning}}, false},
+		"succeeded":            {corev1.Pod{Status: corev1.PodStatus{Phase: corev1.PodSucceeded}}, true},
+		"failed":               {corev1.Pod{Status: corev1.PodStatus{Phase: corev1.PodFailed}}, true},
+		"within its grace":     {corev1.Pod{ObjectMeta: metav1.ObjectMeta{DeletionTimestamp: at(1010)}}, false},
+		"its grace is over":    {corev1.Pod{ObjectMeta: metav1.ObjectMeta{DeletionTimestamp: at(999)}}, true},
+		"nothing is known yet": {corev1.Pod{}, false},
+	}
+	for name, tt := range tests {
+		if got := terminal(&tt.pod, now); got != tt.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}
+
+// The remedies differ: what isn't there, what may not be asked, what is away.
+func TestErrorsSayInWhichWay(t *testing.T) {
+	s := newAPIServer(t)
+	c := start(t, s)
+	group := schema.GroupResource{Resource: "pods"}
+	tests := []struct {
+		refusal error
+		want    string
+	}{
+		{apierrors.NewForbidden(group, "upf", errors.New("no role")), `get pod nfv/upf: the agent's ServiceAccount may not: apply the permissions of its manifest anew: `},
+		// m#852: stale credentials are called by their name.
+		{apierrors.NewUnauthorized("token expired"), `get pod nfv/upf: the API server does not accept the agent's credentials: `},
+		{apierrors.NewInternalError(errors.New("etcd")), `get pod nfv/upf: the API server at ` + s.url + ` refuses: `},
+	}
+	for _, tt := range tests {
+		s.setRefusal(func(string, string) error { return tt.refusal })
+		_, err := c.Pod(t.Context(), "nfv", "upf", "u1")
+		if err == nil || errors.Is(err, network.ErrNotFound) || !strings.HasPrefix(err.Error(), tt.want) {
+			t.Errorf("got %v, want %s…", err, tt.want)
+		}
+	}
+	s.close()
+	_, err := c.Pod(t.Context(), "nfv", "upf", "u1")
+	if err == nil || errors.Is(err, network.ErrNotFound) || !strings.HasPrefix(err.Error(), "get pod nfv/upf: the API server at "+s.url+" is unreachable: ") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// m#1461: the time-out is an option, and holds.
+func TestRequestTimeout(t *testing.T) {
+	s := newAPIServer(t)
+	release := make(chan struct{})
+	t.Cleanup(func() { close(release) })
+	// It holds the server's mutex meanwhile, as there is nothing else to do for it.
+	s.setRefusal(func(string, string) error { <-release; return nil })
+	c := newCluster(t, s)
+	c.o.RequestTimeout = time.Millisecond
+	_, err := c.Pod(t.Context(), "nfv", "upf", "u1")
+	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "is unreachable") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestReady(t *testing.T) {
+	s := newAPIServer(t)
+	s.setUnknown(nadsResource, true) // no reason to keep pods waiting: it may never come
+	c := newCluster(t, s)
+	want := "the pods of node node1 are not known yet: the API server at " + s.url + " has not answered"
+	if err := c.Ready(); err == nil || err.Error() != want {
+		t.Errorf("got %v", err)
+	}
+	s.setRefusal(func(string, string) error {
+		return apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, "", errors.New("no role"))
+	})
+	c.run(t)
+	eventually(t, "Ready says why", func() bool {
+		err := c.Ready()
+		return err != nil && strings.Contains(err.Error(), "watch pods: the agent's ServiceAccount may not")
+	})
+	s.setRefusal(func(string, string) error { return nil })
+	eventually(t, "it is ready", func() bool { return c.Ready() == nil })
+	s.close()
+	if err := c.Ready(); err != nil {
+		t.Errorf("an API server that goes away makes it unready: %v", err)
+	}
+}
+
+func TestNetAttachDef(t *testing.T) {
+	s := newAPIServer(t)
+	s.put(nadPath, nadObject(`{"type": "sriov", "vlan": 100}`))
+	c := start(t, s)
+	eventually(t, "the net-attach-defs are cached", c.networks.HasSynced)
+	d, err := c.NetAttachDef(t.Context(), "nfv", "data")
+	if err != nil || d.Resource != "fairlead.dev/fast" || d.List.Plugins[0].Type != "sriov" {
+		t.Errorf("got %+v, %v", d, err)
+	}
+	if n := s.gets(nadsResource); n != 0 {
+		t.Errorf("%d requests for what is cached", n)
+	}
+	s.put(nadPath, nadObject(`{"type": "macvlan"}`))
+	eventually(t, "the edit is seen", func() bool {
+		d, err := c.NetAttachDef(t.Context(), "nfv", "data")
+		return err == nil && d.List.Plugins[0].Type == "macvlan"
+	})
+	_, err = c.NetAttachDef(t.Context(), "nfv", "none")
+	if !errors.Is(err, network.ErrNotFound) || err.Error() != "get net-attach-def nfv/none: the API server has no such object: not found" {
+		t.Errorf("got %v", err)
+	}
+	s.put(nadPath, nadObject(`{`))
+	eventually(t, "a broken one is an error", func() bool {
+		_, err := c.NetAttachDef(t.Context(), "nfv", "data")
+		return err != nil && strings.Contains(err.Error(), "nfv/data") && !errors.Is(err, network.ErrNotFound)
+	})
+}
+
+// The CRD may be missing when the agent starts, and come later.
+func TestNetAttachDefWithoutCRD(t *testing.T) {
+	s := newAPIServer(t)
+	s.setUnknown(nadsResource, true)
+	s.put(nadPath, nadObject(`{"type": "macvlan"}`))
+	c := start(t, s)
+	_, err := c.NetAttachDef(t.Context(), "nfv", "data")
+	const want = "get net-attach-def nfv/data: the cluster has no such kind of object (deployments/crds has net-attach-defs): not found"
+	if err == nil || err.Error() != want || !errors.Is(err, network.ErrNotFound) {
+		t.Errorf("got %v", err)
+	}
+	s.setUnknown(nadsResource, false)
+	if _, err := c.NetAttachDef(t.Context(), "nfv", "data"); err != nil {
+		t.Errorf("right after the CRD came: %v", err)
+	}
+	eventually(t, "they are cached", c.networks.HasSynced)
+}
+
+// dp#276: an edit is told of at once; a node's heartbeat is none.
+func TestDeclared(t *testing.T) {
+	s := newAPIServer(t)
+	before := newCluster(t, s)
+	if _, known := before.NodeLabels(); known {
+		t.Error("labels are known before Run")
+	}
+	if _, _, known := before.ConfigMap("fairlead-system", "profiles"); known {
+		t.Error("the ConfigMap is known before Run")
+	}
+	s.put(nodePath, nodeObject("a"))
+	c := start(t, s)
+	<-c.changed // the labels are there
+	if labels, known := c.NodeLabels(); !known || labels["rack"] != "a" {
+		t.Errorf("labels %v, known %t", labels, known)
+	}
+	if _, exists, known := c.ConfigMap("fairlead-system", "profiles"); exists || !known {
+		t.Errorf("an absent ConfigMap: exists %t, known %t", exists, known)
+	}
+	if _, _, known := c.ConfigMap("default", "profiles"); known {
+		t.Error("a ConfigMap of another namespace is known")
+	}
+	if _, _, known := c.ConfigMap("fairlead-system", "other"); known {
+		t.Error("a ConfigMap that isn't watched is known")
+	}
+	s.put(mapPath, mapObject("x"))
+	<-c.changed
+	if data, exists, _ := c.ConfigMap("fairlead-system", "profiles"); !exists || data["a.yaml"] != "x" {
+		t.Errorf("got %v, %t", data, exists)
+	}
+	s.put(nodePath, nodeObject("a")) // a heartbeat
+	s.put(mapPath, mapObject("x"))   // no edit
+	s.put(nodePath, nodeObject("b"))
+	<-c.changed
+	eventually(t, "the label is seen", func() bool { labels, _ := c.NodeLabels(); return labels["rack"] == "b" })
+	s.remove(mapPath)
+	<-c.changed
+	if _, exists, known := c.ConfigMap("fairlead-system", "profiles"); exists || !known {
+		t.Errorf("a deleted ConfigMap: exists %t, known %t", exists, known)
+	}
+	if n := len(c.changed); n != 0 {
+		t.Errorf("%d calls of Changed for changes that were none", n)
+	}
+}
+
+func TestWaitDeclaredEndsWithItsContext(t *testing.T) {
+	s := newAPIServer(t)
+	c := newCluster(t, s)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if c.WaitDeclared(ctx) {
+		t.Error("declared without an answer")
+	}
+}
+
+// m#1527, m#1468: only what is known to be an uninstall is one.
+func TestUninstalled(t *testing.T) {
+	forbid := func(s *apiServer) {
+		s.setRefusal(func(string, string) error {
+			return apierrors.NewForbidden(schema.GroupResource{Resource: "daemonsets"}, "fairlead-agent", errors.New("no role"))
+		})
+	}
+	deleting := ownObject("d1")
+	deleting.meta()["deletionTimestamp"] = "2026-01-02T03:04:05Z"
+	gone := func(t *testing.T, c cluster) {
+		c.server.remove(ownPath)
+		eventually(t, "the watch saw it go", func() bool { c.mu.Lock(); defer c.mu.Unlock(); return c.own.deleted })
+	}
+	tests := []struct {
+		name   string
+		before object // nil: never there
+		then   func(*testing.T, cluster)
+		want   bool
+	}{
+		{"it is there: a restart", ownObject("d1"), func(*testing.T, cluster) {}, false},
+		{"it was deleted", ownObject("d1"), func(_ *testing.T, c cluster) { c.server.remove(ownPath) }, true},
+		{"it is being deleted", ownObject("d1"), func(_ *testing.T, c cluster) { c.server.put(ownPath, deleting) }, true},
+		{"it was made anew", ownObject("d1"), func(t *testing.T, c cluster) { gone(t, c); c.server.put(ownPath, ownObject("d2")) }, false},
+		{"the permissions went first", ownObject("d1"), func(_ *testing.T, c cluster) { forbid(c.server); c.server.remove(ownPath) }, true},
+		{"no permission", ownObject("d1"), func(_ *testing.T, c cluster) { forbid(c.server) }, false},
+		{"no answer", ownObject("d1"), func(_ *testing.T, c cluster) { c.server.close() }, false},
+		{"no answer, but it was seen to go", ownObject("d1"), func(t *testing.T, c cluster) { gone(t, c); c.server.close() }, true},
+		{"it was never there under this name", nil, func(*testing.T, cluster) {}, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newAPIServer(t)
+			if tt.before != nil {
+				s.put(ownPath, tt.before)
+			}
+			c := start(t, s)
+			if tt.before != nil {
+				eventually(t, "it is seen", func() bool { c.mu.Lock(); defer c.mu.Unlock(); return c.own.uid != "" })
+			}
+			tt.then(t, c)
+			if tt.name == "the permissions went first" {
+				eventually(t, "the watch saw it go", func() bool { c.mu.Lock(); defer c.mu.Unlock(); return c.own.deleted })
+			}
+			if got := c.Uninstalled(t.Context()); got != tt.want {
+				t.Errorf("got %t", got)
+			}
+		})
+	}
+	c, err := newForConfig(&rest.Config{Host: newAPIServer(t).url}, Options{NodeName: "node1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Uninstalled(t.Context()) {
+		t.Error("an agent without DaemonSet was uninstalled")
+	}
+}
+
+func TestSetNetworkStatus(t *testing.T) {
+	s := newAPIServer(t)
+	s.put(podPath, podObject("u1"))
+	c := start(t, s)
+	ref := ledger.PodRef{Namespace: "nfv", Name: "upf", UID: "u1"}
+	if err := c.SetNetworkStatus(t.Context(), ref, `[{"name": "x"}]`); err != nil {
+		t.Fatal(err)
+	}
+	p, err := c.Pod(t.Context(), "nfv", "upf", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the annotation is there, and the other still is", func() bool {
+		p, err = c.Pod(t.Context(), "nfv", "upf", "")
+		return err == nil && p.Annotations[network.StatusAnnotation] == `[{"name": "x"}]` && p.Annotations["k8s.v1.cni.cncf.io/networks"] == "data"
+	})
+	ref.UID = "u0"
+	if err := c.SetNetworkStatus(t.Context(), ref, "[]"); !errors.Is(err, network.ErrNotFound) {
+		t.Errorf("another pod's UID: %v", err)
+	}
+	if err := c.SetNetworkStatus(t.Context(), ledger.PodRef{Namespace: "nfv", Name: "none", UID: "u"}, "[]"); !errors.Is(err, network.ErrNotFound) {
+		t.Errorf("no pod: %v", err)
+	}
+	s.setRefusal(func(method, _ string) error {
+		if method != "PATCH" {
+			return nil
+		}
+		return apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, "upf", errors.New("no role"))
+	})
+	if err := c.SetNetworkStatus(t.Context(), ref, "[]"); err == nil || !strings.HasPrefix(err.Error(), "write the network status of pod nfv/upf: the agent's ServiceAccount may not") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestSetNetworkStatusOfAStaticPod(t *testing.T) {
+	s := newAPIServer(t)
+	mirror := podObject("mirror")
+	mirror.meta()["annotations"] = map[string]any{staticPodUID: "u9"}
+	s.put(podPath, mirror)
+	c := start(t, s)
+	if err := c.SetNetworkStatus(t.Context(), ledger.PodRef{Namespace: "nfv", Name: "upf", UID: "u9"}, "[]"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestEvents(t *testing.T) {
+	s := newAPIServer(t)
+	c := start(t, s)
+	c.Event(ledger.PodRef{Namespace: "nfv", Name: "upf", UID: "u1"}, "Warning", "NoNetworkFound", strings.Repeat("é", 600))
+	e := <-s.created
+	involved, _ := e["involvedObject"].(map[string]any)
+	source, _ := e["source"].(map[string]any)
+	message, _ := e["message"].(string)
+	got := fmt.Sprint(e.text("namespace"), involved["kind"], involved["name"], involved["uid"], e["type"], e["reason"], source["component"], source["host"])
+	if want := fmt.Sprint("nfv", "Pod", "upf", "u1", "Warning", "NoNetworkFound", "fairlead-agent", "node1"); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if len(message) > maxMessage || !strings.HasSuffix(message, "é …") {
+		t.Errorf("message of %d bytes ends in %q", len(message), message[len(message)-6:])
+	}
+	// A pod in trouble doesn't flood the API server. The one of another pod comes
+	// after all of its events have been looked at.
+	for i := range 100 {
+		c.Event(ledger.PodRef{Namespace: "nfv", Name: "noisy", UID: "u2"}, "Warning", fmt.Sprint("Reason", i), "x")
+	}
+	c.Event(ledger.PodRef{Namespace: "nfv", Name: "last", UID: "u3"}, "Normal", "Last", "x")
+	noisy := 0
+	for e := range s.created {
+		involved, _ := e["involvedObject"].(map[string]any)
+		if involved["name"] == "last" {
+			break
+		}
+		noisy++
+	}
+	if noisy == 0 || noisy > 30 {
+		t.Errorf("%d events of one pod were written", noisy)
+	}
+}
+
+func TestStrip(t *testing.T) {
+	full := corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: "a", Name: "b", UID: "c", Labels: map[string]string{"l": "x"},
+			Annotations:   map[string]string{"k": "v", corev1.LastAppliedConfigAnnotation: "{…}"},
+			ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubectl"}},
+		},
+		Spec:   corev1.PodSpec{NodeName: "n", Containers: []corev1.Container{{Name: "c"}}},
+		Status: corev1.PodStatus{Phase: corev1.PodRunning, Message: "m"},
+	}
+	got, err := stripPod(&full)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "b", UID: "c", Annotations: map[string]string{"k": "v"}},
+		Status:     corev1.PodStatus{Phase: corev1.PodRunning},
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("-want +got\n%s", d)
+	}
+	if len(full.Annotations) != 2 {
+		t.Error("the object that was handed in has been changed")
+	}
+	tombstone := cache.DeletedFinalStateUnknown{Key: "a/b"}
+	for _, strip := range []cache.TransformFunc{stripPod, stripNetwork, stripMeta, stripConfigMap} {
+		if got, err := strip(tombstone); err != nil || got != any(tombstone) {
+			t.Errorf("a tombstone became %v, %v", got, err)
+		}
+	}
+}
+
+func TestNew(t *testing.T) {
+	t.Setenv("KUBERNETES_SERVICE_HOST", "")
+	_, err := New("", Options{NodeName: "node1"})
+	if err == nil || !strings.HasPrefix(err.Error(), "API server: not in a pod with a ServiceAccount, and no kubeconfig given: ") {
+		t.Errorf("got %v", err)
+	}
+	_, err = New("/absent", Options{NodeName: "node1"})
+	if err == nil || !strings.HasPrefix(err.Error(), "API server: kubeconfig /absent: ") {
+		t.Errorf("got %v", err)
+	}
+	s := newAPIServer(t)
+	s.put(podPath, podObject("u1"))
+	config, err := json.Marshal(map[string]any{
+		"apiVersion": "v1", "kind": "Config", "current-context": "x",
+		"clusters": []any{map[string]any{"name": "x", "cluster": map[string]any{"server": s.url}}},
+		"contexts": []any{map[string]any{"name": "x", "context": map[string]any{"cluster": "x", "user": ""}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := os.WriteFile(path, config, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := New(path, Options{}); err == nil || !strings.Contains(err.Error(), "the node's name is not set") {
+		t.Errorf("got %v", err)
+	}
+	c, err := New(path, Options{NodeName: "node1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Pod(t.Context(), "nfv", "upf", "u1"); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,66 @@
+package kube
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"fairlead.dev/fairlead/pkg/network"
+)
+
+// staticPodUID is the annotation that holds, on the mirror that the API server
+// has of a static pod, the UID by which kubelet and runtime know it.
+const staticPodUID = "kubernetes.io/config.hash"
+
+// Pod finds a pod of this node. An empty uid is any. The error wraps
+// network.ErrNotFound where the pod is gone, or another one has its name.
+func (c *Client) Pod(ctx context.Context, namespace, name, uid string) (network.Pod, error) {
+	p, err := c.pod(ctx, namespace, name, uid)
+	if err != nil {
+		return network.Pod{}, err
+	}
+	return network.Pod{
+		Namespace: p.Namespace, Name: p.Name, UID: string(p.UID),
+		Annotations: p.Annotations, Terminal: terminal(p, time.Now()),
+	}, nil
+}
+
+// pod asks the API server only where the cache can't know: the pod is so new
+// that its event hasn't arrived, or is another one than the cache has.
+func (c *Client) pod(ctx context.Context, namespace, name, uid string) (*corev1.Pod, error) {
+	if p, ok := c.cachedPod(namespace, name, uid); ok {
+		return p, nil
+	}
+	doing := fmt.Sprintf("get pod %s/%s", namespace, name)
+	ctx, cancel := context.WithTimeout(ctx, c.o.RequestTimeout)
+	defer cancel()
+	p := &corev1.Pod{}
+	if err := c.core.Get().Namespace(namespace).Resource(podsResource).Name(name).Do(ctx).Into(p); err != nil {
+		return nil, c.explain(doing, err)
+	}
+	if !isPod(p, uid) {
+		return nil, fmt.Errorf("%s: the pod with UID %s is gone, and another (UID %s) has its name: %w", doing, uid, p.UID, network.ErrNotFound)
+	}
+	return p, nil
+}
+
+func (c *Client) cachedPod(namespace, name, uid string) (*corev1.Pod, bool) {
+	o, found, err := c.pods.GetStore().GetByKey(namespace + "/" + name)
+	if err != nil || !found {
+		return nil, false
+	}
+	p, ok := o.(*corev1.Pod)
+	return p, ok && isPod(p, uid)
+}
+
+func isPod(p *corev1.Pod, uid string) bool {
+	return uid == "" || string(p.UID) == uid || p.Annotations[staticPodUID] == uid
+}
+
+// terminal: a deletionTimestamp is the moment at which the grace period is over.
+func terminal(p *corev1.Pod, now time.Time) bool {
+	return p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed ||
+		p.DeletionTimestamp != nil && now.After(p.DeletionTimestamp.Time)
+}

@@ -1,0 +1,67 @@
+package kube
+
+import (
+	"context"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/cache"
+)
+
+var daemonSets = schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "daemonsets"}
+
+// ownDaemonSet is what has been seen of the DaemonSet that the agent belongs to.
+type ownDaemonSet struct {
+	uid     types.UID // of the one that was there last; empty: none has ever been seen
+	deleted bool      // it is gone, or is being deleted
+}
+
+func (c *Client) ownHandler() cache.ResourceEventHandler {
+	return cache.ResourceEventHandlerFuncs{
+		AddFunc:    func(o any) { c.sawOwn(o) },
+		UpdateFunc: func(_, o any) { c.sawOwn(o) },
+		DeleteFunc: func(any) { c.sawOwn(nil) },
+	}
+}
+
+func (c *Client) sawOwn(o any) {
+	m, exists := o.(*metav1.PartialObjectMetadata)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !exists {
+		c.own.deleted = true
+		return
+	}
+	c.own = ownDaemonSet{uid: m.UID, deleted: m.DeletionTimestamp != nil}
+}
+
+// Uninstalled reports whether the agent's DaemonSet was deleted, so that nothing
+// will take this agent's place. It is asked when the agent is told to stop. What
+// is unclear counts as no: a restart must never take the CNI configuration away
+// (m#1527, m#1468).
+func (c *Client) Uninstalled(ctx context.Context) bool {
+	if c.daemonSet == nil {
+		return false
+	}
+	c.mu.Lock()
+	seen := c.own
+	c.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, c.o.RequestTimeout)
+	defer cancel()
+	m, err := c.meta.Resource(daemonSets).Namespace(c.o.Namespace).Get(ctx, c.o.DaemonSet, metav1.GetOptions{})
+	switch {
+	case err == nil:
+		return m.DeletionTimestamp != nil
+	case apierrors.IsNotFound(err):
+		// One that was never seen was perhaps never there under that name.
+		return seen.uid != ""
+	}
+	// The agent's permissions may have been deleted together with its DaemonSet:
+	// what the watch saw before is as good.
+	c.log.Warn("is the agent being uninstalled?", "seen", seen.deleted,
+		"error", c.explain(fmt.Sprintf("get daemonset %s/%s", c.o.Namespace, c.o.DaemonSet), err))
+	return seen.deleted
+}

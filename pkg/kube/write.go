@@ -1,0 +1,97 @@
+package kube
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/record"
+
+	"fairlead.dev/fairlead/pkg/ledger"
+	"fairlead.dev/fairlead/pkg/network"
+)
+
+// SetNetworkStatus writes the network-status annotation of a pod: a merge patch of
+// that one key, which meets no conflict with other writers of the pod. The error
+// wraps network.ErrNotFound where the pod is gone, or another one has its name.
+func (c *Client) SetNetworkStatus(ctx context.Context, pod ledger.PodRef, status string) error {
+	doing := fmt.Sprintf("write the network status of pod %s", pod)
+	metadata := map[string]any{"annotations": map[string]string{network.StatusAnnotation: status}}
+	if uid := c.apiUID(pod); uid != "" {
+		// A precondition: a UID can't be changed, so that the patch of another pod of
+		// this name is refused.
+		metadata["uid"] = uid
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": metadata})
+	if err != nil {
+		return fmt.Errorf("%s: %w", doing, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.o.RequestTimeout)
+	defer cancel()
+	err = c.core.Patch(types.MergePatchType).Namespace(pod.Namespace).Resource(podsResource).Name(pod.Name).Body(patch).Do(ctx).Error()
+	if apierrors.IsConflict(err) || apierrors.IsInvalid(err) {
+		return fmt.Errorf("%s: the pod with UID %s is gone: %w (%w)", doing, pod.UID, network.ErrNotFound, err)
+	}
+	return c.explain(doing, err)
+}
+
+// apiUID is the UID by which the API server knows a pod. It is another than the
+// runtime's for a static pod, of which the API server has a mirror.
+func (c *Client) apiUID(pod ledger.PodRef) string {
+	if p, ok := c.cachedPod(pod.Namespace, pod.Name, pod.UID); ok {
+		return string(p.UID)
+	}
+	return pod.UID
+}
+
+func (c *Client) newRecorder() {
+	// The default correlator lets 25 events about one object pass, then one in five
+	// minutes, and counts equal ones up instead of repeating them.
+	c.broadcaster = record.NewBroadcaster()
+	c.recorder = c.broadcaster.NewRecorder(runtime.NewScheme(), corev1.EventSource{Component: "fairlead-agent", Host: c.o.NodeName})
+}
+
+// maxMessage is what the API server accepts as an event's message, in bytes.
+const maxMessage = 1024
+
+// Event tells about a pod; eventType is Normal or Warning. It doesn't wait: the
+// event is written later, or dropped if there are too many.
+func (c *Client) Event(pod ledger.PodRef, eventType, reason, message string) {
+	if len(message) > maxMessage {
+		message = strings.ToValidUTF8(message[:maxMessage-4], "") + " …"
+	}
+	c.recorder.Event(&corev1.ObjectReference{
+		APIVersion: "v1", Kind: "Pod", Namespace: pod.Namespace, Name: pod.Name, UID: types.UID(pod.UID),
+	}, eventType, reason, message)
+}
+
+// eventSink writes events through the one core client.
+type eventSink struct{ c *Client }
+
+const eventsResource = "events"
+
+func (s eventSink) Create(e *corev1.Event) (*corev1.Event, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), s.c.o.RequestTimeout)
+	defer cancel()
+	out := &corev1.Event{}
+	return out, s.c.core.Post().Namespace(e.Namespace).Resource(eventsResource).Body(e).Do(ctx).Into(out)
+}
+
+func (s eventSink) Update(e *corev1.Event) (*corev1.Event, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), s.c.o.RequestTimeout)
+	defer cancel()
+	out := &corev1.Event{}
+	return out, s.c.core.Put().Namespace(e.Namespace).Resource(eventsResource).Name(e.Name).Body(e).Do(ctx).Into(out)
+}
+
+func (s eventSink) Patch(e *corev1.Event, data []byte) (*corev1.Event, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), s.c.o.RequestTimeout)
+	defer cancel()
+	out := &corev1.Event{}
+	return out, s.c.core.Patch(types.StrategicMergePatchType).Namespace(e.Namespace).Resource(eventsResource).Name(e.Name).Body(data).Do(ctx).Into(out)
+}
