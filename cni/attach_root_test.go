@@ -1,0 +1,148 @@
+//go:build root
+
+package cni
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	types100 "github.com/containernetworking/cni/pkg/types/100"
+
+	"fairlead.dev/fairlead/pkg/attach"
+	"fairlead.dev/fairlead/pkg/ledger"
+	"fairlead.dev/fairlead/pkg/sysfs"
+)
+
+// builtins joins pkg/attach to the server, as the agent does.
+type builtins struct{ set *attach.Set }
+
+func (b builtins) For(kind string) (Attacher, bool) {
+	a, ok := b.set.For(kind)
+	return builtin{a}, ok
+}
+
+func (b builtins) DeleteLinks(netns string) error { return b.set.DeleteLinks(netns) }
+
+type builtin struct{ attach.Attacher }
+
+func (b builtin) Prepare(ctx context.Context, r AttachRequest) (ledger.Attachment, error) {
+	return b.Attacher.Prepare(ctx, attach.Request(r))
+}
+
+func (b builtin) Bind(ctx context.Context, env AttachEnv, a *ledger.Attachment, netns string) (*types100.Result, error) {
+	return b.Attacher.Bind(ctx, attach.Env(env), a, netns)
+}
+
+func (b builtin) Release(ctx context.Context, env AttachEnv, a ledger.Attachment, netns string) error {
+	return b.Attacher.Release(ctx, attach.Env(env), a, netns)
+}
+
+func (b builtin) Check(ctx context.Context, env AttachEnv, a ledger.Attachment, netns string) error {
+	return b.Attacher.Check(ctx, attach.Env(env), a, netns)
+}
+
+// The whole path, real but for the primary plugin: shim, socket, server, ledger,
+// built-in macvlan with host-local addresses, in namespaces of the test's own.
+func TestRealNamespaces(t *testing.T) {
+	const inside = "FAIRLEAD_TEST_INSIDE"
+	if os.Getenv(inside) == "" {
+		cmd := exec.Command("unshare", "--net", "--mount", os.Args[0], "-test.run=^TestRealNamespaces$", "-test.v")
+		cmd.Env = append(os.Environ(), inside+"=1")
+		if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS") {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		return
+	}
+	ip := func(args ...string) string {
+		t.Helper()
+		out, err := exec.Command("ip", args...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("ip %s: %v: %s", strings.Join(args, " "), err, out)
+		}
+		return string(out)
+	}
+	for _, args := range []string{"-t tmpfs tmpfs /run", "--bind /run /var/run"} {
+		if out, err := exec.Command("mount", strings.Fields(args)...).CombinedOutput(); err != nil && !strings.Contains(args, "bind") {
+			t.Fatalf("mount %s: %v: %s", args, err, out)
+		}
+	}
+	ip("link", "add", "up0", "type", "veth", "peer", "name", "up0p")
+	ip("link", "set", "up0", "mtu", "9000", "up")
+	ip("link", "set", "up0p", "mtu", "9000", "up")
+	ip("netns", "add", "c1")
+	ip("-n", "c1", "link", "set", "lo", "up")
+
+	l := newLive(t)
+	leases := filepath.Join(l.dir, "leases")
+	l.server.o.Attachers = builtins{attach.New(attach.Deps{Sysfs: sysfs.New(""), Sandboxes: l.ledger.Sandboxes,
+		Log: slog.New(slog.DiscardHandler), HostLocalDir: leases})}
+	l.server.netnsGone = netnsGone
+	l.nad("storage", "", `{"cniVersion":"0.3.1","type":"macvlan","master":"up0","mode":"bridge","mtu":8000,
+		"ipam":{"type":"host-local","subnet":"192.168.1.0/24","routes":[{"dst":"10.20.0.0/16","gw":"192.168.1.1"}]}}`)
+	l.pod("p", "storage@data0, storage")
+
+	add := func() {
+		t.Helper()
+		if code, out := l.shim(t.Context(), "ADD", "c1", "p"); code != 0 {
+			t.Fatal(out)
+		}
+	}
+	wantGone := func() {
+		t.Helper()
+		if got := ip("-n", "c1", "-o", "link"); strings.Contains(got, "data0") || strings.Contains(got, "net2") {
+			t.Errorf("links left:\n%s", got)
+		}
+		left, _ := filepath.Glob(filepath.Join(leases, "*", "192.*"))
+		if len(left) != 0 {
+			t.Errorf("addresses left: %v", left)
+		}
+		l.wantClean()
+	}
+	add()
+	for name, want := range map[string]string{"data0": "mtu 8000", "net2": "mtu 8000"} {
+		if got := ip("-n", "c1", "-o", "link", "show", name); !strings.Contains(got, want) {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+	if got := ip("-n", "c1", "route"); !strings.Contains(got, "10.20.0.0/16 via 192.168.1.1 dev data0") {
+		t.Errorf("routes:\n%s", got)
+	}
+	if status := l.cluster.status["default/p"]; !strings.Contains(status, `"192.168.1.2"`) || !strings.Contains(status, `"mtu": 8000`) {
+		t.Errorf("status: %s", status)
+	}
+	if code, out := l.shim(t.Context(), "CHECK", "c1", "p"); code != 0 {
+		t.Errorf("CHECK: %s", out)
+	}
+	ip("-n", "c1", "link", "set", "data0", "down")
+	ip("-n", "c1", "addr", "flush", "dev", "net2")
+	if code, out := l.shim(t.Context(), "CHECK", "c1", "p"); code != 1 || !strings.Contains(out, "net2") {
+		t.Errorf("CHECK of a sandbox that was tampered with: %d, %s", code, out)
+	}
+	if code, out := l.shim(t.Context(), "DEL", "c1", "p"); code != 0 {
+		t.Fatal(out)
+	}
+	wantGone()
+
+	add() // and once more, deleted by a tombstone when the namespace is gone
+	l.stop()
+	ip("netns", "delete", "c1")
+	if code, out := l.shim(t.Context(), "DEL", "c1", "p"); code != 0 {
+		t.Fatal(out)
+	}
+	ip("netns", "add", "c1")
+	l.start()
+	wantGone()
+
+	// The second network fails: the first is undone.
+	l.nad("broken", "", `{"cniVersion":"0.3.1","type":"macvlan","master":"up0","ipam":{"type":"host-local","subnet":"192.168.2.0/30","rangeStart":"192.168.9.1"}}`)
+	l.pod("p", "storage@data0, broken")
+	if code, out := l.shim(t.Context(), "ADD", "c1", "p"); code != 1 || !strings.Contains(out, "default/broken") {
+		t.Errorf("%d, %s", code, out)
+	}
+	wantGone()
+}

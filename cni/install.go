@@ -1,0 +1,102 @@
+package cni
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"fairlead.dev/fairlead/cni/wire"
+	"fairlead.dev/fairlead/pkg/network"
+)
+
+// Installer puts Fairlead between the runtime and the cluster's own network, and
+// takes it away again. An agent that stops or restarts removes nothing: without
+// the conf, pods would start silently without their networks (m#1527).
+type Installer struct {
+	Shim         string // the shim's binary, in the agent's image
+	BinDir       string
+	ConfDir      string
+	Socket       string // as the host sees it
+	TombstoneDir string // as the host sees it
+}
+
+// capabilities are those a runtime may have something for. What of it reaches the
+// primary is what its own conf declares.
+var capabilities = map[string]bool{
+	"portMappings": true, "bandwidth": true, "ipRanges": true, "ips": true, "mac": true, "dns": true, "infinibandGUID": true,
+	"deviceID": true, "aliases": true, "cgroupPath": true, "io.kubernetes.cri.pod-annotations": true,
+}
+
+// InstallShim copies the shim to the host in one step: a call under way goes on
+// with the old one, and the file is never being written to while it is run
+// (m#1221). It reports whether there was anything to do.
+func (i Installer) InstallShim() (changed bool, err error) {
+	want, err := os.ReadFile(i.Shim)
+	if err != nil {
+		return false, fmt.Errorf("installing the shim: %w", err)
+	}
+	if err := os.MkdirAll(i.BinDir, 0o755); err != nil {
+		return false, fmt.Errorf("installing the shim: %w", err)
+	}
+	return writeIfChanged(i.shimPath(), want, 0o755)
+}
+
+// InstallConf writes the conf that makes the runtime call the shim. It is called
+// when the socket serves; it refuses where there is no primary network, which
+// would leave the node worse off than it was (m#1155).
+func (i Installer) InstallConf(primary *Primary) (changed bool, err error) {
+	if _, err := primary.Conf(); err != nil {
+		return false, fmt.Errorf("installing %s: %w", ConfName, err)
+	}
+	if _, err := os.Stat(i.shimPath()); err != nil {
+		return false, fmt.Errorf("installing %s before the shim: %w", ConfName, err)
+	}
+	raw, err := i.conf()
+	if err != nil {
+		return false, fmt.Errorf("installing %s: %w", ConfName, err)
+	}
+	return writeIfChanged(i.confPath(), raw, 0o644)
+}
+
+func (i Installer) conf() ([]byte, error) {
+	raw, err := json.MarshalIndent(map[string]any{
+		// 1.0.0 for runtimes that know no more; those that read cniVersions take 1.1.0,
+		// and with it GC and STATUS.
+		"cniVersion":  "1.0.0",
+		"cniVersions": []string{"1.0.0", "1.1.0"},
+		"name":        "fairlead",
+		"plugins": []any{map[string]any{
+			"type": network.OwnType, "capabilities": capabilities, "socket": i.Socket, "tombstoneDir": i.TombstoneDir,
+		}},
+	}, "", "  ")
+	return append(raw, '\n'), err
+}
+
+// Uninstall removes the conf first, so that the runtime goes back to the cluster's
+// own network before the shim is gone. Pods that run keep their networks.
+func (i Installer) Uninstall() error {
+	for _, path := range []string{i.confPath(), i.shimPath()} {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("uninstalling: %w", err)
+		}
+	}
+	return nil
+}
+
+func (i Installer) shimPath() string { return filepath.Join(i.BinDir, network.OwnType) }
+func (i Installer) confPath() string { return filepath.Join(i.ConfDir, ConfName) }
+
+func writeIfChanged(path string, want []byte, mode fs.FileMode) (bool, error) {
+	have, err := os.ReadFile(path)
+	if err == nil && bytes.Equal(have, want) {
+		info, err := os.Stat(path)
+		if err == nil && info.Mode().Perm() == mode {
+			return false, nil
+		}
+	}
+	return true, wire.WriteFileAtomic(path, want, mode)
+}

@@ -1,0 +1,148 @@
+// Package run runs one CNI plugin's binary: found in the directories of a
+// CNI_PATH, in a process group of its own, with a deadline and bounded output.
+// The shim uses it on the host; the agent uses it where there is no shim.
+//
+// It knows nothing of CNI but the path: what the output means is the caller's
+// matter. It imports the standard library only, because the shim does.
+package run
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Command is one run of a plugin.
+type Command struct {
+	File   string
+	Args   []string // a CNI plugin has none
+	Env    []string // complete
+	Stdin  []byte
+	Cgroup int // descriptor of a cgroup directory to start it in; 0: the caller's cgroup
+	// DieWithParent kills the plugin when the thread that starts it ends. The
+	// caller keeps that thread (runtime.LockOSThread) until Start's wait returns.
+	DieWithParent bool
+}
+
+// Output is what a plugin said, and its exit code.
+type Output struct {
+	Stdout, Stderr []byte
+	ExitCode       int
+}
+
+const (
+	maxStdout = 4 << 20 // fits a frame after base64
+	maxStderr = 64 << 10
+	// pipeWait bounds waiting for output after the plugin has ended: a daemon that
+	// it left behind may hold the pipes open.
+	pipeWait = 2 * time.Second
+	// A binary that is being replaced in place cannot be run for a moment.
+	busyRetries = 10
+	busyWait    = 100 * time.Millisecond
+)
+
+// ErrNotFound: no directory of the path has the plugin.
+var ErrNotFound = errors.New("plugin not found")
+
+// Find looks for a plugin in the directories of a CNI_PATH.
+func Find(plugin, path string) (string, error) {
+	if plugin == "" || strings.ContainsAny(plugin, "/\x00") || plugin == "." || plugin == ".." {
+		return "", fmt.Errorf("%w: %q is not the name of a plugin", ErrNotFound, plugin)
+	}
+	for _, dir := range filepath.SplitList(path) {
+		file := filepath.Join(dir, plugin)
+		if info, err := os.Stat(file); err == nil && info.Mode().IsRegular() {
+			return file, nil
+		}
+	}
+	return "", fmt.Errorf("%w: no file %q in %q; install it there, or correct the network's type", ErrNotFound, plugin, path)
+}
+
+// Start starts the plugin and returns the function that waits for its end. When
+// ctx ends, the whole process group is killed. An exit code other than 0 is no error;
+// not having been able to start is, and so is having been killed.
+func Start(ctx context.Context, c Command) (wait func() (Output, error), err error) {
+	for try := 0; ; try++ {
+		wait, err := start(ctx, c)
+		// m#1221: text file busy.
+		if !errors.Is(err, syscall.ETXTBSY) || try >= busyRetries {
+			return wait, err
+		}
+		select {
+		case <-time.After(busyWait):
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
+}
+
+func start(ctx context.Context, c Command) (func() (Output, error), error) {
+	cmd := exec.CommandContext(ctx, c.File, c.Args...)
+	cmd.Env = c.Env
+	if cmd.Env == nil {
+		cmd.Env = []string{}
+	}
+	cmd.Dir = "/"
+	cmd.Stdin = bytes.NewReader(c.Stdin)
+	stdout, stderr := &bounded{limit: maxStdout}, &bounded{limit: maxStderr}
+	cmd.Stdout, cmd.Stderr = stdout, stderr
+	cmd.WaitDelay = pipeWait
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if c.DieWithParent {
+		cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	}
+	if c.Cgroup > 0 {
+		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, c.Cgroup
+	}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("starting %s: %w", c.File, err)
+	}
+	return func() (Output, error) {
+		err := cmd.Wait()
+		out := Output{Stdout: stdout.kept.Bytes(), Stderr: stderr.kept.Bytes(), ExitCode: cmd.ProcessState.ExitCode()}
+		return out, outcome(ctx, c.File, cmd.ProcessState, err, stdout.over)
+	}, nil
+}
+
+func outcome(ctx context.Context, file string, state *os.ProcessState, err error, tooMuch bool) error {
+	switch {
+	case ctx.Err() != nil && !state.Exited():
+		return fmt.Errorf("%s was killed: %w", file, context.Cause(ctx))
+	case !state.Exited():
+		return fmt.Errorf("%s ended by %v", file, state)
+	case tooMuch:
+		return fmt.Errorf("%s wrote more than %d bytes", file, maxStdout)
+	case err == nil, errors.Is(err, exec.ErrWaitDelay), errors.As(err, new(*exec.ExitError)), state.ExitCode() != 0:
+		return nil
+	case ctx.Err() != nil: // it ended by itself just as the context did
+		return nil
+	}
+	return fmt.Errorf("running %s: %w", file, err)
+}
+
+// bounded keeps the first limit bytes and swallows the rest, so that the plugin
+// does not die of a closed pipe. (It does not embed the buffer, whose ReadFrom
+// io.Copy would prefer to Write.)
+type bounded struct {
+	kept  bytes.Buffer
+	limit int
+	over  bool
+}
+
+func (b *bounded) Write(p []byte) (int, error) {
+	room := b.limit - b.kept.Len()
+	if len(p) > room {
+		b.over = true
+		b.kept.Write(p[:room])
+		return len(p), nil
+	}
+	return b.kept.Write(p)
+}

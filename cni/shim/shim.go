@@ -1,0 +1,137 @@
+// Package shim is the CNI plugin that the runtime executes: it hands the call to
+// the agent over a unix socket, runs plugins' binaries on the agent's behalf, and
+// prints the agent's reply. Where there is no agent, a DEL becomes a tombstone
+// and succeeds, and anything else fails with a clear text after a wait.
+//
+// It decides nothing about networks, and keeps small: it imports the standard
+// library (without package net), cni/run and cni/wire. imports.txt is the
+// committed list of all that is linked into it.
+package shim
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"fairlead.dev/fairlead/cni/wire"
+)
+
+// Shim is one call. Its fields are the process's surroundings.
+type Shim struct {
+	Getenv  func(string) string
+	Environ []string
+	Stdin   io.Reader
+	Stdout  io.Writer
+	Build   string
+	Now     func() time.Time
+}
+
+// supportedVersions are the CNI versions the agent can answer in.
+var supportedVersions = []string{"0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"}
+
+const newestVersion = "1.1.0"
+
+// CNI error codes, of the specification and of its extension for STATUS.
+const (
+	codeInvalidEnvironment = 4
+	codeIOFailure          = 5
+	codeDecodingFailure    = 6
+	codeTryAgainLater      = 11
+	codeNotAvailable       = 50
+)
+
+// Run serves the call and returns the process's exit code. When ctx ends (the
+// runtime's SIGTERM), what runs is killed and the agent told by hanging up.
+func (s Shim) Run(ctx context.Context) int {
+	command := s.Getenv("CNI_COMMAND")
+	stdin, err := io.ReadAll(s.Stdin)
+	if err != nil {
+		return s.fail("", codeIOFailure, "reading the network config from standard input: "+err.Error())
+	}
+	conf, confErr := parseConf(stdin)
+	if command == "VERSION" {
+		return s.printVersion(conf)
+	}
+	request, err := s.request(command, stdin, conf)
+	if err != nil {
+		return s.fail(conf.CNIVersion, codeInvalidEnvironment, err.Error())
+	}
+	if confErr != nil && command != "DEL" { // a DEL needs only the environment
+		return s.fail(conf.CNIVersion, codeDecodingFailure, confErr.Error())
+	}
+	reply, err := s.ask(ctx, request, conf)
+	if err != nil {
+		return s.withoutAgent(request, conf, err)
+	}
+	if _, err := s.Stdout.Write(reply.Stdout); err != nil {
+		return 1
+	}
+	return reply.ExitCode
+}
+
+// request checks what the specification requires of the environment.
+func (s Shim) request(command string, stdin []byte, conf conf) (wire.Request, error) {
+	r := wire.Request{
+		MinVersion: wire.MinVersion, Build: s.Build, Command: command,
+		ContainerID: s.Getenv("CNI_CONTAINERID"), Netns: s.Getenv("CNI_NETNS"), IfName: s.Getenv("CNI_IFNAME"),
+		Args: s.Getenv("CNI_ARGS"), Path: s.Getenv("CNI_PATH"), Stdin: stdin,
+		TimeoutMillis: conf.timeout().Milliseconds(),
+	}
+	switch command {
+	case "STATUS", "GC":
+		return r, nil
+	case "ADD", "CHECK", "DEL":
+	default:
+		return r, fmt.Errorf("CNI_COMMAND is %q; it must be ADD, CHECK, DEL, GC, STATUS or VERSION", command)
+	}
+	switch {
+	case !wire.ValidContainerID(r.ContainerID):
+		return r, fmt.Errorf("CNI_CONTAINERID %q is not a container id", r.ContainerID)
+	case !wire.ValidIfName(r.IfName):
+		return r, fmt.Errorf("CNI_IFNAME %q is not an interface name", r.IfName)
+	case r.Netns == "" && command != "DEL": // a DEL comes without one after a reboot
+		return r, errors.New("CNI_NETNS is missing")
+	}
+	return r, nil
+}
+
+// withoutAgent is what is answered where the agent did not.
+func (s Shim) withoutAgent(r wire.Request, conf conf, cause error) int {
+	switch r.Command {
+	case "DEL":
+		tomb := wire.Tombstone{Version: wire.Version, Request: r, At: s.Now(), Reason: cause.Error()}
+		if err := (wire.Tombstones{Dir: conf.TombstoneDir}).Write(tomb); err != nil {
+			return s.fail(conf.CNIVersion, codeIOFailure,
+				fmt.Sprintf("the Fairlead agent is away (%v) and the DEL cannot be kept for it: %v; free or repair %s", cause, err, conf.TombstoneDir))
+		}
+		return 0
+	case "STATUS":
+		return s.fail(conf.CNIVersion, codeNotAvailable, cause.Error())
+	}
+	return s.fail(conf.CNIVersion, codeTryAgainLater, fmt.Sprintf("%s of sandbox %s: %v", r.Command, r.ContainerID, cause))
+}
+
+func (s Shim) printVersion(conf conf) int {
+	return s.print(map[string]any{"cniVersion": conf.CNIVersion, "supportedVersions": supportedVersions}, 0)
+}
+
+func (s Shim) fail(cniVersion string, code int, msg string) int {
+	if cniVersion == "" {
+		cniVersion = newestVersion
+	}
+	return s.print(map[string]any{"cniVersion": cniVersion, "code": code, "msg": "fairlead: " + msg}, 1)
+}
+
+func (s Shim) print(v any, exitCode int) int {
+	raw, err := json.Marshal(v)
+	if err == nil {
+		_, err = s.Stdout.Write(append(raw, '\n'))
+	}
+	if err != nil {
+		return 1
+	}
+	return exitCode
+}

@@ -1,0 +1,104 @@
+package cni
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestGC(t *testing.T) {
+	n := newNode(t)
+	for i, name := range []string{"keep", "drop", "young"} {
+		n.pod(name, "fast", fmt.Sprintf("0000:3b:02.%d", i))
+		if name == "young" {
+			n.now = n.now.Add(time.Minute) // made after the list was drawn up
+		}
+		n.mustAdd("c-"+name, name)
+	}
+	n.now = n.now.Add(-time.Second)
+	r := n.request("GC", "", "")
+	r.Args = ""
+	r.Stdin = []byte(`{"cniVersion":"1.1.0","cni.dev/valid-attachments":[{"containerID":"c-keep","ifname":"eth0"}]}`)
+	if _, err := n.serve(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	all, err := n.ledger.Sandboxes()
+	if err != nil || len(all) != 2 || all[0].ID != "c-keep" || all[1].ID != "c-young" {
+		t.Errorf("left: %v, %v", all, err)
+	}
+	r.Stdin = []byte(`{"cniVersion":"1.1.0"}`)
+	if _, err := n.serve(t.Context(), r); err == nil {
+		t.Error("a GC without a list succeeded")
+	}
+	n.writeConf("10-bridge.conflist", strings.Replace(primaryConf, "1.0.0", "1.1.0", 1))
+	r.Stdin = []byte(`{"cniVersion":"1.1.0","cni.dev/valid-attachments":[]}`)
+	if _, err := n.serve(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(n.world.trace(), "exec GC   bridge") {
+		t.Errorf("the primary's GC was not run:\n%s", n.world.trace())
+	}
+}
+
+func TestCheck(t *testing.T) {
+	n := newNode(t)
+	n.pod("p", "fast, tuned, bridge-conf", vf1)
+	if _, err := n.call("CHECK", "c1", "p"); err == nil || !strings.Contains(err.Error(), `"code":3`) {
+		t.Errorf("unknown sandbox: %v", err)
+	}
+	n.mustAdd("c1", "p")
+	n.world.log = nil
+	if _, err := n.call("CHECK", "c1", "p"); err != nil {
+		t.Fatal(err)
+	}
+	want := `exec CHECK c1 eth0 bridge prevResult
+exec CHECK c1 eth0 portmap {"portMappings":[{"hostPort":80}]} prevResult
+check c1 net1 sriov
+check c1 net2 macvlan
+exec CHECK c1 net2 tuning prevResult
+exec CHECK c1 net2 sbr prevResult
+exec CHECK c1 net3 bridge prevResult
+`
+	if diff := cmp.Diff(want, n.world.trace()); diff != "" {
+		t.Error(diff)
+	}
+	n.world.fail = func(_ int, name string) error {
+		if name == "check" {
+			return errors.New("link is down")
+		}
+		return nil
+	}
+	_, err := n.call("CHECK", "c1", "p")
+	for _, want := range []string{"default/fast (interface net1)", "default/tuned (interface net2)", "network cluster"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not in: %v", want, err)
+		}
+	}
+}
+
+func TestStatusVerb(t *testing.T) {
+	n := newNode(t)
+	r := n.request("STATUS", "", "")
+	r.Args = ""
+	if _, err := n.serve(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	n.cluster.down = errors.New("cache of pods is not filled")
+	n.writeConf("10-bridge.conflist", `{"cniVersion":"1.0.0","name":"x","type":"absent"}`)
+	_, err := n.serve(t.Context(), r)
+	for _, want := range []string{`"code":50`, "cache of pods", "primary network x", "plugin not found"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not in: %v", want, err)
+		}
+	}
+	n.cluster.down = nil
+	n.writeConf("10-bridge.conflist", strings.Replace(primaryConf, "1.0.0", "1.1.0", 1))
+	n.world.log = nil
+	if _, err := n.serve(t.Context(), r); err != nil || !strings.Contains(n.world.trace(), "exec STATUS   portmap") {
+		t.Errorf("%v\n%s", err, n.world.trace())
+	}
+}

@@ -1,0 +1,27 @@
+// Package wire is what the shim and the agent say to each other over the unix
+// socket, and the tombstones that the shim leaves where there is no agent to
+// talk to. It imports the standard library only: it is half of the shim's size.
+//
+// A conversation is one Request from the shim, any number of Run and Cancel from
+// the agent, each Run answered by one Ran, and one Reply. Each message is a frame:
+// its length in four bytes, big endian, then that many bytes of JSON.
+package wire
+
+// The protocol versions that this build speaks. Shim and agent are replaced at
+// different moments, so one release must talk to the next: a new field is ignored
+// by those who do not know it; a change that cannot be ignored raises Version,
+// and MinVersion follows a release later.
+const (
+	Version    = 1
+	MinVersion = 1
+)
+
+// MaxFrame bounds a frame. A GC request lists every attachment of the node, about
+// 120 bytes each; nothing else comes near.
+const MaxFrame = 8 << 20
+
+// Defaults that shim and agent share; the shim's config overrides them.
+const (
+	DefaultSocket       = "/run/fairlead/cni.sock"
+	DefaultTombstoneDir = "/var/lib/fairlead/tombstones"
+)

@@ -1,0 +1,201 @@
+package deviceplugin
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"fairlead.dev/fairlead/pkg/device"
+	"fairlead.dev/fairlead/pkg/inventory"
+	"fairlead.dev/fairlead/pkg/pci"
+	"fairlead.dev/fairlead/pkg/sysfs/sysfstest"
+)
+
+var pfAddr = pci.MustParseAddress("0000:3b:00.0")
+
+func vfAddr(i int) pci.Address { return sysfstest.VFAddress(pfAddr, 128, 2, i) }
+
+// igb is a PF with n VFs, as a tree and a snapshot hold it.
+func igb(n int) device.PF {
+	pf := device.PF{
+		Address: pfAddr, Vendor: "8086", Device: "10c9", Driver: "igb", Netdev: "ens1f0", LinkType: "ether",
+		NUMANode: 1, IOMMUGroup: 7, TotalVFs: 7, NumVFs: n,
+	}
+	for i := range n {
+		pf.VFs = append(pf.VFs, device.VF{
+			Address: vfAddr(i), PF: pfAddr, Index: i, Vendor: "8086", Device: "10ca", Driver: "igbvf",
+			Netdev: fmt.Sprintf("ens1f0v%d", i), LinkType: "ether", NUMANode: 1, IOMMUGroup: 10 + i,
+		})
+	}
+	return pf
+}
+
+// pool selects VFs first to last of every PF.
+func pool(resource string, first, last int) device.Pool {
+	return device.Pool{
+		Resource: resource, Source: "test " + resource,
+		Selectors: []device.Selector{{NIC: &device.NICSelector{}, VFs: []device.IndexRange{{First: first, Last: last}}}},
+	}
+}
+
+// text is an assignment as a human would note it.
+func text(a Assignment) string {
+	var b strings.Builder
+	for _, p := range a.Pools {
+		fmt.Fprintf(&b, "%s", p.Resource)
+		if p.Idle {
+			b.WriteString(" idle")
+		}
+		for _, d := range p.Devices {
+			fmt.Fprintf(&b, " %d", d.VF.Index)
+			if !d.Healthy() {
+				fmt.Fprintf(&b, "(%s)", d.Reason)
+			}
+		}
+		b.WriteString("\n")
+	}
+	for _, problem := range a.Problems {
+		fmt.Fprintf(&b, "! %s\n", problem)
+	}
+	return b.String()
+}
+
+func TestAssign(t *testing.T) {
+	idle := func(p device.Pool) device.Pool { p.Idle = true; return p }
+	driver := func(p device.Pool, name string) device.Pool { p.Driver = name; return p }
+	rdma := func(p device.Pool) device.Pool { p.RDMA = true; return p }
+	typed := func(p device.Pool, typ device.Type) device.Pool { p.Type = typ; return p }
+	lone := device.VF{Address: pci.MustParseAddress("0000:00:04.0"), Driver: "igbvf", Index: 0}
+	tests := map[string]struct {
+		change func(vfs []device.VF)
+		lone   []device.VF
+		pools  []device.Pool
+		want   string
+	}{
+		"by range": {
+			pools: []device.Pool{pool("f/slow", 2, 3), pool("f/fast", 0, 1)},
+			want:  "f/fast 0 1\nf/slow 2 3\n",
+		},
+		"first that matches claims": {
+			pools: []device.Pool{pool("f/fast", 0, 2), pool("f/slow", 2, 3)},
+			want: "f/fast 0 1 2\nf/slow 3\n" +
+				"! 1 VFs (0000:3b:10.4) are selected by f/fast (test f/fast) and by f/slow (test f/slow); the first has them\n",
+		},
+		"overlap of many": {
+			pools: []device.Pool{pool("f/fast", 0, 3), pool("f/slow", 0, 6)},
+			want: "f/fast 0 1 2 3\nf/slow\n" +
+				"! 4 VFs (0000:3b:10.0 to 0000:3b:10.6) are selected by f/fast (test f/fast) and by f/slow (test f/slow); the first has them\n",
+		},
+		"declared twice": {
+			pools: []device.Pool{pool("f/fast", 0, 0), pool("f/fast", 0, 1)},
+			want:  "f/fast 0 1\n",
+		},
+		"idle VFs are held back": {
+			pools: []device.Pool{idle(pool("f/fast", 2, 3)), pool("f/fast", 0, 1)},
+			want:  "f/fast 0 1\nf/fast idle 2 3\n",
+		},
+		"no VFs": {
+			pools: []device.Pool{pool("f/none", 7, 9)},
+			want:  "f/none\n",
+		},
+		"no pools": {want: ""},
+		"netdev in a pod": {
+			change: func(vfs []device.VF) { vfs[1].Netdev, vfs[1].LinkType, vfs[1].MAC = "", "", "" },
+			pools:  []device.Pool{pool("f/fast", 0, 1)},
+			want:   "f/fast 0 1\n",
+		},
+		"no driver": {
+			change: func(vfs []device.VF) { vfs[0].Driver = "" },
+			pools:  []device.Pool{pool("f/fast", 0, 1)},
+			want:   "f/fast 0(no driver is bound to it) 1\n",
+		},
+		"another driver than the pool needs": {
+			change: func(vfs []device.VF) { vfs[0].Driver = "vfio-pci" },
+			pools:  []device.Pool{driver(pool("f/dpdk", 0, 1), "vfio-pci")},
+			want:   "f/dpdk 0 1(it is bound to igbvf, the pool needs vfio-pci)\n",
+		},
+		"RDMA": {
+			change: func(vfs []device.VF) {
+				vfs[0].RDMADevices = []string{"mlx5_2"}
+				vfs[2].Netdev = "" // in a pod, with its RDMA device
+			},
+			pools: []device.Pool{rdma(pool("f/rdma", 0, 2))},
+			want:  "f/rdma 0 1(it has no RDMA device) 2\n",
+		},
+		"VF in a virtual machine (dp#251)": {
+			lone: []device.VF{lone},
+			pools: []device.Pool{pool("f/fast", 0, 0), {
+				Resource: "f/vm", Selectors: []device.Selector{{PCIAddresses: []string{"0000:00:04.0"}}},
+			}},
+			want: "f/fast 0\nf/vm 0\n",
+		},
+		"other types, and fields that nothing tells": {
+			pools: []device.Pool{
+				typed(pool("f/acc", 0, 0), device.Accelerator),
+				{Resource: "f/ddp", Source: "config.json", Selectors: []device.Selector{{DDPProfiles: []string{"gtp"}}}},
+			},
+			want: "f/ddp\n" +
+				"! f/acc (test f/acc) has the type accelerator, of which no devices are found; only netDevice is supported\n" +
+				"! f/ddp (config.json): a selector selects nothing, since ddpProfiles is not supported\n",
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			pf := igb(4)
+			if tt.change != nil {
+				tt.change(pf.VFs)
+			}
+			a := Assign(inventory.NewSnapshot([]device.PF{pf}, tt.lone), tt.pools)
+			if diff := cmp.Diff(tt.want, text(a)); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			for _, p := range a.Pools {
+				for _, d := range p.Devices {
+					if len(d.PF.VFs) != 0 || d.Config == nil {
+						t.Errorf("device %s: PF with %d VFs, config %v", d.VF.Address, len(d.PF.VFs), d.Config)
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestSourcesOfOnePoolAreNamedOnce(t *testing.T) {
+	a, b := pool("f/fast", 0, 0), pool("f/fast", 1, 1)
+	b.Source = "config.json"
+	got := Assign(inventory.NewSnapshot(nil, nil), []device.Pool{a, b, a}).Pools
+	if len(got) != 1 || got[0].Source != "test f/fast, config.json" || got[0].Type != device.NetDevice {
+		t.Errorf("pools %+v, want one with both sources", got)
+	}
+}
+
+func TestEndpointNames(t *testing.T) {
+	long := strings.Repeat("a", 60)
+	tests := map[string]string{
+		"fairlead.dev/fast":  "fairlead_fairlead.dev_fast.sock",
+		"intel.com/dpdk_1-x": "fairlead_intel.com_dpdk_1-x.sock",
+	}
+	for resource, want := range tests {
+		if got := endpointName(resource); got != want {
+			t.Errorf("endpointName(%s) = %s, want %s", resource, got, want)
+		}
+	}
+	one, two := endpointName("x.y/"+long+"1"), endpointName("x.y/"+long+"2")
+	if one == two || len(one) != len(two) || len("/var/lib/kubelet/device-plugins/"+one+".new") > 107 {
+		t.Errorf("long names %s and %s: want them short and different", one, two)
+	}
+}
+
+func TestEnvName(t *testing.T) {
+	for resource, want := range map[string]string{
+		"fairlead.dev/fast":       "PCIDEVICE_FAIRLEAD_DEV_FAST",
+		"intel.com/sriov_dpdk-10": "PCIDEVICE_INTEL_COM_SRIOV_DPDK_10",
+		"Ünicode/x":               "PCIDEVICE__NICODE_X",
+	} {
+		if got := EnvName(resource); got != want {
+			t.Errorf("EnvName(%s) = %s, want %s", resource, got, want)
+		}
+	}
+}

@@ -1,0 +1,136 @@
+package deviceplugin
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	v1beta1 "k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
+)
+
+// run keeps the socket and the registration up until ctx ends.
+func (s *server) run(ctx context.Context) {
+	session := &session{}
+	defer func() { session.listening.stop(s.isWithdrawn()) }()
+	for {
+		err := s.ensure(ctx, session)
+		s.note(ctx, err)
+		if !s.wait(ctx, session, err) {
+			return
+		}
+	}
+}
+
+// session is what a server has set up.
+type session struct {
+	listening *listening
+	kubelet   os.FileInfo // the kubelet's socket at the registration, nil where there is none
+}
+
+// ensure listens and registers where that is not done, or no longer stands.
+//
+// The old socket is closed before the new one is registered: when a stream ends,
+// the kubelet disconnects whatever plugin the resource has by then.
+func (s *server) ensure(ctx context.Context, now *session) error {
+	if !now.listening.intact() {
+		now.listening.stop(false)
+		*now = session{}
+		l, err := s.listen()
+		if err != nil {
+			return err
+		}
+		now.listening = l
+	}
+	kubelet, err := os.Lstat(filepath.Join(s.opts.Dir, kubeletSocket))
+	if err != nil {
+		now.kubelet = nil
+		return fmt.Errorf("register %s: the kubelet does not listen: %w", s.resource, err)
+	}
+	if sameSocket(now.kubelet, kubelet) {
+		return nil
+	}
+	now.kubelet = nil
+	if err := s.register(ctx); err != nil {
+		return err
+	}
+	now.kubelet = kubelet
+	return nil
+}
+
+// wait returns when it is time to look again, false when ctx ended.
+func (s *server) wait(ctx context.Context, now *session, failed error) bool {
+	var retry <-chan time.Time
+	if failed != nil {
+		retry = time.After(s.opts.Retry)
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-s.check:
+	case <-retry:
+	case <-now.listening.ended():
+	case <-s.hungUp:
+		// It stops, and then it registers nobody for a while; or it has mistaken us
+		// for a plugin that has gone: see ensure.
+		now.kubelet = nil
+		return pause(ctx, s.opts.Retry)
+	}
+	return true
+}
+
+func pause(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
+	}
+}
+
+// sameSocket compares the times, too: the number of a file that was removed may
+// be given to the next at once.
+func sameSocket(a, b os.FileInfo) bool {
+	return a != nil && b != nil && os.SameFile(a, b) && a.ModTime().Equal(b.ModTime())
+}
+
+func (s *server) note(ctx context.Context, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case err == nil:
+		if !s.registered {
+			s.opts.Log.Info("resource is registered with the kubelet", "resource", s.resource, "devices", len(s.list))
+		}
+	case s.err == nil || s.err.Error() != err.Error():
+		s.opts.Log.Warn("resource is not registered; trying on", "resource", s.resource, "err", err)
+	}
+	s.registered, s.err = err == nil, err
+}
+
+// register tells the kubelet of the socket, which must be served by then: the
+// kubelet connects to it before long.
+func (s *server) register(ctx context.Context) error {
+	const patience = 10 * time.Second
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	socket := filepath.Join(s.opts.Dir, kubeletSocket)
+	conn, err := grpc.NewClient("unix://"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return fmt.Errorf("register %s with the kubelet at %s: %w", s.resource, socket, err)
+	}
+	defer conn.Close()
+	_, err = v1beta1.NewRegistrationClient(conn).Register(ctx, &v1beta1.RegisterRequest{
+		Version: v1beta1.Version, Endpoint: s.endpoint, ResourceName: s.resource, Options: &v1beta1.DevicePluginOptions{},
+	})
+	if err != nil {
+		return fmt.Errorf("register %s with the kubelet at %s: %w", s.resource, socket, err)
+	}
+	return nil
+}
