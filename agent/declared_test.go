@@ -1,0 +1,153 @@
+package agent
+
+import (
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"fairlead.dev/fairlead/pkg/config"
+)
+
+// api is the cluster as declared sees it; a nil map is one that has not answered.
+type api struct {
+	labels     map[string]string
+	configMaps map[string]map[string]string
+}
+
+func (a *api) NodeLabels() (map[string]string, bool) { return a.labels, a.labels != nil }
+
+func (a *api) ConfigMap(_, name string) (map[string]string, bool, bool) {
+	data, exists := a.configMaps[name]
+	return data, exists, a.configMaps != nil
+}
+
+const (
+	goodProfile = `
+apiVersion: fairlead.dev/v1alpha1
+kind: NICProfile
+metadata: {name: fast}
+spec:
+  nodeSelector: {nic: "yes"}
+  nics: {pfNames: [pf0]}
+  pf: {numVFs: 4}
+  vfGroups: [{vfs: "0-3", resourceName: fast}]
+`
+	goodPools = `{"resourceList": [{"resourceName": "legacy", "selectors": {"pfNames": ["pf1"]}}]}`
+)
+
+func newDeclared(t *testing.T, dir string, a *api) *declared {
+	t.Helper()
+	o := Defaults()
+	o.ProfilesDir, o.StateDir = filepath.Join(dir, "profiles.d"), filepath.Join(dir, "state")
+	o.DevicePluginConfig = filepath.Join(dir, "pcidp", "config.json")
+	m, err := openMemory(o.memoryPath())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &declared{o: o, objects: a, memory: m, log: slog.New(slog.DiscardHandler)}
+}
+
+func resources(m config.Model) string {
+	var names []string
+	for _, p := range m.Pools {
+		names = append(names, p.Resource)
+	}
+	return strings.Join(names, " ")
+}
+
+func TestDeclaredStateComesFromFilesAndConfigMaps(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "profiles.d", "a.yaml"), goodProfile)
+	write(t, filepath.Join(dir, "pcidp", "config.json"), goodPools)
+	a := &api{labels: map[string]string{"nic": "yes"}, configMaps: map[string]map[string]string{}}
+	d := newDeclared(t, dir, a)
+	m, problems := d.read()
+	if got := resources(m); got != "fairlead.dev/legacy fairlead.dev/fast" || len(problems) > 0 {
+		t.Errorf("pools %q, problems %q", got, problems)
+	}
+
+	a.configMaps["fairlead-device-plugin"] = map[string]string{"config.json": strings.ReplaceAll(goodPools, "legacy", "newer")}
+	if m, _ = d.read(); resources(m) != "fairlead.dev/newer fairlead.dev/fast" {
+		t.Errorf("the ConfigMap does not take the file's place: %q", resources(m))
+	}
+
+	a.labels = map[string]string{}
+	if m, _ = d.read(); resources(m) != "fairlead.dev/newer" || len(m.Profiles) != 0 {
+		t.Errorf("a profile for other nodes applies: %q", resources(m))
+	}
+}
+
+func TestInvalidEditKeepsTheLastGoodPart(t *testing.T) {
+	a := &api{labels: map[string]string{"nic": "yes"}, configMaps: map[string]map[string]string{
+		"fairlead-profiles":      {"a.yaml": goodProfile},
+		"fairlead-device-plugin": {"config.json": goodPools},
+	}}
+	d := newDeclared(t, t.TempDir(), a)
+	d.read()
+	for _, tt := range []struct{ name, configMap, key, text, want string }{
+		{"profiles", "fairlead-profiles", "a.yaml", strings.ReplaceAll(goodProfile, "0-3", "0-9"), "a.yaml"},
+		{"device plugin", "fairlead-device-plugin", "config.json", `{"resourceList": [{"resourceName": "a b"}]}`, "resourceList"},
+		{"device plugin without its key", "fairlead-device-plugin", "config.yaml", goodPools, "no key config.json"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			good := a.configMaps[tt.configMap]
+			a.configMaps[tt.configMap] = map[string]string{tt.key: tt.text}
+			m, problems := d.read()
+			if got := resources(m); got != "fairlead.dev/legacy fairlead.dev/fast" {
+				t.Errorf("pools are now %q", got)
+			}
+			if len(problems) != 1 || !strings.Contains(problems[0], tt.want) || !strings.Contains(problems[0], "stays in force") {
+				t.Errorf("problems %q, want one that names %q", problems, tt.want)
+			}
+			a.configMaps[tt.configMap] = good
+			if _, problems := d.read(); len(problems) > 0 {
+				t.Errorf("after the edit was taken back: %q", problems)
+			}
+		})
+	}
+}
+
+// dp#502, dp#565: capacity is zero after a restart.
+func TestStartWithoutAPIServerRemembers(t *testing.T) {
+	dir := t.TempDir()
+	newDeclared(t, dir, &api{labels: map[string]string{"nic": "yes"}, configMaps: map[string]map[string]string{
+		"fairlead-profiles": {"a.yaml": goodProfile},
+	}}).read()
+
+	away := &api{}
+	d := newDeclared(t, dir, away)
+	if m, problems := d.read(); resources(m) != "fairlead.dev/fast" || len(problems) > 0 {
+		t.Errorf("with the API server away: pools %q, problems %q", resources(m), problems)
+	}
+	away.labels, away.configMaps = map[string]string{"nic": "yes"}, map[string]map[string]string{}
+	if m, _ := d.read(); len(m.Pools) != 0 {
+		t.Errorf("the API server says the ConfigMap is gone, and its pools stay: %q", resources(m))
+	}
+}
+
+func TestDamagedMemoryIsNoMemory(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "declared.json")
+	for _, text := range []string{"{", "null", `{"configMaps": null}`} {
+		write(t, path, text)
+		m, _ := openMemory(path)
+		m.ConfigMaps["a"] = map[string]string{"k": "v"} // would panic in a nil map
+		if err := m.save(); err != nil {
+			t.Fatal(err)
+		}
+		if again, err := openMemory(path); err != nil || again.ConfigMaps["a"]["k"] != "v" {
+			t.Errorf("after %q: %v, %v", text, again, err)
+		}
+	}
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}

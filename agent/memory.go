@@ -1,0 +1,61 @@
+package agent
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// memory is what the API server last said of this node's declared state. With it,
+// an agent that starts while the API server is away advertises the pools that it
+// advertised before, instead of none (dp#502, dp#565).
+type memory struct {
+	NodeLabels map[string]string            `json:"nodeLabels,omitempty"`
+	ConfigMaps map[string]map[string]string `json:"configMaps"`
+
+	path  string
+	saved []byte
+}
+
+// openMemory reads the file. One that cannot be read is as good as none: it only
+// repeats what the API server will say.
+func openMemory(path string) (*memory, error) {
+	m := &memory{ConfigMaps: map[string]map[string]string{}, path: path}
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return m, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(data, m)
+	}
+	if err != nil || m.ConfigMaps == nil {
+		return &memory{ConfigMaps: map[string]map[string]string{}, path: path}, fmt.Errorf("read %s: %w", path, err)
+	}
+	m.saved = data
+	return m, nil
+}
+
+// save writes the file where something changed, by rename: a reader finds the old
+// content or the new, never a part.
+func (m *memory) save() error {
+	data, err := json.Marshal(m)
+	if err != nil || bytes.Equal(data, m.saved) {
+		return err
+	}
+	tmp := m.path + ".tmp"
+	if err := os.MkdirAll(filepath.Dir(m.path), 0o700); err != nil {
+		return err
+	}
+	if err := os.WriteFile(tmp, data, 0o600); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp, m.path); err != nil {
+		return err
+	}
+	m.saved = data
+	return nil
+}

@@ -1,0 +1,288 @@
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"fairlead.dev/fairlead/cni"
+	"fairlead.dev/fairlead/deviceplugin"
+	"fairlead.dev/fairlead/pkg/config"
+	"fairlead.dev/fairlead/pkg/device"
+	"fairlead.dev/fairlead/pkg/inventory"
+	"fairlead.dev/fairlead/pkg/ledger"
+	"fairlead.dev/fairlead/pkg/pci"
+	"fairlead.dev/fairlead/pkg/profile"
+	"fairlead.dev/fairlead/pkg/state"
+	"fairlead.dev/fairlead/pkg/sysfs"
+)
+
+// node turns what is declared into the node's state: profiles are applied, pools
+// advertised, again after each change of the declared state or of the devices.
+type node struct {
+	inv      *inventory.Inventory
+	plugin   *deviceplugin.Manager
+	ledger   *ledger.Ledger
+	declared *declared
+	applier  *profile.Applier
+	log      *slog.Logger
+	changed  chan struct{} // declared state may have changed
+
+	mu       sync.Mutex // guards what follows, which other parts read
+	model    config.Model
+	problems []string
+	statuses []profile.Status
+}
+
+const (
+	// retryFailed is when a profile that could not be applied is tried again without
+	// any change that would suggest another outcome.
+	retryFailed = 30 * time.Second
+	// review is when profiles are compared with the node without any event.
+	review = 5 * time.Minute
+)
+
+func newNode(p *parts, changed chan struct{}) *node {
+	memory, err := openMemory(p.o.memoryPath())
+	if err != nil {
+		p.log.Warn("what the API server said last is lost", "error", err)
+	}
+	n := &node{
+		inv: p.inv, plugin: p.plugin, ledger: p.ledger, log: p.log, changed: changed,
+		declared: &declared{o: p.o, objects: p.cluster, memory: memory, log: p.log},
+	}
+	host := cni.NewHostExec()
+	n.applier = &profile.Applier{
+		FS: sysfs.New(p.o.SysRoot), Links: p.links, Holders: n.holder, Log: p.log,
+		LoadModule: host.Modprobe,
+	}
+	return n
+}
+
+// run is the loop. It ends with ctx.
+func (n *node) run(ctx context.Context) error {
+	if _, err := n.inv.Refresh(ctx); err != nil {
+		return err
+	}
+	snapshots, cancel := n.inv.Subscribe()
+	defer cancel()
+	var last *inventory.Snapshot
+	n.read()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		apply := true
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-n.changed:
+			n.read()
+		case <-timer.C:
+		case s := <-snapshots:
+			apply = last == nil || disturbs(last, s)
+			last = s
+		}
+		if apply {
+			last = n.apply(ctx)
+			timer.Reset(n.next())
+		}
+		n.advertise()
+	}
+}
+
+func (n *node) read() {
+	model, problems := n.declared.read()
+	for _, p := range problems {
+		n.log.Error("declared state", "problem", p)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.model, n.problems = model, problems
+}
+
+// apply brings the NICs to what the profiles declare, and returns the snapshot
+// after it.
+func (n *node) apply(ctx context.Context) *inventory.Snapshot {
+	model := n.currentModel()
+	statuses, err := n.applier.Converge(ctx, model.Profiles, func(ctx context.Context) ([]device.PF, error) {
+		s, err := n.inv.Refresh(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return s.PFs, nil
+	})
+	if err != nil {
+		n.log.Error("profiles cannot be applied", "error", err)
+		return n.inv.Snapshot()
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, s := range statuses {
+		n.logStatus(s)
+	}
+	n.statuses = statuses
+	return n.inv.Snapshot()
+}
+
+// logStatus logs a profile's status where it differs from the last one.
+func (n *node) logStatus(s profile.Status) {
+	i := slices.IndexFunc(n.statuses, func(o profile.Status) bool { return o.Profile == s.Profile })
+	if i >= 0 && describe(n.statuses[i]) == describe(s) {
+		return
+	}
+	if s.Ready {
+		n.log.Info("profile is in force", "profile", s.Profile, "pfs", s.PFs)
+		return
+	}
+	n.log.Error("profile is not in force", "profile", s.Profile, "cause", describe(s))
+}
+
+func describe(s profile.Status) string {
+	var lines []string
+	for _, f := range s.Failures {
+		lines = append(lines, f.Error())
+	}
+	return strings.Join(lines, "; ")
+}
+
+// next is when to apply again without any event.
+func (n *node) next() time.Duration {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, s := range n.statuses {
+		if !s.Ready {
+			return retryFailed
+		}
+	}
+	return review
+}
+
+func (n *node) advertise() { n.plugin.Update(n.inv.Snapshot(), n.currentModel().Pools) }
+
+func (n *node) currentModel() config.Model {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.model
+}
+
+// holder tells profile which VFs are not to be touched: those that a sandbox
+// holds, and those that the kubelet has promised to a container.
+func (n *node) holder(vf pci.Address) (string, bool) {
+	if id, ifName, ok := n.ledger.Holder(vf); ok {
+		if s, ok, err := n.ledger.Sandbox(id); err == nil && ok {
+			return "pod " + s.Pod.String() + " (" + ifName + ")", true
+		}
+		return "sandbox " + id + " (" + ifName + ")", true
+	}
+	allocations, err := n.ledger.Allocations()
+	if err != nil {
+		return "an unreadable ledger: " + err.Error(), true
+	}
+	for _, a := range allocations {
+		if a.Device == vf {
+			return "a container that the kubelet gave it to as " + a.Resource, true
+		}
+	}
+	return "", false
+}
+
+// uplinks gives the netdevs of the PFs whose VFs back a resource, for a fallback:
+// those with a carrier first, then in order of address. Where the resource has no
+// VFs on this node, the PFs that a profile would make them on count.
+func (n *node) uplinks(resource string) []string {
+	return uplinks(n.inv.Snapshot(), n.currentModel(), resource)
+}
+
+func uplinks(snapshot *inventory.Snapshot, model config.Model, resource string) []string {
+	var up, down []string
+	for _, pf := range snapshot.PFs {
+		if pf.Netdev == "" || !backs(model, resource, pf) {
+			continue
+		}
+		if pf.Carrier {
+			up = append(up, pf.Netdev)
+		} else {
+			down = append(down, pf.Netdev)
+		}
+	}
+	return append(up, down...)
+}
+
+func backs(model config.Model, resource string, pf device.PF) bool {
+	for _, vf := range pf.VFs {
+		if i := device.Claim(model.Pools, pf, vf); i >= 0 && model.Pools[i].Resource == resource {
+			return true
+		}
+	}
+	for _, p := range model.Profiles {
+		if p.NICs.Match(pf) && slices.ContainsFunc(p.Groups, func(g config.VFGroup) bool { return g.Resource == resource }) {
+			return true
+		}
+	}
+	return false
+}
+
+// disturbs reports whether the devices changed so that a profile may be untrue
+// now. A VF's netdev that left for a pod or came back cannot do that: what holds
+// the VF restores it. Nor can a carrier.
+func disturbs(old, new *inventory.Snapshot) bool {
+	c := inventory.Diff(old, new)
+	if len(c.Added)+len(c.Removed) > 0 {
+		return true
+	}
+	return slices.ContainsFunc(c.Changed, func(addr pci.Address) bool {
+		if was, ok := old.PF(addr); ok {
+			is, _ := new.PF(addr)
+			return was.Driver != is.Driver || was.Netdev != is.Netdev || was.MTU != is.MTU || was.NumVFs != is.NumVFs
+		}
+		_, was, _ := old.VF(addr)
+		_, is, _ := new.VF(addr)
+		return was.Driver != is.Driver || (was.Netdev == is.Netdev && was.MTU != is.MTU)
+	})
+}
+
+func (p *parts) state(ctx context.Context) (state.State, error) {
+	sandboxes, err := p.ledger.Sandboxes()
+	if err != nil {
+		return state.State{}, err
+	}
+	allocations, err := p.ledger.Allocations()
+	if err != nil {
+		return state.State{}, err
+	}
+	tombs, err := p.tombs.List()
+	if err != nil {
+		return state.State{}, err
+	}
+	n, advertised := p.node, p.plugin.State()
+	pfs := n.inv.Snapshot().PFs
+	knobs := p.knobs(pfs)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	in := state.Input{
+		Node: p.o.NodeName, Time: time.Now(), PFs: pfs, Knobs: knobs,
+		Pools: members(advertised.Pools), Sandboxes: sandboxes, Allocations: allocations,
+		Tombstones: len(tombs), Problems: slices.Concat(n.problems, advertised.Problems),
+	}
+	for _, s := range n.statuses {
+		in.Profiles = append(in.Profiles, state.Profile{
+			Name: s.Profile, Source: source(n.model, s.Profile), Ready: s.Ready, Message: describe(s),
+		})
+	}
+	if err := p.cluster.Ready(); err != nil {
+		in.Problems = append(in.Problems, err.Error())
+	}
+	return state.Build(in), nil
+}
+
+func source(m config.Model, profile string) string {
+	for _, p := range m.Profiles {
+		if p.Name == profile {
+			return p.Source
+		}
+	}
+	return ""
+}

@@ -1,0 +1,110 @@
+// Package agent joins the parts of the node agent: inventory, profiles, device
+// plugin, meta-CNI, ledger, cluster. It holds the order in which they start and
+// the loop that turns declared state into node state; what each step does lies
+// in the packages it calls.
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"time"
+)
+
+// Options is everything that can be set about an agent. Paths are as the agent
+// sees them; where a path is also used by programs on the host, it is the same there.
+type Options struct {
+	NodeName  string // as the API server knows the node
+	Namespace string // of the agent's own objects
+	DaemonSet string // name of the agent's own DaemonSet; empty: never uninstalls itself
+
+	Kubeconfig string // empty: in-cluster
+
+	ProfilesDir           string // NICProfile files
+	ProfilesConfigMap     string // in Namespace; every key is a file of NICProfiles
+	DevicePluginConfigMap string // in Namespace; key config.json
+	DevicePluginConfig    string // the same from a file
+	ResourcePrefix        string // for resource names that have none
+
+	CNIBinDir          string // where the shim is installed, and plugins are found by the host
+	CNIConfDir         string
+	PrimaryConf        string // file name in CNIConfDir; empty: the first that is not ours
+	ShimPath           string // the shim binary to install; empty: none is installed
+	NamespaceIsolation bool
+	GlobalNamespaces   []string
+
+	Socket         string // the shim's, mode 0600
+	StateSocket    string // fairleadctl's, mode 0600
+	StateDir       string // ledger and tombstones
+	DevInfoDir     string
+	DevicePlugins  string // the kubelet's device plugin directory
+	PodResources   string // the kubelet's pod resources socket
+	HostLocalDir   string // host-local's state, shared with the stock plugin
+	SysRoot        string // prefix of /sys, for tests
+	ReconcileEvery time.Duration
+}
+
+// Defaults are the values of DESIGN.md's names and the kubelet's own paths.
+func Defaults() Options {
+	return Options{
+		NodeName:              os.Getenv("NODE_NAME"),
+		Namespace:             "fairlead-system",
+		DaemonSet:             "fairlead-agent",
+		ProfilesDir:           "/etc/fairlead/profiles.d",
+		ProfilesConfigMap:     "fairlead-profiles",
+		DevicePluginConfigMap: "fairlead-device-plugin",
+		DevicePluginConfig:    "/etc/pcidp/config.json",
+		ResourcePrefix:        "fairlead.dev",
+		CNIBinDir:             "/opt/cni/bin",
+		CNIConfDir:            "/etc/cni/net.d",
+		ShimPath:              "/fairlead",
+		Socket:                "/run/fairlead/cni.sock",
+		StateSocket:           "/run/fairlead/agent.sock",
+		StateDir:              "/var/lib/fairlead",
+		DevInfoDir:            "/var/run/k8s.cni.cncf.io/devinfo",
+		DevicePlugins:         "/var/lib/kubelet/device-plugins",
+		PodResources:          "/var/lib/kubelet/pod-resources/kubelet.sock",
+		HostLocalDir:          "/var/lib/cni/networks",
+		SysRoot:               "/",
+		ReconcileEvery:        3 * time.Minute,
+	}
+}
+
+var (
+	nodeNameRE = regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`)
+	prefixRE   = regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`)
+)
+
+// Validate reports every option that cannot be right, in one error.
+func (o Options) Validate() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if !nodeNameRE.MatchString(o.NodeName) {
+		bad("--node-name %q is not a node name; set it, or the environment's NODE_NAME, to spec.nodeName", o.NodeName)
+	}
+	if !prefixRE.MatchString(o.ResourcePrefix) {
+		bad("--resource-prefix %q is not a DNS name, such as fairlead.dev", o.ResourcePrefix)
+	}
+	for flag, path := range map[string]string{
+		"--cni-bin-dir": o.CNIBinDir, "--cni-conf-dir": o.CNIConfDir, "--state-dir": o.StateDir,
+		"--socket": o.Socket, "--state-socket": o.StateSocket, "--device-plugin-dir": o.DevicePlugins,
+		"--pod-resources": o.PodResources, "--host-local-dir": o.HostLocalDir, "--devinfo-dir": o.DevInfoDir,
+	} {
+		if !filepath.IsAbs(path) {
+			bad("%s %q is not an absolute path", flag, path)
+		}
+	}
+	if o.PrimaryConf != "" && o.PrimaryConf != filepath.Base(o.PrimaryConf) {
+		bad("--primary-conf %q is a path; give the name of a file in %s", o.PrimaryConf, o.CNIConfDir)
+	}
+	if o.ReconcileEvery < 10*time.Second {
+		bad("--reconcile-every %s is below 10s", o.ReconcileEvery)
+	}
+	return errors.Join(errs...)
+}
+
+func (o Options) ledgerPath() string   { return filepath.Join(o.StateDir, "ledger.db") }
+func (o Options) tombstoneDir() string { return filepath.Join(o.StateDir, "tombstones") }
+func (o Options) memoryPath() string   { return filepath.Join(o.StateDir, "declared.json") }

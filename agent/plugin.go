@@ -1,0 +1,34 @@
+package agent
+
+import (
+	"log/slog"
+	"time"
+
+	"fairlead.dev/fairlead/deviceplugin"
+	"fairlead.dev/fairlead/pkg/ledger"
+	"fairlead.dev/fairlead/pkg/pci"
+	"fairlead.dev/fairlead/pkg/state"
+	"fairlead.dev/fairlead/pkg/sysfs"
+)
+
+func newManager(o Options, l *ledger.Ledger, log *slog.Logger) *deviceplugin.Manager {
+	return deviceplugin.New(deviceplugin.Options{
+		Dir: o.DevicePlugins, DeviceInfoDir: o.DevInfoDir, FS: sysfs.New(o.SysRoot), Ledger: l, Now: time.Now, Log: log,
+	})
+}
+
+// members is the manager's pools as the node's state shows them.
+func members(pools []deviceplugin.PoolState) []state.PoolMembers {
+	var out []state.PoolMembers
+	for _, p := range pools {
+		m := state.PoolMembers{Resource: p.Resource, Type: p.Type, Source: p.Source, Idle: p.Idle, Devices: []pci.Address{}}
+		for _, d := range p.Devices {
+			m.Devices = append(m.Devices, d.VF.Address)
+			if !d.Healthy() {
+				m.Unhealthy = append(m.Unhealthy, d.VF.Address)
+			}
+		}
+		out = append(out, m)
+	}
+	return out
+}

@@ -1,0 +1,291 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+	"golang.org/x/sync/errgroup"
+
+	"fairlead.dev/fairlead/cni"
+	"fairlead.dev/fairlead/cni/wire"
+	"fairlead.dev/fairlead/deviceplugin"
+	"fairlead.dev/fairlead/pkg/attach"
+	"fairlead.dev/fairlead/pkg/inventory"
+	"fairlead.dev/fairlead/pkg/kube"
+	"fairlead.dev/fairlead/pkg/kubelet"
+	"fairlead.dev/fairlead/pkg/ledger"
+	"fairlead.dev/fairlead/pkg/link"
+	"fairlead.dev/fairlead/pkg/network"
+	"fairlead.dev/fairlead/pkg/state"
+	"fairlead.dev/fairlead/pkg/sysfs"
+)
+
+// declaredWait is how long the start waits for the API server's word on what is
+// declared; then what is remembered and the files count, until it answers.
+const declaredWait = 5 * time.Second
+
+// parts are the agent's components, constructed and not yet running.
+type parts struct {
+	o       Options
+	log     *slog.Logger
+	ledger  *ledger.Ledger
+	links   *link.Handle
+	cluster *kube.Client
+	kubelet *kubelet.PodResources
+	inv     *inventory.Inventory
+	plugin  *deviceplugin.Manager
+	server  *cni.Server
+	primary *cni.Primary
+	install cni.Installer
+	tombs   wire.Tombstones
+	node    *node
+}
+
+// Run runs the agent until ctx ends. It then stops serving and, only where its
+// DaemonSet was deleted, restores the node's CNI configuration.
+func Run(ctx context.Context, o Options, log *slog.Logger) error {
+	p, err := construct(o, log)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	if err := p.run(ctx); err != nil {
+		return err
+	}
+	return p.leave()
+}
+
+func construct(o Options, log *slog.Logger) (*parts, error) {
+	p := &parts{o: o, log: log}
+	if err := os.MkdirAll(o.StateDir, 0o700); err != nil {
+		return nil, fmt.Errorf("state directory: %w", err)
+	}
+	var err error
+	if p.ledger, err = ledger.Open(o.ledgerPath()); err != nil {
+		return nil, err
+	}
+	if p.links, err = link.Open(); err != nil {
+		return nil, errors.Join(err, p.ledger.Close())
+	}
+	if p.kubelet, err = kubelet.New(o.PodResources); err != nil {
+		p.close()
+		return nil, err
+	}
+	changed := make(chan struct{}, 1)
+	p.cluster, err = kube.New(o.Kubeconfig, kube.Options{
+		NodeName: o.NodeName, Namespace: o.Namespace, DaemonSet: o.DaemonSet,
+		ConfigMaps: nonEmpty(o.ProfilesConfigMap, o.DevicePluginConfigMap),
+		Changed:    func() { kick(changed) }, Log: log,
+	})
+	if err != nil {
+		p.close()
+		return nil, err
+	}
+	p.inv = inventory.New(inventory.Host(o.SysRoot, p.links, log))
+	p.plugin = newManager(o, p.ledger, log)
+	p.node = newNode(p, changed)
+	p.newServer()
+	return p, nil
+}
+
+func (p *parts) newServer() {
+	o := p.o
+	p.tombs = wire.Tombstones{Dir: o.tombstoneDir()}
+	p.primary = cni.NewPrimary(o.CNIConfDir, o.PrimaryConf, p.log)
+	p.install = cni.Installer{
+		Shim: o.ShimPath, BinDir: o.CNIBinDir, ConfDir: o.CNIConfDir, Socket: o.Socket, TombstoneDir: o.tombstoneDir(),
+	}
+	attachers := attach.New(attach.Deps{
+		Sysfs: sysfs.New(o.SysRoot), Sandboxes: p.ledger.Sandboxes, Log: p.log, HostLocalDir: o.HostLocalDir,
+	})
+	p.server = cni.New(cni.Options{
+		Socket: o.Socket, Ledger: p.ledger, Cluster: p.cluster, Devices: p.kubelet,
+		Attachers: builtins{attachers}, Primary: p.primary, HostExec: cni.NewHostExec(), Tombstones: p.tombs,
+		DevInfoDir: o.DevInfoDir, CNIPath: o.CNIBinDir,
+		NamespaceIsolation: o.NamespaceIsolation, GlobalNamespaces: o.GlobalNamespaces,
+		Uplinks: p.node.uplinks, Now: time.Now, Log: p.log,
+	})
+}
+
+// run starts the parts in an order in which none promises what another cannot
+// keep yet: devices are configured before they are advertised, tombstones worked
+// off before the socket serves, and the runtime is told of the shim last.
+func (p *parts) run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return p.cluster.Run(ctx) })
+	wait, cancel := context.WithTimeout(ctx, declaredWait)
+	if !p.cluster.WaitDeclared(wait) && ctx.Err() == nil {
+		p.log.Warn("the API server has not answered; starting with what it said last, and with the files")
+	}
+	cancel()
+	g.Go(func() error { return p.inv.Run(ctx) })
+	g.Go(func() error { return p.node.run(ctx) })
+	g.Go(func() error { return p.plugin.Run(ctx) })
+	g.Go(func() error { return p.node.declared.watchFiles(ctx, func() { kick(p.node.changed) }) })
+	g.Go(func() error {
+		return p.server.Serve(ctx, func() { g.Go(func() error { return p.keepInstalled(ctx) }) })
+	})
+	g.Go(func() error { return p.reconcile(ctx) })
+	g.Go(func() error { return p.serveState(ctx) })
+	return g.Wait()
+}
+
+// reinstall is how often the shim and its conf are looked at without any event.
+const reinstall = time.Minute
+
+// keepInstalled puts the shim and its conf in place once the socket serves, and
+// again when their directories change: the cluster's own network may come later,
+// and somebody may remove them.
+func (p *parts) keepInstalled(ctx context.Context) error {
+	if p.o.ShimPath == "" {
+		return nil
+	}
+	w, err := fsnotify.NewWatcher()
+	if err != nil {
+		return fmt.Errorf("watch the CNI directories: %w", err)
+	}
+	defer w.Close()
+	said := ""
+	for {
+		err := p.installOnce()
+		if err != nil && err.Error() != said {
+			p.log.Warn("the CNI configuration is not in place yet", "error", err)
+		}
+		if said = ""; err != nil {
+			said = err.Error()
+		}
+		if !p.awaitChange(ctx, w) {
+			return nil
+		}
+	}
+}
+
+// awaitChange waits for a change in the CNI directories that can matter to the
+// shim or its conf, or until it is time to look anyway; false when ctx ends.
+func (p *parts) awaitChange(ctx context.Context, w *fsnotify.Watcher) bool {
+	for _, dir := range []string{p.o.CNIBinDir, p.o.CNIConfDir} {
+		if err := w.Add(dir); err != nil {
+			p.log.Debug("watch", "dir", dir, "error", err)
+		}
+	}
+	timer := time.NewTimer(reinstall)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-timer.C:
+			return true
+		case <-w.Errors:
+			return true
+		case e := <-w.Events:
+			own := e.Name == filepath.Join(p.o.CNIBinDir, network.OwnType)
+			if !e.Has(fsnotify.Chmod) && (own || filepath.Dir(e.Name) == filepath.Clean(p.o.CNIConfDir)) {
+				return sleep(ctx, 100*time.Millisecond) // several files of one installer come together
+			}
+		}
+	}
+}
+
+func (p *parts) installOnce() error {
+	shim, err := p.install.InstallShim()
+	if err != nil {
+		return err
+	}
+	conf, err := p.install.InstallConf(p.primary)
+	if shim || conf {
+		p.log.Info("installed", "shim", shim, "conf", conf, "binDir", p.o.CNIBinDir, "confDir", p.o.CNIConfDir)
+	}
+	return err
+}
+
+func (p *parts) reconcile(ctx context.Context) error {
+	for {
+		if err := p.server.Reconcile(ctx); err != nil && ctx.Err() == nil {
+			p.log.Warn("reconcile", "error", err)
+		}
+		if !sleep(ctx, p.o.ReconcileEvery) {
+			return nil
+		}
+	}
+}
+
+// serveState answers fairleadctl.
+func (p *parts) serveState(ctx context.Context) error {
+	if err := os.MkdirAll(filepath.Dir(p.o.StateSocket), 0o755); err != nil {
+		return fmt.Errorf("state socket: %w", err)
+	}
+	if err := os.Remove(p.o.StateSocket); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("state socket: %w", err)
+	}
+	l, err := net.Listen("unix", p.o.StateSocket)
+	if err != nil {
+		return fmt.Errorf("state socket: %w", err)
+	}
+	if err := os.Chmod(p.o.StateSocket, 0o600); err != nil {
+		return errors.Join(fmt.Errorf("state socket: %w", err), l.Close())
+	}
+	srv := &http.Server{Handler: state.Handler(p.state), ReadHeaderTimeout: 5 * time.Second}
+	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
+	defer stop()
+	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("state socket: %w", err)
+	}
+	return nil
+}
+
+// leave is the end after an orderly stop.
+func (p *parts) leave() error {
+	if p.o.ShimPath == "" || !p.cluster.Uninstalled(context.Background()) {
+		p.log.Info("stopped; the CNI configuration stays in place")
+		return nil
+	}
+	p.log.Info("the DaemonSet was deleted: restoring the node's own CNI configuration")
+	return p.install.Uninstall()
+}
+
+func (p *parts) close() {
+	if p.links != nil {
+		p.links.Close()
+	}
+	if err := p.ledger.Close(); err != nil {
+		p.log.Error("close the ledger", "error", err)
+	}
+}
+
+// kick wakes a loop that has not yet seen the last kick, once.
+func kick(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
+func nonEmpty(names ...string) []string {
+	var out []string
+	for _, n := range names {
+		if n != "" {
+			out = append(out, n)
+		}
+	}
+	return out
+}

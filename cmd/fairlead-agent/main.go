@@ -1,0 +1,79 @@
+// Command fairlead-agent is the node agent: device plugin, meta-CNI and NIC
+// profiles of one node. It reads its flags and runs agent.Agent.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"fairlead.dev/fairlead/agent"
+)
+
+func main() { os.Exit(run()) }
+
+func run() int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	if err := command().ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "fairlead-agent:", err)
+		return 1
+	}
+	return 0
+}
+
+func command() *cobra.Command {
+	o, level := agent.Defaults(), new(slog.LevelVar)
+	cmd := &cobra.Command{
+		Use:   "fairlead-agent",
+		Short: "The node agent: configures NICs, advertises VFs, attaches networks to pods",
+		Long: `fairlead-agent runs on every node (as the DaemonSet of deployments/fairlead.yaml).
+It applies NIC profiles, advertises pools of VFs to the kubelet, serves the CNI shim
+"fairlead", and keeps a record of every device that a pod holds.`,
+		Args:          cobra.NoArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level}))
+			if err := o.Validate(); err != nil {
+				return err
+			}
+			return agent.Run(cmd.Context(), o, log)
+		},
+	}
+	flags(cmd, &o, level)
+	return cmd
+}
+
+func flags(cmd *cobra.Command, o *agent.Options, level *slog.LevelVar) {
+	f := cmd.Flags()
+	f.StringVar(&o.NodeName, "node-name", o.NodeName, "name of this node (default: environment NODE_NAME)")
+	f.StringVar(&o.Namespace, "namespace", o.Namespace, "namespace of the agent's own ConfigMaps and DaemonSet")
+	f.StringVar(&o.DaemonSet, "daemonset", o.DaemonSet, "name of the agent's own DaemonSet: when it is deleted, the node's CNI configuration is restored; empty: never")
+	f.StringVar(&o.Kubeconfig, "kubeconfig", o.Kubeconfig, "kubeconfig file (default: the pod's service account)")
+	f.StringVar(&o.ProfilesDir, "profiles-dir", o.ProfilesDir, "directory of NICProfile files (*.yaml, *.yml)")
+	f.StringVar(&o.ProfilesConfigMap, "profiles-configmap", o.ProfilesConfigMap, "ConfigMap of NICProfile files; empty: none")
+	f.StringVar(&o.DevicePluginConfigMap, "device-plugin-configmap", o.DevicePluginConfigMap, "ConfigMap with a device plugin's config.json; empty: none")
+	f.StringVar(&o.DevicePluginConfig, "device-plugin-config", o.DevicePluginConfig, "the same as a file, used where the ConfigMap does not exist")
+	f.StringVar(&o.ResourcePrefix, "resource-prefix", o.ResourcePrefix, "prefix of resource names that have none")
+	f.StringVar(&o.CNIBinDir, "cni-bin-dir", o.CNIBinDir, "where the shim is installed")
+	f.StringVar(&o.CNIConfDir, "cni-conf-dir", o.CNIConfDir, "where the runtime finds CNI configurations, and the primary network's is found")
+	f.StringVar(&o.PrimaryConf, "primary-conf", o.PrimaryConf, "file name of the primary network's configuration (default: the first that is not Fairlead's)")
+	f.StringVar(&o.ShimPath, "shim", o.ShimPath, "the shim binary to install; empty: install nothing")
+	f.BoolVar(&o.NamespaceIsolation, "namespace-isolation", o.NamespaceIsolation, "pods may use net-attach-defs of their own and the global namespaces only")
+	f.StringSliceVar(&o.GlobalNamespaces, "global-namespaces", o.GlobalNamespaces, "namespaces whose net-attach-defs all pods may use")
+	f.StringVar(&o.Socket, "socket", o.Socket, "unix socket for the shim")
+	f.StringVar(&o.StateSocket, "state-socket", o.StateSocket, "unix socket for fairleadctl")
+	f.StringVar(&o.StateDir, "state-dir", o.StateDir, "ledger and tombstones; must survive restarts and reboots")
+	f.StringVar(&o.DevInfoDir, "devinfo-dir", o.DevInfoDir, "device-info files")
+	f.StringVar(&o.DevicePlugins, "device-plugin-dir", o.DevicePlugins, "the kubelet's device plugin directory")
+	f.StringVar(&o.PodResources, "pod-resources", o.PodResources, "the kubelet's pod resources socket")
+	f.StringVar(&o.HostLocalDir, "host-local-dir", o.HostLocalDir, "state of host-local IPAM, shared with the stock plugin")
+	f.DurationVar(&o.ReconcileEvery, "reconcile-every", o.ReconcileEvery, "how often records are compared with the node")
+	f.TextVar(level, "log-level", level, "debug, info, warn or error")
+}

@@ -1,0 +1,31 @@
+// Command fairleadctl shows what the agent on a node knows and does: its NICs
+// and VFs, who holds them, pools, profiles and problems. It asks the agent over
+// its unix socket, with no API server, or reads states that were saved before.
+// It changes nothing.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() { os.Exit(run()) }
+
+func run() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	root := newRoot(processTerminal())
+	err := root.ExecuteContext(ctx)
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, errProblems):
+		return exitProblems
+	}
+	fmt.Fprintln(os.Stderr, "fairleadctl:", err)
+	return exitFailed
+}

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"fairlead.dev/fairlead/pkg/state"
+	"fairlead.dev/fairlead/pkg/view"
+)
+
+// Exit codes, for scripts: 0 is well, 1 says that the answer shows a problem,
+// 2 that there is no answer.
+const (
+	exitProblems = 1
+	exitFailed   = 2
+)
+
+// terminal is where the program reads and writes.
+type terminal struct {
+	in      io.Reader
+	out     io.Writer
+	errOut  io.Writer
+	drawing view.Options
+}
+
+func newRoot(t terminal) *cobra.Command {
+	var from source
+	root := &cobra.Command{
+		Use:           "fairleadctl",
+		Short:         "Show which VFs, pods and pools a Fairlead agent has on its node",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.NoArgs,
+		// Without a run function cobra answers an unknown command with help and success.
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetIn(t.in)
+	root.SetOut(t.out)
+	root.SetErr(t.errOut)
+	root.PersistentFlags().StringVar(&from.socket, "socket", state.DefaultSocket, "unix socket of the agent on this node")
+	root.PersistentFlags().StringArrayVarP(&from.files, "file", "f", nil,
+		"read a state that 'fairleadctl state -o json' printed instead of asking the agent; - is standard input; may be repeated")
+	root.AddCommand(newStateCommand(t, &from), newStatusCommand(t, &from), newTopologyCommand(t, &from), newVFCommand(t, &from))
+	return root
+}
+
+// source is where states come from: files, or the agent's socket.
+type source struct {
+	socket string
+	files  []string
+}
+
+func (s source) read(ctx context.Context, in io.Reader) ([]state.State, error) {
+	if len(s.files) == 0 {
+		one, err := state.NewClient(s.socket).State(ctx)
+		return []state.State{one}, err
+	}
+	var out []state.State
+	for _, file := range s.files {
+		one, err := readFile(file, in)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, one)
+	}
+	return out, nil
+}
+
+func readFile(file string, in io.Reader) (state.State, error) {
+	var body []byte
+	var err error
+	if file == "-" {
+		body, err = io.ReadAll(in)
+	} else {
+		body, err = os.ReadFile(file)
+	}
+	if err != nil {
+		return state.State{}, err
+	}
+	one, err := state.Decode(body)
+	if err != nil {
+		return state.State{}, fmt.Errorf("%s: %w", file, err)
+	}
+	return one, nil
+}

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"fairlead.dev/fairlead/pkg/device"
+	"fairlead.dev/fairlead/pkg/pci"
+	"fairlead.dev/fairlead/pkg/state"
+)
+
+func node(name string, problems ...string) state.State {
+	pf := pci.MustParseAddress("0000:02:00.0")
+	return state.Build(state.Input{Node: name, Problems: problems, PFs: []device.PF{{
+		Address: pf, Netdev: "pf0", Vendor: "8086", Device: "10c9", NUMANode: -1, TotalVFs: 7, NumVFs: 1,
+		VFs: []device.VF{{Address: pci.MustParseAddress("0000:02:10.0"), PF: pf, Driver: "igbvf", Netdev: "pf0v0"}},
+	}}})
+}
+
+func save(t *testing.T, s state.State) string {
+	t.Helper()
+	body, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), s.Node+".json")
+	if err := os.WriteFile(file, body, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func fairleadctl(t *testing.T, stdin string, args ...string) (string, error) {
+	t.Helper()
+	var out bytes.Buffer
+	root := newRoot(terminal{in: strings.NewReader(stdin), out: &out, errOut: &out})
+	root.SetArgs(args)
+	err := root.ExecuteContext(t.Context())
+	return out.String(), err
+}
+
+func TestTopologyMergesFiles(t *testing.T) {
+	out, err := fairleadctl(t, "", "topology", save(t, node("node2")), save(t, node("node1")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, second := strings.Index(out, "node1  1 PF"), strings.Index(out, "node2  1 PF")
+	if first < 0 || second < first {
+		t.Errorf("both nodes must be drawn, node1 first:\n%s", out)
+	}
+}
+
+func TestStateAsksTheAgentAndRoundTrips(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "agent.sock")
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: state.Handler(func(context.Context) (state.State, error) { return node("node7"), nil })}
+	go server.Serve(listener) // ends with Close
+	t.Cleanup(func() { server.Close() })
+
+	printed, err := fairleadctl(t, "", "--socket", socket, "state", "-o", "json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	drawn, err := fairleadctl(t, printed, "topology", "-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(drawn, "node7  1 PF  1 VF") {
+		t.Errorf("the printed state, read from standard input, is drawn as\n%s", drawn)
+	}
+}
+
+func TestStatusTellsProblemsFromNoAnswer(t *testing.T) {
+	if out, err := fairleadctl(t, "", "status", "-f", save(t, node("node1"))); err != nil {
+		t.Errorf("status of a healthy node = %v\n%s", err, out)
+	}
+	out, err := fairleadctl(t, "", "status", "-f", save(t, node("node1", "pool fast: no device")))
+	if !errors.Is(err, errProblems) || !strings.Contains(out, "node1: pool fast: no device") {
+		t.Errorf("status of a node with a problem = %v\n%s", err, out)
+	}
+	_, err = fairleadctl(t, "", "status", "--socket", filepath.Join(t.TempDir(), "none"))
+	if err == nil || errors.Is(err, errProblems) {
+		t.Errorf("status with no agent = %v, want an error of its own", err)
+	}
+}
+
+func TestVFIsFoundByAddressAndByName(t *testing.T) {
+	file := save(t, node("node1"))
+	for _, name := range []string{"0000:02:10.0", "pf0/0"} {
+		out, err := fairleadctl(t, "", "vf", "-f", file, name)
+		if err != nil || !strings.HasPrefix(out, "node1 0000:02:10.0: VF 0 of pf0\n") {
+			t.Errorf("vf %s = %v\n%s", name, err, out)
+		}
+	}
+	out, err := fairleadctl(t, "", "vf", "-f", file)
+	if err != nil || !strings.Contains(out, "node1  pf0  0   0000:02:10.0") {
+		t.Errorf("vf = %v\n%s", err, out)
+	}
+}
+
+func TestBadArgumentsAreNamed(t *testing.T) {
+	file := save(t, node("node1"))
+	notState := filepath.Join(t.TempDir(), "x.json")
+	if err := os.WriteFile(notState, []byte("[]"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		args []string
+		want string
+	}{
+		{[]string{"state", "-f", file, "-o", "yaml"}, "--output yaml: text and json are known"},
+		{[]string{"topology", notState}, "x.json: not a node state"},
+		{[]string{"topology", "/no/such/file"}, "/no/such/file: no such file"},
+		{[]string{"vf", "-f", file, "pf0/9"}, `no VF "pf0/9"`},
+		{[]string{"nonsense"}, `unknown command "nonsense"`},
+	}
+	for _, test := range tests {
+		if _, err := fairleadctl(t, "", test.args...); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("fairleadctl %v = %v, want an error with %q", test.args, err, test.want)
+		}
+	}
+}

@@ -1,0 +1,34 @@
+package main
+
+import (
+	"errors"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"fairlead.dev/fairlead/pkg/view"
+)
+
+// errProblems ends the program with exitProblems; what is wrong has been printed.
+var errProblems = errors.New("the node has problems")
+
+func newStatusCommand(t terminal, from *source) *cobra.Command {
+	return &cobra.Command{
+		Use:   "status",
+		Short: "Print the node's health; exit code 0: well, 1: problems, 2: no answer",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			states, err := from.read(cmd.Context(), t.in)
+			if err != nil {
+				return err
+			}
+			if _, err := io.WriteString(t.out, view.Status(states)); err != nil {
+				return err
+			}
+			if !view.Healthy(states) {
+				return errProblems
+			}
+			return nil
+		},
+	}
+}

@@ -1,0 +1,71 @@
+// Package v1alpha1 holds the types of the API group fairlead.dev/v1alpha1 as
+// users write them. Types only: pkg/config turns them into the validated model
+// that the rest of Fairlead works with.
+package v1alpha1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// NICProfile declares how the NICs that it selects are configured, and in which
+// pools their VFs are. It is cluster-scoped; the same YAML is read from files.
+type NICProfile struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata"`
+	Spec              NICProfileSpec `json:"spec"`
+}
+
+// NICProfileSpec is the desired state.
+type NICProfileSpec struct {
+	// NodeSelector limits the profile to nodes with these labels. Empty: every node.
+	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
+	// Priority decides between profiles that select the same PF: the higher wins; equal is an error.
+	Priority int32 `json:"priority,omitempty"`
+	// NICs selects the PFs. Fields AND, values OR.
+	NICs NICSelector `json:"nics"`
+	// PF is the desired state of each PF.
+	PF PFSpec `json:"pf"`
+	// VFGroups split the VFs of each PF by index. A VF in no group keeps its driver and is in no pool.
+	VFGroups []VFGroup `json:"vfGroups,omitempty"`
+}
+
+// NICSelector selects PFs. Fields that are set must all hold; values of a field are alternatives.
+type NICSelector struct {
+	Vendors      []string `json:"vendors,omitempty"` // "8086"
+	Devices      []string `json:"devices,omitempty"` // PF device ids, "10c9"
+	Drivers      []string `json:"drivers,omitempty"`
+	PFNames      []string `json:"pfNames,omitempty"`      // names or altnames, globs: "ens1f*"
+	PCIAddresses []string `json:"pciAddresses,omitempty"` // globs: "0000:3b:*"
+	LinkTypes    []string `json:"linkTypes,omitempty"`    // ether, infiniband
+	NUMANodes    []int    `json:"numaNodes,omitempty"`
+}
+
+// PFSpec is the desired state of a physical function.
+type PFSpec struct {
+	// NumVFs is how many VFs the PF has; 0: none. Unset: not touched, the VFs that are there are used.
+	NumVFs *int `json:"numVFs,omitempty"`
+	// MTU in bytes; unset: not touched. The VFs' MTU cannot be above it.
+	MTU int `json:"mtu,omitempty"`
+}
+
+// VFGroup is the desired state of a range of VFs, and the resource they are advertised as.
+type VFGroup struct {
+	// VFs are the indexes, "0-3" or "0-1,4". Empty: all VFs of the PF.
+	VFs string `json:"vfs,omitempty"`
+	// ResourceName is "name" (with the default prefix fairlead.dev) or "prefix/name". Empty: not advertised.
+	ResourceName string `json:"resourceName,omitempty"`
+	// Driver is "" or "kernel" for the kernel's own driver, else a driver's name, such as vfio-pci.
+	Driver string `json:"driver,omitempty"`
+	// MTU in bytes of the VF's netdev; unset: not touched.
+	MTU int `json:"mtu,omitempty"`
+	// VLAN 1–4094 that VFs have outside of pods; a network's own VLAN takes its place in a pod.
+	// 0 takes a VLAN away; unset: not touched.
+	VLAN       *int   `json:"vlan,omitempty"`
+	VLANQoS    *int   `json:"vlanQoS,omitempty"`    // 0–7; needs a VLAN
+	Trust      string `json:"trust,omitempty"`      // "on", "off"; unset: not touched
+	SpoofCheck string `json:"spoofCheck,omitempty"` // "on", "off"; unset: not touched
+	// ExcludeTopology advertises no NUMA node.
+	ExcludeTopology bool `json:"excludeTopology,omitempty"`
+	NeedVhostNet    bool `json:"needVhostNet,omitempty"`
+	RDMA            bool `json:"rdma,omitempty"`
+	// Idle holds the VFs back from the kubelet.
+	Idle bool `json:"idle,omitempty"`
+}

@@ -1,0 +1,217 @@
+package profile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"fairlead.dev/fairlead/pkg/link"
+	"fairlead.dev/fairlead/pkg/pci"
+	"fairlead.dev/fairlead/pkg/sysfs"
+)
+
+// Applier changes NICs. All fields but Wait and Log are needed.
+type Applier struct {
+	FS      FS
+	Links   Links
+	Holders Holders
+	// LoadModule loads a kernel module on the host, for a driver that isn't there yet.
+	LoadModule func(ctx context.Context, module string) error
+	// Wait bounds how long a VF's netdev may take to appear; 0: 15 seconds.
+	Wait time.Duration
+	Log  *slog.Logger
+}
+
+// FS is what Applier needs of sysfs.FS.
+type FS interface {
+	SetNumVFs(pf pci.Address, n int) error
+	VFAddress(pf pci.Address, index int) (pci.Address, error)
+	BindDriver(addr pci.Address, driver string) error
+	Driver(addr pci.Address) (string, error)
+	Netdevs(addr pci.Address) ([]string, error)
+}
+
+// Links is what Applier needs of *link.Handle.
+type Links interface {
+	Reader
+	ByName(name string) (link.Link, error)
+	Addresses(index int) ([]link.Address, error)
+	SetUp(index int) error
+	SetMTU(index, mtu int) error
+	SetVFVLAN(pfIndex, vf, vlan, qos int, proto string) error
+	SetVFTrust(pfIndex, vf int, on bool) error
+	SetVFSpoofCheck(pfIndex, vf int, on bool) error
+}
+
+// Failure is what keeps a PF from being as its profile declares.
+type Failure struct {
+	Profile string      `json:"profile"`
+	PF      pci.Address `json:"pf"`
+	Name    string      `json:"name"`
+	Step    string      `json:"step"`
+	Cause   string      `json:"cause"`
+	Err     error       `json:"-"`
+}
+
+// Error is the failure as one line.
+func (f Failure) Error() string { return fmt.Sprintf("%s: %s", f.Step, f.Cause) }
+
+// Unwrap keeps the errno within reach of errors.Is.
+func (f Failure) Unwrap() error { return f.Err }
+
+// Apply takes the steps, those of different PFs at once. A PF stops at its first
+// failure, and the others go on. What is Blocked is reported and hinders nothing
+// else of its PF. Every change is read back.
+func (a *Applier) Apply(ctx context.Context, steps []Step) []Failure {
+	perPF := byPF(steps)
+	failures := make([][]Failure, len(perPF))
+	var wg sync.WaitGroup
+	for i, steps := range perPF {
+		wg.Go(func() { failures[i] = a.applyPF(ctx, steps) })
+	}
+	wg.Wait()
+	var all []Failure
+	for _, f := range failures {
+		all = append(all, f...)
+	}
+	return all
+}
+
+// byPF cuts a plan where the PF changes.
+func byPF(steps []Step) [][]Step {
+	var out [][]Step
+	for i, s := range steps {
+		if i == 0 || s.On().PF != steps[i-1].On().PF {
+			out = append(out, nil)
+		}
+		out[len(out)-1] = append(out[len(out)-1], s)
+	}
+	return out
+}
+
+func (a *Applier) applyPF(ctx context.Context, steps []Step) []Failure {
+	var failures []Failure
+	for _, s := range steps {
+		err := ctx.Err()
+		if err == nil {
+			err = s.apply(ctx, a)
+		}
+		if err == nil {
+			a.log().Info("profile step done", "profile", s.On().Profile, "step", s.String())
+			continue
+		}
+		failures = append(failures, failure(s, err))
+		if _, blocked := s.(Blocked); !blocked {
+			break
+		}
+	}
+	return failures
+}
+
+func failure(s Step, err error) Failure {
+	t := s.On()
+	f := Failure{Profile: t.Profile, PF: t.PF, Name: t.Name, Step: s.String(), Cause: err.Error(), Err: err}
+	if b, ok := s.(Blocked); ok {
+		f.Step = fmt.Sprintf("%s: %s", b.Name, b.What)
+	} else if t.Driver != "" {
+		f.Cause = fmt.Sprintf("%v (PF driver %s)", err, t.Driver)
+	}
+	return f
+}
+
+func (a *Applier) log() *slog.Logger {
+	if a.Log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return a.Log
+}
+
+func (s Blocked) apply(context.Context, *Applier) error { return errors.New(s.Reason) }
+
+func (s SetNumVFs) apply(_ context.Context, a *Applier) error {
+	if s.To < s.From {
+		for i := range s.From {
+			if err := a.spare(s.PF, i); err != nil {
+				return err
+			}
+		}
+	}
+	return a.FS.SetNumVFs(s.PF, s.To)
+}
+
+// spare refuses to take a VF from a user that it got since the plan was made, or
+// that no record tells of: the host itself.
+func (a *Applier) spare(pf pci.Address, index int) error {
+	addr, err := a.FS.VFAddress(pf, index)
+	if errors.Is(err, errNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if who, held := a.Holders(addr); held {
+		return fmt.Errorf("VF %d is held by %s since a moment ago: free it first", index, who)
+	}
+	netdevs, err := a.FS.Netdevs(addr)
+	if err != nil {
+		return err
+	}
+	for _, name := range netdevs {
+		if err := a.unused(name); err != nil {
+			return fmt.Errorf("VF %d: %w", index, err)
+		}
+	}
+	return nil
+}
+
+// unused tells a netdev that the host has put to use from one that merely exists.
+func (a *Applier) unused(netdev string) error {
+	l, err := a.Links.ByName(netdev)
+	if errors.Is(err, link.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if l.Master != 0 {
+		return fmt.Errorf("the host uses its netdev %s as a port of a bridge or bond: take it out first", netdev)
+	}
+	addresses, err := a.Links.Addresses(l.Index)
+	if err != nil {
+		return err
+	}
+	for _, addr := range addresses {
+		if !addr.IPNet.IP.IsLinkLocalUnicast() {
+			return fmt.Errorf("the host uses its netdev %s with the address %s: take the address away first", netdev, addr.IPNet.String())
+		}
+	}
+	return nil
+}
+
+func (s BindDriver) apply(ctx context.Context, a *Applier) error {
+	addr, err := a.address(s.VFTarget)
+	if err != nil {
+		return err
+	}
+	if err := a.spare(s.PF, s.VF); err != nil {
+		return err
+	}
+	err = a.FS.BindDriver(addr, s.To)
+	if !errors.Is(err, sysfs.ErrDriverNotLoaded) {
+		return err
+	}
+	if loadErr := a.LoadModule(ctx, s.To); loadErr != nil {
+		return fmt.Errorf("load the kernel module %s: %w", s.To, loadErr)
+	}
+	return a.FS.BindDriver(addr, s.To)
+}
+
+func (a *Applier) address(t VFTarget) (pci.Address, error) {
+	if !t.Address.IsZero() {
+		return t.Address, nil
+	}
+	return a.FS.VFAddress(t.PF, t.VF)
+}

@@ -1,0 +1,333 @@
+package profile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"fairlead.dev/fairlead/pkg/config"
+	"fairlead.dev/fairlead/pkg/device"
+	"fairlead.dev/fairlead/pkg/pci"
+)
+
+var pf1 = pci.MustParseAddress("0000:5e:00.0")
+
+func noModules(_ context.Context, module string) error {
+	return fmt.Errorf("no module %s here", module)
+}
+
+func applier(k *kernel) *Applier {
+	return &Applier{FS: k.FS(), Links: k, Holders: nobody, LoadModule: noModules, Wait: time.Minute}
+}
+
+// labNode has two igb NICs without VFs.
+func labNode(t testing.TB) *kernel {
+	k := newKernel(t)
+	k.AddPF(igb(pf0, "ens1f0", 0).PF)
+	k.AddPF(igb(pf1, "ens2f0", 0).PF)
+	return k
+}
+
+func converge(t *testing.T, k *kernel, a *Applier, profiles []config.Profile) []Status {
+	t.Helper()
+	s, err := a.Converge(t.Context(), profiles, k.read)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// statusText is a status as a user would note it.
+func statusText(all []Status) string {
+	var b strings.Builder
+	for _, s := range all {
+		fmt.Fprintf(&b, "%s ready %t on %d\n", s.Profile, s.Ready, len(s.PFs))
+		for _, f := range s.Failures {
+			fmt.Fprintf(&b, "  %v\n", f)
+		}
+	}
+	return b.String()
+}
+
+const labProfile = `{nics: {pfNames: [ens1f0]}, pf: {numVFs: 3, mtu: 9000}, vfGroups: [
+  {vfs: 0-1, resourceName: fast, mtu: 9000, vlan: 100, vlanQoS: 3, trust: "on", spoofCheck: "off"},
+  {vfs: "2", resourceName: dpdk, driver: vfio-pci}]}`
+
+const labState = `ens1f0 mtu 9000 up true
+  0 igbvf ens1f0v0 mtu 9000 vlan 100/3 trust true spoof false
+  1 igbvf ens1f0v1 mtu 9000 vlan 100/3 trust true spoof false
+  2 vfio-pci  mtu 0 vlan 0/0 trust false spoof true
+ens2f0 mtu 1500 up false
+`
+
+func TestConverge(t *testing.T) {
+	k := labNode(t)
+	a := applier(k)
+	profiles := build(t, labProfile, `{nics: {pfNames: [ens9*]}, pf: {numVFs: 1}}`)
+	if d := cmp.Diff("a ready true on 1\nb ready true on 0\n", statusText(converge(t, k, a, profiles))); d != "" {
+		t.Errorf("status: -want +got\n%s", d)
+	}
+	if d := cmp.Diff(labState, k.state()); d != "" {
+		t.Errorf("state: -want +got\n%s", d)
+	}
+	// The second run changes nothing, down to the last write.
+	writes, calls := k.Writes(), k.calls
+	converge(t, k, a, profiles)
+	if d := cmp.Diff(writes, k.Writes()); d != "" {
+		t.Errorf("the second run wrote to sysfs:\n%s", d)
+	}
+	if d := cmp.Diff(calls, k.calls); d != "" {
+		t.Errorf("the second run wrote by netlink:\n%s", d)
+	}
+}
+
+// op#306: a step that fails is named with its cause, the other NICs go on, and
+// the next run completes what is left.
+func TestConvergeFailsAtEachStepAndRecovers(t *testing.T) {
+	profiles := build(t, labProfile, `{nics: {pfNames: [ens2f0]}, pf: {numVFs: 1}, vfGroups: [{trust: "on"}]}`)
+	const want = `ens1f0 mtu 9000 up true
+  0 igbvf ens1f0v0 mtu 9000 vlan 100/3 trust true spoof false
+  1 igbvf ens1f0v1 mtu 9000 vlan 100/3 trust true spoof false
+  2 vfio-pci  mtu 0 vlan 0/0 trust false spoof true
+ens2f0 mtu 1500 up true
+  0 igbvf ens2f0v0 mtu 1500 vlan 0/0 trust true spoof true
+`
+	sound := labNode(t)
+	converge(t, sound, applier(sound), profiles)
+	if d := cmp.Diff(want, sound.state()); d != "" {
+		t.Fatalf("-want +got\n%s", d)
+	}
+	inject := func(name string, n int, fail func(k *kernel, at int)) {
+		for at := 1; at <= n; at++ {
+			t.Run(fmt.Sprintf("%s %d", name, at), func(t *testing.T) {
+				k := labNode(t)
+				fail(k, at)
+				a := applier(k)
+				failed := 0
+				for _, s := range converge(t, k, a, profiles) {
+					for _, f := range s.Failures {
+						failed++
+						if s.Ready || !errors.Is(f, unix.EIO) || f.Step == "" || !strings.Contains(f.Cause, "(PF driver igb)") {
+							t.Errorf("status of %s says ready %t, %v", s.Profile, s.Ready, f)
+						}
+					}
+				}
+				if failed != 1 {
+					t.Errorf("%d failures for one fault", failed)
+				}
+				converge(t, k, a, profiles)
+				if d := cmp.Diff(want, k.state()); d != "" {
+					t.Errorf("after the second run: -want +got\n%s", d)
+				}
+			})
+		}
+	}
+	inject("netlink change", sound.changes, func(k *kernel, at int) { k.failAt[at] = int(unix.EIO) })
+	inject("sysfs write", len(sound.Writes()), func(k *kernel, at int) { k.FailWrite(at, unix.EIO) })
+}
+
+// LAB.md: some calls say success and change nothing.
+func TestConvergeReadsBack(t *testing.T) {
+	tests := map[string]string{
+		`{nics: {pfNames: [ens1f0]}, pf: {mtu: 9000}}`:                                      "ens1f0: MTU 1500 -> 9000: the driver reported success, but the MTU of ens1f0 is 1500 (PF driver igb)",
+		`{nics: {pfNames: [ens1f0]}, pf: {numVFs: 1}}`:                                      "ens1f0: up: the driver reported success, but the link is still down (PF driver igb)",
+		`{nics: {pfNames: [ens2f0]}, pf: {numVFs: 1}, vfGroups: [{vlan: 5}]}`:               "ens2f0: VF 0 (new): VLAN 5: the driver reported success, but it is 0 (PF driver igb)",
+		`{nics: {pfNames: [ens2f0]}, pf: {numVFs: 1}, vfGroups: [{trust: "on"}]}`:           "ens2f0: VF 0 (new): trust on: the driver reported success, but it is off (PF driver igb)",
+		`{nics: {pfNames: [ens2f0]}, pf: {numVFs: 1}, vfGroups: [{spoofCheck: "off"}]}`:     "ens2f0: VF 0 (new): spoof check off: the driver reported success, but it is on (PF driver igb)",
+		`{nics: {pfNames: [ens2f0]}, pf: {numVFs: 1}, vfGroups: [{mtu: 1400}]}`:             "ens2f0: VF 0 (new): MTU 1400: the driver reported success, but the MTU of ens2f0v0 is 1500 (PF driver igb)",
+		`{nics: {pfNames: [ens2f0]}, pf: {numVFs: 1, mtu: 9300}, vfGroups: [{mtu: 9300}]}`:  "ens2f0: MTU 1500 -> 9300: ens2f0 supports an MTU of at most 9216 (PF driver igb)",
+		`{nics: {pfNames: [ens2f0]}, pf: {numVFs: 1}, vfGroups: [{driver: mlx5_vfio_pci}]}`: "ens2f0: VF 0 (new): driver mlx5_vfio_pci: load the kernel module mlx5_vfio_pci: no module mlx5_vfio_pci here (PF driver igb)",
+	}
+	for spec, want := range tests {
+		t.Run(spec, func(t *testing.T) {
+			k := labNode(t)
+			k.lies = true
+			l, err := k.ByName("ens2f0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			k.up[l.Index] = true
+			got := converge(t, k, applier(k), build(t, spec))
+			if d := cmp.Diff("a ready false on 1\n  "+want+"\n", statusText(got)); d != "" {
+				t.Errorf("-want +got\n%s", d)
+			}
+		})
+	}
+}
+
+func TestApplyLoadsAMissingModule(t *testing.T) {
+	k := labNode(t)
+	a := applier(k)
+	var loaded []string
+	a.LoadModule = func(_ context.Context, module string) error {
+		loaded = append(loaded, module)
+		k.LoadDriver(module)
+		return nil
+	}
+	s := converge(t, k, a, build(t, `{nics: {pfNames: [ens1f0]}, pf: {numVFs: 2}, vfGroups: [{driver: uio_pci_generic}]}`))
+	if d := cmp.Diff("a ready true on 1\n", statusText(s)); d != "" {
+		t.Errorf("-want +got\n%s", d)
+	}
+	if d := cmp.Diff([]string{"uio_pci_generic"}, loaded); d != "" {
+		t.Errorf("modules: -want +got\n%s", d)
+	}
+}
+
+// A VF that the host itself uses is in no record; taking it would cut the node off.
+func TestApplySparesWhatTheHostUses(t *testing.T) {
+	use := map[string]func(*kernel){
+		"the host uses its netdev ens1f0v1 with the address 192.0.2.7/24: take the address away first": func(k *kernel) { k.addresses["ens1f0v1"] = "192.0.2.7/24" },
+		"the host uses its netdev ens1f0v1 as a port of a bridge or bond: take it out first":           func(k *kernel) { k.masters["ens1f0v1"] = 9 },
+		"": func(k *kernel) { k.addresses["ens1f0v1"] = "fe80::1/64" }, // every netdev that is up has one
+	}
+	for cause, begin := range use {
+		t.Run(cause, func(t *testing.T) {
+			for spec, step := range map[string]string{
+				`{nics: {pfNames: [ens1f0]}, pf: {numVFs: 3}}`:                                           "numVFs 2 -> 0: VF 1: ",
+				`{nics: {pfNames: [ens1f0]}, pf: {numVFs: 2}, vfGroups: [{vfs: '1', driver: vfio-pci}]}`: "VF 1: driver igbvf -> vfio-pci: VF 1: ",
+			} {
+				k := newKernel(t)
+				k.AddPF(igb(pf0, "ens1f0", 2).PF)
+				begin(k)
+				want := "a ready false on 1\n  ens1f0: " + step + cause + " (PF driver igb)\n"
+				if cause == "" {
+					want = "a ready true on 1\n"
+				}
+				if d := cmp.Diff(want, statusText(converge(t, k, applier(k), build(t, spec)))); d != "" {
+					t.Errorf("-want +got\n%s", d)
+				}
+			}
+		})
+	}
+}
+
+// A pod may get its VF between plan and apply: what takes the VF away looks again.
+func TestApplyLooksAtHoldersAgain(t *testing.T) {
+	k := newKernel(t)
+	k.AddPF(igb(pf0, "ens1f0", 2).PF)
+	before := k.state()
+	pfs, err := k.read(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, spec := range []string{
+		`{pf: {numVFs: 3}}`, `{pf: {}, vfGroups: [{driver: vfio-pci}]}`, `{pf: {}, vfGroups: [{trust: "on"}]}`, `{pf: {}, vfGroups: [{mtu: 1400}]}`,
+	} {
+		a := applier(k)
+		nics, err := Gather(build(t, spec), pfs, nobody, k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range nics {
+			nics[i].Up = true
+		}
+		a.Holders = func(pci.Address) (string, bool) { return "pod ns/late", true }
+		failures := a.Apply(t.Context(), Plan(build(t, spec), nics, nobody))
+		if len(failures) != 1 || !strings.Contains(failures[0].Cause, "held by pod ns/late since a moment ago") {
+			t.Errorf("%s: %v", spec, failures)
+		}
+	}
+	if d := cmp.Diff(before, k.state()); d != "" {
+		t.Errorf("a held VF was touched: -before +after\n%s", d)
+	}
+}
+
+// lateNode makes the netdevs of new VFs appear only when they have been looked for.
+type lateFS struct {
+	FS
+	looks  int
+	appear func()
+}
+
+func (f *lateFS) Netdevs(addr pci.Address) ([]string, error) {
+	if f.looks++; f.looks == 3 {
+		f.appear()
+	}
+	return f.FS.Netdevs(addr)
+}
+
+// op#1046: a VF's netdev comes after the VF.
+func TestApplyWaitsForTheNetdev(t *testing.T) {
+	k := newKernel(t)
+	k.AddPF(igb(pf0, "ens1f0", 1).PF)
+	vf := igb(pf0, "ens1f0", 1).VFs[0]
+	k.HideNetdev(vf.Address)
+	a := applier(k)
+	late := &lateFS{FS: k.FS(), appear: func() { k.ShowNetdev(vf.Address, "renamed0") }}
+	a.FS = late
+	target := VFTarget{Target: Target{Profile: "a", PF: pf0, Name: "ens1f0", Driver: "igb"}, Address: vf.Address}
+	if f := a.Apply(t.Context(), []Step{SetVFMTU{target, 0, 1400}}); len(f) != 0 {
+		t.Fatal(f)
+	}
+	if l, err := k.ByName("renamed0"); err != nil || l.MTU != 1400 {
+		t.Errorf("got %+v, %v", l, err)
+	}
+	k.HideNetdev(vf.Address)
+	late.appear, late.looks, a.Wait = func() {}, 0, time.Nanosecond
+	f := a.Apply(t.Context(), []Step{SetVFMTU{target, 0, 1500}})
+	if len(f) != 1 || !strings.Contains(f[0].Cause, "VF 0000:3b:10.0 (driver igbvf) has no netdev in the host's network namespace after 1ns") {
+		t.Errorf("got %v", f)
+	}
+}
+
+// Blocked steps are reported and hinder nothing else.
+func TestConvergeReportsWhatIsBlocked(t *testing.T) {
+	k := newKernel(t)
+	nic := igb(pf0, "ens1f0", 2)
+	k.AddPF(nic.PF)
+	a := applier(k)
+	a.Holders = holdersOf(nic, 1)
+	got := converge(t, k, a, build(t, `{pf: {numVFs: 4}, vfGroups: [{vlan: 7}]}`))
+	const want = `a ready false on 1
+  ens1f0: numVFs 2 -> 4: VF 1 is held by pod ns/p: the number of VFs changes only through 0, so free them first (delete these pods, or drain the node)
+`
+	if d := cmp.Diff(want, statusText(got)); d != "" {
+		t.Errorf("-want +got\n%s", d)
+	}
+	const state = `ens1f0 mtu 1500 up true
+  0 igbvf ens1f0v0 mtu 1500 vlan 7/0 trust false spoof true
+  1 igbvf ens1f0v1 mtu 1500 vlan 0/0 trust false spoof true
+`
+	if d := cmp.Diff(state, k.state()); d != "" {
+		t.Errorf("-want +got\n%s", d)
+	}
+}
+
+// op#306: a change that never takes is a failure, not a loop.
+func TestConvergeEndsWhereNothingTakes(t *testing.T) {
+	k := labNode(t)
+	read := func(ctx context.Context) ([]device.PF, error) {
+		pfs, err := k.read(ctx)
+		for i := range pfs {
+			pfs[i].MTU = 1500 // whatever was set
+		}
+		return pfs, err
+	}
+	got, err := applier(k).Converge(t.Context(), build(t, `{nics: {pfNames: [ens1f0]}, pf: {mtu: 9000}}`), read)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = "a ready false on 1\n  ens1f0: MTU 1500 -> 9000: it was done without an error, and is still to be done (PF driver igb)\n"
+	if d := cmp.Diff(want, statusText(got)); d != "" {
+		t.Errorf("-want +got\n%s", d)
+	}
+}
+
+func TestConvergeStopsWithItsContext(t *testing.T) {
+	k := labNode(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	got, err := applier(k).Converge(ctx, build(t, labProfile), k.read)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got) != 1 || got[0].Ready || !errors.Is(got[0].Failures[0], context.Canceled) || len(k.Writes()) != 0 {
+		t.Errorf("got %v, writes %v", statusText(got), k.Writes())
+	}
+}

@@ -1,0 +1,84 @@
+package profile
+
+import (
+	"errors"
+	"fmt"
+
+	"fairlead.dev/fairlead/pkg/config"
+	"fairlead.dev/fairlead/pkg/device"
+	"fairlead.dev/fairlead/pkg/link"
+	"fairlead.dev/fairlead/pkg/pci"
+)
+
+// NIC is a PF as a snapshot shows it, with what only netlink tells.
+type NIC struct {
+	device.PF
+	Up    bool                // the netdev is administratively up
+	Knobs map[int]link.VFInfo // by VF index; no entry: not needed, or the driver tells nothing
+}
+
+// Reader reads links; *link.Handle is one.
+type Reader interface {
+	ByIndex(index int) (link.Link, error)
+	VF(pfIndex, vf int) (link.VFInfo, error)
+}
+
+// Gather reads what Plan compares and a snapshot doesn't hold. It asks about no
+// more VFs than needed: those that a profile sets a knob of and nobody holds.
+func Gather(profiles []config.Profile, pfs []device.PF, holders Holders, r Reader) ([]NIC, error) {
+	nics := make([]NIC, 0, len(pfs))
+	for _, pf := range pfs {
+		nic := NIC{PF: pf}
+		if p, _ := governing(profiles, pf); p != nil && pf.Netdev != "" {
+			if err := nic.gather(*p, holders, r); err != nil {
+				return nil, fmt.Errorf("read PF %s: %w", nameOf(pf), err)
+			}
+		}
+		nics = append(nics, nic)
+	}
+	return nics, nil
+}
+
+func (n *NIC) gather(p config.Profile, holders Holders, r Reader) error {
+	l, err := r.ByIndex(n.Ifindex)
+	if err != nil {
+		return err
+	}
+	n.Up = l.Up
+	n.Knobs = map[int]link.VFInfo{}
+	for _, vf := range n.VFs {
+		g := groupOf(p, vf.Index)
+		if g == nil || !g.setsKnob() {
+			continue
+		}
+		if _, held := heldBy(vf, holders); held {
+			continue
+		}
+		info, err := r.VF(n.Ifindex, vf.Index)
+		switch {
+		case errors.Is(err, link.ErrUnsupported), errors.Is(err, link.ErrNotFound):
+			// Setting the knob will say what is wrong, with the driver's errno.
+		case err != nil:
+			return err
+		default:
+			n.Knobs[vf.Index] = info
+		}
+	}
+	return nil
+}
+
+// Holders tells who holds a VF: a pod's sandbox, or a container it is allocated to.
+type Holders func(vf pci.Address) (who string, held bool)
+
+// heldBy adds to the holders' word what the node itself shows: a kernel driver
+// makes a netdev for each VF, so that a VF without one has it in another network
+// namespace, where somebody put it that keeps no records here.
+func heldBy(vf device.VF, holders Holders) (string, bool) {
+	if who, held := holders(vf.Address); held {
+		return who, true
+	}
+	if vf.Driver != "" && !vf.Userspace() && vf.Netdev == "" {
+		return "a network namespace that Fairlead has no record of", true
+	}
+	return "", false
+}

@@ -1,0 +1,262 @@
+package state
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	types100 "github.com/containernetworking/cni/pkg/types/100"
+
+	"fairlead.dev/fairlead/pkg/device"
+	"fairlead.dev/fairlead/pkg/ledger"
+	"fairlead.dev/fairlead/pkg/pci"
+)
+
+// Input is what the agent's parts know, as plain values.
+type Input struct {
+	Node        string
+	Time        time.Time
+	PFs         []device.PF
+	Knobs       map[pci.Address]ledger.VFState // VFs as their PF shows them now; may lack some or all
+	Pools       []PoolMembers
+	Sandboxes   []ledger.Sandbox
+	Allocations []ledger.Allocation
+	Profiles    []Profile
+	Tombstones  int
+	Problems    []string // what the parts themselves report
+}
+
+// PoolMembers is a pool and the devices that are in it.
+type PoolMembers struct {
+	Resource  string
+	Type      device.Type
+	Source    string
+	Idle      bool
+	Devices   []pci.Address
+	Unhealthy []pci.Address // those of Devices that the kubelet is told not to hand out
+}
+
+// Build joins the input into one State and adds the problems that only the join
+// shows: a held VF that is gone, a release that keeps failing.
+func Build(in Input) State {
+	b := builder{in: in, vfs: map[pci.Address]VF{}, problems: slices.Clone(in.Problems)}
+	b.joinPools()
+	b.joinAllocations()
+	b.joinSandboxes()
+	return State{
+		Node:       in.Node,
+		Time:       in.Time,
+		PFs:        b.pfs(),
+		Pools:      b.pools(),
+		Sandboxes:  b.sandboxes(),
+		Profiles:   b.profiles(),
+		Tombstones: in.Tombstones,
+		Problems:   append([]string{}, b.problems...),
+	}
+}
+
+type builder struct {
+	in       Input
+	vfs      map[pci.Address]VF // by address: what is known besides the device itself
+	problems []string
+}
+
+func (b *builder) joinPools() {
+	for _, pool := range b.in.Pools {
+		for _, address := range pool.Devices {
+			vf := b.vfs[address]
+			vf.Pool = pool.Resource
+			vf.Healthy = !slices.Contains(pool.Unhealthy, address)
+			b.vfs[address] = vf
+		}
+	}
+}
+
+func (b *builder) joinAllocations() {
+	for _, allocation := range b.in.Allocations {
+		vf := b.vfs[allocation.Device]
+		vf.Allocated = true
+		b.vfs[allocation.Device] = vf
+	}
+}
+
+func (b *builder) joinSandboxes() {
+	for _, sandbox := range b.in.Sandboxes {
+		if sandbox.Failure != "" {
+			b.problems = append(b.problems, fmt.Sprintf("pod %s: release of sandbox %s has failed %d times and will be tried again: %s",
+				sandbox.Pod, short(sandbox.ID), sandbox.Attempts, sandbox.Failure))
+		}
+		for _, a := range sandbox.Attachments {
+			if !a.Device.IsZero() && a.Phase != ledger.Released {
+				b.hold(sandbox, a)
+			}
+		}
+	}
+}
+
+func (b *builder) hold(sandbox ledger.Sandbox, a ledger.Attachment) {
+	vf := b.vfs[a.Device]
+	vf.Allocated = true
+	vf.Original, vf.Applied = a.VF, a.Applied
+	vf.Holder = &Holder{
+		Sandbox: sandbox.ID, Pod: sandbox.Pod, IfName: a.IfName,
+		Network: a.Network, Phase: a.Phase, Since: sandbox.Created,
+	}
+	b.vfs[a.Device] = vf
+	if lost := b.lost(sandbox, a); lost != "" {
+		b.problems = append(b.problems, fmt.Sprintf("pod %s, network %s, interface %s: its VF %s %s; delete the pod, so that it gets another",
+			sandbox.Pod, a.Network, a.IfName, a.Device, lost))
+	}
+}
+
+// lost says how a pod has lost its VF; "" where it has it, or is giving it back.
+func (b *builder) lost(sandbox ledger.Sandbox, a ledger.Attachment) string {
+	vf, ok := b.find(a.Device)
+	switch {
+	case !ok:
+		return "is no longer on this node"
+	// VFs that are removed and made anew have the addresses of the old ones.
+	case a.Kind == kindSRIOV && a.Phase == ledger.Bound && !sandbox.Releasing && vf.Netdev != "":
+		return fmt.Sprintf("is on the host, as %s, and not in the pod (its VFs were made anew, or it was moved by hand)", vf.Netdev)
+	}
+	return ""
+}
+
+// kindSRIOV is an attachment whose VF lies in the pod's network namespace.
+const kindSRIOV = "sriov"
+
+func (b *builder) find(address pci.Address) (device.VF, bool) {
+	for _, pf := range b.in.PFs {
+		for _, vf := range pf.VFs {
+			if vf.Address == address {
+				return vf, true
+			}
+		}
+	}
+	return device.VF{}, false
+}
+
+func (b *builder) pfs() []PF {
+	out := make([]PF, 0, len(b.in.PFs))
+	for _, pf := range b.in.PFs {
+		joined := PF{PF: pf, VFs: make([]VF, 0, len(pf.VFs))}
+		joined.PF.VFs = nil
+		for _, vf := range pf.VFs {
+			known := b.vfs[vf.Address]
+			known.VF = vf
+			if knobs, ok := b.in.Knobs[vf.Address]; ok {
+				known.Current = &knobs
+			}
+			joined.VFs = append(joined.VFs, known)
+		}
+		slices.SortFunc(joined.VFs, func(x, y VF) int { return cmp.Compare(x.Index, y.Index) })
+		out = append(out, joined)
+	}
+	slices.SortFunc(out, func(x, y PF) int { return x.Address.Compare(y.Address) })
+	return out
+}
+
+// pools keeps the order of the input: it is the order in which pools match.
+func (b *builder) pools() []Pool {
+	out := make([]Pool, 0, len(b.in.Pools))
+	for _, p := range b.in.Pools {
+		pool := Pool{
+			Resource: p.Resource, Type: p.Type, Source: p.Source, Idle: p.Idle,
+			Capacity: len(p.Devices), Healthy: len(p.Devices) - len(p.Unhealthy),
+		}
+		for _, address := range p.Devices {
+			if b.vfs[address].Allocated {
+				pool.Allocated++
+			}
+		}
+		out = append(out, pool)
+	}
+	return out
+}
+
+func (b *builder) sandboxes() []Sandbox {
+	out := make([]Sandbox, 0, len(b.in.Sandboxes))
+	for _, s := range b.in.Sandboxes {
+		sandbox := Sandbox{
+			ID: s.ID, Pod: s.Pod, Created: s.Created, Releasing: s.Releasing,
+			Failure: s.Failure, Attempts: s.Attempts, RetryAt: s.RetryAt,
+			Attachments: make([]Attachment, 0, len(s.Attachments)),
+		}
+		for _, a := range s.Attachments {
+			sandbox.Attachments = append(sandbox.Attachments, describeAttachment(a))
+		}
+		out = append(out, sandbox)
+	}
+	slices.SortFunc(out, func(x, y Sandbox) int {
+		return cmp.Or(cmp.Compare(x.Pod.String(), y.Pod.String()), cmp.Compare(x.ID, y.ID))
+	})
+	return out
+}
+
+func (b *builder) profiles() []Profile {
+	out := append([]Profile{}, b.in.Profiles...)
+	slices.SortFunc(out, func(x, y Profile) int { return cmp.Compare(x.Name, y.Name) })
+	for _, p := range out {
+		if !p.Ready {
+			b.problems = append(b.problems, fmt.Sprintf("profile %s (%s): %s", p.Name, p.Source, p.Message))
+		}
+	}
+	return out
+}
+
+func describeAttachment(a ledger.Attachment) Attachment {
+	out := Attachment{
+		Network: a.Network, IfName: a.IfName, Kind: a.Kind, Phase: a.Phase,
+		Resource: a.Resource, Device: a.Device,
+		FallbackFrom: a.FallbackFrom, FallbackReason: a.FallbackReason,
+	}
+	if a.Link != nil {
+		out.Uplink, out.VLAN, out.MAC, out.MTU = a.Link.Uplink, a.Link.VLAN, a.Link.MAC, a.Link.MTU
+	}
+	if a.Applied != nil {
+		out.MAC = cmp.Or(a.Applied.MAC, out.MAC)
+		out.MTU = cmp.Or(deref(a.Applied.MTU), out.MTU)
+		out.VLAN = cmp.Or(deref(a.Applied.VLAN), out.VLAN)
+	}
+	addResult(&out, a.Result)
+	return out
+}
+
+// addResult takes addresses and MAC from the CNI result. A result that cannot be
+// read leaves them out: a drawing must not fail for the sake of one line.
+func addResult(out *Attachment, raw []byte) {
+	if len(raw) == 0 {
+		return
+	}
+	parsed, err := types100.NewResult(raw)
+	if err != nil {
+		return
+	}
+	result := parsed.(*types100.Result)
+	for _, ip := range result.IPs {
+		out.IPs = append(out.IPs, ip.Address.String())
+	}
+	for _, link := range result.Interfaces {
+		if link.Sandbox != "" {
+			out.MAC = cmp.Or(link.Mac, out.MAC)
+			out.MTU = cmp.Or(link.Mtu, out.MTU)
+			return
+		}
+	}
+}
+
+func deref(v *int) int {
+	if v == nil {
+		return 0
+	}
+	return *v
+}
+
+// short is the part of a container id that crictl and ctr show.
+func short(id string) string {
+	if len(id) > 13 {
+		return id[:13]
+	}
+	return id
+}

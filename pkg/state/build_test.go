@@ -1,0 +1,139 @@
+package state
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"fairlead.dev/fairlead/pkg/device"
+	"fairlead.dev/fairlead/pkg/ledger"
+	"fairlead.dev/fairlead/pkg/pci"
+)
+
+func ptr[T any](v T) *T { return &v }
+
+var (
+	pfAddress = pci.MustParseAddress("0000:02:00.0")
+	vf0       = pci.MustParseAddress("0000:02:10.0")
+	vf1       = pci.MustParseAddress("0000:02:10.2")
+	vf2       = pci.MustParseAddress("0000:02:10.4")
+	created   = time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)
+)
+
+func input() Input {
+	return Input{
+		Node: "node1",
+		PFs: []device.PF{{Address: pfAddress, Netdev: "pf0", VFs: []device.VF{
+			{Address: vf1, PF: pfAddress, Index: 1}, {Address: vf0, PF: pfAddress, Index: 0}, {Address: vf2, PF: pfAddress, Index: 2},
+		}}},
+		Knobs: map[pci.Address]ledger.VFState{vf0: {VLAN: ptr(100)}},
+		Pools: []PoolMembers{{Resource: "fairlead.dev/fast", Devices: []pci.Address{vf0, vf1}, Unhealthy: []pci.Address{vf1}}},
+		Sandboxes: []ledger.Sandbox{{ID: "abc", Pod: ledger.PodRef{Namespace: "demo", Name: "alpha"}, Created: created, Attachments: []ledger.Attachment{{
+			Network: "demo/fast", IfName: "net1", Kind: "sriov", Phase: ledger.Bound, Device: vf0,
+			VF:      &ledger.VFState{Netdev: "pf0v0", MTU: ptr(1500)},
+			Applied: &ledger.VFState{MAC: "02:00:00:00:00:01", MTU: ptr(9000), VLAN: ptr(100)},
+			Result:  json.RawMessage(`{"cniVersion":"1.0.0","interfaces":[{"name":"pf0v0"},{"name":"net1","mac":"02:00:00:00:00:01","sandbox":"/x"}],"ips":[{"address":"10.0.0.5/24"},{"address":"fd00::5/64"}]}`),
+		}}}},
+		Allocations: []ledger.Allocation{{Resource: "fairlead.dev/fast", Device: vf1}},
+	}
+}
+
+func TestVFsAreJoinedWithPoolHolderAndKnobs(t *testing.T) {
+	got := Build(input()).PFs[0].VFs
+	want := []VF{
+		{
+			VF: device.VF{Address: vf0, PF: pfAddress, Index: 0}, Pool: "fairlead.dev/fast", Allocated: true, Healthy: true,
+			Holder:   &Holder{Sandbox: "abc", Pod: ledger.PodRef{Namespace: "demo", Name: "alpha"}, IfName: "net1", Network: "demo/fast", Phase: ledger.Bound, Since: created},
+			Original: &ledger.VFState{Netdev: "pf0v0", MTU: ptr(1500)},
+			Applied:  &ledger.VFState{MAC: "02:00:00:00:00:01", MTU: ptr(9000), VLAN: ptr(100)},
+			Current:  &ledger.VFState{VLAN: ptr(100)},
+		},
+		{VF: device.VF{Address: vf1, PF: pfAddress, Index: 1}, Pool: "fairlead.dev/fast", Allocated: true, Healthy: false},
+		{VF: device.VF{Address: vf2, PF: pfAddress, Index: 2}},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("VFs differ (-want +got):\n%s", diff)
+	}
+}
+
+func TestPoolCountsAllocatedFromKubeletAndLedger(t *testing.T) {
+	got := Build(input()).Pools
+	want := []Pool{{Resource: "fairlead.dev/fast", Capacity: 2, Healthy: 1, Allocated: 2}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("pools differ (-want +got):\n%s", diff)
+	}
+}
+
+func TestAttachmentIsDescribed(t *testing.T) {
+	got := Build(input()).Sandboxes[0].Attachments
+	want := []Attachment{{
+		Network: "demo/fast", IfName: "net1", Kind: "sriov", Phase: ledger.Bound, Device: vf0,
+		IPs: []string{"10.0.0.5/24", "fd00::5/64"}, MAC: "02:00:00:00:00:01", MTU: 9000, VLAN: 100,
+	}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("attachments differ (-want +got):\n%s", diff)
+	}
+}
+
+func TestProblemsAreNamed(t *testing.T) {
+	tests := []struct {
+		name   string
+		change func(*Input)
+		want   []string
+	}{
+		{"none", func(*Input) {}, []string{}},
+		{"reported by a part", func(in *Input) { in.Problems = []string{"pool x: no device"} }, []string{"pool x: no device"}},
+		{"release that fails", func(in *Input) {
+			in.Sandboxes[0].Failure, in.Sandboxes[0].Attempts = "device busy", 2
+		}, []string{"pod demo/alpha: release of sandbox abc has failed 2 times and will be tried again: device busy"}},
+		{"held VF that is gone", func(in *Input) { in.PFs[0].VFs = nil },
+			[]string{"pod demo/alpha, network demo/fast, interface net1: its VF 0000:02:10.0 is no longer on this node; delete the pod, so that it gets another"}},
+		{"held VF that was made anew", func(in *Input) { in.PFs[0].VFs[1].Netdev = "eth0" },
+			[]string{"pod demo/alpha, network demo/fast, interface net1: its VF 0000:02:10.0 is on the host, as eth0, and not in the pod (its VFs were made anew, or it was moved by hand); delete the pod, so that it gets another"}},
+		{"held VF on its way back", func(in *Input) {
+			in.PFs[0].VFs[1].Netdev, in.Sandboxes[0].Releasing = "eth0", true
+		}, []string{}},
+		{"profile that is not ready", func(in *Input) {
+			in.Profiles = []Profile{{Name: "lab", Source: "lab.yaml", Message: "pf0: no such device"}}
+		},
+			[]string{"profile lab (lab.yaml): pf0: no such device"}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			in := input()
+			test.change(&in)
+			if diff := cmp.Diff(test.want, Build(in).Problems); diff != "" {
+				t.Errorf("problems differ (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestReleasedAttachmentHoldsNothing(t *testing.T) {
+	in := input()
+	in.Sandboxes[0].Attachments[0].Phase = ledger.Released
+	if vf := Build(in).PFs[0].VFs[0]; vf.Holder != nil || vf.Allocated {
+		t.Errorf("VF 0 = %+v, want it free: its only attachment is released", vf)
+	}
+}
+
+func TestBuildLeavesItsInputAlone(t *testing.T) {
+	in, want := input(), input()
+	in.Problems = make([]string, 0, 8)
+	in.PFs[0].VFs = in.PFs[0].VFs[:2] // a held VF stays, room behind it
+	Build(in)
+	if diff := cmp.Diff(want.PFs[0].VFs[:2], in.PFs[0].VFs); diff != "" {
+		t.Errorf("Build changed its input (-want +got):\n%s", diff)
+	}
+}
+
+// A consumer of the JSON finds lists, never null: `jq '.sandboxes | length'`.
+func TestEmptyStateHasEmptyLists(t *testing.T) {
+	got, err := json.Marshal(Build(Input{Node: "n"}))
+	want := `{"node":"n","time":"0001-01-01T00:00:00Z","pfs":[],"pools":[],"sandboxes":[],"profiles":[],"tombstones":0,"problems":[]}`
+	if err != nil || string(got) != want {
+		t.Errorf("JSON of an empty state = %s, %v; want %s", got, err, want)
+	}
+}

@@ -1,0 +1,81 @@
+package state
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+
+	"golang.org/x/sys/unix"
+)
+
+// DefaultSocket is where the agent serves its state on every node.
+const DefaultSocket = "/run/fairlead/agent.sock"
+
+// maxBody bounds what a client reads: 2,000 VFs with pods are below 4 MiB.
+const maxBody = 64 << 20
+
+// Client asks one agent for its state.
+type Client struct {
+	socket string
+	http   *http.Client
+}
+
+// NewClient returns a client of the agent that listens on the unix socket.
+func NewClient(socket string) *Client {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	}
+	return &Client{socket: socket, http: &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}}
+}
+
+// State asks for the state. Its error says what to do where no agent answers.
+func (c *Client) State(ctx context.Context) (State, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://agent"+Path, nil)
+	if err != nil {
+		return State{}, err
+	}
+	response, err := c.http.Do(request)
+	if err != nil {
+		return State{}, c.explain(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxBody))
+	if err != nil {
+		return State{}, fmt.Errorf("reading the agent's answer on %s: %w", c.socket, err)
+	}
+	if response.StatusCode != http.StatusOK {
+		return State{}, fmt.Errorf("the agent on %s answers %s: %s", c.socket, response.Status, bytes.TrimSpace(body))
+	}
+	return Decode(body)
+}
+
+func (c *Client) explain(err error) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("there is no agent socket %s: the agent is not running on this node, or this is not a node; read a saved state with a file argument instead: %w", c.socket, err)
+	case errors.Is(err, unix.ECONNREFUSED):
+		return fmt.Errorf("no agent listens on %s: it has stopped; see its logs with `kubectl logs -l app.kubernetes.io/name=fairlead-agent`: %w", c.socket, err)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("only root may ask the agent on %s: %w", c.socket, err)
+	}
+	return fmt.Errorf("asking the agent on %s: %w", c.socket, err)
+}
+
+// Decode reads one State as Handler writes it. An unknown field is no error:
+// `fairleadctl` may be older than the agent.
+func Decode(body []byte) (State, error) {
+	var s State
+	if err := json.Unmarshal(body, &s); err != nil {
+		return State{}, fmt.Errorf("not a node state as `fairleadctl state -o json` prints it: %w", err)
+	}
+	if s.Node == "" {
+		return State{}, errors.New("not a node state as `fairleadctl state -o json` prints it: it names no node")
+	}
+	return s, nil
+}

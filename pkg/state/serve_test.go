@@ -1,0 +1,88 @@
+package state
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// serve answers on a unix socket as the agent does, and returns its path.
+func serve(t *testing.T, handler http.Handler) string {
+	t.Helper()
+	socket := filepath.Join(t.TempDir(), "agent.sock")
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: handler}
+	go server.Serve(listener) // ends with Close below
+	t.Cleanup(func() { server.Close() })
+	return socket
+}
+
+func TestClientGetsWhatTheHandlerServes(t *testing.T) {
+	want := Build(input())
+	socket := serve(t, Handler(func(context.Context) (State, error) { return want, nil }))
+	got, err := NewClient(socket).State(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("the state changed on its way (-want +got):\n%s", diff)
+	}
+}
+
+func TestClientErrorsSayWhatToDo(t *testing.T) {
+	failing := serve(t, Handler(func(context.Context) (State, error) { return State{}, errors.New("ledger: input/output error") }))
+	other := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte(`{"a":1}`)) }))
+	stale := filepath.Join(t.TempDir(), "agent.sock")
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: stale, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener.SetUnlinkOnClose(false)
+	listener.Close()
+
+	tests := []struct{ name, socket, want string }{
+		{"no socket", filepath.Join(t.TempDir(), "no.sock"), "the agent is not running on this node"},
+		{"stopped agent", stale, "kubectl logs -l app.kubernetes.io/name=fairlead-agent"},
+		{"agent that cannot tell", failing, "500 Internal Server Error: ledger: input/output error"},
+		{"something else", other, "it names no node"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := NewClient(test.socket).State(t.Context())
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("State() = %v, want an error with %q", err, test.want)
+			}
+		})
+	}
+}
+
+func TestHandlerAnswersOnlyItsPath(t *testing.T) {
+	socket := serve(t, Handler(func(context.Context) (State, error) { return Build(input()), nil }))
+	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	}}}
+	for request, want := range map[string]int{"GET /v1/state": 200, "GET /": 404, "POST /v1/state": 405} {
+		method, path, _ := strings.Cut(request, " ")
+		r, err := http.NewRequestWithContext(t.Context(), method, "http://agent"+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		if response.StatusCode != want {
+			t.Errorf("%s = %d, want %d", request, response.StatusCode, want)
+		}
+	}
+}

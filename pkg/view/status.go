@@ -1,0 +1,94 @@
+package view
+
+import (
+	"strconv"
+	"strings"
+
+	"fairlead.dev/fairlead/pkg/state"
+)
+
+// Status draws the nodes' health: one line per node, then the pools, the
+// profiles, and every problem in full.
+func Status(states []state.State) string {
+	states = Merge(states)
+	var out strings.Builder
+	table(&out, nodeRows(states))
+	if rows := poolRows(states); len(rows) > 1 {
+		out.WriteByte('\n')
+		table(&out, rows)
+	}
+	if rows := profileRows(states); len(rows) > 1 {
+		out.WriteByte('\n')
+		table(&out, rows)
+	}
+	writeProblems(&out, states)
+	return out.String()
+}
+
+// Healthy reports whether no node has a problem, nor the nodes together.
+func Healthy(states []state.State) bool {
+	if len(Clashes(states)) > 0 {
+		return false
+	}
+	for _, s := range states {
+		if len(s.Problems) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func nodeRows(states []state.State) [][]string {
+	rows := [][]string{{"NODE", "PFS", "VFS", "SANDBOXES", "TOMBSTONES", "STATE"}}
+	for _, s := range states {
+		health := "ok"
+		if n := len(s.Problems); n > 0 {
+			health = count(n, "problem")
+		}
+		rows = append(rows, []string{s.Node, strconv.Itoa(len(s.PFs)), strconv.Itoa(vfCount(s)),
+			strconv.Itoa(len(s.Sandboxes)), strconv.Itoa(s.Tombstones), health})
+	}
+	return rows
+}
+
+func poolRows(states []state.State) [][]string {
+	rows := [][]string{{"NODE", "POOL", "CAPACITY", "HEALTHY", "ALLOCATED", "FREE", "DECLARED BY"}}
+	for _, s := range states {
+		for _, p := range s.Pools {
+			name := p.Resource
+			if p.Idle {
+				name += " (idle)"
+			}
+			rows = append(rows, []string{s.Node, name, strconv.Itoa(p.Capacity), strconv.Itoa(p.Healthy),
+				strconv.Itoa(p.Allocated), strconv.Itoa(p.Capacity - p.Allocated), p.Source})
+		}
+	}
+	return rows
+}
+
+func profileRows(states []state.State) [][]string {
+	rows := [][]string{{"NODE", "PROFILE", "READY", "MESSAGE"}}
+	for _, s := range states {
+		for _, p := range s.Profiles {
+			ready := "no"
+			if p.Ready {
+				ready = "yes"
+			}
+			rows = append(rows, []string{s.Node, p.Name, ready, p.Message})
+		}
+	}
+	return rows
+}
+
+func writeProblems(out *strings.Builder, states []state.State) {
+	var lines []string
+	for _, s := range states {
+		for _, problem := range s.Problems {
+			lines = append(lines, s.Node+": "+problem)
+		}
+	}
+	lines = append(lines, Clashes(states)...)
+	if len(lines) > 0 {
+		out.WriteString("\nPROBLEMS\n" + strings.Join(lines, "\n") + "\n")
+	}
+}

@@ -1,0 +1,314 @@
+package view
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+
+	"fairlead.dev/fairlead/pkg/ledger"
+	"fairlead.dev/fairlead/pkg/state"
+)
+
+// Options say what the text is drawn for. The zero value is for a file or a pipe.
+type Options struct {
+	Width  int // columns of the terminal; 0: no limit
+	Colour bool
+}
+
+// Topology draws the nodes: below each its NUMA nodes, their PFs, the VFs of
+// each with the pod that holds them, and below the PF the pods that run on a
+// macvlan or ipvlan of that uplink.
+func Topology(states []state.State, o Options) string {
+	t := newTree(o.Width, o.Colour)
+	for i, s := range Merge(states) {
+		if i > 0 {
+			t.end()
+		}
+		t.root(drawNode(s))
+	}
+	return t.out.String()
+}
+
+// Merge sorts by node; of two states of one node the newer counts.
+func Merge(states []state.State) []state.State {
+	newest := map[string]state.State{}
+	for _, s := range states {
+		if have, ok := newest[s.Node]; !ok || s.Time.After(have.Time) {
+			newest[s.Node] = s
+		}
+	}
+	out := make([]state.State, 0, len(newest))
+	for _, s := range newest {
+		out = append(out, s)
+	}
+	slices.SortFunc(out, func(a, b state.State) int { return cmp.Compare(a.Node, b.Node) })
+	return out
+}
+
+func drawNode(s state.State) *branch {
+	root := &branch{parts: []part{{s.Node, strong}, {count(len(s.PFs), "PF"), plain}, {count(vfCount(s), "VF"), plain}}}
+	if s.Tombstones > 0 {
+		root.parts = append(root.parts, part{count(s.Tombstones, "tombstone"), warn})
+	}
+	for _, numa := range numaNodes(s.PFs) {
+		below := root
+		if numa >= 0 {
+			below = root.add(part{"NUMA " + strconv.Itoa(numa), faint})
+		}
+		for _, pf := range s.PFs {
+			if max(pf.NUMANode, -1) == numa {
+				drawPF(below, pf, s)
+			}
+		}
+	}
+	drawOtherUplinks(root, s)
+	for _, problem := range s.Problems {
+		root.add(part{"! " + problem, bad})
+	}
+	return root
+}
+
+// numaNodes lists the NUMA nodes in order; the PFs that have none (-1) come
+// last, straight below the machine.
+func numaNodes(pfs []state.PF) []int {
+	var out []int
+	for _, pf := range pfs {
+		out = append(out, max(pf.NUMANode, -1))
+	}
+	slices.SortFunc(out, func(a, b int) int { return cmp.Compare(uint(a), uint(b)) }) // uint(-1) is the greatest
+	return slices.Compact(out)
+}
+
+func drawPF(below *branch, pf state.PF, s state.State) {
+	line := below.add(part{cmp.Or(pf.Netdev, "(no netdev)"), strong}, part{pf.Address.String(), plain},
+		part{cmp.Or(pf.ProductName, pf.Vendor+":"+pf.Device), faint})
+	line.parts = appendText(line.parts, pf.Driver, plain)
+	line.parts = append(line.parts, carrier(pf))
+	if pf.MTU != 0 {
+		line.parts = append(line.parts, part{"mtu " + strconv.Itoa(pf.MTU), plain})
+	}
+	line.parts = append(line.parts, part{strconv.Itoa(pf.NumVFs) + " of " + count(pf.TotalVFs, "VF"), plain})
+	for i := 0; i < len(pf.VFs); {
+		run := freeRun(pf.VFs[i:])
+		line.add(drawVFs(pf.VFs[i:i+run], s)...)
+		i += run
+	}
+	for _, child := range linksOn(s, func(uplink string) bool {
+		return uplink == pf.Netdev && uplink != "" || slices.Contains(pf.AltNames, uplink)
+	}) {
+		line.add(child...)
+	}
+}
+
+func carrier(pf state.PF) part {
+	switch {
+	case pf.Netdev == "":
+		return part{"no link", warn}
+	case pf.Carrier:
+		return part{"up", good}
+	}
+	return part{"no carrier", warn}
+}
+
+// freeRun tells how many of the VFs at the head are told apart by their index
+// alone: a PF has up to 256, and those that nobody holds need one line. Two are
+// shorter as two lines.
+func freeRun(vfs []state.VF) int {
+	n := 1
+	for n < len(vfs) && alike(vfs[0], vfs[n]) && vfs[n].Index == vfs[n-1].Index+1 {
+		n++
+	}
+	if n < 3 {
+		return 1
+	}
+	return n
+}
+
+func alike(a, b state.VF) bool {
+	return !a.Allocated && !b.Allocated && a.Pool == b.Pool && a.Driver == b.Driver && a.Healthy == b.Healthy &&
+		slices.Equal(shared(a), shared(b))
+}
+
+// shared is what a line for several VFs can say about all of them.
+func shared(vf state.VF) []part {
+	return knobs(vf, state.Attachment{}, false)
+}
+
+func drawVFs(vfs []state.VF, s state.State) []part {
+	vf := vfs[0]
+	if len(vfs) > 1 {
+		last := vfs[len(vfs)-1]
+		parts := []part{{"vf" + strconv.Itoa(vf.Index) + "–vf" + strconv.Itoa(last.Index), plain}, poolPart(vf)}
+		parts = append(parts, usePart(vf))
+		return append(appendText(parts, vf.Driver, faint), shared(vf)...)
+	}
+	parts := []part{{"vf" + strconv.Itoa(vf.Index), plain}, {vf.Address.String(), plain}, poolPart(vf), usePart(vf)}
+	var held state.Attachment
+	if vf.Holder != nil {
+		held = attachmentOf(s, *vf.Holder)
+		parts = append(parts, part{vf.Holder.IfName, plain})
+		for _, ip := range held.IPs {
+			parts = append(parts, part{ip, plain})
+		}
+	}
+	parts = appendText(parts, vf.Driver, faint)
+	return append(parts, knobs(vf, held, true)...)
+}
+
+func poolPart(vf state.VF) part {
+	if vf.Pool == "" {
+		return part{"no pool", faint}
+	}
+	return part{vf.Pool, plain}
+}
+
+// usePart says who has the VF.
+func usePart(vf state.VF) part {
+	switch {
+	case vf.Holder != nil && vf.Holder.Phase == ledger.Bound:
+		return part{"→ " + vf.Holder.Pod.String(), strong}
+	case vf.Holder != nil:
+		return part{"→ " + vf.Holder.Pod.String() + " (unfinished)", warn}
+	case vf.Allocated:
+		return part{"allocated, in no network", warn}
+	case vf.Pool != "" && !vf.Healthy:
+		return part{"unhealthy", bad}
+	case vf.Pool != "":
+		return part{"free", good}
+	}
+	return part{"unused", faint}
+}
+
+// knobs are the settings of a VF that are not as the kernel makes them: as the
+// PF shows them, or else as its network asked for them.
+func knobs(vf state.VF, held state.Attachment, address bool) []part {
+	var out []part
+	if vlan := pick(vf, func(s *ledger.VFState) *int { return s.VLAN }); vlan != nil && *vlan != 0 {
+		out = append(out, part{"vlan " + strconv.Itoa(*vlan), plain})
+	}
+	if mac := macOf(vf, held); address && mac != "" {
+		out = append(out, part{mac, plain})
+	}
+	if mtu := cmp.Or(held.MTU, vf.MTU); mtu != 0 {
+		out = append(out, part{"mtu " + strconv.Itoa(mtu), plain})
+	}
+	if trust := pick(vf, func(s *ledger.VFState) *bool { return s.Trust }); trust != nil && *trust {
+		out = append(out, part{"trust on", plain})
+	}
+	if spoof := pick(vf, func(s *ledger.VFState) *bool { return s.SpoofCheck }); spoof != nil && !*spoof {
+		out = append(out, part{"spoofcheck off", plain})
+	}
+	return out
+}
+
+func pick[T any](vf state.VF, knob func(*ledger.VFState) *T) *T {
+	for _, s := range []*ledger.VFState{vf.Current, vf.Applied} {
+		if s != nil && knob(s) != nil {
+			return knob(s)
+		}
+	}
+	return nil
+}
+
+const noMAC = "00:00:00:00:00:00"
+
+// macOf prefers what the pod has; of a VF in userspace the PF's table tells.
+func macOf(vf state.VF, held state.Attachment) string {
+	mac := cmp.Or(held.MAC, vf.MAC)
+	if admin := pick(vf, func(s *ledger.VFState) *string { return s.AdminMAC }); mac == "" && admin != nil && *admin != noMAC {
+		return *admin
+	}
+	return mac
+}
+
+func attachmentOf(s state.State, h state.Holder) state.Attachment {
+	for _, sandbox := range s.Sandboxes {
+		if sandbox.ID != h.Sandbox {
+			continue
+		}
+		for _, a := range sandbox.Attachments {
+			if a.IfName == h.IfName && a.Network == h.Network {
+				return a
+			}
+		}
+	}
+	return state.Attachment{}
+}
+
+// drawOtherUplinks lists pods on uplinks that are no PF: a bond, a plain NIC.
+func drawOtherUplinks(root *branch, s state.State) {
+	var names []string
+	for _, sandbox := range s.Sandboxes {
+		for _, a := range sandbox.Attachments {
+			if a.Uplink != "" && a.Device.IsZero() && !isPF(s.PFs, a.Uplink) && a.Phase != ledger.Released {
+				names = append(names, a.Uplink)
+			}
+		}
+	}
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
+		line := root.add(part{name, strong}, part{"no SR-IOV", faint})
+		for _, child := range linksOn(s, func(uplink string) bool { return uplink == name }) {
+			line.add(child...)
+		}
+	}
+}
+
+func isPF(pfs []state.PF, netdev string) bool {
+	return slices.ContainsFunc(pfs, func(pf state.PF) bool {
+		return pf.Netdev == netdev || slices.Contains(pf.AltNames, netdev)
+	})
+}
+
+// linksOn draws the attachments without a VF on the uplinks that match.
+func linksOn(s state.State, match func(string) bool) [][]part {
+	var out [][]part
+	for _, sandbox := range s.Sandboxes {
+		for _, a := range sandbox.Attachments {
+			if a.Device.IsZero() && a.Phase != ledger.Released && match(a.Uplink) {
+				out = append(out, drawLink(sandbox, a))
+			}
+		}
+	}
+	return out
+}
+
+func drawLink(sandbox state.Sandbox, a state.Attachment) []part {
+	parts := []part{{a.Kind, plain}, {"→ " + sandbox.Pod.String(), strong}, {a.IfName, plain}}
+	for _, ip := range a.IPs {
+		parts = append(parts, part{ip, plain})
+	}
+	if a.VLAN != 0 {
+		parts = append(parts, part{"vlan " + strconv.Itoa(a.VLAN), plain})
+	}
+	parts = appendText(parts, a.MAC, plain)
+	if a.MTU != 0 {
+		parts = append(parts, part{"mtu " + strconv.Itoa(a.MTU), plain})
+	}
+	if a.FallbackFrom != "" {
+		parts = append(parts, part{"in place of " + a.FallbackFrom + ": " + a.FallbackReason, warn})
+	}
+	return parts
+}
+
+func appendText(parts []part, text string, s style) []part {
+	if text == "" {
+		return parts
+	}
+	return append(parts, part{text, s})
+}
+
+func vfCount(s state.State) int {
+	n := 0
+	for _, pf := range s.PFs {
+		n += len(pf.VFs)
+	}
+	return n
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return strconv.Itoa(n) + " " + what + "s"
+}

@@ -1,0 +1,168 @@
+package view
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"fairlead.dev/fairlead/pkg/ledger"
+	"fairlead.dev/fairlead/pkg/state"
+)
+
+// VFs is a table of all VFs: where, in which pool, who holds it.
+func VFs(states []state.State) string {
+	rows := [][]string{{"NODE", "PF", "VF", "ADDRESS", "POOL", "DRIVER", "NETDEV", "HELD BY", "INTERFACE"}}
+	for _, s := range Merge(states) {
+		for _, pf := range s.PFs {
+			for _, vf := range pf.VFs {
+				holder, ifname := holderCells(vf)
+				rows = append(rows, []string{s.Node, cmp.Or(pf.Netdev, pf.Address.String()), strconv.Itoa(vf.Index),
+					vf.Address.String(), vf.Pool, vf.Driver, vf.Netdev, holder, ifname})
+			}
+		}
+	}
+	var out strings.Builder
+	table(&out, rows)
+	return out.String()
+}
+
+func holderCells(vf state.VF) (holder, ifname string) {
+	switch {
+	case vf.Holder != nil:
+		return vf.Holder.Pod.String(), vf.Holder.IfName
+	case vf.Allocated:
+		return "(allocated)", ""
+	}
+	return "", ""
+}
+
+// VF describes in full the VFs that name names: a PCI address, or PF/INDEX such
+// as ens1f0/3; one name may stand for a VF on each of several nodes.
+func VF(states []state.State, name string) (string, error) {
+	var found []string
+	for _, s := range Merge(states) {
+		for _, pf := range s.PFs {
+			for _, vf := range pf.VFs {
+				if vf.Address.String() == name || "0000:"+name == vf.Address.String() || isNamed(pf, vf, name) {
+					found = append(found, describeVF(s, pf, vf))
+				}
+			}
+		}
+	}
+	if len(found) == 0 {
+		return "", fmt.Errorf("no VF %q: give a PCI address (0000:3b:02.1) or PF/INDEX (ens1f0/3); `fairleadctl vf` lists them", name)
+	}
+	return strings.Join(found, "\n"), nil
+}
+
+func isNamed(pf state.PF, vf state.VF, name string) bool {
+	netdev, index, ok := strings.Cut(name, "/")
+	return ok && netdev != "" && index == strconv.Itoa(vf.Index) && (netdev == pf.Netdev || slices.Contains(pf.AltNames, netdev))
+}
+
+func describeVF(s state.State, pf state.PF, vf state.VF) string {
+	var out strings.Builder
+	fmt.Fprintf(&out, "%s %s: VF %d of %s\n", s.Node, vf.Address, vf.Index, cmp.Or(pf.Netdev, pf.Address.String()))
+	facts := [][2]string{
+		{"pool", cmp.Or(vf.Pool, "none")},
+		{"driver", cmp.Or(vf.Driver, "none")},
+		{"netdev", cmp.Or(vf.Netdev, "none on the host")},
+		{"NUMA node", number(vf.NUMANode)},
+		{"IOMMU group", number(vf.IOMMUGroup)},
+		{"RDMA devices", strings.Join(vf.RDMADevices, ", ")},
+		{"held by", heldBy(vf)},
+	}
+	for _, f := range facts {
+		if f[1] != "" {
+			fmt.Fprintf(&out, "  %-13s %s\n", f[0], f[1])
+		}
+	}
+	if rows := knobRows(vf); len(rows) > 1 {
+		out.WriteByte('\n')
+		var inner strings.Builder
+		table(&inner, rows)
+		for line := range strings.Lines(inner.String()) {
+			out.WriteString("  " + line)
+		}
+	}
+	return out.String()
+}
+
+func heldBy(vf state.VF) string {
+	h := vf.Holder
+	switch {
+	case h != nil:
+		return fmt.Sprintf("pod %s, interface %s, network %s (%s since %s)", h.Pod, h.IfName, h.Network, h.Phase, h.Since.UTC().Format(time.RFC3339))
+	case vf.Allocated:
+		return "a container (the kubelet handed it out; no network of the pod has it)"
+	}
+	return "nobody"
+}
+
+// knobRows has a line per knob of which anything is known: how the VF was before
+// its pod got it, what the pod's network asked for, how the PF shows it now.
+func knobRows(vf state.VF) [][]string {
+	columns := []*ledger.VFState{vf.Original, vf.Applied, vf.Current}
+	rows := [][]string{{"KNOB", "ORIGINAL", "ASKED FOR", "NOW"}}
+	for _, knob := range vfKnobs() {
+		row, known := []string{knob.name}, false
+		for _, s := range columns {
+			cell := ""
+			if s != nil {
+				cell = knob.text(*s)
+			}
+			row, known = append(row, cell), known || cell != ""
+		}
+		if known {
+			rows = append(rows, row)
+		}
+	}
+	return rows
+}
+
+type vfKnob struct {
+	name string
+	text func(ledger.VFState) string
+}
+
+func vfKnobs() []vfKnob {
+	return []vfKnob{
+		{"netdev", func(s ledger.VFState) string { return s.Netdev }},
+		{"driver", func(s ledger.VFState) string { return s.Driver }},
+		{"MAC", func(s ledger.VFState) string { return s.MAC }},
+		{"MAC at the PF", func(s ledger.VFState) string { return text(s.AdminMAC, func(v string) string { return v }) }},
+		{"MTU", func(s ledger.VFState) string { return text(s.MTU, strconv.Itoa) }},
+		{"VLAN", func(s ledger.VFState) string { return text(s.VLAN, strconv.Itoa) }},
+		{"VLAN QoS", func(s ledger.VFState) string { return text(s.QoS, strconv.Itoa) }},
+		{"VLAN protocol", func(s ledger.VFState) string { return text(s.VLANProto, func(v string) string { return v }) }},
+		{"trust", func(s ledger.VFState) string { return text(s.Trust, onOff) }},
+		{"spoofcheck", func(s ledger.VFState) string { return text(s.SpoofCheck, onOff) }},
+		{"link state", func(s ledger.VFState) string { return text(s.LinkState, func(v string) string { return v }) }},
+		{"min rate Mbit/s", func(s ledger.VFState) string { return text(s.MinTxRate, strconv.Itoa) }},
+		{"max rate Mbit/s", func(s ledger.VFState) string { return text(s.MaxTxRate, strconv.Itoa) }},
+	}
+}
+
+func text[T any](v *T, format func(T) string) string {
+	if v == nil {
+		return ""
+	}
+	return format(*v)
+}
+
+func onOff(v bool) string {
+	if v {
+		return "on"
+	}
+	return "off"
+}
+
+func number(n int) string {
+	if n < 0 {
+		return "none"
+	}
+	return strconv.Itoa(n)
+}

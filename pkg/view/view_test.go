@@ -1,0 +1,125 @@
+package view
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"fairlead.dev/fairlead/pkg/ledger"
+	"fairlead.dev/fairlead/pkg/state"
+)
+
+func TestTopologyIsDrawn(t *testing.T) {
+	states := []state.State{quietNode(), busyNode()}
+	checkGolden(t, "topology.txt", Topology(states, Options{}))
+	checkGolden(t, "topology-72.txt", Topology(states, Options{Width: 72}))
+	checkGolden(t, "topology-24.txt", Topology(states, Options{Width: 24}))
+	checkGolden(t, "topology-colour.txt", Topology([]state.State{quietNode()}, Options{Colour: true}))
+}
+
+func TestTablesAreDrawn(t *testing.T) {
+	states := []state.State{quietNode(), busyNode()}
+	checkGolden(t, "status.txt", Status(states))
+	checkGolden(t, "vfs.txt", VFs(states))
+	checkGolden(t, "status-empty.txt", Status([]state.State{state.Build(state.Input{Node: "node3"})}))
+}
+
+func TestOneVFIsDescribed(t *testing.T) {
+	states := []state.State{busyNode()}
+	for _, name := range []string{"0000:02:10.0", "02:10.0", "pf0/0"} {
+		got, err := VF(states, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkGolden(t, "vf-held.txt", got)
+	}
+	got, err := VF(states, "pf0/1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkGolden(t, "vf-allocated.txt", got)
+}
+
+func TestUnknownVFSaysHowToNameOne(t *testing.T) {
+	_, err := VF([]state.State{busyNode()}, "pf9/1")
+	want := "no VF \"pf9/1\": give a PCI address (0000:3b:02.1) or PF/INDEX (ens1f0/3); `fairleadctl vf` lists them"
+	if err == nil || err.Error() != want {
+		t.Errorf("VF(pf9/1) = %v, want %s", err, want)
+	}
+}
+
+// Lines never pass the terminal's edge, however narrow it is, and colour changes
+// no letter.
+func TestTopologyKeepsToTheWidth(t *testing.T) {
+	states := []state.State{busyNode(), quietNode()}
+	for width := 1; width <= 200; width++ {
+		drawn := Topology(states, Options{Width: width})
+		for line := range strings.Lines(drawn) {
+			if n := columns(strings.TrimSuffix(line, "\n")); n > max(width, minWidth) {
+				t.Fatalf("width %d: a line of %d columns: %q", width, n, line)
+			}
+		}
+		if stripped := strip(Topology(states, Options{Width: width, Colour: true})); stripped != drawn {
+			t.Fatalf("width %d: with colour the text is another one:\n%s", width, stripped)
+		}
+	}
+}
+
+func strip(s string) string {
+	for _, code := range escapes {
+		if code != "" {
+			s = strings.ReplaceAll(s, "\x1b["+code+"m", "")
+		}
+	}
+	return strings.ReplaceAll(s, "\x1b[0m", "")
+}
+
+func TestNewerStateOfANodeCounts(t *testing.T) {
+	old, fresh := busyNode(), quietNode()
+	old.Node, fresh.Node = "node1", "node1"
+	fresh.Time = old.Time.Add(1)
+	for _, states := range [][]state.State{{old, fresh}, {fresh, old}} {
+		got := Merge(states)
+		if len(got) != 1 || !got[0].Time.Equal(fresh.Time) {
+			t.Errorf("Merge kept %d states, the first of %v; want the one of %v", len(got), got[0].Time, fresh.Time)
+		}
+	}
+}
+
+func TestHealthyIsFalseWithAProblem(t *testing.T) {
+	if !Healthy([]state.State{quietNode()}) || Healthy([]state.State{quietNode(), busyNode()}) {
+		t.Error("Healthy must be true for the quiet node alone, and false together with the busy one")
+	}
+}
+
+// w#110: two pods on two nodes with one address.
+func TestAddressOnTwoNodesIsReported(t *testing.T) {
+	on := func(node, pod, network, ip string) state.State {
+		return state.Build(state.Input{Node: node, Sandboxes: []ledger.Sandbox{{ID: pod, Pod: ledger.PodRef{Namespace: "database", Name: pod}, Attachments: []ledger.Attachment{
+			{Network: "cbr0", IfName: "eth0", Kind: "exec", Result: cniResult("eth0", "", "10.244.0.2/24")},
+			{Network: network, IfName: "net1", Kind: "macvlan", Result: cniResult("net1", "", ip)},
+		}}}})
+	}
+	tests := []struct {
+		name   string
+		states []state.State
+		want   []string
+	}{
+		{"one address, two nodes", []state.State{on("node1", "db-0", "database/storage", "10.56.1.1/16"), on("node2", "db-1", "database/storage", "10.56.1.1/16")},
+			[]string{"network database/storage: 10.56.1.1/16 belongs to pod database/db-0 on node1 and to pod database/db-1 on node2: host-local hands out one range on each node by itself; give each node a range of its own, or the pods static addresses"}},
+		{"two addresses", []state.State{on("node1", "db-0", "database/storage", "10.56.1.1/16"), on("node2", "db-1", "database/storage", "10.56.1.2/16")}, nil},
+		{"two networks", []state.State{on("node1", "db-0", "database/storage", "10.56.1.1/16"), on("node2", "db-1", "database/backup", "10.56.1.1/16")}, nil},
+		{"one node, seen twice", []state.State{on("node1", "db-0", "database/storage", "10.56.1.1/16"), on("node1", "db-0", "database/storage", "10.56.1.1/16")}, nil},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			got := Clashes(test.states)
+			if !slices.Equal(got, test.want) {
+				t.Errorf("Clashes = %q, want %q", got, test.want)
+			}
+			if Healthy(test.states) != (test.want == nil) || strings.Contains(Status(test.states), "PROBLEMS") != (test.want != nil) {
+				t.Error("status must show a clash, and the nodes are not healthy with one")
+			}
+		})
+	}
+}
