@@ -1,0 +1,27 @@
+//go:build lab
+
+package e2e
+
+import (
+	"testing"
+
+	"fairlead.dev/fairlead/test/scenario"
+)
+
+// dp#258, dp#490: each fault's text names the pod, the network, the field, the
+// reason and the remedy. cni#115: nothing of a pod that failed is left.
+func TestBadInputIsExplainedAndUndone(t *testing.T) {
+	leaveNothing(t, scenario.BadNamespace)
+	err := cluster.StartBadInput(t.Context())
+	must(t, err, scenario.BadNamespace)
+	t.Run("explained", func(t *testing.T) { report(t, cluster.BadInput(t.Context()), scenario.BadNamespace) })
+	t.Run("undone", func(t *testing.T) { report(t, cluster.BadInputGone(t.Context()), scenario.BadNamespace) })
+}
+
+// cni#219 and the like: a VF that vanishes under its pod is reported, the pod can
+// be deleted, and the pool is whole again.
+func TestVanishedVFIsReportedAndReplaced(t *testing.T) {
+	leaveNothing(t, scenario.VanishedNamespace)
+	facts := cluster.VanishedVF(t.Context())
+	report(t, facts, scenario.VanishedNamespace)
+}

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"fairlead.dev/fairlead/test/lab/client"
+	"fairlead.dev/fairlead/test/lab/internal/agentapi"
+	"fairlead.dev/fairlead/test/lab/internal/config"
+	"fairlead.dev/fairlead/test/lab/internal/proc"
+	"fairlead.dev/fairlead/test/lab/internal/progress"
+	"fairlead.dev/fairlead/test/lab/internal/vm"
+)
+
+// lab is what every command works with.
+type lab struct {
+	layout config.Layout
+	procs  proc.Table
+	report *progress.Reporter
+}
+
+func openLab() (*lab, error) {
+	layout, err := config.NewLayout()
+	if err != nil {
+		return nil, err
+	}
+	return &lab{
+		layout: layout,
+		procs:  proc.Table{Dir: filepath.Join(layout.Run, "proc")},
+		report: progress.New(os.Stderr),
+	}, nil
+}
+
+// lock lets one command change the lab at a time. The kernel drops it when
+// this process ends.
+func (l *lab) lock() error {
+	if err := os.MkdirAll(l.layout.Cache, 0o755); err != nil {
+		return err
+	}
+	path := filepath.Join(l.layout.Cache, "lock")
+	// A bare descriptor: the garbage collector would close an os.File that
+	// nobody refers to, and the lock would go with it.
+	fd, err := syscall.Open(path, syscall.O_CREAT|syscall.O_RDWR|syscall.O_CLOEXEC, 0o644)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", path, err)
+	}
+	err = syscall.Flock(fd, syscall.LOCK_EX|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return fmt.Errorf("another lab command is at work (lock %s); wait for it", path)
+	}
+	return err
+}
+
+// openPartial opens a lab that need not be completely up: whoever looks for
+// the reason wants its commands most.
+func openPartial() (*client.Lab, error) {
+	layout, err := config.NewLayout()
+	if err != nil {
+		return nil, err
+	}
+	state, err := layout.ReadState()
+	if err != nil {
+		return nil, err
+	}
+	return client.FromState(state), nil
+}
+
+func (l *lab) runner(ports config.Ports) vm.Runner {
+	return vm.Runner{Layout: l.layout, Ports: ports, Procs: l.procs}
+}
+
+func agentOf(n config.Node, s config.State) agentapi.Client {
+	return agentapi.Client{Addr: fmt.Sprintf("%s:%d", n.HostIP(), s.Ports.Agent), Token: s.Token}
+}
+
+// step runs fn as a step that people see.
+func (l *lab) step(ctx context.Context, name string, fn func(context.Context, *progress.Step) error) error {
+	return l.report.Step(name, func(s *progress.Step) error { return fn(ctx, s) })
+}

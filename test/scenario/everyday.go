@@ -1,0 +1,146 @@
+package scenario
+
+import (
+	"context"
+	"fmt"
+
+	"fairlead.dev/fairlead/deployments/examples"
+)
+
+// applied is an example that a run applies, and where.
+type applied struct {
+	file      string
+	namespace string // what the file names, or where it is put
+	node      string // the lab's node that it needs
+}
+
+// everydayFiles are the scenarios with pods. 9 has none of its own, and 14 is how
+// Fairlead was installed.
+func everydayFiles() []applied {
+	return []applied{
+		{"scenarios/01-second-interface.yaml", "s01", ""},
+		{"scenarios/02-three-networks.yaml", "s02", "1"}, // pf1 is a NIC of node 1
+		{"scenarios/03-static-address.yaml", "s03", ""},
+		{"scenarios/04-storage-network.yaml", "database", ""},
+		{"scenarios/05-nfv-planes.yaml", "nfv", ""},
+		{"scenarios/06-deployment.yaml", "s06", ""},
+		{"scenarios/07-custom-names.yaml", "s07", ""},
+		{"scenarios/08-routes.yaml", "s08", ""},
+		{"scenarios/10-looking-for-trouble.yaml", "s10", ""},
+		{"scenarios/11-measuring.yaml", "s11", ""},
+		{"scenarios/12-any-primary.yaml", "s12", ""},
+		{"scenarios/13-vf.yaml", "s13", ""},
+		{"pods/fallback.yaml", "fallback", ""},
+	}
+}
+
+// EverydayNamespaces are all namespaces that the everyday scenarios use.
+func EverydayNamespaces() []string {
+	out := []string{"s09"}
+	for _, a := range everydayFiles() {
+		out = append(out, a.namespace)
+	}
+	return out
+}
+
+// StartEveryday applies the scenarios one after another, and waits in between only
+// as long as many pods are being started: an emulated node that starts a dozen
+// containers at once is slower by far than one that starts four.
+func (c *Cluster) StartEveryday(ctx context.Context) error {
+	if err := c.Delete(ctx, EverydayNamespaces()...); err != nil {
+		return err
+	}
+	if err := c.createNamespaces(ctx, EverydayNamespaces()...); err != nil {
+		return err
+	}
+	var started []string
+	for _, a := range everydayFiles() {
+		c.Say("applying %s", a.file)
+		manifest, err := example(a.file, change{namespace: a.namespace, node: a.node})
+		if err != nil {
+			return fmt.Errorf("%s: %w", a.file, err)
+		}
+		if err := c.apply(ctx, manifest); err != nil {
+			return err
+		}
+		started = append(started, a.namespace)
+		if err := c.waitStarting(ctx, 5, started...); err != nil {
+			return err
+		}
+	}
+	if err := c.startRBAC(ctx); err != nil {
+		return err
+	}
+	return c.waitReady(ctx, started...)
+}
+
+// Everyday checks the scenarios 1 to 14, a few side by side: each spends its time
+// waiting for commands in emulated nodes.
+func (c *Cluster) Everyday(ctx context.Context) Facts {
+	eth0 := func(others ...string) []string { return append([]string{"eth0"}, others...) }
+	return sideBySide(3, []claim{
+		{" 1 second interface: eth0 and net1, address from the range", func() (string, error) {
+			return c.secondInterface(ctx, eth0("net1"))
+		}},
+		{" 2 three networks: eth0, net1, net2, net3", func() (string, error) {
+			return c.interfaces(ctx, "s02", "three-networks", eth0("net1", "net2", "net3"), "192.168.1.", "192.168.2.", "192.168.3.")
+		}},
+		{" 3 static address 192.168.1.100/24", func() (string, error) {
+			return c.interfaces(ctx, "s03", "static-address", eth0("net1"), "192.168.1.100/24")
+		}},
+		{" 4 storage network: StatefulSet on both nodes, MTU 9000", func() (string, error) { return c.storage(ctx) }},
+		{" 4 host-local's clash over two nodes is reported", func() (string, error) { return c.clash(ctx) }},
+		{" 5 NFV planes: eth0, ctrl0, data0 on macvlan", func() (string, error) {
+			return c.interfaces(ctx, "nfv", "vnf", eth0("ctrl0", "data0"), "10.57.0.", "10.58.0.")
+		}},
+		{" 5 NFV planes: data0 on a VF with the network's VLAN", func() (string, error) { return c.nfvVF(ctx) }},
+		{" 6 Deployment: 3 replicas with net1", func() (string, error) { return c.deployment(ctx) }},
+		{" 7 custom names: storage and backup", func() (string, error) {
+			return c.interfaces(ctx, "s07", "custom-names", eth0("storage", "backup"), "192.168.7.", "192.168.7.1")
+		}},
+		{" 8 routes: two through net1, the default stays on eth0", func() (string, error) { return c.routes(ctx) }},
+		{" 9 RBAC: jane sees her network only", func() (string, error) { return c.rbac(ctx) }},
+		{" 9 admission: jane's pods name her network only", func() (string, error) { return c.admission(ctx) }},
+		{"10 looking for trouble: ping -I net1, logs, describe", func() (string, error) { return c.trouble(ctx) }},
+		{"11 measuring: iperf3 over two VFs", func() (string, error) { return c.iperf(ctx) }},
+		{"12 eth0, Service and policy are the cluster's own", func() (string, error) { return c.primary(ctx) }},
+		{"13 one VF: MAC, VLAN 13, trust, spoofcheck, MTU 9000", func() (string, error) { return c.oneVF(ctx) }},
+		{"13 two VFs of one resource, two networks", func() (string, error) { return c.twoVFs(ctx) }},
+		{"13 DPDK pod: vfio device, hugepages", func() (string, error) { return c.dpdk(ctx) }},
+		{"13 fallback to macvlan where the pod requests no device", func() (string, error) { return c.fallback(ctx) }},
+		{"14 NIC profiles: resources in kubectl describe node", func() (string, error) { return c.describeNode(ctx) }},
+	})
+}
+
+// EverydayGone deletes the scenarios and checks that nothing of them is left.
+func (c *Cluster) EverydayGone(ctx context.Context) Facts {
+	var f Facts
+	f.check("everyday pods deleted: they are gone", func() (string, error) {
+		_, err := c.Kubectl(ctx, "delete", "validatingadmissionpolicy,validatingadmissionpolicybinding", "allowed-networks", "--ignore-not-found")
+		if err != nil {
+			return "", err
+		}
+		return "", c.Delete(ctx, EverydayNamespaces()...)
+	})
+	for _, node := range c.Lab.Nodes() {
+		f.check(node+": ledger empty, pools full", func() (string, error) { return c.empty(ctx, node, EverydayNamespaces()...) })
+	}
+	return f
+}
+
+// startRBAC applies scenario 9, which has no pod to wait for.
+func (c *Cluster) startRBAC(ctx context.Context) error {
+	body, err := examples.Files.ReadFile("scenarios/09-rbac.yaml")
+	if err != nil {
+		return err
+	}
+	manifest, err := adapt(string(body), change{namespace: "s09"})
+	if err != nil {
+		return err
+	}
+	if err := c.apply(ctx, manifest); err != nil {
+		return err
+	}
+	_, err = c.Kubectl(ctx, "label", "namespace", "s09", "networks-restricted=true", "--overwrite")
+	return err
+}

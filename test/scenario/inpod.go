@@ -1,0 +1,96 @@
+package scenario
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// podLink is a link, as `ip -j addr` in the pod shows it.
+type podLink struct {
+	Name      string `json:"ifname"`
+	MAC       string `json:"address"`
+	MTU       int    `json:"mtu"`
+	Addresses []struct {
+		Family string `json:"family"`
+		Local  string `json:"local"`
+		Prefix int    `json:"prefixlen"`
+	} `json:"addr_info"`
+}
+
+// ipv4 is the link's first IPv4 address with its prefix length.
+func (l podLink) ipv4() string {
+	for _, a := range l.Addresses {
+		if a.Family == "inet" {
+			return fmt.Sprintf("%s/%d", a.Local, a.Prefix)
+		}
+	}
+	return ""
+}
+
+// linksInPod lists the pod's links without lo: eth0 first, the others by name. The
+// kernel's own order tells only which of those that are made side by side came first.
+func (c *Cluster) linksInPod(ctx context.Context, namespace, pod string) ([]podLink, error) {
+	out, err := c.inNetns(ctx, namespace, pod, "ip -j addr show")
+	if err != nil {
+		return nil, err
+	}
+	var all, links []podLink
+	if err := json.Unmarshal([]byte(out), &all); err != nil {
+		return nil, fmt.Errorf("ip -j addr in %s/%s: %w", namespace, pod, err)
+	}
+	for _, link := range all {
+		if link.Name != "lo" {
+			links = append(links, link)
+		}
+	}
+	slices.SortFunc(links, func(a, b podLink) int {
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.Name, b.Name))
+	})
+	return links, nil
+}
+
+func rank(l podLink) int {
+	if l.Name == "eth0" {
+		return 0
+	}
+	return 1
+}
+
+// inNetns runs a command on the pod's node, in the pod's network namespace. It shows
+// what `kubectl exec` shows, without the seconds that an emulated node needs to start a
+// process in a container.
+func (c *Cluster) inNetns(ctx context.Context, namespace, name, command string) (string, error) {
+	pod, err := c.Pod(ctx, namespace, name)
+	if err != nil {
+		return "", err
+	}
+	script := fmt.Sprintf(`pid=$(grep -ls 'pod%s' /proc/[0-9]*/cgroup | head -n 1 | cut -d/ -f3)
+[ -n "$pid" ] || { echo "no process of the pod" >&2; exit 1; }
+nsenter -t "$pid" -n %s`, pod.UID, command)
+	return c.Lab.Exec(ctx, pod.Spec.NodeName, script)
+}
+
+func (c *Cluster) linkInPod(ctx context.Context, namespace, pod, ifname string) (podLink, error) {
+	links, err := c.linksInPod(ctx, namespace, pod)
+	if err != nil {
+		return podLink{}, err
+	}
+	for _, link := range links {
+		if link.Name == ifname {
+			return link, nil
+		}
+	}
+	return podLink{}, fmt.Errorf("pod %s/%s has no interface %s, only %s", namespace, pod, ifname, names(links))
+}
+
+func names(links []podLink) string {
+	var all []string
+	for _, link := range links {
+		all = append(all, link.Name)
+	}
+	return strings.Join(all, " ")
+}
