@@ -1,0 +1,78 @@
+# Fairlead. `make help` lists the targets.
+# Everything that a target needs beyond Go, gcc, git and make it installs itself
+# (test/lab: Debian packages, the Kubernetes programs) and caches in ~/.cache/fairlead.
+
+GO       ?= go
+BIN      := bin
+IMAGE    ?= fairlead.dev/fairlead-agent:dev
+LDFLAGS  := -s -w
+GOBUILD  := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
+LINT     := $(GO) tool -modfile=tools/lint.mod
+ROOTPKGS  = $(shell grep -rl --include='*_test.go' '^//go:build root' . | xargs -r -n1 dirname | sort -u)
+KEEP     ?=
+FUZZTIME ?= 10s
+LABLOGS   = $${FAIRLEAD_CACHE:-$$HOME/.cache/fairlead}/lab/run/log
+
+.PHONY: build test test-unit test-root test-lab demo image lint generate verify bench fuzz clean help
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## the binaries, static, in bin/
+	$(GOBUILD) -o $(BIN)/fairlead-agent ./cmd/fairlead-agent
+	$(GOBUILD) -o $(BIN)/fairlead ./cmd/fairlead-cni
+	$(GOBUILD) -o $(BIN)/fairleadctl ./cmd/fairleadctl
+
+image: build ## the agent's image, dist/fairlead-agent.tar (no Docker needed)
+	$(GO) run ./tools/image -tag $(IMAGE) -o dist/fairlead-agent.tar $(BIN)/fairlead-agent $(BIN)/fairlead $(BIN)/fairleadctl
+
+test: test-unit test-root test-lab ## all tests; the lab part boots two nodes with SR-IOV NICs
+
+test-unit: ## pure tests, no root needed
+	@echo "== unit tests"
+	$(GO) test ./...
+
+test-root: ## tests in real network namespaces; needs root
+	@echo "== root tests (real network namespaces)"
+	@[ "$$(id -u)" = 0 ] || { echo "test-root: needs root, for network namespaces: run it as root, or 'make test-unit' for less" >&2; exit 1; }
+	$(GO) test -tags root -p 1 $(ROOTPKGS)
+
+test-lab: image ## end to end on two nodes with real SR-IOV; KEEP=1 leaves the lab up
+	@echo "== lab tests (Kubernetes, QEMU nodes, igb)"
+	@rc=0; $(GO) run ./test/lab up && $(GO) test -tags lab -count=1 -timeout 50m -v ./test/e2e/... || rc=$$?; \
+	if [ $$rc != 0 ]; then \
+		rm -rf dist/lab-logs; mkdir -p dist; \
+		if cp -r "$(LABLOGS)" dist/lab-logs; then echo "test-lab: failed; the logs of all parts are in dist/lab-logs" >&2; fi; \
+	fi; \
+	if [ -n "$(KEEP)" ]; then echo "test-lab: the lab is left up: '$(GO) run ./test/lab status', '… logs', '… down'"; \
+	else $(GO) run ./test/lab down || rc=$$?; fi; \
+	exit $$rc
+
+demo: image ## the main job on two nodes with real SR-IOV, checked and drawn
+	$(GO) run ./test/demo
+
+lint: ## gofmt, vet, staticcheck, import rows
+	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "gofmt: $$out" >&2; exit 1; }
+	$(GO) vet -tags root,lab ./...
+	$(LINT) staticcheck -tags root,lab ./...
+	$(LINT) depguard -test=false ./...
+
+generate: ## what is generated: the committed list of what the shim links
+	$(GO) generate ./...
+	$(GO) test ./cni/shim -run TestImports -update
+
+verify: generate ## fails where generated files are not committed as generated
+	@git diff --exit-code -- . || { echo "verify: run 'make generate' and commit" >&2; exit 1; }
+
+bench: ## benchmarks; as root also those in real network namespaces
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+	@if [ "$$(id -u)" = 0 ]; then $(GO) test -tags root -p 1 -run '^$$' -bench . -benchmem $(ROOTPKGS); \
+	else echo "bench: not root: those in real network namespaces are left out"; fi
+
+fuzz: ## each fuzz target for FUZZTIME (10s)
+	@grep -rho --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . >/dev/null || { echo "fuzz: no targets" >&2; exit 1; }
+	@set -e; grep -rH --include='*_test.go' '^func Fuzz' . | sed 's#\(.*\)/[^/]*_test.go:func \(Fuzz[A-Za-z0-9_]*\).*#\1 \2#' | sort -u | \
+	while read -r pkg target; do echo "== $$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$pkg"; done
+
+clean: ## built files; the cache in ~/.cache/fairlead stays
+	rm -rf $(BIN) dist
