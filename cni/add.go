@@ -142,9 +142,10 @@ func (s *Server) releaseDead(ctx context.Context, c *call, id string) error {
 	return s.release(ctx, old, c.exec, s.cniPath(c))
 }
 
-// bindAll makes the attachments: the primary and the built-in ones side by side;
-// the others, which are programs that may look at what is there, one after
-// another behind the primary. The first failure stops the rest.
+// bindAll makes the attachments: the primary and the built-in ones side by side,
+// but for the moment in which an interface appears (see order); the others, which
+// are programs that may look at what is there, one after another behind the
+// primary. The first failure stops the rest.
 func (s *Server) bindAll(ctx context.Context, c *call, sandbox *ledger.Sandbox, plan []wanted) ([]*types100.Result, error) {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -154,8 +155,10 @@ func (s *Server) bindAll(ctx context.Context, c *call, sandbox *ledger.Sandbox, 
 		once  sync.Once
 		first error
 	)
+	order := s.newOrder(*sandbox)
 	bind := func(i int) {
-		result, err := s.bindOne(ctx, c, *sandbox, &sandbox.Attachments[i], plan[i])
+		defer order.done(i)
+		result, err := s.bindOne(ctx, c, *sandbox, i, plan[i], order)
 		results[i] = result
 		if err != nil {
 			once.Do(func() {
@@ -184,7 +187,8 @@ func (s *Server) bindAll(ctx context.Context, c *call, sandbox *ledger.Sandbox, 
 	return results, s.moveDefaultRoutes(*sandbox, plan)
 }
 
-func (s *Server) bindOne(ctx context.Context, c *call, sandbox ledger.Sandbox, a *ledger.Attachment, w wanted) (*types100.Result, error) {
+func (s *Server) bindOne(ctx context.Context, c *call, sandbox ledger.Sandbox, i int, w wanted, order *order) (*types100.Result, error) {
+	a := &sandbox.Attachments[i]
 	if ctx.Err() != nil {
 		a.Phase = ledger.Released // not begun: there is nothing to undo
 		return nil, context.Cause(ctx)
@@ -194,7 +198,14 @@ func (s *Server) bindOne(ctx context.Context, c *call, sandbox ledger.Sandbox, a
 			return nil, err
 		}
 	}
-	return s.delegate(sandbox, c.exec, s.cniPath(c)).bind(ctx, a)
+	d := s.delegate(sandbox, c.exec, s.cniPath(c))
+	if a.Kind == kindExec {
+		if err := order.wait(ctx, i); err != nil { // a built-in one before it, in its turn
+			a.Phase = ledger.Released
+			return nil, err
+		}
+	}
+	return d.bind(ctx, order.place(d.env(), i), a)
 }
 
 func (s *Server) moveDefaultRoutes(sandbox ledger.Sandbox, plan []wanted) error {

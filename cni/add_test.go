@@ -97,24 +97,54 @@ func TestAddSeveralNetworks(t *testing.T) {
 	}
 }
 
-// m#452: built-in networks do not wait for the primary or for each other.
+// m#452: built-in networks do not wait for the primary or for each other, but for
+// the moment in which a link is born in the pod: that comes in its turn.
 func TestBuiltinsRunBesideThePrimary(t *testing.T) {
 	n := newNode(t)
-	n.pod("p", "macvlan-conf, macvlan-conf")
+	n.pod("p", "macvlan-conf, fast", vf1)
 	gate := make(chan struct{})
 	n.world.hold["add"] = gate // the primary's plugin hangs
 	done := make(chan error, 1)
 	go func() { _, err := n.call("ADD", "c1", "p"); done <- err }()
-	for strings.Count(n.world.trace(), "bind c1") < 2 {
+	for !strings.Contains(n.world.trace(), "bind c1 net2") || n.world.beginnings() < 2 {
 		select {
 		case err := <-done:
 			t.Fatalf("ended early: %v", err)
 		default:
 		}
 	}
+	if strings.Contains(n.world.trace(), "bind c1 net1") {
+		t.Error("a macvlan was born before the primary's interface")
+	}
 	close(gate)
 	if err := <-done; err != nil {
 		t.Fatal(err)
+	}
+}
+
+// Scenario 2: "eth0, net1, net2, net3 in that order", whoever makes them.
+func TestInterfacesComeInTheOrderOfTheNetworks(t *testing.T) {
+	n := newNode(t)
+	n.pod("p", "macvlan-conf, bridge-conf, fast, tuned, bridge-conf", vf1)
+	n.mustAdd("c1", "p")
+	var born []string
+	for _, line := range strings.Split(n.world.trace(), "\n") {
+		f := strings.Fields(line)
+		switch {
+		case strings.HasPrefix(line, "exec ADD") && (f[4] == "bridge"):
+			born = append(born, f[3])
+		case strings.HasPrefix(line, "bind") && f[3] != "sriov":
+			born = append(born, f[2])
+		}
+	}
+	if got, want := strings.Join(born, " "), "eth0 net1 net2 net4 net5"; got != want {
+		t.Errorf("born in the order %s, want %s", got, want)
+	}
+	for _, a := range n.sandbox("c1").Attachments {
+		const lo, position = 1, 4 // eth0 net1 net2 net3
+		if a.Kind == "sriov" && a.Link.Ifindex != lo+position {
+			t.Errorf("the VF was to get index %d, want %d", a.Link.Ifindex, lo+position)
+		}
 	}
 }
 

@@ -81,7 +81,7 @@ func TestRealNamespaces(t *testing.T) {
 	leases := filepath.Join(l.dir, "leases")
 	l.server.o.Attachers = builtins{attach.New(attach.Deps{Sysfs: sysfs.New(""), Sandboxes: l.ledger.Sandboxes,
 		Log: slog.New(slog.DiscardHandler), HostLocalDir: leases})}
-	l.server.netnsGone = netnsGone
+	l.server.netnsGone, l.server.lastIfindex = netnsGone, lastIfindex
 	l.nad("storage", "", `{"cniVersion":"0.3.1","type":"macvlan","master":"up0","mode":"bridge","mtu":8000,
 		"ipam":{"type":"host-local","subnet":"192.168.1.0/24","routes":[{"dst":"10.20.0.0/16","gw":"192.168.1.1"}]}}`)
 	l.pod("p", "storage@data0, storage")
@@ -108,6 +108,9 @@ func TestRealNamespaces(t *testing.T) {
 		if got := ip("-n", "c1", "-o", "link", "show", name); !strings.Contains(got, want) {
 			t.Errorf("%s: %s", name, got)
 		}
+	}
+	if got := ip("-n", "c1", "-o", "link"); strings.Index(got, "data0") > strings.Index(got, "net2") {
+		t.Errorf("interfaces out of the annotation's order:\n%s", got)
 	}
 	if got := ip("-n", "c1", "route"); !strings.Contains(got, "10.20.0.0/16 via 192.168.1.1 dev data0") {
 		t.Errorf("routes:\n%s", got)

@@ -36,8 +36,9 @@ func (d delegate) env() AttachEnv {
 	return AttachEnv{SandboxID: d.sandbox.ID, Exec: d.exec, Path: d.path}
 }
 
-// bind makes the attachment. On an error some of it may be left: release undoes it.
-func (d delegate) bind(ctx context.Context, a *ledger.Attachment) (_ *types100.Result, err error) {
+// bind makes the attachment; env is d.env with the interface's place. On an error
+// some of it may be left: release undoes it.
+func (d delegate) bind(ctx context.Context, env AttachEnv, a *ledger.Attachment) (_ *types100.Result, err error) {
 	defer caught(&err)
 	list, err := parseList(a)
 	if err != nil {
@@ -46,7 +47,7 @@ func (d delegate) bind(ctx context.Context, a *ledger.Attachment) (_ *types100.R
 	var result types.Result
 	for i, plugin := range list.Plugins {
 		if i == 0 && a.Kind != kindExec {
-			result, err = d.bindBuiltin(ctx, a, list)
+			result, err = d.bindBuiltin(ctx, env, a, list)
 		} else {
 			result, err = d.add(ctx, a, list, i, result)
 		}
@@ -61,12 +62,12 @@ func (d delegate) bind(ctx context.Context, a *ledger.Attachment) (_ *types100.R
 }
 
 // bindBuiltin lends the attacher the first member's config in place of the list.
-func (d delegate) bindBuiltin(ctx context.Context, a *ledger.Attachment, list network.ConfList) (*types100.Result, error) {
+func (d delegate) bindBuiltin(ctx context.Context, env AttachEnv, a *ledger.Attachment, list network.ConfList) (*types100.Result, error) {
 	attacher, own, err := d.builtin(*a, list)
 	if err != nil {
 		return nil, err
 	}
-	result, err := attacher.Bind(ctx, d.env(), &own, d.sandbox.Netns)
+	result, err := attacher.Bind(ctx, env, &own, d.sandbox.Netns)
 	// What it learned on the way (an ifindex, a shared link) is needed to undo it as well.
 	own.Config, own.Phase = a.Config, a.Phase
 	*a = own

@@ -81,11 +81,16 @@ type AttachRequest struct {
 	Uplinks                  []string // host netdevs that a fallback may use, best first
 }
 
-// AttachEnv is how plugin binaries (an IPAM that is not built in) are run.
+// AttachEnv is how plugin binaries (an IPAM that is not built in) are run, and for
+// Bind the interface's place in the order of the pod's: see order.
 type AttachEnv struct {
 	SandboxID string
 	Exec      invoke.Exec
 	Path      string // CNI_PATH
+
+	Ifindex int                         // wished for; 0: the kernel's choice
+	Turn    func(context.Context) error // waits until the interfaces before it are there
+	Made    func()                      // the interface is there
 }
 
 // kindExec is the kind of an attachment that a plugin's binary makes.

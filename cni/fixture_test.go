@@ -65,6 +65,7 @@ func (n *node) open(path string) {
 		Uplinks: func(string) []string { return []string{"ens1f0"} },
 	})
 	n.server.netnsGone = func(path string) bool { return !n.netns[path] }
+	n.server.lastIfindex = func(string) int { return 1 }
 	n.server.setRoutes = func(netns, ifName string, gateways []netip.Addr) error {
 		return n.world.step("routes", fmt.Sprint("routes ", ifName, " ", gateways))
 	}

@@ -72,8 +72,9 @@ type Server struct {
 	after   sync.WaitGroup // what a call leaves to do behind its reply: single writes to the ledger
 
 	// The kernel's part, replaced in tests.
-	netnsGone func(path string) bool
-	setRoutes func(netns, ifName string, gateways []netip.Addr) error
+	netnsGone   func(path string) bool
+	lastIfindex func(netns string) int
+	setRoutes   func(netns, ifName string, gateways []netip.Addr) error
 }
 
 // New makes a server.
@@ -81,7 +82,7 @@ func New(o Options) *Server {
 	return &Server{
 		o: o, log: o.Log, locks: newLocks(), devinfo: deviceInfo{dir: o.DevInfoDir}, wake: make(chan struct{}, 1),
 		back:      handedBack{at: map[pci.Address]time.Time{}},
-		netnsGone: netnsGone, setRoutes: moveDefaultRoute,
+		netnsGone: netnsGone, lastIfindex: lastIfindex, setRoutes: moveDefaultRoute,
 	}
 }
 

@@ -32,6 +32,7 @@ type world struct {
 	vfs    map[string]string // VF → sandbox
 	log    []string
 	steps  int
+	began  int                               // Binds of built-in networks
 	fail   func(step int, name string) error // before the step has its effect
 	late   func(step int, name string) error // after it
 	hold   map[string]chan struct{}          // a step of that name waits here
@@ -60,6 +61,12 @@ func (w *world) trace() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return strings.Join(w.log, "\n") + "\n"
+}
+
+func (w *world) beginnings() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.began
 }
 
 // step counts an operation without an effect on the world.
@@ -143,7 +150,16 @@ func (f fakeAttacher) Prepare(_ context.Context, r AttachRequest) (ledger.Attach
 	return a, f.w.step("prepare", "prepare "+r.IfName+" "+conf.Type)
 }
 
-func (f fakeAttacher) Bind(_ context.Context, env AttachEnv, a *ledger.Attachment, netns string) (*types100.Result, error) {
+// Bind moves a VF in at once; a link that is born in the pod waits for its turn.
+func (f fakeAttacher) Bind(ctx context.Context, env AttachEnv, a *ledger.Attachment, netns string) (*types100.Result, error) {
+	f.w.mu.Lock()
+	f.w.began++
+	f.w.mu.Unlock()
+	if a.Device.IsZero() {
+		if err := env.Turn(ctx); err != nil {
+			return nil, err
+		}
+	}
 	err := f.w.do("bind", fmt.Sprintf("bind %s %s %s", env.SandboxID, a.IfName, a.Kind), func() {
 		f.w.exists[key(env.SandboxID, a.IfName, a.Kind)] = true
 		if !a.Device.IsZero() {
@@ -156,7 +172,8 @@ func (f fakeAttacher) Bind(_ context.Context, env AttachEnv, a *ledger.Attachmen
 	if err != nil {
 		return nil, err
 	}
-	a.Link = &ledger.LinkState{Ifindex: 3, MTU: 9000}
+	env.Made()
+	a.Link = &ledger.LinkState{Ifindex: env.Ifindex, MTU: 9000}
 	return result(a.IfName, netns), nil
 }
 

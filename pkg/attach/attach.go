@@ -49,6 +49,28 @@ type Env struct {
 	SandboxID string
 	Exec      invoke.Exec // runs plugin binaries on the host: an ipam that is not built in
 	Path      string      // CNI_PATH
+
+	// A pod's interfaces are to come in the order of its networks, wherever they are
+	// listed by ifindex. One that is moved in gets its place as a number, Ifindex (0:
+	// the kernel's choice); one that is born in the pod waits for its Turn, until
+	// those before it are there. Made tells that the interface is there. Each may be
+	// nil, and Bind alone uses them.
+	Ifindex int
+	Turn    func(context.Context) error
+	Made    func()
+}
+
+func (e Env) turn(ctx context.Context) error {
+	if e.Turn == nil {
+		return nil
+	}
+	return e.Turn(ctx)
+}
+
+func (e Env) made() {
+	if e.Made != nil {
+		e.Made()
+	}
 }
 
 // The kinds of attachment that are built in. sriov and vfio have one plugin type,

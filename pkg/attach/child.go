@@ -68,6 +68,7 @@ func (p preparation) child(kind, ipamType string, uplink link.Link, mtu int, mac
 // childSteps lists what is done for a macvlan or ipvlan.
 func (j *job) childSteps() steps {
 	return steps{
+		{"wait for the interfaces before it", j.env.turn, nil},
 		{"make the interface", j.makeChild, j.deleteChild},
 		{"set the interface's sysctls", j.setSysctls, nil},
 		j.ipamStep(),
@@ -120,6 +121,7 @@ func (j *job) makeOn(parent link.Link, c childConf) (err error) {
 		return fmt.Errorf("on %s: %w", parent.Name, err)
 	}
 	j.setResult(made)
+	j.env.made()
 	return nil
 }
 

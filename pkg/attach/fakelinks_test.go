@@ -268,7 +268,7 @@ func (f fakeLinks) Rename(index int, name string) error {
 	return nil
 }
 
-func (f fakeLinks) MoveTo(index int, target link.Target, name string) error {
+func (f fakeLinks) MoveTo(index int, target link.Target, name string, _ int) error {
 	to := target.(fakeLinks)
 	where := "host"
 	if to.name != "" {

@@ -32,7 +32,7 @@ type Links interface {
 	SetMAC(index int, mac string) error
 	SetUp(index int) error
 	SetDown(index int) error
-	MoveTo(index int, target link.Target, newName string) error
+	MoveTo(index int, target link.Target, newName string, newIndex int) error
 	DeleteGroup(group uint32) error
 
 	AddMacvlan(s link.Spec, mode string, queueLen uint32, target link.Target) (link.Link, error)

@@ -12,13 +12,14 @@ import (
 	"fairlead.dev/fairlead/pkg/link"
 )
 
-// moveIn puts the netdev into the pod under its final name, by one message.
+// moveIn puts the netdev into the pod under its final name, by one message. It
+// waits for no other interface: its place among them comes with it.
 func (v *vfJob) moveIn(context.Context) error {
 	l, err := v.hostNetdev()
 	if err != nil {
 		return err
 	}
-	if err := v.host.MoveTo(l.Index, v.pod, v.att.IfName); err != nil {
+	if err := v.host.MoveTo(l.Index, v.pod, v.att.IfName, v.env.Ifindex); err != nil {
 		if errors.Is(err, link.ErrExists) {
 			return fmt.Errorf("the pod has an interface %s already: %w", v.att.IfName, err)
 		}
@@ -29,6 +30,7 @@ func (v *vfJob) moveIn(context.Context) error {
 		return err
 	}
 	v.setResult(moved)
+	v.env.made()
 	return nil
 }
 
@@ -112,7 +114,7 @@ func (v *vfJob) bringHome(l link.Link) error {
 	if err != nil {
 		return err
 	}
-	return v.pod.MoveTo(l.Index, v.host, name)
+	return v.pod.MoveTo(l.Index, v.host, name, 0)
 }
 
 // awaitHome waits for the netdev only where the kernel is about to bring it.

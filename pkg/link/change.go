@@ -46,20 +46,33 @@ func (h *Handle) Rename(index int, name string) error {
 		h.change(unix.RTM_SETLINK, 0, index, text(unix.IFLA_IFNAME, name)))
 }
 
-// MoveTo puts a link into target's namespace under newName, in one message. The
-// link arrives there down, without addresses, and perhaps under another index.
+// MoveTo puts a link into target's namespace under newName and newIndex, in one
+// message. The link arrives there down and without addresses. The index is a wish:
+// where it is 0 or taken, and before kernel 5.14, the link keeps its old one or gets
+// the kernel's choice.
 //
 // The kernel moves first and renames then: after an error the link may be in
 // either namespace. A name that is taken in target is refused beforehand.
-func (h *Handle) MoveTo(index int, target Target, newName string) error {
+func (h *Handle) MoveTo(index int, target Target, newName string, newIndex int) error {
 	op := fmt.Sprintf("moving as %q", newName)
 	if _, err := target.ByName(newName); err == nil {
 		return wrap(op, indexed(index), fmt.Errorf("the name is taken there: %w", unix.EEXIST))
 	} else if !errors.Is(err, ErrNotFound) {
 		return wrap(op, indexed(index), err)
 	}
-	return wrap(op, indexed(index), h.change(unix.RTM_SETLINK, 0, index,
-		u32(unix.IFLA_NET_NS_FD, uint32(target.FD())), text(unix.IFLA_IFNAME, newName)))
+	err := h.move(index, target, newName, newIndex)
+	if newIndex > 0 && errors.Is(err, unix.EBUSY) { // said before anything is changed
+		err = h.move(index, target, newName, 0)
+	}
+	return wrap(op, indexed(index), err)
+}
+
+func (h *Handle) move(index int, target Target, newName string, newIndex int) error {
+	attrs := []nl.NetlinkRequestData{u32(unix.IFLA_NET_NS_FD, uint32(target.FD())), text(unix.IFLA_IFNAME, newName)}
+	if newIndex > 0 {
+		attrs = append(attrs, u32(unix.IFLA_NEW_IFINDEX, uint32(newIndex)))
+	}
+	return h.change(unix.RTM_SETLINK, 0, index, attrs...)
 }
 
 // Delete removes a link. It returns after an RCU grace period (some 20 ms).

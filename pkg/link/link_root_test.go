@@ -51,31 +51,43 @@ func TestMacvlanIsBornThoughTheHostHasALinkOfThatName(t *testing.T) {
 	names(t, host, "lo", "net1", "peer")
 }
 
-func TestMoveCarriesTheFinalName(t *testing.T) {
+func TestMoveCarriesTheFinalNameAndIndex(t *testing.T) {
 	host, pod := handle(t), handle(t)
 	vf := veth(t, host, "eth3", "peer")
 	if err := host.SetUp(vf.Index); err != nil {
 		t.Fatal(err)
 	}
-	if err := host.MoveTo(vf.Index, pod, "net1"); err != nil {
+	const index = 77
+	if err := host.MoveTo(vf.Index, pod, "net1", index); err != nil {
 		t.Fatal(err)
 	}
 	moved, err := pod.ByName("net1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if moved.Up || moved.MAC != vf.MAC {
-		t.Errorf("arrived as %+v: want it down, with MAC %s", moved, vf.MAC)
+	if moved.Up || moved.MAC != vf.MAC || moved.Index != index {
+		t.Errorf("arrived as %+v: want it down, with MAC %s and index %d", moved, vf.MAC, index)
 	}
 	names(t, host, "lo", "peer")
 	names(t, pod, "lo", "net1")
+}
+
+func TestMoveToATakenIndexGetsAnother(t *testing.T) {
+	host, pod := handle(t), handle(t)
+	there := veth(t, pod, "eth0", "eth0peer")
+	vf := veth(t, host, "eth3", "peer")
+	if err := host.MoveTo(vf.Index, pod, "net1", there.Index); err != nil {
+		t.Fatal(err)
+	}
+	names(t, host, "lo", "peer")
+	names(t, pod, "eth0", "eth0peer", "lo", "net1")
 }
 
 func TestMoveToATakenNameLeavesTheLinkWhereItWas(t *testing.T) {
 	host, pod := handle(t), handle(t)
 	veth(t, pod, "net1", "net2")
 	vf := veth(t, host, "eth3", "peer")
-	if err := host.MoveTo(vf.Index, pod, "net1"); !errors.Is(err, link.ErrExists) {
+	if err := host.MoveTo(vf.Index, pod, "net1", 0); !errors.Is(err, link.ErrExists) {
 		t.Errorf("got %v, want ErrExists", err)
 	}
 	names(t, host, "eth3", "lo", "peer")

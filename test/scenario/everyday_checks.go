@@ -14,8 +14,9 @@ import (
 	"fairlead.dev/fairlead/pkg/view"
 )
 
-// interfaces checks a pod's links in the pod and, in the order of its annotation,
-// in its network-status, and that each secondary's address begins as it should.
+// interfaces checks that a pod's links are in the order of its annotation, as the
+// kernel lists them in the pod and in its network-status, and that each
+// secondary's address begins as it should.
 func (c *Cluster) interfaces(ctx context.Context, namespace, pod string, expected []string, addresses ...string) (string, error) {
 	entries, err := c.NetworkStatus(ctx, namespace, pod)
 	if err != nil {
@@ -32,6 +33,9 @@ func (c *Cluster) interfaces(ctx context.Context, namespace, pod string, expecte
 	if err != nil {
 		return "", err
 	}
+	if err := want("links in "+pod, names(links), strings.Join(expected, " ")); err != nil {
+		return "", err
+	}
 	measured := []string{"eth0"}
 	for i, name := range expected[1:] {
 		got := ""
@@ -44,7 +48,7 @@ func (c *Cluster) interfaces(ctx context.Context, namespace, pod string, expecte
 			return "", fmt.Errorf("%s of %s has the address %q, want %s…; the pod has %s", name, pod, got, addresses[i], names(links))
 		}
 	}
-	return strings.Join(measured, " "), want("number of interfaces of "+pod, len(links), len(expected))
+	return strings.Join(measured, " "), nil
 }
 
 // secondInterface looks as a user does, with kubectl exec, besides.

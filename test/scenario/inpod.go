@@ -1,11 +1,9 @@
 package scenario
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 )
 
@@ -31,8 +29,7 @@ func (l podLink) ipv4() string {
 	return ""
 }
 
-// linksInPod lists the pod's links without lo: eth0 first, the others by name. The
-// kernel's own order tells only which of those that are made side by side came first.
+// linksInPod lists the pod's links without lo, in the kernel's order.
 func (c *Cluster) linksInPod(ctx context.Context, namespace, pod string) ([]podLink, error) {
 	out, err := c.inNetns(ctx, namespace, pod, "ip -j addr show")
 	if err != nil {
@@ -47,17 +44,7 @@ func (c *Cluster) linksInPod(ctx context.Context, namespace, pod string) ([]podL
 			links = append(links, link)
 		}
 	}
-	slices.SortFunc(links, func(a, b podLink) int {
-		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.Name, b.Name))
-	})
 	return links, nil
-}
-
-func rank(l podLink) int {
-	if l.Name == "eth0" {
-		return 0
-	}
-	return 1
 }
 
 // inNetns runs a command on the pod's node, in the pod's network namespace. It shows
