@@ -53,6 +53,9 @@ type demo struct {
 }
 
 func (d *demo) run(ctx context.Context) error {
+	if err := client.Reserve(ctx, "the demo", func(who string) { d.say("the lab is in use by %s; waiting for its end", who) }); err != nil {
+		return err
+	}
 	d.step("starting the lab: Kubernetes and two nodes with SR-IOV NICs")
 	if err := startLab(ctx); err != nil {
 		return err

@@ -24,28 +24,46 @@ func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
 	flag.Parse()
+	if flag.Lookup("test.list").Value.String() != "" {
+		return m.Run() // it runs no test
+	}
+	if err := prepare(context.Background()); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		return 1
+	}
+	code := m.Run()
+	// What matters comes last: the story that each failed test tells is long.
+	for _, f := range failed {
+		fmt.Println("e2e: failed:", f)
+	}
+	return code
+}
+
+// prepare opens the lab and installs Fairlead.
+func prepare(ctx context.Context) error {
+	started := time.Now()
+	say := func(format string, args ...any) {
+		fmt.Printf("    %4.0f s  %s\n", time.Since(started).Seconds(), fmt.Sprintf(format, args...))
+	}
+	err := client.Reserve(ctx, "the end-to-end tests", func(who string) { say("the lab is in use by %s; waiting for its end", who) })
+	if err != nil {
+		return err
+	}
 	lab, err := client.Open()
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "e2e:", err)
-		return 1
+		return err
 	}
-	started := time.Now()
-	cluster, err = scenario.NewCluster(lab, func(format string, args ...any) {
-		fmt.Printf("    %4.0f s  %s\n", time.Since(started).Seconds(), fmt.Sprintf(format, args...))
-	})
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "e2e:", err)
-		return 1
+	if cluster, err = scenario.NewCluster(lab, say); err != nil || *installed {
+		return err
 	}
-	if *installed {
-		return m.Run()
+	if err := cluster.Install(ctx, "../.."); err != nil {
+		return fmt.Errorf("installing Fairlead: %w\n%s", err, cluster.Diagnose(ctx))
 	}
-	if err := cluster.Install(context.Background(), "../.."); err != nil {
-		fmt.Fprintf(os.Stderr, "e2e: installing Fairlead: %v\n%s", err, cluster.Diagnose(context.Background()))
-		return 1
-	}
-	return m.Run()
+	return nil
 }
+
+// failed lists what did not hold, with the reason. The tests run one after another.
+var failed []string
 
 // report makes each fact a test, and tells the pods' and agents' story once where
 // one does not hold.
@@ -54,6 +72,7 @@ func report(t *testing.T, facts scenario.Facts, namespaces ...string) {
 	for _, fact := range facts {
 		t.Run(strings.TrimSpace(fact.Claim), func(t *testing.T) {
 			if fact.Err != nil {
+				failed = append(failed, t.Name()+": "+fact.Err.Error())
 				t.Error(fact.Err)
 				return
 			}
@@ -69,6 +88,7 @@ func report(t *testing.T, facts scenario.Facts, namespaces ...string) {
 func must(t *testing.T, err error, namespaces ...string) {
 	t.Helper()
 	if err != nil {
+		failed = append(failed, t.Name()+": "+err.Error())
 		t.Fatalf("%v\n%s", err, cluster.Diagnose(context.Background(), namespaces...))
 	}
 }
@@ -79,6 +99,7 @@ func leaveNothing(t *testing.T, namespaces ...string) {
 	t.Helper()
 	t.Cleanup(func() {
 		if err := cluster.Delete(context.Background(), namespaces...); err != nil {
+			failed = append(failed, t.Name()+": "+err.Error())
 			t.Error(err)
 		}
 	})

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"os"
 	"time"
@@ -9,6 +10,7 @@ import (
 
 	"fairlead.dev/fairlead/test/lab/internal/config"
 	"fairlead.dev/fairlead/test/lab/internal/controlplane"
+	"fairlead.dev/fairlead/test/lab/internal/lock"
 	"fairlead.dev/fairlead/test/lab/internal/vm"
 )
 
@@ -17,17 +19,24 @@ func newDown() *cobra.Command {
 		Use:   "down",
 		Short: "End what the lab started, and delete this run's disks, keys and logs",
 		Args:  cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			l, err := openLab()
 			if err != nil {
 				return err
 			}
-			return l.down()
+			return l.down(cmd.Context())
 		},
 	}
 }
 
-func (l *lab) down() error {
+// down does not take the lab away from tests or a demo: it waits for their end.
+func (l *lab) down(ctx context.Context) error {
+	err := lock.Wait(ctx, l.layout.InUse(), "lab down", func(who string) {
+		l.report.Note("the lab is in use by %s; waiting for its end", who)
+	})
+	if err != nil {
+		return err
+	}
 	if err := l.lock(); err != nil {
 		return err
 	}

@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"syscall"
 
 	"fairlead.dev/fairlead/test/lab/client"
 	"fairlead.dev/fairlead/test/lab/internal/agentapi"
 	"fairlead.dev/fairlead/test/lab/internal/config"
+	"fairlead.dev/fairlead/test/lab/internal/lock"
 	"fairlead.dev/fairlead/test/lab/internal/proc"
 	"fairlead.dev/fairlead/test/lab/internal/progress"
 	"fairlead.dev/fairlead/test/lab/internal/vm"
@@ -35,22 +35,12 @@ func openLab() (*lab, error) {
 	}, nil
 }
 
-// lock lets one command change the lab at a time. The kernel drops it when
-// this process ends.
+// lock lets one command change the lab at a time.
 func (l *lab) lock() error {
-	if err := os.MkdirAll(l.layout.Cache, 0o755); err != nil {
-		return err
-	}
-	path := filepath.Join(l.layout.Cache, "lock")
-	// A bare descriptor: the garbage collector would close an os.File that
-	// nobody refers to, and the lock would go with it.
-	fd, err := syscall.Open(path, syscall.O_CREAT|syscall.O_RDWR|syscall.O_CLOEXEC, 0o644)
-	if err != nil {
-		return fmt.Errorf("open %s: %w", path, err)
-	}
-	err = syscall.Flock(fd, syscall.LOCK_EX|syscall.LOCK_NB)
-	if errors.Is(err, syscall.EWOULDBLOCK) {
-		return fmt.Errorf("another lab command is at work (lock %s); wait for it", path)
+	var held *lock.HeldError
+	err := lock.Try(l.layout.Lock(), "a lab command")
+	if errors.As(err, &held) {
+		return fmt.Errorf("%s is at work (lock %s); wait for it", held.Holder, held.Path)
 	}
 	return err
 }

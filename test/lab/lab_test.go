@@ -56,7 +56,7 @@ func TestWithoutLab(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := l.down(); err != nil {
+	if err := l.down(t.Context()); err != nil {
 		t.Errorf("down without a lab: %v", err)
 	}
 }
@@ -86,7 +86,7 @@ func TestLockHolds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := second.lock(); err == nil || !strings.Contains(err.Error(), "another lab command") {
+	if err := second.lock(); err == nil || !strings.Contains(err.Error(), "a lab command, pid") {
 		t.Errorf("a second lock: %v, want a refusal", err)
 	}
 }

@@ -17,6 +17,7 @@ import (
 
 	"fairlead.dev/fairlead/test/lab/internal/agentapi"
 	"fairlead.dev/fairlead/test/lab/internal/config"
+	"fairlead.dev/fairlead/test/lab/internal/lock"
 )
 
 // ErrNotRunning is what Open returns when there is no lab; it says how to
@@ -40,6 +41,20 @@ func Open() (*Lab, error) {
 		return nil, errors.New("the lab is not completely up; finish it with: go run ./test/lab up")
 	}
 	return FromState(state), nil
+}
+
+// Reserve waits until nobody else has the lab for itself, and then has it until
+// this process ends: two test runs would delete each other's pods. waiting is
+// called once, if there is a wait, with who has it.
+func Reserve(ctx context.Context, who string, waiting func(holder string)) error {
+	layout, err := config.NewLayout()
+	if err != nil {
+		return err
+	}
+	if err := lock.Wait(ctx, layout.InUse(), who, waiting); err != nil {
+		return fmt.Errorf("the lab is in use: %w", err)
+	}
+	return nil
 }
 
 // FromState is for the lab's own program, which knows the record already.

@@ -42,6 +42,12 @@ func NewLayout() (Layout, error) {
 	return l, nil
 }
 
+// Lock is held by the command that changes the lab.
+func (l Layout) Lock() string { return filepath.Join(l.Cache, "lock") }
+
+// InUse is held by whoever has the running lab for itself: tests, a demo.
+func (l Layout) InUse() string { return filepath.Join(l.Cache, "in-use") }
+
 // Socket is the path of a unix socket of the running lab.
 func (l Layout) Socket(name string) string { return filepath.Join(l.Run, name+".sock") }
 
