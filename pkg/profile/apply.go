@@ -37,6 +37,7 @@ type FS interface {
 // Links is what Applier needs of *link.Handle.
 type Links interface {
 	Reader
+	VF(pfIndex, vf int) (link.VFInfo, error)
 	ByName(name string) (link.Link, error)
 	Addresses(index int) ([]link.Address, error)
 	SetUp(index int) error

@@ -1,8 +1,8 @@
 package profile
 
 import (
-	"errors"
 	"fmt"
+	"slices"
 
 	"fairlead.dev/fairlead/pkg/config"
 	"fairlead.dev/fairlead/pkg/device"
@@ -20,11 +20,11 @@ type NIC struct {
 // Reader reads links; *link.Handle is one.
 type Reader interface {
 	ByIndex(index int) (link.Link, error)
-	VF(pfIndex, vf int) (link.VFInfo, error)
+	VFs(pfIndex int) ([]link.VFInfo, error) // all of a PF, in one message
 }
 
-// Gather reads what Plan compares and a snapshot doesn't hold. It asks about no
-// more VFs than needed: those that a profile sets a knob of and nobody holds.
+// Gather reads what Plan compares and a snapshot doesn't hold. It asks no PF whose
+// VFs no profile sets a knob of.
 func Gather(profiles []config.Profile, pfs []device.PF, holders Holders, r Reader) ([]NIC, error) {
 	nics := make([]NIC, 0, len(pfs))
 	for _, pf := range pfs {
@@ -46,25 +46,36 @@ func (n *NIC) gather(p config.Profile, holders Holders, r Reader) error {
 	}
 	n.Up = l.Up
 	n.Knobs = map[int]link.VFInfo{}
-	for _, vf := range n.VFs {
-		g := groupOf(p, vf.Index)
-		if g == nil || !g.setsKnob() {
-			continue
-		}
-		if _, held := heldBy(vf, holders); held {
-			continue
-		}
-		info, err := r.VF(n.Ifindex, vf.Index)
-		switch {
-		case errors.Is(err, link.ErrUnsupported), errors.Is(err, link.ErrNotFound):
-			// Setting the knob will say what is wrong, with the driver's errno.
-		case err != nil:
-			return err
-		default:
-			n.Knobs[vf.Index] = info
+	needed := n.needed(p, holders)
+	if len(needed) == 0 {
+		return nil
+	}
+	infos, err := r.VFs(n.Ifindex)
+	if err != nil {
+		return err
+	}
+	for _, info := range infos {
+		if slices.Contains(needed, info.Index) {
+			n.Knobs[info.Index] = info
 		}
 	}
 	return nil
+}
+
+// needed lists the VFs that a profile sets a knob of and nobody holds. One that the
+// driver then tells nothing about is planned all the same: setting the knob will
+// say what is wrong, with the driver's errno.
+func (n *NIC) needed(p config.Profile, holders Holders) []int {
+	var needed []int
+	for _, vf := range n.VFs {
+		if g := groupOf(p, vf.Index); g == nil || !g.setsKnob() {
+			continue
+		}
+		if _, held := heldBy(vf, holders); !held {
+			needed = append(needed, vf.Index)
+		}
+	}
+	return needed
 }
 
 // Holders tells who holds a VF: a pod's sandbox, or a container it is allocated to.

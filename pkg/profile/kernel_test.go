@@ -3,6 +3,7 @@ package profile
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -92,24 +93,38 @@ func (k *kernel) Addresses(index int) ([]link.Address, error) {
 }
 
 func (k *kernel) VF(pfIndex, vf int) (link.VFInfo, error) {
-	pf, err := k.function(pfIndex)
+	infos, err := k.VFs(pfIndex)
+	if err == nil && vf >= len(infos) {
+		err = &link.Error{Op: "reading", Object: "VF", Err: unix.ENOENT}
+	}
 	if err != nil {
 		return link.VFInfo{}, err
+	}
+	return infos[vf], nil
+}
+
+// VFs forgets the knobs of VFs that are no more.
+func (k *kernel) VFs(pfIndex int) ([]link.VFInfo, error) {
+	pf, err := k.function(pfIndex)
+	if err != nil {
+		return nil, err
 	}
 	n, err := number(filepath.Join(k.Root, "sys/bus/pci/devices", pf.String(), "sriov_numvfs"))
 	if err != nil {
-		return link.VFInfo{}, err
+		return nil, err
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if vf >= n {
-		delete(k.knobs, pfIndex)
-		return link.VFInfo{}, &link.Error{Op: "reading", Object: "VF", Err: unix.ENOENT}
+	var infos []link.VFInfo
+	for vf := range n {
+		info, ok := k.knobs[pfIndex][vf]
+		if !ok {
+			info = link.VFInfo{Index: vf, VLANProto: "802.1q", Trust: ptr(false), SpoofCheck: ptr(true)}
+		}
+		infos = append(infos, info)
 	}
-	if info, ok := k.knobs[pfIndex][vf]; ok {
-		return info, nil
-	}
-	return link.VFInfo{Index: vf, VLANProto: "802.1q", Trust: ptr(false), SpoofCheck: ptr(true)}, nil
+	maps.DeleteFunc(k.knobs[pfIndex], func(vf int, _ link.VFInfo) bool { return vf >= n })
+	return infos, nil
 }
 
 func (k *kernel) SetUp(index int) error {
