@@ -13,7 +13,7 @@ KEEP     ?=
 FUZZTIME ?= 10s
 LABLOGS   = $${FAIRLEAD_CACHE:-$$HOME/.cache/fairlead}/lab/run/log
 
-.PHONY: build test test-unit test-root test-lab demo image lint generate verify bench fuzz clean help
+.PHONY: build test test-unit test-root test-lab demo image lint generate verify bench bench-lab fuzz clean help
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,10 @@ bench: ## benchmarks; as root also those in real network namespaces
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 	@if [ "$$(id -u)" = 0 ]; then $(GO) test -tags root -p 1 -run '^$$' -bench . -benchmem $(ROOTPKGS); \
 	else echo "bench: not root: those in real network namespaces are left out"; fi
+
+bench-lab: image ## ADD and DEL by kind of attachment, in the lab, which stays up
+	$(GO) run ./test/lab up
+	$(GO) test -tags lab -count=1 -timeout 50m -run '^$$' -bench . -benchtime 9x ./test/e2e/...
 
 fuzz: ## each fuzz target for FUZZTIME (10s)
 	@grep -rho --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . >/dev/null || { echo "fuzz: no targets" >&2; exit 1; }
