@@ -3,6 +3,7 @@ package inventory
 import (
 	"context"
 	"log/slog"
+	"path/filepath"
 
 	"fairlead.dev/fairlead/pkg/link"
 	"fairlead.dev/fairlead/pkg/sysfs"
@@ -15,11 +16,15 @@ func Host(root string, links *link.Handle, log *slog.Logger) Options {
 		FS:       sysfs.New(root),
 		AltNames: Links{links},
 		Eswitch:  Eswitch,
-		Names:    NewPCINames(root, log).Lookup,
+		Names:    NewPCINames(log, root, filepath.Join(root, hostRoot)).Lookup,
 		Events:   []Source{LinkEvents{}, Uevents{Log: log}},
 		Log:      log,
 	}
 }
+
+// hostRoot is the host's file system, as a privileged container with the host's
+// PIDs sees it: the agent's image has no PCI id database, most hosts have one.
+const hostRoot = "proc/1/root"
 
 // Links asks rtnetlink for altnames, without VF data.
 type Links struct{ Handle *link.Handle }

@@ -11,16 +11,17 @@ import (
 // megabytes once parsed: it is read when an id turns up that was not seen before,
 // and only the names found are kept. Without a database all names are empty.
 type PCINames struct {
-	root string
-	log  *slog.Logger
+	roots []string
+	log   *slog.Logger
 
 	mu    sync.Mutex              // guards names
 	names map[[2]string][2]string // vendor and device id -> their names
 }
 
-// NewPCINames looks for the database below root ("/" for the machine's own).
-func NewPCINames(root string, log *slog.Logger) *PCINames {
-	return &PCINames{root: root, log: log, names: map[[2]string][2]string{}}
+// NewPCINames looks for the database below each of the roots, in that order: "/" for
+// the machine's own.
+func NewPCINames(log *slog.Logger, roots ...string) *PCINames {
+	return &PCINames{roots: roots, log: log, names: map[[2]string][2]string{}}
 }
 
 // Lookup gives the names of a vendor and its product.
@@ -36,12 +37,9 @@ func (p *PCINames) Lookup(vendor, device string) (vendorName, product string) {
 	return names[0], names[1]
 }
 
-// read never asks the network, which pcidb could: an agent does not call out.
 func (p *PCINames) read(id [2]string) [2]string {
-	offline := false
-	db, err := pcidb.New(pcidb.WithChroot(p.root), &pcidb.WithOption{EnableNetworkFetch: &offline})
-	if err != nil {
-		p.log.Debug("no PCI id database; names of vendors and products stay empty", "err", err)
+	db := p.open()
+	if db == nil {
 		return [2]string{}
 	}
 	var names [2]string
@@ -52,4 +50,17 @@ func (p *PCINames) read(id [2]string) [2]string {
 		names[1] = d.Name
 	}
 	return names
+}
+
+// open never asks the network, which pcidb could: an agent does not call out.
+func (p *PCINames) open() *pcidb.PCIDB {
+	offline := false
+	for _, root := range p.roots {
+		db, err := pcidb.New(pcidb.WithChroot(root), &pcidb.WithOption{EnableNetworkFetch: &offline})
+		if err == nil {
+			return db
+		}
+		p.log.Debug("no PCI id database", "root", root, "err", err)
+	}
+	return nil
 }

@@ -23,7 +23,7 @@ func TestPCINames(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "pci.ids"), []byte(pciIDs), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	names := NewPCINames(root, slog.New(slog.DiscardHandler))
+	names := NewPCINames(slog.New(slog.DiscardHandler), t.TempDir(), root)
 	for _, tt := range []struct{ vendor, device, wantVendor, wantProduct string }{
 		{"8086", "10c9", "Intel Corporation", "82576 Gigabit Network Connection"},
 		{"8086", "ffff", "Intel Corporation", ""},
@@ -40,7 +40,7 @@ func TestPCINames(t *testing.T) {
 
 func TestNoPCIDatabase(t *testing.T) {
 	t.Setenv("PCIDB_ENABLE_NETWORK_FETCH", "1") // not even then does it call out
-	names := NewPCINames(t.TempDir(), slog.New(slog.DiscardHandler))
+	names := NewPCINames(slog.New(slog.DiscardHandler), t.TempDir())
 	if vendor, product := names.Lookup("8086", "10c9"); vendor != "" || product != "" {
 		t.Errorf("Lookup = %q, %q; want nothing", vendor, product)
 	}
