@@ -1,13 +1,9 @@
 package ipam
 
 import (
-	"bufio"
 	"fmt"
 	"net"
-	"os"
 	"strings"
-
-	"github.com/containernetworking/cni/pkg/types"
 )
 
 // splitIPs takes a list of addresses ("IP=10.1.2.3,fd00::3") out of CNI_ARGS: a
@@ -40,35 +36,4 @@ func parseIP(s string) (net.IP, error) {
 		return ip, nil
 	}
 	return nil, fmt.Errorf("%q is no IP address", s)
-}
-
-// parseResolvConf reads the DNS settings of a file such as /etc/resolv.conf.
-func parseResolvConf(path string) (types.DNS, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return types.DNS{}, fmt.Errorf("resolvConf: %w", err)
-	}
-	defer file.Close()
-	var dns types.DNS
-	lines := bufio.NewScanner(file)
-	for lines.Scan() {
-		words := strings.Fields(lines.Text())
-		if len(words) < 2 {
-			continue
-		}
-		switch words[0] { // a comment's first word is none of these
-		case "nameserver":
-			dns.Nameservers = append(dns.Nameservers, words[1])
-		case "domain":
-			dns.Domain = words[1]
-		case "search":
-			dns.Search = append(dns.Search, words[1:]...)
-		case "options":
-			dns.Options = append(dns.Options, words[1:]...)
-		}
-	}
-	if err := lines.Err(); err != nil {
-		return types.DNS{}, fmt.Errorf("resolvConf: %w", err)
-	}
-	return dns, nil
 }

@@ -10,31 +10,43 @@ import (
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 )
 
-func addExec(ctx context.Context, exec invoke.Exec, typ string, args Args, conf json.RawMessage) (*types100.Result, error) {
-	path, err := find(exec, typ, args)
+// binary is a plugin's program on the host.
+type binary struct {
+	exec invoke.Exec
+	typ  string
+	args Args
+	conf json.RawMessage
+}
+
+func (b binary) add(ctx context.Context) (*types100.Result, error) {
+	path, err := b.find()
 	if err != nil {
 		return nil, err
 	}
-	r, err := invoke.ExecPluginWithResult(ctx, path, conf, args.invocation("ADD"), exec)
+	r, err := invoke.ExecPluginWithResult(ctx, path, b.conf, b.args.invocation("ADD"), b.exec)
 	if err != nil {
 		return nil, err
 	}
 	return types100.NewResultFromResult(r)
 }
 
-func runExec(ctx context.Context, exec invoke.Exec, command, typ string, args Args, conf json.RawMessage) error {
-	path, err := find(exec, typ, args)
+func (b binary) del(ctx context.Context) error { return b.run(ctx, "DEL") }
+
+func (b binary) check(ctx context.Context) error { return b.run(ctx, "CHECK") }
+
+func (b binary) run(ctx context.Context, command string) error {
+	path, err := b.find()
 	if err != nil {
 		return err
 	}
-	return invoke.ExecPluginWithoutResult(ctx, path, conf, args.invocation(command), exec)
+	return invoke.ExecPluginWithoutResult(ctx, path, b.conf, b.args.invocation(command), b.exec)
 }
 
-func find(exec invoke.Exec, typ string, args Args) (string, error) {
-	if exec == nil {
+func (b binary) find() (string, error) {
+	if b.exec == nil {
 		return "", errors.New("is not built in, and there is no way to run plugins here")
 	}
-	return exec.FindInPath(typ, filepath.SplitList(args.Path))
+	return b.exec.FindInPath(b.typ, filepath.SplitList(b.args.Path))
 }
 
 func (a Args) invocation(command string) *invoke.Args {

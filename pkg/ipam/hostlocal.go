@@ -1,6 +1,7 @@
 package ipam
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,25 +20,24 @@ import (
 // stockDataDir is the directory of the stock plugin.
 const stockDataDir = "/var/lib/cni/networks"
 
-func addHostLocal(args Args, conf json.RawMessage) (*types100.Result, error) {
-	p, err := openPool(args, conf)
-	if err != nil {
-		return nil, err
-	}
+// hostLocal is the built-in host-local.
+type hostLocal struct {
+	pool
+	args Args
+	conf json.RawMessage
+}
+
+func (h hostLocal) add(context.Context) (*types100.Result, error) {
+	p, args := h.pool, h.args
 	envArgs, ips, err := splitIPs(args.CNIArgs)
 	if err != nil {
 		return nil, err
 	}
-	c, _, err := allocator.LoadIPAMConfig(conf, envArgs)
+	c, _, err := allocator.LoadIPAMConfig(h.conf, envArgs)
 	if err != nil {
 		return nil, err
 	}
 	result := &types100.Result{CNIVersion: types100.ImplementedSpecVersion, Routes: c.Routes}
-	if c.ResolvConf != "" {
-		if result.DNS, err = parseResolvConf(c.ResolvConf); err != nil {
-			return nil, err
-		}
-	}
 	store, err := disk.New(p.name, p.dataDir)
 	if err != nil {
 		return nil, err
@@ -94,20 +94,16 @@ func (p pool) explain(err error, set allocator.RangeSet, wanted net.IP) error {
 	return fmt.Errorf("requested address %s of network %q: %w", wanted, p.name, err)
 }
 
-func delHostLocal(args Args, conf json.RawMessage) error {
-	p, err := openPool(args, conf)
-	if err != nil {
-		return err
-	}
-	if _, err := os.Stat(p.dir()); errors.Is(err, fs.ErrNotExist) {
+func (h hostLocal) del(context.Context) error {
+	if _, err := os.Stat(h.dir()); errors.Is(err, fs.ErrNotExist) {
 		return nil // no address of this network was ever given
 	}
-	store, err := disk.New(p.name, p.dataDir)
+	store, err := disk.New(h.name, h.dataDir)
 	if err != nil {
 		return err
 	}
 	defer store.Close()
-	return p.release(store, args)
+	return h.release(store, h.args)
 }
 
 // release also looks whether it worked: the backend swallows what goes wrong
@@ -126,24 +122,26 @@ func (p pool) release(store *disk.Store, args Args) error {
 	return nil
 }
 
-func checkHostLocal(args Args, conf json.RawMessage) error {
-	p, err := openPool(args, conf)
-	if err != nil {
-		return err
-	}
-	store, err := disk.New(p.name, p.dataDir)
+func (h hostLocal) check(context.Context) error {
+	store, err := disk.New(h.name, h.dataDir)
 	if err != nil {
 		return err
 	}
 	defer store.Close()
-	if len(lockedGet(store, args)) == 0 {
-		return fmt.Errorf("network %q has no address allocated to %s of sandbox %s", p.name, args.IfName, args.SandboxID)
+	if len(lockedGet(store, h.args)) == 0 {
+		return fmt.Errorf("network %q has no address allocated to %s of sandbox %s", h.name, h.args.IfName, h.args.SandboxID)
 	}
 	return nil
 }
 
 // pool is where a network's addresses are recorded: one file each.
-type pool struct{ name, dataDir string }
+type pool struct {
+	name, dataDir string
+	// onlyOnHost: the conf names a file outside the directory that the agent shares
+	// with the host. In its container the file would be another, or none: addresses
+	// recorded there would be given again when the container is made anew.
+	onlyOnHost bool
+}
 
 func (p pool) dir() string { return filepath.Join(p.dataDir, p.name) }
 
@@ -151,7 +149,8 @@ func openPool(args Args, conf json.RawMessage) (pool, error) {
 	var c struct {
 		Name string `json:"name"`
 		IPAM struct {
-			DataDir string `json:"dataDir"`
+			DataDir    string `json:"dataDir"`
+			ResolvConf string `json:"resolvConf"`
 		} `json:"ipam"`
 	}
 	if err := json.Unmarshal(conf, &c); err != nil {
@@ -161,14 +160,23 @@ func openPool(args Args, conf json.RawMessage) (pool, error) {
 	if err := utils.ValidateNetworkName(c.Name); err != nil {
 		return pool{}, fmt.Errorf("network name %q: %w", c.Name, err)
 	}
-	p := pool{name: c.Name, dataDir: c.IPAM.DataDir}
-	if p.dataDir == "" {
-		p.dataDir = args.DataDir
+	own := args.DataDir
+	if own == "" {
+		own = stockDataDir
 	}
+	p := pool{name: c.Name, dataDir: c.IPAM.DataDir, onlyOnHost: c.IPAM.ResolvConf != ""}
 	if p.dataDir == "" {
-		p.dataDir = stockDataDir
+		p.dataDir = own
+	}
+	if shared := filepath.Dir(own); !below(p.dataDir, shared) {
+		p.onlyOnHost = true
 	}
 	return p, nil
+}
+
+func below(path, dir string) bool {
+	rest, err := filepath.Rel(dir, path)
+	return err == nil && filepath.IsLocal(rest)
 }
 
 // taken counts the addresses of a range set that are given, and those whose file

@@ -2,7 +2,9 @@
 //
 // Built in are host-local, whose state files stay readable and writable by the
 // stock plugin, and static; any other type is a plugin binary, run through the
-// caller's invoke.Exec. The package puts no address on a link: pkg/attach does.
+// caller's invoke.Exec, and so is a host-local whose conf names files of the host
+// that an agent in a container does not see. The package puts no address on a
+// link: pkg/attach does.
 package ipam
 
 import (
@@ -40,21 +42,14 @@ func Type(conf json.RawMessage) (string, error) {
 // Add allocates addresses as the "ipam" section of a plugin's conf says. On an
 // error nothing stays allocated by a built-in type; for the others call Del.
 func Add(ctx context.Context, exec invoke.Exec, args Args, conf json.RawMessage) (*types100.Result, error) {
-	typ, err := Type(conf)
+	b, typ, err := backendFor(exec, args, conf)
 	if err != nil {
 		return nil, err
 	}
-	var result *types100.Result
-	switch typ {
-	case "":
+	if b == nil {
 		return nil, fmt.Errorf(`ipam: the conf has no "ipam" with a "type"`)
-	case "host-local":
-		result, err = addHostLocal(args, conf)
-	case "static":
-		result, err = addStatic(args, conf)
-	default:
-		result, err = addExec(ctx, exec, typ, args, conf)
 	}
+	result, err := b.add(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("ipam %s: %w", typ, err)
 	}
@@ -64,19 +59,11 @@ func Add(ctx context.Context, exec invoke.Exec, args Args, conf json.RawMessage)
 // Del gives back what Add allocated under the same key. Nothing to give back is
 // no error.
 func Del(ctx context.Context, exec invoke.Exec, args Args, conf json.RawMessage) error {
-	typ, err := Type(conf)
-	if err != nil {
+	b, typ, err := backendFor(exec, args, conf)
+	if err != nil || b == nil {
 		return err
 	}
-	switch typ {
-	case "", "static":
-		return nil
-	case "host-local":
-		err = delHostLocal(args, conf)
-	default:
-		err = runExec(ctx, exec, "DEL", typ, args, conf)
-	}
-	if err != nil {
+	if err := b.del(ctx); err != nil {
 		return fmt.Errorf("ipam %s: %w", typ, err)
 	}
 	return nil
@@ -85,20 +72,43 @@ func Del(ctx context.Context, exec invoke.Exec, args Args, conf json.RawMessage)
 // Check verifies that the addresses are still allocated. Plugin binaries want
 // the ADD's result as "prevResult" in conf.
 func Check(ctx context.Context, exec invoke.Exec, args Args, conf json.RawMessage) error {
-	typ, err := Type(conf)
-	if err != nil {
+	b, typ, err := backendFor(exec, args, conf)
+	if err != nil || b == nil {
 		return err
 	}
-	switch typ {
-	case "", "static":
-		return nil // the conf is the allocation
-	case "host-local":
-		err = checkHostLocal(args, conf)
-	default:
-		err = runExec(ctx, exec, "CHECK", typ, args, conf)
-	}
-	if err != nil {
+	if err := b.check(ctx); err != nil {
 		return fmt.Errorf("ipam %s: %w", typ, err)
 	}
 	return nil
+}
+
+// backend serves one interface's addresses.
+type backend interface {
+	add(context.Context) (*types100.Result, error)
+	del(context.Context) error
+	check(context.Context) error
+}
+
+// backendFor goes by the conf alone, so that Del finds the backend that Add had.
+// It is nil where the network has no addresses.
+func backendFor(exec invoke.Exec, args Args, conf json.RawMessage) (backend, string, error) {
+	typ, err := Type(conf)
+	if err != nil {
+		return nil, "", err
+	}
+	switch typ {
+	case "":
+		return nil, "", nil
+	case "static":
+		return static{args, conf}, typ, nil
+	case "host-local":
+		p, err := openPool(args, conf)
+		if err != nil {
+			return nil, typ, fmt.Errorf("ipam %s: %w", typ, err)
+		}
+		if !p.onlyOnHost {
+			return hostLocal{p, args, conf}, typ, nil
+		}
+	}
+	return binary{exec, typ, args, conf}, typ, nil
 }

@@ -16,8 +16,6 @@ import (
 )
 
 func TestHostLocalGives(t *testing.T) {
-	dns := filepath.Join(t.TempDir(), "resolv.conf")
-	write(t, dns, "# comment\nnameserver 10.0.0.53\nsearch a.example b.example\noptions ndots:5\ndomain example\n")
 	tests := []struct {
 		name, conf, cniArgs string
 		want                string
@@ -35,8 +33,6 @@ func TestHostLocalGives(t *testing.T) {
 		{"a list in CNI_ARGS and the same in the capability",
 			conf(`"ranges": [[{"subnet": "10.1.2.0/24"}], [{"subnet": "fd00:1::/64"}]]`, `"runtimeConfig": {"ips": ["10.1.2.97", "fd00:1::97"]},`),
 			"IgnoreUnknown=1;IP=10.1.2.97,fd00:1::97/64", "10.1.2.97/24 via 10.1.2.1\nfd00:1::97/64 via fd00:1::1"},
-		{"DNS from a file", conf(fmt.Sprintf(`"subnet": "10.1.2.0/24", "resolvConf": %q`, dns), ""), "",
-			"10.1.2.2/24 via 10.1.2.1\ndns [10.0.0.53] example [a.example b.example] [ndots:5]"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -72,7 +68,6 @@ func TestHostLocalRefuses(t *testing.T) {
 		{"no range", conf(`"dataDir": ""`, ""), "", nil, []string{"no IP ranges"}},
 		{"a name that is a path", strings.Replace(conf(small, ""), `"n1"`, `"../../etc"`, 1), "", nil, []string{`network name "../../etc"`}},
 		{"an address that is none in CNI_ARGS", conf(small, ""), "IP=10.1.2.3,x", nil, []string{`CNI_ARGS: IP: "x" is no IP address`}},
-		{"a resolvConf that is not there", conf(small+`, "resolvConf": "/does/not/exist"`, ""), "", nil, []string{"resolvConf"}},
 		{"the second range set full: the first gets its address back",
 			conf(`"ranges": [[{"subnet": "10.7.0.0/24"}], [{"subnet": "10.1.2.0/29"}]]`, ""), "", holders("10.1.2.", 2, 6, "other\r\nnet1"),
 			[]string{"no free address in 10.1.2.1-10.1.2.6"}},
@@ -223,6 +218,30 @@ func TestOtherTypesAreExecuted(t *testing.T) {
 	}
 	if diff := cmp.Diff("10.5.0.2/24", asText(got)); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// What the agent's container does not share with the host is the host's binary's:
+// records in the container would be gone with it, and the addresses given again.
+func TestHostLocalWithFilesOfTheHostIsExecuted(t *testing.T) {
+	leases := t.TempDir()
+	for section, want := range map[string]bool{
+		`"subnet": "10.1.2.0/24"`: false,
+		fmt.Sprintf(`"subnet": "10.1.2.0/24", "dataDir": %q`, leases+"/other"):        false,
+		fmt.Sprintf(`"subnet": "10.1.2.0/24", "dataDir": %q`, leases+"/../elsewhere"): true,
+		`"subnet": "10.1.2.0/24", "dataDir": "/run/leases"`:                           true,
+		`"subnet": "10.1.2.0/24", "resolvConf": "/etc/resolv.conf"`:                   true,
+	} {
+		exec := &recorder{}
+		args := Args{SandboxID: "s1", IfName: "net1", Path: "/opt/cni/bin", DataDir: filepath.Join(leases, "networks")}
+		_, err := Add(t.Context(), exec, args, json.RawMessage(conf(section, "")))
+		err = errors.Join(err, Check(t.Context(), exec, args, json.RawMessage(conf(section, ""))), Del(t.Context(), exec, args, json.RawMessage(conf(section, ""))))
+		if err != nil {
+			t.Errorf("%s: %v", section, err)
+		}
+		if executed := len(exec.calls) == 3; executed != want || !want && len(exec.calls) > 0 {
+			t.Errorf("%s: %d calls of the binary, want it executed: %t", section, len(exec.calls), want)
+		}
 	}
 }
 

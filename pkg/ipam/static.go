@@ -1,6 +1,7 @@
 package ipam
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -37,14 +38,23 @@ type staticEnv struct {
 	GATEWAY types.UnmarshallableString
 }
 
-// addStatic follows the stock plugin's order: the conf's addresses and those of
+// static is the built-in static: the conf is the allocation.
+type static struct {
+	args Args
+	conf json.RawMessage
+}
+
+func (static) del(context.Context) error   { return nil }
+func (static) check(context.Context) error { return nil }
+
+// add follows the stock plugin's order: the conf's addresses and those of
 // CNI_ARGS together; args.cni.ips replace them; runtimeConfig.ips replace all.
-func addStatic(args Args, raw json.RawMessage) (*types100.Result, error) {
+func (s static) add(context.Context) (*types100.Result, error) {
 	var conf staticConf
-	if err := json.Unmarshal(raw, &conf); err != nil {
+	if err := json.Unmarshal(s.conf, &conf); err != nil {
 		return nil, err
 	}
-	ips, err := conf.addresses(args.CNIArgs)
+	ips, err := conf.addresses(s.args.CNIArgs)
 	if err != nil {
 		return nil, err
 	}
