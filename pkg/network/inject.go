@@ -97,8 +97,8 @@ func resolveList(list ConfList, device string, cniArgs, offered map[string]any) 
 	for i := range resolved.Plugins {
 		p := &resolved.Plugins[i]
 		add := map[string]any{}
-		if device != "" && i == 0 {
-			// Both names are in use: host-device and sriov read the first, others the second.
+		if device != "" {
+			// Both names are in use, and not by the first plugin alone: rdma needs one, too.
 			add["deviceID"], add["pciBusID"] = device, device
 		}
 		if err := addArgs(add, p.Conf, cniArgs); err != nil {
