@@ -56,7 +56,7 @@ func flags(cmd *cobra.Command, o *agent.Options, level *slog.LevelVar) {
 	f.StringVar(&o.Namespace, "namespace", o.Namespace, "namespace of the agent's own ConfigMaps and DaemonSet")
 	f.StringVar(&o.DaemonSet, "daemonset", o.DaemonSet, "name of the agent's own DaemonSet: when it is deleted, the node's CNI configuration is restored; empty: never")
 	f.StringVar(&o.Kubeconfig, "kubeconfig", o.Kubeconfig, "kubeconfig file (default: the pod's service account)")
-	f.StringVar(&o.ProfilesDir, "profiles-dir", o.ProfilesDir, "directory of NICProfile files (*.yaml, *.yml)")
+	f.StringVar(&o.ProfilesDir, "profiles-dir", o.ProfilesDir, "directory of NICProfile files (*.yaml, *.yml, *.json)")
 	f.StringVar(&o.ProfilesConfigMap, "profiles-configmap", o.ProfilesConfigMap, "ConfigMap of NICProfile files; empty: none")
 	f.StringVar(&o.DevicePluginConfigMap, "device-plugin-configmap", o.DevicePluginConfigMap, "ConfigMap with a device plugin's config.json; empty: none")
 	f.StringVar(&o.DevicePluginConfig, "device-plugin-config", o.DevicePluginConfig, "the same as a file, used where the ConfigMap does not exist")

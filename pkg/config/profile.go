@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -80,18 +81,11 @@ func LoadProfiles(dir string) ([]Declaration, error) {
 }
 
 // ParseProfiles reads NICProfiles by file name, as a ConfigMap's data holds
-// them. The origin (a directory, or the ConfigMap) begins each source.
+// them: every key, whatever its name. The origin (a directory, or the ConfigMap) begins each source.
 func ParseProfiles(files map[string]string, origin string) ([]Declaration, error) {
-	names := make([]string, 0, len(files))
-	for name := range files {
-		if profileFile(name) {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
 	var out []Declaration
 	var errs []error
-	for _, name := range names {
+	for _, name := range slices.Sorted(maps.Keys(files)) {
 		d, err := ParseProfile([]byte(files[name]), path.Join(origin, name))
 		errs = append(errs, err)
 		out = append(out, d...)

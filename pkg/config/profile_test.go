@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,6 +25,16 @@ func addr(t *testing.T, s string) pci.Address {
 }
 
 func ptr[T any](v T) *T { return &v }
+
+// A ConfigMap's keys are profiles whatever they are called: one that is not read
+// would be missed in silence.
+func TestParseProfilesReadsEveryKey(t *testing.T) {
+	const text = "apiVersion: fairlead.dev/v1alpha1\nkind: NICProfile\nmetadata: {name: %s}\nspec:\n  nics: {pfNames: [\"ens1f0\"]}\n  pf: {numVFs: 1}\n  vfGroups: [{resourceName: fast}]\n"
+	got, err := ParseProfiles(map[string]string{"workers": fmt.Sprintf(text, "b"), "edge.yaml": fmt.Sprintf(text, "a")}, "configmap x")
+	if err != nil || len(got) != 2 || got[0].Profile.Name != "a" || got[1].Profile.Name != "b" {
+		t.Errorf("got %v, %v; want profiles a and b", got, err)
+	}
+}
 
 func TestParseProfile(t *testing.T) {
 	const file = `# two profiles of one file
