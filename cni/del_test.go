@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -158,6 +159,32 @@ func TestFailedReleaseShows(t *testing.T) {
 	if s := n.sandbox("c1"); s.Attempts != 2 || !s.RetryAt.Equal(n.now.Add(2*firstRetry)) {
 		t.Errorf("second attempt: %d, %v", s.Attempts, s.RetryAt)
 	}
+}
+
+// A restart is what people try at 3 a.m.: what is waiting is tried again at once.
+func TestReleaseIsRetriedAtTheStartOfTheAgent(t *testing.T) {
+	n := newNode(t)
+	n.pod("p", "fast", vf1)
+	n.mustAdd("c1", "p")
+	n.world.fail = func(_ int, name string) error {
+		if name == "release" {
+			return errors.New("mailbox timeout")
+		}
+		return nil
+	}
+	if _, err := n.call("DEL", "c1", "p"); err != nil {
+		t.Fatal(err)
+	}
+	n.world.fail = nil
+	n.now = n.now.Add(time.Second) // before the next retry of the old agent
+	if err := n.ledger.Close(); err != nil {
+		t.Fatal(err)
+	}
+	n.open(filepath.Join(n.dir, "ledger.db"))
+	if err := n.server.Reconcile(t.Context()); err != nil {
+		t.Error(err)
+	}
+	n.wantClean()
 }
 
 func TestBackoff(t *testing.T) {

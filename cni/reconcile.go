@@ -45,11 +45,17 @@ func (s *Server) reconcileOne(ctx context.Context, id string) error {
 		return err
 	case dead == "":
 		return s.owedStatus(ctx, sandbox)
-	case s.o.Now().Before(sandbox.RetryAt):
+	case s.o.Now().Before(sandbox.RetryAt) && !s.lastTry(sandbox).Before(s.started):
 		return nil
 	}
 	s.log.Info("releasing a sandbox", "sandbox", id, "pod", sandbox.Pod.String(), "because", dead)
 	return s.release(ctx, sandbox, s.o.HostExec, s.o.CNIPath)
+}
+
+// lastTry is when a release has failed last. What an agent before this one tried is
+// tried again at once: a restart, perhaps of a newer release, is the remedy at hand.
+func (s *Server) lastTry(sandbox ledger.Sandbox) time.Time {
+	return sandbox.RetryAt.Add(-backoff(sandbox.Attempts))
 }
 
 // dead says why a sandbox is to be released; "" means it is not. A namespace that

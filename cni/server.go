@@ -69,6 +69,7 @@ type Server struct {
 	missing missing
 	done    released
 	wake    chan struct{}  // wakes the background loop: something is to be retried
+	started time.Time
 	after   sync.WaitGroup // what a call leaves to do behind its reply: single writes to the ledger
 
 	// The kernel's part, replaced in tests.
@@ -81,6 +82,7 @@ type Server struct {
 func New(o Options) *Server {
 	return &Server{
 		o: o, log: o.Log, locks: newLocks(), devinfo: deviceInfo{dir: o.DevInfoDir}, wake: make(chan struct{}, 1),
+		started:   o.Now(),
 		back:      handedBack{at: map[pci.Address]time.Time{}},
 		netnsGone: netnsGone, lastIfindex: lastIfindex, setRoutes: moveDefaultRoute,
 	}
