@@ -2,6 +2,7 @@ package network
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -19,12 +20,13 @@ func ParseSelections(annotation, podNamespace string) ([]Selection, error) {
 }
 
 // ParseDefaultNetwork reads the annotation that replaces the primary network of
-// a pod; it names exactly one network. ok is false where the annotation is blank.
-func ParseDefaultNetwork(annotation, podNamespace string) (s Selection, ok bool, err error) {
+// a pod; it names exactly one network, in the given namespace where it names none. ok
+// is false where the annotation is blank.
+func ParseDefaultNetwork(annotation, namespace string) (s Selection, ok bool, err error) {
 	if strings.TrimSpace(annotation) == "" {
 		return Selection{}, false, nil
 	}
-	list, err := parseList(DefaultNetworkAnnotation, annotation, podNamespace)
+	list, err := parseList(DefaultNetworkAnnotation, annotation, namespace)
 	if err != nil {
 		return Selection{}, false, err
 	}
@@ -177,9 +179,17 @@ func (s *Selection) setField(key string, raw json.RawMessage) *fieldError {
 	case "name":
 		return decodeString(raw, &s.Name, nil, "")
 	case "namespace":
-		return decodeString(raw, &s.Namespace, nil, "")
-	case "interface", "interfacerequest":
+		own := s.Namespace
+		fault := decodeString(raw, &s.Namespace, nil, "")
+		s.Namespace = cmp.Or(s.Namespace, own)
+		return fault
+	case "interface":
 		return decodeString(raw, &s.Interface, checkInterface, interfaceRemedy)
+	case "interfacerequest": // the old key, which comes later in the order of keys
+		var old string
+		fault := decodeString(raw, &old, checkInterface, interfaceRemedy)
+		s.Interface = cmp.Or(s.Interface, old)
+		return fault
 	case "mac":
 		return decodeString(raw, &s.MAC, checkMAC, "write a unicast address such as 02:00:00:00:00:01")
 	case "infiniband-guid":
@@ -272,8 +282,8 @@ func (s *Selection) setPortMappings(raw json.RawMessage) *fieldError {
 			return &fieldError{fmt.Errorf("protocol %q is not tcp, udp or sctp", m.Protocol), remedy}
 		}
 		if m.HostIP != "" {
-			if _, err := netip.ParseAddr(m.HostIP); err != nil {
-				return &fieldError{fmt.Errorf("hostIP %q is not an IP address", m.HostIP), remedy}
+			if err := checkAddress(m.HostIP); err != nil {
+				return &fieldError{fmt.Errorf("hostIP %w", err), remedy}
 			}
 		}
 	}

@@ -13,6 +13,10 @@ func TestParseShort(t *testing.T) {
 		{" a , ns/b@x , c@data0 ", "default/a ns/b@x default/c@data0"},
 		{"a\n,b\n", "default/a default/b"},
 		{"a, a", "default/a default/a"},
+		{`[{"name":"a","namespace":""}]`, "default/a"},
+		{`[{"name":"a","interfaceRequest":"x"}]`, "default/a@x"},
+		{`[{"name":"a","interface":"x","interfaceRequest":"y"}]`, "default/a@x"},
+		{`[{"name":"a","interface":"x","interfaceRequest":""}]`, "default/a@x"},
 	}
 	for _, tt := range tests {
 		list, err := ParseSelections(tt.in, "default")
@@ -51,6 +55,7 @@ func TestParseSelectionsRefuses(t *testing.T) {
 		{"a@0123456789abcdef", prefix + `, network 1, field interface: "0123456789abcdef" has 16 bytes; ` + interfaceRemedy},
 		{"a@x/y", prefix + `, network 1, field interface: "x/y" contains a character that the kernel refuses; ` + interfaceRemedy},
 		{"a@x:y", prefix + `, network 1, field interface: "x:y" contains a character that the kernel refuses; ` + interfaceRemedy},
+		{"a@net%d", prefix + `, network 1, field interface: "net%d" contains '%', which the kernel takes for a pattern; ` + interfaceRemedy},
 		{"a@x y", prefix + `, network 1, field interface: "x y" contains white space or a control character; ` + interfaceRemedy},
 		{"a@..", prefix + `, network 1, field interface: ".." is reserved; ` + interfaceRemedy},
 		{"a@x, b@x", prefix + `, network 2, field interface: "x" is already the interface of network 1; choose another name`},
@@ -65,6 +70,7 @@ func TestParseSelectionsRefuses(t *testing.T) {
 		{`[{"name":"a","interface":"way too long indeed"}]`, prefix + `, network 1, field interface: "way too long indeed" has 19 bytes; ` + interfaceRemedy},
 		{`[{"name":"a","ips":"10.0.0.1"}]`, prefix + `, network 1, field ips: is not a list of strings: "10.0.0.1"; write ["192.0.2.1/24"]`},
 		{`[{"name":"a","ips":["10.0.0.1/33"]}]`, prefix + `, network 1, field ips: "10.0.0.1/33" is neither an IP address nor address/prefix; write "192.0.2.1/24" or "2001:db8::1/64"`},
+		{`[{"name":"a","ips":["fe80::1%x;K8S_POD_NAME=victim"]}]`, prefix + `, network 1, field ips: "fe80::1%x;K8S_POD_NAME=victim" is neither an IP address nor address/prefix; write "192.0.2.1/24" or "2001:db8::1/64"`},
 		{`[{"name":"a","mac":"01:00:5e:00:00:01"}]`, prefix + `, network 1, field mac: "01:00:5e:00:00:01" has the group bit set: it is a multicast address; write a unicast address such as 02:00:00:00:00:01`},
 		{`[{"name":"a","mac":"00:00:00:00:00:00"}]`, prefix + `, network 1, field mac: "00:00:00:00:00:00" is all zero; write a unicast address such as 02:00:00:00:00:01`},
 		{`[{"name":"a","mac":"02:00"}]`, prefix + `, network 1, field mac: "02:00" is not a MAC address of six bytes; write a unicast address such as 02:00:00:00:00:01`},

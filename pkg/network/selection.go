@@ -74,7 +74,7 @@ var nameRE = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
 
 const (
 	nameRemedy      = "names consist of a-z, 0-9 and '-', and begin and end with a letter or digit"
-	interfaceRemedy = "an interface name has 1 to 15 bytes, without white space, '/' or ':'"
+	interfaceRemedy = "an interface name has 1 to 15 bytes, without white space, '/', ':' or '%'"
 	maxInterface    = 15 // IFNAMSIZ less the terminating zero
 )
 
@@ -86,7 +86,8 @@ func checkName(s string) error {
 	return nil
 }
 
-// checkInterface applies the kernel's dev_valid_name, which also refuses ':'.
+// checkInterface applies the kernel's dev_valid_name, which also refuses ':'. In a
+// new link's name the kernel replaces %d by a number.
 func checkInterface(s string) error {
 	switch {
 	case s == "" || len(s) > maxInterface:
@@ -95,21 +96,31 @@ func checkInterface(s string) error {
 		return fmt.Errorf("%q is reserved", s)
 	case strings.ContainsAny(s, "/:\x00"):
 		return fmt.Errorf("%q contains a character that the kernel refuses", s)
+	case strings.Contains(s, "%"):
+		return fmt.Errorf("%q contains '%%', which the kernel takes for a pattern", s)
 	case strings.ContainsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) || r == unicode.ReplacementChar }):
 		return fmt.Errorf("%q contains white space or a control character", s)
 	}
 	return nil
 }
 
-// checkIP accepts an address or an address with a prefix length.
+// checkIP accepts an address or an address with a prefix length. A zone is none of a
+// pod's business, and could be any text, such as another pod's name for CNI_ARGS.
 func checkIP(s string) error {
-	if _, err := netip.ParseAddr(s); err == nil {
+	if checkAddress(s) == nil {
 		return nil
 	}
 	if _, err := netip.ParsePrefix(s); err == nil {
 		return nil
 	}
 	return fmt.Errorf("%q is neither an IP address nor address/prefix", s)
+}
+
+func checkAddress(s string) error {
+	if addr, err := netip.ParseAddr(s); err != nil || addr.Zone() != "" {
+		return fmt.Errorf("%q is not an IP address", s)
+	}
+	return nil
 }
 
 func checkMAC(s string) error {
