@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"fairlead.dev/fairlead/pkg/network"
+	"fairlead.dev/fairlead/pkg/pci"
 )
 
 const (
@@ -206,11 +207,42 @@ func TestDefaultNetworkAndRoutes(t *testing.T) {
 	p := n.cluster.pods["default/p"]
 	p.Annotations[network.DefaultNetworkAnnotation] = "bridge-conf"
 	n.mustAdd("c1", "p")
+	n.server.o.DefaultNetworkNamespace = "kube-system"
+	if _, err := n.call("ADD", "c2", "p"); err == nil || !strings.Contains(err.Error(), "kube-system/bridge-conf") {
+		t.Errorf("a bare name is looked up in the namespace for such networks: %v", err)
+	}
 	if a := n.sandbox("c1").Attachments[0]; a.Network != "default/bridge-conf" || a.IfName != "eth0" || a.Kind != kindExec {
 		t.Errorf("primary: %+v", a)
 	}
 	if !strings.Contains(n.world.trace(), "routes net1 [192.0.2.1]") {
 		t.Errorf("the default route was not moved:\n%s", n.world.trace())
+	}
+}
+
+// The namespace of networks that replace a primary is open for that alone.
+func TestIsolationOfADefaultNetwork(t *testing.T) {
+	n := newNode(t)
+	n.server.o.NamespaceIsolation, n.server.o.DefaultNetworkNamespace = true, "kube-system"
+	n.cluster.nads["kube-system/bridge-conf"] = n.cluster.nads["default/bridge-conf"]
+	n.pod("p", "")
+	n.cluster.pods["default/p"].Annotations[network.DefaultNetworkAnnotation] = "bridge-conf"
+	n.mustAdd("c1", "p")
+	n.pod("q", "kube-system/bridge-conf")
+	n.cluster.pods["default/q"].Annotations[network.DefaultNetworkAnnotation] = "bridge-conf"
+	if _, err := n.call("ADD", "c2", "q"); err == nil || !strings.Contains(err.Error(), "isolation") {
+		t.Errorf("as a secondary network: %v", err)
+	}
+}
+
+// A VF network without a resource names its device itself: it is locked and on
+// record like any other.
+func TestDeviceOfTheConfig(t *testing.T) {
+	n := newNode(t)
+	n.nad("own", "", `{"cniVersion":"1.0.0","type":"sriov","deviceID":"`+vf1+`"}`)
+	n.pod("p", "own")
+	n.mustAdd("c1", "p")
+	if holder, ifName, held := n.ledger.Holder(pci.MustParseAddress(vf1)); !held || holder != "c1" || ifName != "net1" {
+		t.Errorf("%s is held by %q %q, %t", vf1, holder, ifName, held)
 	}
 }
 

@@ -1,10 +1,12 @@
 package cni
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/containernetworking/cni/pkg/types"
 
@@ -85,7 +87,7 @@ func (s *Server) input(ctx context.Context, c *call, pod network.Pod) (network.I
 		return in, step("reading the pod's annotations", types.ErrInvalidNetworkConfig, err)
 	}
 	all := in.Selections
-	primary, ok, err := network.ParseDefaultNetwork(pod.Annotations[network.DefaultNetworkAnnotation], pod.Namespace)
+	primary, ok, err := network.ParseDefaultNetwork(pod.Annotations[network.DefaultNetworkAnnotation], s.defaultNetworkNamespace(pod.Namespace))
 	if err != nil {
 		return in, step("reading the pod's annotations", types.ErrInvalidNetworkConfig, err)
 	}
@@ -93,10 +95,8 @@ func (s *Server) input(ctx context.Context, c *call, pod network.Pod) (network.I
 		in.Default = &primary
 		all = append([]network.Selection{primary}, all...)
 	}
-	if s.o.NamespaceIsolation {
-		if err := network.CheckIsolation(all, pod.Namespace, s.o.GlobalNamespaces); err != nil {
-			return in, step("checking namespace isolation", types.ErrInvalidNetworkConfig, err)
-		}
+	if err := s.checkIsolation(pod.Namespace, in); err != nil {
+		return in, err
 	}
 	needDevices := false
 	for _, sel := range all {
@@ -113,6 +113,27 @@ func (s *Server) input(ctx context.Context, c *call, pod network.Pod) (network.I
 		}
 	}
 	return in, nil
+}
+
+// checkIsolation also applies to the network that replaces the primary; the
+// namespace that such networks are looked up in is open to all pods for that.
+func (s *Server) checkIsolation(namespace string, in network.Input) error {
+	if !s.o.NamespaceIsolation {
+		return nil
+	}
+	err := network.CheckIsolation(in.Selections, namespace, s.o.GlobalNamespaces)
+	if err == nil && in.Default != nil {
+		global := append(slices.Clone(s.o.GlobalNamespaces), s.defaultNetworkNamespace(namespace))
+		err = network.CheckIsolation([]network.Selection{*in.Default}, namespace, global)
+	}
+	if err != nil {
+		return step("checking namespace isolation", types.ErrInvalidNetworkConfig, err)
+	}
+	return nil
+}
+
+func (s *Server) defaultNetworkNamespace(podNamespace string) string {
+	return cmp.Or(s.o.DefaultNetworkNamespace, podNamespace)
 }
 
 // definition finds a net-attach-def and, where its spec is empty, its conf file.
@@ -170,7 +191,9 @@ func (s *Server) prepareOne(ctx context.Context, c *call, w wanted) (ledger.Atta
 	}
 	a.Network, a.IfName, a.Phase, a.Config, a.CNIArgs = w.Network, w.IfName, ledger.Intent, list, w.CNIArgs
 	a.CapabilityArgs, a.Resource, a.DeviceInfo = w.Capabilities, w.Resource, w.DeviceInfo
-	a.Device = pciAddress(w.Device)
+	if device := pciAddress(w.Device); !device.IsZero() {
+		a.Device = device
+	}
 	return a, nil
 }
 

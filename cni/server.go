@@ -37,6 +37,9 @@ type Options struct {
 
 	NamespaceIsolation bool
 	GlobalNamespaces   []string // usable by all pods under namespace isolation
+	// DefaultNetworkNamespace is where a network that replaces the primary is looked
+	// up if the pod names no namespace; empty: in the pod's own.
+	DefaultNetworkNamespace string
 
 	// Uplinks gives the host netdevs that a fallback of a network backed by the
 	// resource may use, best first.
@@ -68,7 +71,7 @@ type Server struct {
 	back    handedBack
 	missing missing
 	done    released
-	wake    chan struct{}  // wakes the background loop: something is to be retried
+	wake    chan struct{} // wakes the background loop: something is to be retried
 	started time.Time
 	after   sync.WaitGroup // what a call leaves to do behind its reply: single writes to the ledger
 

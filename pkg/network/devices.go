@@ -1,6 +1,7 @@
 package network
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -36,7 +37,7 @@ func newDevicePool(devices map[string][]string, selections []Selection, definiti
 // then.
 func (p *devicePool) take(s Selection, d Definition) (id string, fallback bool, err error) {
 	if d.Resource == "" {
-		return s.DeviceID, false, nil
+		return cmp.Or(s.DeviceID, ownDevice(d)), false, nil
 	}
 	if free := p.free[d.Resource]; len(free) > 0 {
 		p.free[d.Resource] = free[1:]
@@ -53,6 +54,15 @@ func (p *devicePool) take(s Selection, d Definition) (id string, fallback bool, 
 	users := p.users[d.Resource]
 	return "", false, fmt.Errorf("network %s: too few devices of resource %s: %d asked for (by %s), %d allocated to the pod by the kubelet; request %s: %d in the pod's container resources",
 		s.Network(), d.Resource, len(users), strings.Join(users, ", "), len(p.all[d.Resource]), d.Resource, len(users))
+}
+
+// ownDevice is the device of a VF network without a resource: the config's. What
+// another plugin's deviceID means, and who may share it, is that plugin's matter.
+func ownDevice(d Definition) string {
+	if first := d.List.Plugins[0]; first.Type == "sriov" && first.Builtin {
+		return configDevice(d)
+	}
+	return ""
 }
 
 // configDevice is the deviceID that the network's own config names, if any.
