@@ -157,7 +157,7 @@ func (s *Server) bindAll(ctx context.Context, c *call, sandbox *ledger.Sandbox, 
 	)
 	order := s.newOrder(*sandbox)
 	bind := func(i int) {
-		defer order.done(i)
+		defer order.end(i)
 		result, err := s.bindOne(ctx, c, *sandbox, i, plan[i], order)
 		results[i] = result
 		if err != nil {
@@ -200,7 +200,7 @@ func (s *Server) bindOne(ctx context.Context, c *call, sandbox ledger.Sandbox, i
 	}
 	d := s.delegate(sandbox, c.exec, s.cniPath(c))
 	if a.Kind == kindExec {
-		if err := order.wait(ctx, i); err != nil { // a built-in one before it, in its turn
+		if err := wait(ctx, order.made[:i]); err != nil { // a built-in one before it, in its turn
 			a.Phase = ledger.Released
 			return nil, err
 		}

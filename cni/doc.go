@@ -91,6 +91,7 @@ type AttachEnv struct {
 	Ifindex int                         // wished for; 0: the kernel's choice
 	Turn    func(context.Context) error // waits until the interfaces before it are there
 	Made    func()                      // the interface is there
+	Last    func(context.Context) error // waits until those before it are complete
 }
 
 // kindExec is the kind of an attachment that a plugin's binary makes.

@@ -18,16 +18,13 @@ import (
 // to the index that will be its own if each network before it makes one interface.
 // Where that is wrong, only the order suffers.
 type order struct {
-	made []chan struct{} // closed when the interface is there, or will not be
-	once []sync.Once
-	last int // the highest ifindex in the pod before there was any; 0: unknown
+	made  []latch // the interface is there, or will not be
+	ended []latch // the attachment is complete, or failed
+	last  int     // the highest ifindex in the pod before there was any; 0: unknown
 }
 
 func (s *Server) newOrder(sandbox ledger.Sandbox) *order {
-	o := &order{made: make([]chan struct{}, len(sandbox.Attachments)), once: make([]sync.Once, len(sandbox.Attachments))}
-	for i := range o.made {
-		o.made[i] = make(chan struct{})
-	}
+	o := &order{made: latches(len(sandbox.Attachments)), ended: latches(len(sandbox.Attachments))}
 	moved := func(a ledger.Attachment) bool { return a.Kind != kindExec && !a.Device.IsZero() }
 	if slices.ContainsFunc(sandbox.Attachments, moved) {
 		o.last = s.lastIfindex(sandbox.Netns)
@@ -40,19 +37,38 @@ func (o *order) place(env AttachEnv, i int) AttachEnv {
 	if o.last > 0 {
 		env.Ifindex = o.last + 1 + i
 	}
-	env.Turn = func(ctx context.Context) error { return o.wait(ctx, i) }
-	env.Made = func() { o.done(i) }
+	env.Turn = func(ctx context.Context) error { return wait(ctx, o.made[:i]) }
+	env.Made = o.made[i].open
+	env.Last = func(ctx context.Context) error { return wait(ctx, o.ended[:i]) }
 	return env
 }
 
-// done marks attachment i's interface as there. It may be called again.
-func (o *order) done(i int) { o.once[i].Do(func() { close(o.made[i]) }) }
+// end marks attachment i as over and done with.
+func (o *order) end(i int) {
+	o.made[i].open()
+	o.ended[i].open()
+}
 
-// wait returns when the interfaces before attachment i are there.
-func (o *order) wait(ctx context.Context, i int) error {
-	for _, made := range o.made[:i] {
+// latch is opened once and stays open.
+type latch struct {
+	once   *sync.Once
+	opened chan struct{}
+}
+
+func latches(n int) []latch {
+	all := make([]latch, n)
+	for i := range all {
+		all[i] = latch{new(sync.Once), make(chan struct{})}
+	}
+	return all
+}
+
+func (l latch) open() { l.once.Do(func() { close(l.opened) }) }
+
+func wait(ctx context.Context, all []latch) error {
+	for _, l := range all {
 		select {
-		case <-made:
+		case <-l.opened:
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}

@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -48,8 +49,14 @@ const (
 	busyWait    = 100 * time.Millisecond
 )
 
-// ErrNotFound: no directory of the path has the plugin.
-var ErrNotFound = errors.New("plugin not found")
+// ErrNotFound: no directory of the path has the plugin. It is an fs.ErrNotExist, for
+// those who know nothing of this package.
+var ErrNotFound error = notFound{}
+
+type notFound struct{}
+
+func (notFound) Error() string        { return "plugin not found" }
+func (notFound) Is(target error) bool { return target == fs.ErrNotExist }
 
 // Find looks for a plugin in the directories of a CNI_PATH.
 func Find(plugin, path string) (string, error) {

@@ -2,9 +2,14 @@ package attach
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
+	"slices"
 	"time"
+
+	"github.com/containernetworking/cni/pkg/types"
 
 	"fairlead.dev/fairlead/pkg/ipam"
 	"fairlead.dev/fairlead/pkg/link"
@@ -38,7 +43,11 @@ func (j *job) giveBack(ctx context.Context) error {
 	if j.confErr != nil {
 		return fmt.Errorf("the addresses of ipam %s cannot be given back: %w", j.att.IPAM, j.confErr)
 	}
-	return ipam.Del(ctx, j.env.Exec, j.ipamArgs(), j.conf)
+	err := ipam.Del(ctx, j.env.Exec, j.ipamArgs(), j.conf)
+	if errors.Is(err, fs.ErrNotExist) && len(j.att.Result) == 0 {
+		return nil // no such plugin: that is why the attachment was never complete
+	}
+	return err
 }
 
 func (j *job) ipamArgs() ipam.Args {
@@ -76,6 +85,12 @@ func (j *job) configureAddresses(ctx context.Context) error {
 	}
 	if err := j.settle(ctx, l); err != nil {
 		return err
+	}
+	if j.hasDefaultRoute() {
+		// Most plugins of primaries add theirs in a way that fails where there is one.
+		if err := j.env.last(ctx); err != nil {
+			return err
+		}
 	}
 	if err := j.addRoutes(l); err != nil {
 		return err
@@ -134,6 +149,13 @@ func (j *job) addRoutes(l link.Link) error {
 		}
 	}
 	return nil
+}
+
+func (j *job) hasDefaultRoute() bool {
+	return slices.ContainsFunc(j.result.Routes, func(r *types.Route) bool {
+		ones, _ := r.Dst.Mask.Size()
+		return ones == 0
+	})
 }
 
 func (j *job) gateway(v4 bool) net.IP {

@@ -53,11 +53,13 @@ type Env struct {
 	// A pod's interfaces are to come in the order of its networks, wherever they are
 	// listed by ifindex. One that is moved in gets its place as a number, Ifindex (0:
 	// the kernel's choice); one that is born in the pod waits for its Turn, until
-	// those before it are there. Made tells that the interface is there. Each may be
-	// nil, and Bind alone uses them.
+	// those before it are there. Made tells that the interface is there. Last waits
+	// until the networks before this one are complete: default routes come in their
+	// order, too. Each may be nil, and Bind alone uses them.
 	Ifindex int
 	Turn    func(context.Context) error
 	Made    func()
+	Last    func(context.Context) error
 }
 
 func (e Env) turn(ctx context.Context) error {
@@ -65,6 +67,13 @@ func (e Env) turn(ctx context.Context) error {
 		return nil
 	}
 	return e.Turn(ctx)
+}
+
+func (e Env) last(ctx context.Context) error {
+	if e.Last == nil {
+		return nil
+	}
+	return e.Last(ctx)
 }
 
 func (e Env) made() {

@@ -57,11 +57,12 @@ func Add(ctx context.Context, exec invoke.Exec, args Args, conf json.RawMessage)
 }
 
 // Del gives back what Add allocated under the same key. Nothing to give back is
-// no error.
+// no error, and a conf without a backend is one that Add has failed on. A plugin
+// that is not installed is an fs.ErrNotExist.
 func Del(ctx context.Context, exec invoke.Exec, args Args, conf json.RawMessage) error {
 	b, typ, err := backendFor(exec, args, conf)
 	if err != nil || b == nil {
-		return err
+		return nil
 	}
 	if err := b.del(ctx); err != nil {
 		return fmt.Errorf("ipam %s: %w", typ, err)

@@ -1,0 +1,71 @@
+package attach
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/containernetworking/cni/pkg/version"
+
+	"fairlead.dev/fairlead/cni/run"
+)
+
+// noPlugins is a host without the plugin that is asked for.
+type noPlugins struct{ version.PluginDecoder }
+
+func (*noPlugins) FindInPath(plugin string, _ []string) (string, error) { return run.Find(plugin, "") }
+
+func (*noPlugins) ExecPlugin(context.Context, string, []byte, []string) ([]byte, error) {
+	return nil, errors.New("nothing is there to run")
+}
+
+// An ipam that is misspelt must not keep the VF from the next pod for ever.
+func TestAnIPAMThatNeverRanOwesNothing(t *testing.T) {
+	for name, conf := range map[string]string{
+		"no such plugin": `{"cniVersion":"1.0.0","name":"n","type":"sriov","ipam":{"type":"hostlocal"}}`,
+		"no such field":  `{"cniVersion":"1.0.0","name":"n","type":"sriov","ipam":{"type":"host-local","subnet":"10.1.0.0/24","dataDir":5}}`,
+	} {
+		k := newNode(t, igb)
+		s := k.set(t.TempDir())
+		before := k.state()
+		att := prepared(t, s, "sriov", request(conf, vf0Addr))
+		env := env
+		env.Exec = &noPlugins{}
+		a := attacherOf(t, s, "sriov")
+		if _, err := a.Bind(t.Context(), env, &att, podNS); err == nil {
+			t.Fatalf("%s: no error", name)
+		}
+		if err := a.Release(t.Context(), env, att, podNS); err != nil {
+			t.Errorf("%s: Release: %v", name, err)
+		}
+		if after := k.state(); after != before {
+			t.Errorf("%s: left\n%s\nwas\n%s", name, after, before)
+		}
+	}
+}
+
+// A default route comes after those of the networks before: a primary's plugin may
+// refuse to add its own where there is one already.
+func TestADefaultRouteWaitsForTheNetworksBefore(t *testing.T) {
+	for dst, waits := range map[string]bool{"0.0.0.0/0": true, "10.9.0.0/16": false} {
+		k := newNode(t, igb)
+		s := k.set(t.TempDir())
+		conf := `{"cniVersion":"1.0.0","name":"n","type":"sriov","ipam":{"type":"static","addresses":[{"address":"10.1.0.2/24","gateway":"10.1.0.1"}],"routes":[{"dst":"` + dst + `"}]}}`
+		att := prepared(t, s, "sriov", request(conf, vf0Addr))
+		env, waited := env, false
+		env.Last = func(context.Context) error {
+			waited = true
+			if strings.Contains(strings.Join(k.calls, "\n"), "route") {
+				t.Error("the route was there before its turn")
+			}
+			return nil
+		}
+		if _, err := attacherOf(t, s, "sriov").Bind(t.Context(), env, &att, podNS); err != nil {
+			t.Fatal(err)
+		}
+		if waited != waits {
+			t.Errorf("route to %s: waited %t, want %t", dst, waited, waits)
+		}
+	}
+}
