@@ -87,6 +87,9 @@ func (s *Server) reserve(ctx context.Context, c *call, plan []wanted) (ledger.Sa
 		}
 		defer unlock()
 	}
+	if err := s.refuseOthersDevices(plan); err != nil {
+		return ledger.Sandbox{}, err
+	}
 	if err := s.freeFromDead(ctx, c, plan); err != nil {
 		return ledger.Sandbox{}, err
 	}
@@ -98,6 +101,27 @@ func (s *Server) reserve(ctx context.Context, c *call, plan []wanted) (ledger.Sa
 		return sandbox, step("recording what is to be attached", 0, err)
 	}
 	return sandbox, nil
+}
+
+// refuseOthersDevices keeps a pod that names a device itself from one that the
+// kubelet has given to another: that pod may not have its networks yet, or need none.
+func (s *Server) refuseOthersDevices(plan []wanted) error {
+	for _, w := range plan {
+		if !w.Named {
+			continue
+		}
+		allocations, err := s.o.Ledger.Allocations()
+		if err != nil {
+			return step("reading the ledger", types.ErrIOFailure, err)
+		}
+		for _, a := range allocations {
+			if a.Device == pciAddress(w.Device) {
+				return &stepError{Network: w.Network, IfName: w.IfName, Step: "reserving its device", Code: types.ErrInvalidNetworkConfig,
+					Err: fmt.Errorf("device %s, which the pod or the network names, is allocated to another pod as %s; request %s in the pod's resources instead of naming a device", w.Device, a.Resource, a.Resource)}
+			}
+		}
+	}
+	return nil
 }
 
 // freeFromDead releases sandboxes that hold a planned device but are dead: being
@@ -112,7 +136,11 @@ func (s *Server) freeFromDead(ctx context.Context, c *call, plan []wanted) error
 		if !held || holder == c.ContainerID {
 			continue
 		}
-		if err := s.releaseDead(ctx, c, holder); err != nil {
+		err := s.releaseDead(ctx, c, holder)
+		if now, _, held := s.o.Ledger.Holder(address); !held || now == c.ContainerID {
+			continue // also where something else of that sandbox could not be undone
+		}
+		if err != nil {
 			inUse := &ledger.HeldError{Device: address, Sandbox: holder, IfName: ifName}
 			if old, ok, _ := s.o.Ledger.Sandbox(holder); ok {
 				inUse.Pod, inUse.Releasing = old.Pod, old.Releasing
@@ -193,19 +221,25 @@ func (s *Server) bindOne(ctx context.Context, c *call, sandbox ledger.Sandbox, i
 		a.Phase = ledger.Released // not begun: there is nothing to undo
 		return nil, context.Cause(ctx)
 	}
-	if a.DeviceInfo != "" {
-		if err := s.devinfo.write(*a, w.Device); err != nil {
-			return nil, err
-		}
-	}
-	d := s.delegate(sandbox, c.exec, s.cniPath(c))
 	if a.Kind == kindExec {
 		if err := wait(ctx, order.made[:i]); err != nil { // a built-in one before it, in its turn
 			a.Phase = ledger.Released
 			return nil, err
 		}
 	}
-	return d.bind(ctx, order.place(d.env(), i), a)
+	if a.DeviceInfo != "" {
+		if err := s.devinfo.write(*a, w.Device); err != nil {
+			return nil, err
+		}
+	}
+	d := s.delegate(sandbox, c.exec, s.cniPath(c))
+	result, err := d.bind(ctx, order.place(d.env(), i), a)
+	if err != nil {
+		return nil, err
+	}
+	// Also where another network fails: some plugins undo by what they gave.
+	a.Result, err = resultJSON(result, resultVersion)
+	return result, err
 }
 
 func (s *Server) moveDefaultRoutes(sandbox ledger.Sandbox, plan []wanted) error {
@@ -223,12 +257,7 @@ func (s *Server) moveDefaultRoutes(sandbox ledger.Sandbox, plan []wanted) error 
 // complete makes the results durable.
 func (s *Server) complete(sandbox *ledger.Sandbox, results []*types100.Result) error {
 	for i := range sandbox.Attachments {
-		a := &sandbox.Attachments[i]
-		raw, err := resultJSON(results[i], resultVersion)
-		if err != nil {
-			return &stepError{Network: a.Network, IfName: a.IfName, Step: "keeping its result", Err: err}
-		}
-		a.Result, a.Phase = raw, ledger.Bound
+		sandbox.Attachments[i].Phase = ledger.Bound
 	}
 	if sandbox.Pod.Name != "" {
 		status, err := s.networkStatus(*sandbox, results)

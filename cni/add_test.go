@@ -13,6 +13,7 @@ import (
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 	"github.com/google/go-cmp/cmp"
 
+	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/network"
 	"fairlead.dev/fairlead/pkg/pci"
 )
@@ -244,6 +245,22 @@ func TestDeviceOfTheConfig(t *testing.T) {
 	if holder, ifName, held := n.ledger.Holder(pci.MustParseAddress(vf1)); !held || holder != "c1" || ifName != "net1" {
 		t.Errorf("%s is held by %q %q, %t", vf1, holder, ifName, held)
 	}
+}
+
+// A pod cannot take a device by name that the kubelet has given to another.
+func TestANamedDeviceIsNotAnotherPods(t *testing.T) {
+	n := newNode(t)
+	allocated := ledger.Allocation{Resource: "fairlead.dev/fast", Device: pci.MustParseAddress(vf1), At: n.now}
+	if err := n.ledger.PutAllocations([]ledger.Allocation{allocated}); err != nil {
+		t.Fatal(err)
+	}
+	n.pod("thief", `[{"name":"fast","deviceID":"`+vf1+`"}]`)
+	if _, err := n.call("ADD", "c1", "thief"); err == nil || !strings.Contains(err.Error(), "allocated to another pod") {
+		t.Errorf("got %v", err)
+	}
+	n.wantClean()
+	n.pod("owner", "fast", vf1)
+	n.mustAdd("c2", "owner")
 }
 
 func TestBuiltinFalseForcesTheBinary(t *testing.T) {

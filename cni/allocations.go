@@ -87,7 +87,7 @@ func (s *Server) pruneAllocations(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("comparing allocations with the kubelet's: %w", err)
 	}
-	var stale []pci.Address
+	var stale []ledger.Allocation
 	gone := map[pci.Address]time.Time{}
 	waiting := map[pci.Address]bool{}
 	for _, a := range allocations {
@@ -97,7 +97,7 @@ func (s *Server) pruneAllocations(ctx context.Context) error {
 		case used[a.Device.String()]:
 			waiting[a.Device] = s.back.since(a) // the pod is going, or its sandbox is made anew
 		case s.back.since(a):
-			stale = append(stale, a.Device)
+			stale = append(stale, a)
 		default:
 			first, ok := s.missing.since[a.Device]
 			if !ok || first.Before(a.At) { // allocated anew meanwhile
@@ -105,7 +105,7 @@ func (s *Server) pruneAllocations(ctx context.Context) error {
 			}
 			gone[a.Device] = first
 			if began.Sub(first) >= allocationGrace {
-				stale = append(stale, a.Device)
+				stale = append(stale, a)
 			}
 		}
 	}

@@ -25,16 +25,17 @@ func (s *Server) del(ctx context.Context, c *call) error {
 	if err != nil {
 		return step("reading the ledger", types.ErrIOFailure, err)
 	}
-	if !ok {
-		if !s.done.has(c.ContainerID) {
-			s.delUnknown(ctx, c)
+	switch {
+	case ok:
+		if sandbox.Pod.Name != "" {
+			c.pod = sandbox.Pod
 		}
+		err = s.release(ctx, sandbox, c.exec, s.cniPath(c))
+	case s.done.has(c.ContainerID):
 		return nil
+	default:
+		err = s.delUnknown(ctx, c)
 	}
-	if sandbox.Pod.Name != "" {
-		c.pod = sandbox.Pod
-	}
-	err = s.release(ctx, sandbox, c.exec, s.cniPath(c))
 	if lost := (*unrecordedError)(nil); errors.As(err, &lost) {
 		return step("releasing the sandbox", types.ErrTryAgainLater, err)
 	}
@@ -42,9 +43,9 @@ func (s *Server) del(ctx context.Context, c *call) error {
 }
 
 // delUnknown is the DEL of a sandbox that the ledger does not have: made before
-// Fairlead was installed, or deleted already. The primary's own DEL is run once,
-// by the current conf, for what it may still hold.
-func (s *Server) delUnknown(ctx context.Context, c *call) {
+// Fairlead was installed, or deleted already. The primary's own DEL is run, by the
+// current conf, for what it may still hold; it is retried like any other.
+func (s *Server) delUnknown(ctx context.Context, c *call) error {
 	list, err := s.o.Primary.Conf()
 	if err == nil {
 		list, err = network.ResolvePrimary(list, c.conf.RuntimeConfig)
@@ -53,12 +54,12 @@ func (s *Server) delUnknown(ctx context.Context, c *call) {
 	if err == nil {
 		raw, err = json.Marshal(list)
 	}
-	if err == nil {
-		sandbox := ledger.Sandbox{ID: c.ContainerID, IfName: c.IfName, Netns: c.Netns}
-		err = s.delegate(sandbox, c.exec, s.cniPath(c)).release(ctx,
-			ledger.Attachment{Network: list.Name, IfName: c.IfName, Kind: kindExec, Config: raw, CNIArgs: c.Args})
-	}
 	if err != nil {
-		s.log.Warn("DEL of a sandbox that is not in the ledger: the primary network's own DEL failed", "sandbox", c.ContainerID, "error", err)
+		s.log.Warn("DEL of a sandbox that is not in the ledger: there is no primary network to run its DEL by", "sandbox", c.ContainerID, "error", err)
+		return nil
 	}
+	return s.release(ctx, ledger.Sandbox{
+		ID: c.ContainerID, IfName: c.IfName, Netns: c.Netns, Pod: c.pod, Path: s.cniPath(c), Created: c.at,
+		Attachments: []ledger.Attachment{{Network: list.Name, IfName: c.IfName, Kind: kindExec, Phase: ledger.Intent, Config: raw, CNIArgs: c.Args}},
+	}, c.exec, s.cniPath(c))
 }

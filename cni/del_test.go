@@ -1,6 +1,7 @@
 package cni
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -57,18 +58,28 @@ func TestDelFromTheLedgerAlone(t *testing.T) {
 	n.wantClean()
 }
 
+// m#1449: a pod from before the installation gives its address back, too, later
+// where it cannot be done now.
 func TestDelOfUnknownSandbox(t *testing.T) {
 	n := newNode(t)
-	n.world.fail = func(_ int, name string) error { return errors.New("even so") }
+	n.world.fail = func(_ int, name string) error {
+		if name == "del" {
+			return errors.New("even so")
+		}
+		return nil
+	}
 	if _, err := n.call("DEL", "c9", "p"); err != nil {
 		t.Fatal(err)
+	}
+	if s := n.sandbox("c9"); !s.Releasing || s.Attempts != 1 {
+		t.Errorf("the failed DEL is not on record: %+v", s)
 	}
 	n.world.fail = nil
-	if _, err := n.call("DEL", "c9", "p"); err != nil {
-		t.Fatal(err)
-	}
-	if !strings.Contains(n.world.trace(), "exec DEL c9 eth0 bridge\n") {
-		t.Errorf("the primary's DEL was not run:\n%s", n.world.trace())
+	n.now = n.now.Add(maxRetry)
+	n.server.retryDue(t.Context())
+	n.wantClean()
+	if strings.Count(n.world.trace(), "exec DEL c9 eth0 bridge") != 2 {
+		t.Errorf("the primary's DEL was not run, and run again:\n%s", n.world.trace())
 	}
 }
 
@@ -185,6 +196,96 @@ func TestReleaseIsRetriedAtTheStartOfTheAgent(t *testing.T) {
 		t.Error(err)
 	}
 	n.wantClean()
+}
+
+// hanging is a host on which plugins hang until they are killed.
+type hanging struct{ *world }
+
+func (hanging) ExecPlugin(ctx context.Context, _ string, _ []byte, _ []string) ([]byte, error) {
+	if _, limited := ctx.Deadline(); !limited {
+		return nil, errors.New("nobody would ever kill it")
+	}
+	return nil, context.DeadlineExceeded
+}
+
+// A plugin that hangs in a retry must not stop all repair on the node.
+func TestRetriesAreLimitedInTime(t *testing.T) {
+	n := newNode(t)
+	n.pod("p", "")
+	n.mustAdd("c1", "p")
+	n.server.o.HostExec = hanging{n.world}
+	if err := n.ledger.UpdateSandbox("c1", func(s *ledger.Sandbox) error { s.Releasing = true; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	n.server.retryDue(t.Context())
+	if s := n.sandbox("c1"); !strings.Contains(s.Failure, context.DeadlineExceeded.Error()) {
+		t.Errorf("failure: %s", s.Failure)
+	}
+}
+
+// restWithoutDevice gives devices back, but not the addresses.
+type restWithoutDevice struct{ fakeAttacher }
+
+type deviceBack struct{ error }
+
+func (deviceBack) DeviceBack() bool { return true }
+
+func (r restWithoutDevice) Release(ctx context.Context, env AttachEnv, a ledger.Attachment, netns string) error {
+	if a.DeviceBack {
+		return errors.New("the ipam's daemon is down")
+	}
+	return errors.Join(r.fakeAttacher.Release(ctx, env, a, netns), deviceBack{errors.New("the ipam's daemon is down")})
+}
+
+type withoutDevice struct{ *world }
+
+func (w withoutDevice) For(kind string) (Attacher, bool) {
+	a, ok := w.world.For(kind)
+	if kind == "sriov" {
+		return restWithoutDevice{a.(fakeAttacher)}, ok
+	}
+	return a, ok
+}
+
+// A VF that is back is free, though the addresses of its last pod are still owed;
+// and the retry of that does not touch it.
+func TestAVFThatIsBackIsFree(t *testing.T) {
+	n := newNode(t)
+	n.server.o.Attachers = withoutDevice{n.world}
+	n.pod("p", "fast", vf1)
+	n.mustAdd("c1", "p")
+	if _, err := n.call("DEL", "c1", "p"); err != nil {
+		t.Fatal(err)
+	}
+	if s := n.sandbox("c1"); !s.Releasing || !s.Attachments[1].DeviceBack {
+		t.Fatalf("record: %s", describe(s))
+	}
+	n.pod("q", "fast", vf1)
+	n.mustAdd("c2", "q")
+	n.now = n.now.Add(maxRetry)
+	n.server.retryDue(t.Context())
+	if n.world.vfs[vf1] != "c2" {
+		t.Errorf("%s belongs to %q, want c2", vf1, n.world.vfs[vf1])
+	}
+	if holder, _, _ := n.ledger.Holder(pci.MustParseAddress(vf1)); holder != "c2" {
+		t.Errorf("the ledger says %q", holder)
+	}
+}
+
+// A plugin is looked for where it was when it made the attachment: one that is not
+// found would be taken for one that never ran.
+func TestReleaseLooksWhereThePluginsWere(t *testing.T) {
+	n := newNode(t)
+	n.pod("p", "")
+	r := n.request("ADD", "c1", "p")
+	r.Path = "/opt/cni/bin:/usr/libexec/cni"
+	n.netns[r.Netns] = true
+	if _, err := n.serve(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	if d := n.server.delegate(n.sandbox("c1"), n.world, "/opt/cni/bin"); d.path != "/opt/cni/bin:/usr/libexec/cni:/opt/cni/bin" {
+		t.Errorf("it is looked for in %s", d.path)
+	}
 }
 
 func TestBackoff(t *testing.T) {

@@ -110,12 +110,14 @@ func (d delegate) args(command string, a *ledger.Attachment) *invoke.Args {
 }
 
 // release undoes the attachment from its record alone. Members are undone in
-// reverse; one that fails does not keep the others from it.
-func (d delegate) release(ctx context.Context, a ledger.Attachment) (err error) {
+// reverse; one that fails does not keep the others from it. deviceBack is true where
+// the device of a built-in network is as it was, whatever else failed: the addresses
+// of an ipam that is out of reach are no reason to keep a VF from other pods.
+func (d delegate) release(ctx context.Context, a ledger.Attachment) (deviceBack bool, err error) {
 	defer caught(&err)
 	list, err := parseList(&a)
 	if err != nil {
-		return err
+		return false, err
 	}
 	prev, err := prevResult(a, list)
 	if err != nil {
@@ -124,12 +126,19 @@ func (d delegate) release(ctx context.Context, a ledger.Attachment) (err error) 
 	var errs []error
 	for i := len(list.Plugins) - 1; i >= 0; i-- {
 		if i == 0 && a.Kind != kindExec {
-			errs = append(errs, d.releaseBuiltin(ctx, a, list))
+			err := d.releaseBuiltin(ctx, a, list)
+			deviceBack = err == nil || returnedDevice(err)
+			errs = append(errs, err)
 		} else if err := d.run(ctx, "DEL", a, list, i, prev); err != nil && !neverRan(a, err) {
 			errs = append(errs, err)
 		}
 	}
-	return errors.Join(errs...)
+	return deviceBack, errors.Join(errs...)
+}
+
+func returnedDevice(err error) bool {
+	var back interface{ DeviceBack() bool }
+	return errors.As(err, &back) && back.DeviceBack()
 }
 
 // neverRan reports a plugin that is not installed, of an attachment that was never

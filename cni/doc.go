@@ -51,7 +51,7 @@ type Ledger interface {
 	Sandboxes() ([]ledger.Sandbox, error)
 	Holder(device pci.Address) (sandboxID, ifName string, ok bool)
 	Allocations() ([]ledger.Allocation, error)
-	DeleteAllocations([]pci.Address) error
+	DeleteAllocations([]ledger.Allocation) error
 }
 
 // Attachers finds the attacher of a built-in network by plugin type or by the
@@ -61,7 +61,9 @@ type Attachers interface {
 }
 
 // Attacher makes one network in one sandbox, in two steps: what Prepare returns is
-// made durable before Bind.
+// made durable before Bind. An error of Release with a method DeviceBack() bool that
+// says true means that the device is as it was, and free, and only something else is
+// left to undo; a record with DeviceBack set asks for that alone.
 type Attacher interface {
 	Prepare(ctx context.Context, r AttachRequest) (ledger.Attachment, error)
 	Bind(ctx context.Context, env AttachEnv, a *ledger.Attachment, netns string) (*types100.Result, error)

@@ -213,3 +213,39 @@ func TestHangUp(t *testing.T) {
 	}
 	n.wantClean()
 }
+
+// Some plugins, firewall for one, undo by the result that they gave.
+func TestUndoHasTheResultsOfWhatWasMade(t *testing.T) {
+	n := newNode(t)
+	n.pod("p", "bridge-conf")
+	n.world.fail = func(_ int, name string) error {
+		if name == "add" && strings.Contains(strings.Join(n.world.log, "\n"), "exec ADD c1 eth0 portmap") {
+			return errors.New("boom")
+		}
+		return nil
+	}
+	if _, err := n.call("ADD", "c1", "p"); err == nil {
+		t.Fatal("no error")
+	}
+	if !strings.Contains(n.world.trace(), "exec DEL c1 eth0 portmap {\"portMappings\":[{\"hostPort\":80}]} prevResult") {
+		t.Errorf("portmap was not told what it had made:\n%s", n.world.trace())
+	}
+	n.wantClean()
+}
+
+// A program that waits for an interface before it, in vain, leaves nothing.
+func TestAProgramThatWaitedInVainLeavesNothing(t *testing.T) {
+	n := newNode(t)
+	n.nad("forced", "fairlead.dev/fast", `{"cniVersion":"1.0.0","type":"sriov","builtin":false}`)
+	n.pod("p", "macvlan-conf, forced", vf1)
+	n.world.fail = func(_ int, name string) error {
+		if name == "bind" {
+			return errors.New("boom")
+		}
+		return nil
+	}
+	if _, err := n.call("ADD", "c1", "p"); err == nil {
+		t.Fatal("no error")
+	}
+	n.wantClean()
+}

@@ -156,7 +156,7 @@ func (s *Server) definition(ctx context.Context, c *call, sel network.Selection)
 // prepare makes the records of what is to be attached. Built-in networks read the
 // state that they are going to change; nothing is changed yet.
 func (s *Server) prepare(ctx context.Context, c *call, plan []wanted) (ledger.Sandbox, error) {
-	sandbox := ledger.Sandbox{ID: c.ContainerID, IfName: c.IfName, Pod: c.pod, Netns: c.Netns, Created: c.at}
+	sandbox := ledger.Sandbox{ID: c.ContainerID, IfName: c.IfName, Pod: c.pod, Netns: c.Netns, Path: s.cniPath(c), Created: c.at}
 	for _, w := range plan {
 		a, err := s.prepareOne(ctx, c, w)
 		if err != nil {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/network"
 )
@@ -49,6 +51,8 @@ func (s *Server) reconcileOne(ctx context.Context, id string) error {
 		return nil
 	}
 	s.log.Info("releasing a sandbox", "sandbox", id, "pod", sandbox.Pod.String(), "because", dead)
+	ctx, cancel := context.WithTimeout(ctx, undoTimeout) // a plugin that hangs must not stop all repair
+	defer cancel()
 	return s.release(ctx, sandbox, s.o.HostExec, s.o.CNIPath)
 }
 
@@ -120,11 +124,18 @@ func (s *Server) retryDue(ctx context.Context) {
 		s.log.Error("reading the ledger", "error", err)
 		return
 	}
+	var group errgroup.Group
+	group.SetLimit(sideBySide)
 	for _, sandbox := range sandboxes {
-		if sandbox.Releasing || len(sandbox.Status) > 0 {
+		if !sandbox.Releasing && len(sandbox.Status) == 0 {
+			continue
+		}
+		group.Go(func() error {
 			if err := s.reconcileOne(ctx, sandbox.ID); err != nil {
 				s.log.Warn("a retry failed", "sandbox", sandbox.ID, "pod", sandbox.Pod.String(), "error", err)
 			}
-		}
+			return nil
+		})
 	}
+	_ = group.Wait()
 }

@@ -44,8 +44,9 @@ func (s *Server) releaseAll(ctx context.Context, sandbox *ledger.Sandbox, d dele
 		if a.Phase == ledger.Released {
 			return
 		}
-		err := errors.Join(d.release(ctx, *a), s.devinfo.remove(*a))
-		if err != nil {
+		deviceBack, err := d.release(ctx, *a)
+		a.DeviceBack = a.DeviceBack || deviceBack && !a.Device.IsZero()
+		if err = errors.Join(err, s.devinfo.remove(*a)); err != nil {
 			errs[i] = &stepError{Network: a.Network, IfName: a.IfName, Step: "releasing", Err: err}
 			return
 		}

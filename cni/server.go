@@ -55,25 +55,32 @@ const (
 	// it goes on in the background.
 	statusBudget = 500 * time.Millisecond
 	// undoTimeout bounds the undoing of a failed ADD, which goes on when the runtime
-	// has given up; what is left then is retried.
+	// has given up, and each retry of a release; what is left then is retried.
 	undoTimeout = 60 * time.Second
-	// drainTimeout is how long calls under way may go on when the agent is stopped.
-	// A pod's terminationGracePeriod is 30 s.
+	// replayTimeout is how long the replay of tombstones may keep the socket closed.
+	// The rest is worked off beside the calls.
+	replayTimeout = 15 * time.Second
+	// drainTimeout is how long calls under way may go on when the agent is stopped,
+	// and drainUndo how long their undoing may go on then. What is left is on record.
+	// The DaemonSet's terminationGracePeriod is 45 s, and after this the agent may have
+	// to restore the node's CNI configuration.
 	drainTimeout = 20 * time.Second
+	drainUndo    = 10 * time.Second
 )
 
 // Server serves the CNI socket.
 type Server struct {
-	o       Options
-	log     *slog.Logger
-	locks   *locks
-	devinfo deviceInfo
-	back    handedBack
-	missing missing
-	done    released
-	wake    chan struct{} // wakes the background loop: something is to be retried
-	started time.Time
-	after   sync.WaitGroup // what a call leaves to do behind its reply: single writes to the ledger
+	o         Options
+	log       *slog.Logger
+	locks     *locks
+	devinfo   deviceInfo
+	back      handedBack
+	missing   missing
+	replaying sync.Mutex // held by the replay of tombstones
+	done      released
+	wake      chan struct{} // wakes the background loop: something is to be retried
+	started   time.Time
+	after     sync.WaitGroup // what a call leaves to do behind its reply: single writes to the ledger
 
 	// The kernel's part, replaced in tests.
 	netnsGone   func(path string) bool
@@ -105,7 +112,8 @@ func netnsGone(path string) bool {
 // Serve works tombstones off, then serves until ctx ends, and then lets calls
 // under way come to their end. ready is called when the socket answers.
 func (s *Server) Serve(ctx context.Context, ready func()) error {
-	s.ReplayTombstones(ctx)
+	var calls sync.WaitGroup
+	s.replayBeforeServing(ctx, &calls)
 	listener, err := listen(s.o.Socket)
 	if err != nil {
 		return err
@@ -113,7 +121,6 @@ func (s *Server) Serve(ctx context.Context, ready func()) error {
 	// Work outlives ctx by the drain time.
 	work, stopWork := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stopWork(nil)
-	var calls sync.WaitGroup
 	calls.Go(func() { s.background(ctx) }) // ends with ctx
 	stopAccepting := context.AfterFunc(ctx, func() { _ = listener.Close() })
 	defer stopAccepting()
@@ -124,12 +131,30 @@ func (s *Server) Serve(ctx context.Context, ready func()) error {
 	err = s.accept(work, listener, &calls)
 	drain := time.AfterFunc(drainTimeout, func() { stopWork(errors.New("the agent is stopping")) })
 	defer drain.Stop()
-	calls.Wait()
-	s.after.Wait()
+	if !ended(drainTimeout+drainUndo, &calls, &s.after) {
+		s.log.Error("calls are still being undone while the agent stops; the next agent goes on with it")
+	}
 	if ctx.Err() != nil {
 		return nil
 	}
 	return err
+}
+
+// ended waits for groups, at most so long.
+func ended(limit time.Duration, groups ...*sync.WaitGroup) bool {
+	done := make(chan struct{})
+	go func() { // ends with the groups, or the process
+		for _, g := range groups {
+			g.Wait()
+		}
+		close(done)
+	}()
+	select {
+	case <-done:
+		return true
+	case <-time.After(limit):
+		return false
+	}
 }
 
 // listen makes the socket under a temporary name and renames it, so that it takes
@@ -268,6 +293,11 @@ func (s *Server) cniPath(c *call) string {
 	return s.o.CNIPath
 }
 
+// delegate looks for plugins where they were when they made the sandbox, and then in
+// path: one that is not found is taken for one that never ran (see neverRan).
 func (s *Server) delegate(sandbox ledger.Sandbox, exec invoke.Exec, path string) delegate {
+	if sandbox.Path != "" && sandbox.Path != path {
+		path = sandbox.Path + string(filepath.ListSeparator) + path
+	}
 	return delegate{attachers: s.o.Attachers, exec: exec, path: path, sandbox: sandbox}
 }

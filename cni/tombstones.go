@@ -2,24 +2,56 @@ package cni
 
 import (
 	"context"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"fairlead.dev/fairlead/cni/wire"
 )
 
+// replayBeforeServing works tombstones off before the first call is served, for so
+// long that a plugin that hangs, or a thousand tombstones, keep no pod from starting.
+func (s *Server) replayBeforeServing(ctx context.Context, group *sync.WaitGroup) {
+	done := make(chan struct{})
+	group.Go(func() { // each DEL has its own limit, and ctx ends them all
+		defer close(done)
+		s.ReplayTombstones(ctx)
+	})
+	select {
+	case <-done:
+	case <-time.After(replayTimeout):
+		s.log.Warn("working off the DELs from while the agent was away takes long; it goes on beside the calls")
+	}
+}
+
+// sideBySide is how many sandboxes are released at a time without a call for it.
+const sideBySide = 4
+
 // ReplayTombstones does the DELs that the shim answered while the agent was away.
 // A tombstone is removed when its DEL has succeeded, which includes that what
-// could not be undone is recorded for a retry.
+// could not be undone is recorded for a retry. Where a replay is under way, it
+// leaves them to that one.
 func (s *Server) ReplayTombstones(ctx context.Context) {
+	if !s.replaying.TryLock() {
+		return
+	}
+	defer s.replaying.Unlock()
 	tombs, err := s.o.Tombstones.List()
 	if err != nil {
 		s.log.Error("reading the tombstones", "error", err)
 	}
+	var group errgroup.Group
+	group.SetLimit(sideBySide)
 	for _, tomb := range tombs {
-		if ctx.Err() != nil {
-			return
-		}
-		s.replay(ctx, tomb)
+		group.Go(func() error {
+			if ctx.Err() == nil {
+				s.replay(ctx, tomb)
+			}
+			return nil
+		})
 	}
+	_ = group.Wait()
 }
 
 func (s *Server) replay(ctx context.Context, tomb wire.Tombstone) {

@@ -16,7 +16,9 @@ import (
 )
 
 // ipamStep allocates addresses and puts them into the result.
-func (j *job) ipamStep() step { return step{"allocate addresses", j.allocate, j.giveBack} }
+func (j *job) ipamStep() step { return step{allocateAddresses, j.allocate, j.giveBack} }
+
+const allocateAddresses = "allocate addresses"
 
 func (j *job) allocate(ctx context.Context) error {
 	if j.att.IPAM == "" {

@@ -3,6 +3,7 @@ package attach
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -67,5 +68,47 @@ func TestADefaultRouteWaitsForTheNetworksBefore(t *testing.T) {
 		if waited != waits {
 			t.Errorf("route to %s: waited %t, want %t", dst, waited, waits)
 		}
+	}
+}
+
+// refusing is a host whose ipam plugin gives an address and takes none back.
+type refusing struct{ version.PluginDecoder }
+
+func (*refusing) FindInPath(plugin string, _ []string) (string, error) { return plugin, nil }
+
+func (*refusing) ExecPlugin(_ context.Context, _ string, _ []byte, environ []string) ([]byte, error) {
+	if slices.Contains(environ, "CNI_COMMAND=ADD") {
+		return []byte(`{"cniVersion":"1.0.0","ips":[{"address":"10.1.0.2/24"}]}`), nil
+	}
+	return nil, errors.New("the daemon is down")
+}
+
+// A VF is another pod's as soon as it is as it was: what the ipam still owes does
+// not keep it, and its retry does not touch it.
+func TestReleaseTellsThatTheVFIsBack(t *testing.T) {
+	const conf = `{"cniVersion":"1.0.0","name":"n","type":"sriov","vlan":7,"ipam":{"type":"dhcp"}}`
+	k := newNode(t, igb)
+	s := k.set(t.TempDir())
+	before := k.state()
+	att := prepared(t, s, "sriov", request(conf, vf0Addr))
+	env := env
+	env.Exec = &refusing{}
+	a := attacherOf(t, s, "sriov")
+	if _, err := a.Bind(t.Context(), env, &att, podNS); err != nil {
+		t.Fatal(err)
+	}
+	att.Result = []byte("{}")
+	err := a.Release(t.Context(), env, att, podNS)
+	var back *DeviceBackError
+	if !errors.As(err, &back) || !strings.Contains(err.Error(), "the daemon is down") {
+		t.Fatalf("got %v, want that the device is back", err)
+	}
+	if after := k.state(); after != before {
+		t.Errorf("left\n%s\nwas\n%s", after, before)
+	}
+	k.calls = nil
+	att.DeviceBack = true
+	if err := a.Release(t.Context(), env, att, podNS); err == nil || len(k.calls) > 0 {
+		t.Errorf("the retry: %v, and it did %v", err, k.calls)
 	}
 }

@@ -3,6 +3,7 @@ package attach
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -26,7 +27,8 @@ type Attacher interface {
 	Bind(ctx context.Context, env Env, a *ledger.Attachment, netns string) (*types100.Result, error)
 	// Release undoes whatever part of the attachment exists. It may be called any
 	// number of times; netns may be gone, or "". After an error the record is still
-	// needed: a later Release goes on.
+	// needed: a later Release goes on. The error is a *DeviceBackError where the
+	// device is as it was and only something else, the addresses, could not be undone.
 	Release(ctx context.Context, env Env, a ledger.Attachment, netns string) error
 	// Check compares the attachment with how the node is now.
 	Check(ctx context.Context, env Env, a ledger.Attachment, netns string) error
@@ -206,12 +208,28 @@ func (a attacher) Release(ctx context.Context, env Env, att ledger.Attachment, p
 		return err
 	}
 	defer j.close()
+	if att.DeviceBack { // it may be another pod's by now
+		return j.giveBack(ctx)
+	}
 	list, err := j.steps()
 	if err != nil {
 		return err
 	}
-	return list.undoAll(ctx)
+	deviceErr, addressErr := list.undoEach(ctx)
+	if deviceErr == nil && addressErr != nil && !att.Device.IsZero() {
+		return &DeviceBackError{addressErr}
+	}
+	return errors.Join(addressErr, deviceErr)
 }
+
+// DeviceBackError is a Release that gave the device back, but not all else.
+type DeviceBackError struct{ Err error }
+
+func (e *DeviceBackError) Error() string { return e.Err.Error() }
+func (e *DeviceBackError) Unwrap() error { return e.Err }
+
+// DeviceBack marks the error for those who do not know its type.
+func (e *DeviceBackError) DeviceBack() bool { return true }
 
 // preparation is one Prepare.
 type preparation struct {

@@ -48,15 +48,25 @@ func (s steps) run(ctx context.Context) error {
 
 // undoAll undoes all steps, the last first. One that fails does not keep the
 // others from being tried.
-func (s steps) undoAll(ctx context.Context) error {
+func (s steps) undoAll(ctx context.Context) error { return errors.Join(s.undoEach(ctx)) }
+
+// undoEach does so, and tells what went wrong with addresses from the rest: a VF
+// without them is as good as any.
+func (s steps) undoEach(ctx context.Context) (rest, addresses error) {
 	var errs []error
 	for i := len(s) - 1; i >= 0; i-- {
 		if s[i].undo == nil {
 			continue
 		}
-		if err := s[i].undo(ctx); err != nil {
-			errs = append(errs, fmt.Errorf("undo %s: %w", s[i].name, err))
+		err := s[i].undo(ctx)
+		if err == nil {
+			continue
+		}
+		if err = fmt.Errorf("undo %s: %w", s[i].name, err); s[i].name == allocateAddresses {
+			addresses = err
+		} else {
+			errs = append(errs, err)
 		}
 	}
-	return errors.Join(errs...)
+	return errors.Join(errs...), addresses
 }

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 
-	"fairlead.dev/fairlead/pkg/pci"
 	bolt "go.etcd.io/bbolt"
 )
 
@@ -41,12 +40,25 @@ func (l *Ledger) Allocations() ([]Allocation, error) {
 	return all, err
 }
 
-// DeleteAllocations removes allocations; one that is not there is no error.
-func (l *Ledger) DeleteAllocations(devices []pci.Address) error {
+// DeleteAllocations removes allocations. One that is not there is no error, and one
+// that was made anew since it was read stays.
+func (l *Ledger) DeleteAllocations(stale []Allocation) error {
 	return l.update(func(tx *bolt.Tx) error {
 		bucket := tx.Bucket(allocationsBucket)
-		for _, d := range devices {
-			if err := bucket.Delete([]byte(d.String())); err != nil {
+		for _, a := range stale {
+			key := []byte(a.Device.String())
+			raw := bucket.Get(key)
+			if raw == nil {
+				continue
+			}
+			var now Allocation
+			if err := decode("allocations", key, raw, &now); err != nil {
+				return err
+			}
+			if !now.At.Equal(a.At) {
+				continue
+			}
+			if err := bucket.Delete(key); err != nil {
 				return err
 			}
 		}

@@ -79,7 +79,15 @@ func TestRecordsSurviveReopening(t *testing.T) {
 	if diff := cmp.Diff([]Allocation{allocation}, allocations); diff != "" {
 		t.Error(diff)
 	}
-	if err := l.DeleteAllocations([]pci.Address{vf1, vf2}); err != nil {
+	older := allocation
+	older.At = older.At.Add(-time.Second)
+	if err := l.DeleteAllocations([]Allocation{older, {Device: vf1}}); err != nil {
+		t.Fatal(err)
+	}
+	if allocations, _ = l.Allocations(); len(allocations) != 1 {
+		t.Errorf("an allocation made anew was deleted with the one before it")
+	}
+	if err := l.DeleteAllocations([]Allocation{allocation}); err != nil {
 		t.Fatal(err)
 	}
 	if allocations, _ = l.Allocations(); len(allocations) != 0 {

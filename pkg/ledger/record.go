@@ -24,7 +24,8 @@ type Sandbox struct {
 	ID          string       `json:"id"`     // the runtime's container id
 	IfName      string       `json:"ifName"` // of the primary network, usually eth0
 	Pod         PodRef       `json:"pod"`
-	Netns       string       `json:"netns"` // path as the runtime gave it
+	Netns       string       `json:"netns"`          // path as the runtime gave it
+	Path        string       `json:"path,omitempty"` // CNI_PATH, where the plugins were that made it
 	Created     time.Time    `json:"created"`
 	Attachments []Attachment `json:"attachments"` // in attach order; the primary is first
 	// Releasing is set, durably, when DEL (or a failed ADD's undo) has begun: a
@@ -67,6 +68,7 @@ type Attachment struct {
 	CapabilityArgs map[string]any  `json:"capabilityArgs,omitempty"`
 	Resource       string          `json:"resource,omitempty"`   // extended resource that backs it
 	Device         pci.Address     `json:"device,omitzero"`      // the VF it holds, if any
+	DeviceBack     bool            `json:"deviceBack,omitempty"` // the VF is restored and free again; what is left to undo is something else
 	DeviceInfo     string          `json:"deviceInfo,omitempty"` // path of the CNI device-info file
 	Link           *LinkState      `json:"link,omitempty"`       // a link made for the pod, or shared by pods on the host
 	VF             *VFState        `json:"vf,omitempty"`         // how the VF was before ADD

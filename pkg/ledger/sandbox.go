@@ -154,7 +154,7 @@ func putSandbox(tx *bolt.Tx, s Sandbox) error {
 func takeDevices(tx *bolt.Tx, s Sandbox) error {
 	index := tx.Bucket(devicesBucket)
 	for _, a := range s.Attachments {
-		if a.Device.IsZero() || a.Phase == Released {
+		if a.Device.IsZero() || a.Phase == Released || a.DeviceBack {
 			continue
 		}
 		key := []byte(a.Device.String())

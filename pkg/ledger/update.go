@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"fmt"
 	"sync"
 
 	bolt "go.etcd.io/bbolt"
@@ -29,14 +30,30 @@ func (w *writer) update(apply func(*bolt.Tx) error) error {
 	w.queue = append(w.queue, c)
 	w.mu.Unlock()
 
+	w.commitQueue()
+	return <-c.done
+}
+
+func (w *writer) commitQueue() {
 	w.commit.Lock()
+	defer w.commit.Unlock()
 	w.mu.Lock()
-	batch := w.queue // empty where an earlier committer took c along
+	batch := w.queue // empty where an earlier committer took what there was along
 	w.queue = nil
 	w.mu.Unlock()
+	// The file's code panics where the file is damaged. All who wait get an answer: one
+	// who does not would wait for ever, and so would all after it.
+	defer func() {
+		if p := recover(); p != nil {
+			for _, c := range batch {
+				select {
+				case c.done <- describe(fmt.Errorf("panic: %v", p)):
+				default: // it has its answer
+				}
+			}
+		}
+	}()
 	w.run(batch)
-	w.commit.Unlock()
-	return <-c.done
 }
 
 // run commits a batch. A change that fails leaves it, and the others begin anew:

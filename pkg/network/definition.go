@@ -179,6 +179,7 @@ func parsePlugin(conf json.RawMessage) (Plugin, error) {
 		Type         string          `json:"type"`
 		Capabilities map[string]bool `json:"capabilities"`
 		Builtin      *bool           `json:"builtin"`
+		IPAM         json.RawMessage `json:"ipam"`
 	}
 	if err := json.Unmarshal(conf, &head); err != nil {
 		return Plugin{}, fmt.Errorf("is not a plugin's config: %w", err)
@@ -191,8 +192,20 @@ func parsePlugin(conf json.RawMessage) (Plugin, error) {
 		return p, fmt.Errorf("field type: %q is a path; name the plugin's binary without its directory", p.Type)
 	case p.Type == OwnType:
 		return p, fmt.Errorf("field type: %q would call Fairlead from within Fairlead without end; name the plugin that makes the interface", p.Type)
+	case ipamType(head.IPAM) == OwnType:
+		return p, fmt.Errorf("field ipam.type: %q has no binary of that kind, and would call Fairlead from within Fairlead without end; use host-local, static, or another ipam plugin", OwnType)
 	}
 	return p, nil
+}
+
+// ipamType is empty where the section is none that has a type: that is for the
+// plugin to refuse.
+func ipamType(section json.RawMessage) string {
+	var ipam struct {
+		Type string `json:"type"`
+	}
+	_ = json.Unmarshal(section, &ipam)
+	return ipam.Type
 }
 
 func checkList(l ConfList) error {

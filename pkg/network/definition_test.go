@@ -48,6 +48,7 @@ func TestParseDefinitionRefuses(t *testing.T) {
 		{`{"type":".."}`, "", "is a path"},
 		// m#1130
 		{`{"type":"fairlead"}`, "", "without end"},
+		{`{"type":"macvlan","ipam":{"type":"fairlead"}}`, "", "without end"}, // m#1130
 		{`{"plugins":[{"type":"a"},{"type":"fairlead"}]}`, "", "plugin 2: field type"},
 		{`{"plugins":[]}`, "", "no plugins"},
 		{`{"plugins":null}`, "", "field plugins is null"},

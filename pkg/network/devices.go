@@ -56,6 +56,16 @@ func (p *devicePool) take(s Selection, d Definition) (id string, fallback bool, 
 		s.Network(), d.Resource, len(users), strings.Join(users, ", "), len(p.all[d.Resource]), d.Resource, len(users))
 }
 
+// given reports a device that the kubelet gave to the pod.
+func (p *devicePool) given(device string) bool {
+	for _, ids := range p.all {
+		if slices.Contains(ids, device) {
+			return true
+		}
+	}
+	return false
+}
+
 // ownDevice is the device of a VF network without a resource: the config's. What
 // another plugin's deviceID means, and who may share it, is that plugin's matter.
 func ownDevice(d Definition) string {

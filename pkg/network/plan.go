@@ -16,6 +16,7 @@ type Planned struct {
 	Resource   string
 	Device     string // id of the device it gets; empty for none
 	List       ConfList
+	Named      bool // the pod or the network's config named the device; the kubelet did not give it to the pod
 	Fallback   bool // a device was asked for, the pod has none, and the network declares a fallback
 	DeviceInfo string
 	// Capabilities is the runtimeConfig that was offered; each member of List
@@ -67,6 +68,7 @@ func Resolve(in Input) ([]Planned, error) {
 		if p.Device, p.Fallback, err = pool.take(s, d); err != nil {
 			return nil, err
 		}
+		p.Named = p.Device != "" && !pool.given(p.Device)
 		if err := p.resolve(in, d); err != nil {
 			return nil, fmt.Errorf("network %s (interface %s): %w", p.Network, p.IfName, err)
 		}
