@@ -2,6 +2,7 @@ package inventory
 
 import (
 	"log/slog"
+	"runtime/debug"
 	"sync"
 
 	"github.com/jaypipes/pcidb"
@@ -42,6 +43,9 @@ func (p *PCINames) read(id [2]string) [2]string {
 	if db == nil {
 		return [2]string{}
 	}
+	// A handful of ids is looked up in the agent's life, and the rest of the parsed
+	// database would stay with the process: it is a quarter of an idle agent's memory.
+	defer debug.FreeOSMemory()
 	var names [2]string
 	if v := db.Vendors[id[0]]; v != nil {
 		names[0] = v.Name
