@@ -385,3 +385,32 @@ func TestAVLANLinkIsKeptWhereNobodyCanTellWhoUsesIt(t *testing.T) {
 		t.Error("the VLAN link was removed")
 	}
 }
+
+// The last users may go together: one pod with two such networks, or two pods at once.
+func TestTheLastUsersTogetherRemoveTheVLANLink(t *testing.T) {
+	k := newNode(t, igb)
+	s := k.set(t.TempDir())
+	records := []ledger.Sandbox{{ID: "s1"}, {ID: "s2"}}
+	s.Sandboxes = func() ([]ledger.Sandbox, error) { return records, nil }
+	a := attacherOf(t, s, "sriov")
+	for i := range records {
+		r := request(`{"name": "fast", "type": "sriov", "fallback": ["macvlan"], "vlan": 100}`, pci.Address{})
+		r.Uplinks, r.IfName = []string{"eth1"}, fmt.Sprintf("net%d", i+1)
+		att := prepared(t, s, "sriov", r)
+		if _, err := a.Bind(t.Context(), Env{SandboxID: records[i].ID}, &att, podNS); err != nil {
+			t.Fatal(err)
+		}
+		records[i].Attachments = append(records[i].Attachments, att)
+	}
+	for i := range records {
+		records[i].Releasing = true // on disk before anything is undone, and deleted when all is
+	}
+	for i := range records {
+		if err := a.Release(t.Context(), Env{SandboxID: records[i].ID}, records[i].Attachments[0], podNS); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if k.spaces[""].links["eth1.100"] != nil {
+		t.Errorf("eth1.100 is left:\n%s", k.state())
+	}
+}

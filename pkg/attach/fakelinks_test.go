@@ -249,6 +249,17 @@ func (f fakeLinks) flag(op string, index int, up bool) error {
 	return err
 }
 
+func (f fakeLinks) SetListening(index int, promisc, allMulti bool) error {
+	if err := f.write("promisc %t allmulti %t", promisc, allMulti); err != nil {
+		return err
+	}
+	l, err := f.find(index)
+	if err == nil {
+		l.Promisc, l.AllMulti = promisc, allMulti
+	}
+	return err
+}
+
 func (f fakeLinks) Rename(index int, name string) error {
 	if err := f.write("rename to %s", name); err != nil {
 		return err

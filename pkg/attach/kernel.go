@@ -32,6 +32,7 @@ type Links interface {
 	SetMAC(index int, mac string) error
 	SetUp(index int) error
 	SetDown(index int) error
+	SetListening(index int, promisc, allMulti bool) error
 	MoveTo(index int, target link.Target, newName string, newIndex int) error
 	DeleteGroup(group uint32) error
 

@@ -32,6 +32,9 @@ func (p preparation) vf() (ledger.Attachment, error) {
 	if c.Trunk {
 		return ledger.Attachment{}, fmt.Errorf("field \"vlanTrunk\": driver %s of VF %s has no VLAN trunks; use vlan, or tag inside the pod", vf.Driver, addr)
 	}
+	if vf.PF.IsZero() {
+		c.Asked = withoutDefaults(c.Asked)
+	}
 	kind := KindSRIOV
 	if vf.Userspace() {
 		kind = KindVFIO
@@ -93,8 +96,33 @@ func (p preparation) netdevState(vf device.VF, state *ledger.VFState) error {
 	if err != nil {
 		return err
 	}
-	state.MAC, state.MTU, state.Up = l.MAC, &l.MTU, &l.Up
+	state.MAC, state.MTU, state.Up, state.Promisc, state.AllMulti = l.MAC, &l.MTU, &l.Up, &l.Promisc, &l.AllMulti
+	return p.notTheHosts(l)
+}
+
+// notTheHosts refuses a VF, or another function that the network names, by which
+// the node itself is reached: it would lose its network to the pod.
+func (p preparation) notTheHosts(l link.Link) error {
+	if l.Master != 0 {
+		return fmt.Errorf("interface %s of %s is a port of a bridge or bond of the host; take it out of that, or give the pod another device", l.Name, p.describeDevice())
+	}
+	addrs, err := p.host.Addresses(l.Index)
+	if err != nil {
+		return err
+	}
+	for _, a := range addrs {
+		if !a.IPNet.IP.IsLinkLocalUnicast() {
+			return fmt.Errorf("the host itself uses interface %s of %s: it has the address %s; remove that, or give the pod another device", l.Name, p.describeDevice(), a.IPNet.String())
+		}
+	}
 	return nil
+}
+
+func (p preparation) describeDevice() string {
+	if p.Device.IsZero() {
+		return "the device that the network names"
+	}
+	return "device " + p.Device.String()
 }
 
 // pfState reads the VF's knobs at its PF. Without them, nothing may be asked of
@@ -128,6 +156,20 @@ func (p preparation) pfState(vf device.VF, asked ledger.VFState, state *ledger.V
 	setKnobs(state, info)
 	return nil
 }
+
+// withoutDefaults forgets what a VF has anyway where no PF is in reach: generated
+// networks spell "vlan": 0 and rates of 0 out.
+func withoutDefaults(asked ledger.VFState) ledger.VFState {
+	if zero(asked.VLAN) && zero(asked.QoS) {
+		asked.VLAN, asked.QoS, asked.VLANProto = nil, nil, nil
+	}
+	if zero(asked.MinTxRate) && zero(asked.MaxTxRate) {
+		asked.MinTxRate, asked.MaxTxRate = nil, nil
+	}
+	return asked
+}
+
+func zero(n *int) bool { return n == nil || *n == 0 }
 
 // refuseKnobs fails if anything is asked for that only a PF can do.
 func refuseKnobs(asked ledger.VFState, why string) error {

@@ -102,6 +102,9 @@ func (j *job) vlanUsedByOthers() (bool, error) {
 		return false, fmt.Errorf("who else uses %s: %w", j.att.Link.VLANLink, err)
 	}
 	for _, s := range sandboxes {
+		if s.Releasing { // its links go, or are gone: the last two that go together would each leave it to the other
+			continue
+		}
 		for _, a := range s.Attachments {
 			own := s.ID == j.env.SandboxID && a.IfName == j.att.IfName
 			if !own && a.Phase != ledger.Released && a.Link != nil && a.Link.VLANLink == j.att.Link.VLANLink {

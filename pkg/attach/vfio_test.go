@@ -67,7 +67,7 @@ func TestVFWithoutAPF(t *testing.T) {
 		k := inVM(t)
 		s := k.set(t.TempDir())
 		before := k.state()
-		att := prepared(t, s, "sriov", request(`{"name": "fast", "type": "sriov", "mac": "02:00:00:cc:00:01", "mtu": 1400}`, addr))
+		att := prepared(t, s, "sriov", request(`{"name": "fast", "type": "sriov", "mac": "02:00:00:cc:00:01", "mtu": 1400, "vlan": 0, "vlanQoS": 0, "min_tx_rate": 0, "max_tx_rate": 0}`, addr))
 		a := attacherOf(t, s, "sriov")
 		if _, err := a.Bind(context.Background(), env, &att, podNS); err != nil {
 			t.Fatal(err)

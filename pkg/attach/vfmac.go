@@ -36,7 +36,11 @@ func (v *vfJob) restoreMAC(ctx context.Context) error {
 	if v.was.MAC == "" {
 		return nil
 	}
-	return ignoreNoNetdev(v.retryMAC(ctx, v.writeBackMAC))
+	err := v.retryMAC(ctx, v.writeBackMAC)
+	if errors.Is(err, errNoNetdev) && (v.now.Driver == "" || v.now.Userspace()) {
+		return v.restoreAdminMAC(ctx) // rebound since: the PF has its part still
+	}
+	return ignoreNoNetdev(err)
 }
 
 func (v *vfJob) retryMAC(ctx context.Context, write func() error) error {

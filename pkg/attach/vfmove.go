@@ -100,17 +100,22 @@ func (v *vfJob) podNetdev() (link.Link, error) {
 	return link.Link{}, errNoNetdev
 }
 
-// isVF goes by the PCI address, or before kernel 5.14, which does not tell it, by
-// a MAC that nothing else in the pod has.
+// isVF goes by the PCI address. Before kernel 5.14, which does not tell it, it goes
+// by the index that the VF came under, which a pod cannot change, or where an ADD
+// was interrupted before that was known, by a MAC that nothing else in the pod has.
+// Anything else may be the pod's own making, in the VF's name and with its MAC.
 func (v *vfJob) isVF(l link.Link) bool {
 	if l.ParentDev != "" {
 		return l.ParentDev == v.now.Address.String()
+	}
+	if v.att.Link != nil && v.att.Link.Ifindex != 0 {
+		return l.Index == v.att.Link.Ifindex
 	}
 	return l.MAC != "" && (l.MAC == v.asked.MAC || l.MAC == v.was.MAC)
 }
 
 func (v *vfJob) bringHome(l link.Link) error {
-	name, err := v.freeName(l)
+	name, err := v.freeName(0) // the VF is not on the host
 	if err != nil {
 		return err
 	}
@@ -137,7 +142,7 @@ func (v *vfJob) rename(l link.Link) error {
 	if l.Name == v.was.Netdev || v.was.Netdev == "" {
 		return nil
 	}
-	name, err := v.freeName(l)
+	name, err := v.freeName(l.Index)
 	if err != nil || name == l.Name {
 		return err
 	}
@@ -150,11 +155,12 @@ func (v *vfJob) rename(l link.Link) error {
 }
 
 // freeName is the VF's old name, or where another link has taken it, one made of
-// its PCI address: a VF under another name is of use, one that is stuck is lost.
-func (v *vfJob) freeName(l link.Link) (string, error) {
+// its PCI address: a VF under another name is of use, one that is stuck is lost. own
+// is the VF's index on the host: its old name may be an altname of its own by now.
+func (v *vfJob) freeName(own int) (string, error) {
 	if v.was.Netdev != "" {
-		_, err := v.host.ByName(v.was.Netdev)
-		if errors.Is(err, link.ErrNotFound) {
+		l, err := v.host.ByName(v.was.Netdev)
+		if errors.Is(err, link.ErrNotFound) || err == nil && l.Index == own {
 			return v.was.Netdev, nil
 		}
 		if err != nil {

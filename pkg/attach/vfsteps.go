@@ -99,13 +99,27 @@ func (v *vfJob) takeDown(context.Context) error {
 
 func (v *vfJob) restoreAdminState(context.Context) error {
 	l, err := v.hostNetdev()
-	if err != nil || v.was.Up == nil || l.Up == *v.was.Up {
+	if err != nil {
 		return ignoreNoNetdev(err)
+	}
+	if err := v.restoreListening(l); err != nil {
+		return err
+	}
+	if v.was.Up == nil || l.Up == *v.was.Up {
+		return nil
 	}
 	if *v.was.Up {
 		return v.host.SetUp(l.Index)
 	}
 	return v.host.SetDown(l.Index)
+}
+
+// restoreListening: what a pod had its VF listen to, the next pod would hear.
+func (v *vfJob) restoreListening(l link.Link) error {
+	if v.was.Promisc == nil || v.was.AllMulti == nil || l.Promisc == *v.was.Promisc && l.AllMulti == *v.was.AllMulti {
+		return nil
+	}
+	return v.host.SetListening(l.Index, *v.was.Promisc, *v.was.AllMulti)
 }
 
 func (v *vfJob) setMTU(context.Context) error {

@@ -109,6 +109,8 @@ type VFState struct {
 	MinTxRate  *int        `json:"minTxRateMbps,omitempty"`
 	MaxTxRate  *int        `json:"maxTxRateMbps,omitempty"`
 	Up         *bool       `json:"up,omitempty"` // the netdev's admin state
+	Promisc    *bool       `json:"promisc,omitempty"`
+	AllMulti   *bool       `json:"allMulti,omitempty"`
 }
 
 // Allocation is a device that the kubelet has been handed for some container.

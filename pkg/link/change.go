@@ -4,21 +4,38 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
 // SetUp brings a link up administratively.
-func (h *Handle) SetUp(index int) error { return h.setFlags(index, "bringing up", unix.IFF_UP) }
+func (h *Handle) SetUp(index int) error {
+	return h.setFlags(index, "bringing up", unix.IFF_UP, unix.IFF_UP)
+}
 
 // SetDown brings a link down administratively.
-func (h *Handle) SetDown(index int) error { return h.setFlags(index, "taking down", 0) }
+func (h *Handle) SetDown(index int) error {
+	return h.setFlags(index, "taking down", 0, unix.IFF_UP)
+}
 
-func (h *Handle) setFlags(index int, op string, flags uint32) error {
+// SetListening has a link take all packets, all multicast ones, or its own alone.
+func (h *Handle) SetListening(index int, promisc, allMulti bool) error {
+	var flags uint32
+	if promisc {
+		flags |= unix.IFF_PROMISC
+	}
+	if allMulti {
+		flags |= unix.IFF_ALLMULTI
+	}
+	return h.setFlags(index, "setting promiscuous mode", flags, unix.IFF_PROMISC|unix.IFF_ALLMULTI)
+}
+
+func (h *Handle) setFlags(index int, op string, flags, mask uint32) error {
 	req := h.request(unix.RTM_SETLINK, unix.NLM_F_ACK, 0)
 	ifi := nl.NewIfInfomsg(unix.AF_UNSPEC)
-	ifi.Index, ifi.Flags, ifi.Change = int32(index), flags, unix.IFF_UP
+	ifi.Index, ifi.Flags, ifi.Change = int32(index), flags, mask
 	req.Data = []nl.NetlinkRequestData{ifi}
 	_, err := req.Execute(unix.NETLINK_ROUTE, 0)
 	return wrap(op, indexed(index), err)
@@ -40,10 +57,25 @@ func (h *Handle) SetMAC(index int, mac string) error {
 	return wrap(op, indexed(index), h.change(unix.RTM_SETLINK, 0, index, nl.NewRtAttr(unix.IFLA_ADDRESS, hw)))
 }
 
-// Rename gives a link another name. Kernels before 6.2 want the link down.
+// Rename gives a link another name; an altname of its own that is the same goes.
+// Kernels before 6.2 want the link down.
 func (h *Handle) Rename(index int, name string) error {
+	if err := h.dropAltName(index, name); err != nil {
+		return err
+	}
 	return wrap(fmt.Sprintf("renaming to %q", name), indexed(index),
 		h.change(unix.RTM_SETLINK, 0, index, text(unix.IFLA_IFNAME, name)))
+}
+
+// dropAltName takes an altname from a link that is to have it as its name: the
+// kernel refuses that, and udev gives links altnames that they had as names.
+func (h *Handle) dropAltName(index int, name string) error {
+	l, err := h.ByIndex(index)
+	if err != nil || !slices.Contains(l.AltNames, name) {
+		return err
+	}
+	return wrap(fmt.Sprintf("deleting altname %q", name), indexed(index), h.change(unix.RTM_DELLINKPROP, 0, index,
+		nested(unix.IFLA_PROP_LIST, nl.NewRtAttr(unix.IFLA_ALT_IFNAME, nl.ZeroTerminated(name)))))
 }
 
 // MoveTo puts a link into target's namespace under newName and newIndex, in one
@@ -59,6 +91,9 @@ func (h *Handle) MoveTo(index int, target Target, newName string, newIndex int) 
 		return wrap(op, indexed(index), fmt.Errorf("the name is taken there: %w", unix.EEXIST))
 	} else if !errors.Is(err, ErrNotFound) {
 		return wrap(op, indexed(index), err)
+	}
+	if err := h.dropAltName(index, newName); err != nil {
+		return err
 	}
 	err := h.move(index, target, newName, newIndex)
 	if newIndex > 0 && errors.Is(err, unix.EBUSY) { // said before anything is changed

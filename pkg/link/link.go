@@ -22,6 +22,8 @@ type Link struct {
 	MTU       int    // bytes
 	MaxMTU    int    // 0: not told
 	Up        bool   // administratively
+	Promisc   bool   // asked for by somebody; what the kernel needs for itself is not told
+	AllMulti  bool   // likewise
 	Carrier   bool
 	OperState string // "up", "down", "lowerlayerdown" …
 	Group     uint32
@@ -92,10 +94,12 @@ func parse(msg []byte) (Link, error) {
 		return Link{}, fmt.Errorf("attributes of link %d: %w", ifi.Index, err)
 	}
 	l := Link{
-		Index:   int(ifi.Index),
-		Type:    typeName(ifi.Type),
-		Up:      ifi.Flags&unix.IFF_UP != 0,
-		Carrier: ifi.Flags&unix.IFF_LOWER_UP != 0,
+		Index:    int(ifi.Index),
+		Type:     typeName(ifi.Type),
+		Up:       ifi.Flags&unix.IFF_UP != 0,
+		Promisc:  ifi.Flags&unix.IFF_PROMISC != 0,
+		AllMulti: ifi.Flags&unix.IFF_ALLMULTI != 0,
+		Carrier:  ifi.Flags&unix.IFF_LOWER_UP != 0,
 	}
 	for _, a := range attrs {
 		l.set(a)
