@@ -18,6 +18,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 )
@@ -143,6 +144,18 @@ func (s *apiServer) gets(resource string) (n int) {
 		}
 	}
 	return n
+}
+
+// patched lists the paths that were patched.
+func (s *apiServer) patched() (paths []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.requests {
+		if path, ok := strings.CutPrefix(r, http.MethodPatch+" "); ok {
+			paths = append(paths, path)
+		}
+	}
+	return paths
 }
 
 func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -340,13 +353,16 @@ func (s *apiServer) patch(w http.ResponseWriter, r *http.Request) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	o := s.objects[r.URL.Path]
+	path := strings.TrimSuffix(r.URL.Path, "/status")
+	o := s.objects[path]
 	if o == nil {
 		answerError(w, apierrors.NewNotFound(schema.GroupResource{}, r.URL.Path))
 		return
 	}
 	if uid := patch.text("uid"); uid != "" && uid != o.text("uid") {
-		answerError(w, apierrors.NewInvalid(schema.GroupKind{Kind: "Pod"}, o.text("name"), nil))
+		answerError(w, apierrors.NewInvalid(schema.GroupKind{Kind: "Pod"}, o.text("name"), field.ErrorList{
+			field.Invalid(field.NewPath("metadata", "uid"), uid, "field is immutable"),
+		}))
 		return
 	}
 	o = clone(o)
@@ -357,8 +373,8 @@ func (s *apiServer) patch(w http.ResponseWriter, r *http.Request) {
 	added, _ := patch.meta()["annotations"].(map[string]any)
 	maps.Copy(annotations, added)
 	o.meta()["annotations"] = annotations
-	s.store(r.URL.Path, o)
-	answer(w, http.StatusOK, s.objects[r.URL.Path])
+	s.store(path, o)
+	answer(w, http.StatusOK, s.objects[path])
 }
 
 // shape is the object in the form that the request asks for.

@@ -29,6 +29,8 @@ func (c *Client) explain(doing string, err error) error {
 		return fmt.Errorf("%s: the agent's ServiceAccount may not: apply the permissions of its manifest anew: %w", doing, err)
 	case apierrors.IsUnauthorized(err):
 		return fmt.Errorf("%s: the API server does not accept the agent's credentials: %w", doing, err)
+	case apierrors.IsInvalid(err):
+		return fmt.Errorf("%s: the API server at %s refuses the change as invalid; where an admission policy denies it, the policy must leave the agent's ServiceAccount out: %w", doing, c.host, err)
 	case errors.As(err, &status):
 		return fmt.Errorf("%s: the API server at %s refuses: %w", doing, c.host, err)
 	case unreachable(err):

@@ -364,6 +364,9 @@ func TestSetNetworkStatus(t *testing.T) {
 		p, err = c.Pod(t.Context(), "nfv", "upf", "")
 		return err == nil && p.Annotations[network.StatusAnnotation] == `[{"name": "x"}]` && p.Annotations["k8s.v1.cni.cncf.io/networks"] == "data"
 	})
+	if got := s.patched(); len(got) != 1 || got[0] != podPath+"/status" {
+		t.Errorf("patched %q: only the status subresource may be, which leaves the spec alone", got)
+	}
 	ref.UID = "u0"
 	if err := c.SetNetworkStatus(t.Context(), ref, "[]"); !errors.Is(err, network.ErrNotFound) {
 		t.Errorf("another pod's UID: %v", err)
@@ -379,6 +382,28 @@ func TestSetNetworkStatus(t *testing.T) {
 	})
 	if err := c.SetNetworkStatus(t.Context(), ref, "[]"); err == nil || !strings.HasPrefix(err.Error(), "write the network status of pod nfv/upf: the agent's ServiceAccount may not") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A refusal that says nothing of the UID is no word that the pod is gone: the status
+// is owed on, and the error says what to do.
+func TestSetNetworkStatusRefused(t *testing.T) {
+	s := newAPIServer(t)
+	s.put(podPath, podObject("u1"))
+	c := start(t, s)
+	policy := apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, "upf", errors.New("ValidatingAdmissionPolicy 'p' denied request: no annotations"))
+	policy.ErrStatus.Reason, policy.ErrStatus.Code = metav1.StatusReasonInvalid, 422 // as the API server makes it
+	policy.ErrStatus.Details.Causes = []metav1.StatusCause{{Message: "no annotations"}}
+	conflict := apierrors.NewConflict(schema.GroupResource{Resource: "pods"}, "upf", errors.New("the object has been modified"))
+	for want, refusal := range map[string]error{
+		"the policy must leave the agent's ServiceAccount out: ": policy,
+		"refuses: ": conflict,
+	} {
+		s.setRefusal(func(string, string) error { return refusal })
+		err := c.SetNetworkStatus(t.Context(), ledger.PodRef{Namespace: "nfv", Name: "upf", UID: "u1"}, "[]")
+		if err == nil || errors.Is(err, network.ErrNotFound) || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want an error with %q that is not ErrNotFound", err, want)
+		}
 	}
 }
 
