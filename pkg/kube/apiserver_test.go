@@ -57,6 +57,7 @@ type apiServer struct {
 	unknown  map[string]bool                 // resources that no CRD declares
 	refuse   func(method, path string) error // an answer in place of the right one
 	created  chan object
+	drop     chan struct{} // closed, and made anew, to end the watches that stand
 }
 
 type change struct {
@@ -69,7 +70,7 @@ type change struct {
 func newAPIServer(t testing.TB) *apiServer {
 	s := &apiServer{
 		t: t, objects: map[string]object{}, watchers: map[chan struct{}]bool{}, unknown: map[string]bool{},
-		refuse: func(string, string) error { return nil }, created: make(chan object, 1000), closed: make(chan struct{}),
+		refuse: func(string, string) error { return nil }, created: make(chan object, 1000), closed: make(chan struct{}), drop: make(chan struct{}),
 	}
 	s.srv = httptest.NewServer(s)
 	s.url = s.srv.URL
@@ -126,6 +127,14 @@ func (s *apiServer) setRefusal(f func(method, path string) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.refuse = f
+}
+
+// dropWatches ends the watches that stand, as a server's restart does.
+func (s *apiServer) dropWatches() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.drop)
+	s.drop = make(chan struct{})
 }
 
 func (s *apiServer) setUnknown(resource string, unknown bool) {
@@ -228,6 +237,7 @@ func (s *apiServer) list(w http.ResponseWriter, r *http.Request) {
 func (s *apiServer) watch(w http.ResponseWriter, r *http.Request) {
 	woken := make(chan struct{}, 1)
 	s.mu.Lock()
+	dropped := s.drop
 	s.watchers[woken] = true
 	from, _ := strconv.Atoi(r.URL.Query().Get("resourceVersion"))
 	var events []object
@@ -274,6 +284,8 @@ func (s *apiServer) watch(w http.ResponseWriter, r *http.Request) {
 		case <-r.Context().Done():
 			return
 		case <-s.closed:
+			return
+		case <-dropped:
 			return
 		}
 	}
