@@ -16,7 +16,6 @@ import (
 	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/pci"
 	"fairlead.dev/fairlead/pkg/profile"
-	"fairlead.dev/fairlead/pkg/state"
 	"fairlead.dev/fairlead/pkg/sysfs"
 )
 
@@ -242,47 +241,4 @@ func disturbs(old, new *inventory.Snapshot) bool {
 		_, is, _ := new.VF(addr)
 		return was.Driver != is.Driver || (was.Netdev == is.Netdev && was.MTU != is.MTU)
 	})
-}
-
-func (p *parts) state(ctx context.Context) (state.State, error) {
-	sandboxes, err := p.ledger.Sandboxes()
-	if err != nil {
-		return state.State{}, err
-	}
-	allocations, err := p.ledger.Allocations()
-	if err != nil {
-		return state.State{}, err
-	}
-	tombs, err := p.tombs.List()
-	if err != nil {
-		return state.State{}, err
-	}
-	n, advertised := p.node, p.plugin.State()
-	pfs := n.inv.Snapshot().PFs
-	knobs := p.knobs(pfs)
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	in := state.Input{
-		Node: p.o.NodeName, Time: time.Now(), PFs: pfs, Knobs: knobs,
-		Pools: members(advertised.Pools), Sandboxes: sandboxes, Allocations: allocations,
-		Tombstones: len(tombs), Problems: slices.Concat(n.problems, advertised.Problems),
-	}
-	for _, s := range n.statuses {
-		in.Profiles = append(in.Profiles, state.Profile{
-			Name: s.Profile, Source: source(n.model, s.Profile), Ready: s.Ready, Message: describe(s),
-		})
-	}
-	if err := p.cluster.Ready(); err != nil {
-		in.Problems = append(in.Problems, err.Error())
-	}
-	return state.Build(in), nil
-}
-
-func source(m config.Model, profile string) string {
-	for _, p := range m.Profiles {
-		if p.Name == profile {
-			return p.Source
-		}
-	}
-	return ""
 }

@@ -47,6 +47,8 @@ type parts struct {
 	install cni.Installer
 	tombs   wire.Tombstones
 	node    *node
+
+	installed outcome // of putting the shim and its conf in place
 }
 
 // Run runs the agent until ctx ends. It then stops serving and, only where its
@@ -123,7 +125,8 @@ func (p *parts) run(ctx context.Context) error {
 	g.Go(func() error { return p.cluster.Run(ctx) })
 	wait, cancel := context.WithTimeout(ctx, declaredWait)
 	if !p.cluster.WaitDeclared(wait) && ctx.Err() == nil {
-		p.log.Warn("the API server has not answered; starting with what it said last, and with the files")
+		p.log.Warn("what is declared has not been read from the API server; starting with what it said last, and with the files",
+			"problems", p.cluster.Problems())
 	}
 	cancel()
 	g.Go(func() error { return p.inv.Run(ctx) })
@@ -153,14 +156,9 @@ func (p *parts) keepInstalled(ctx context.Context) error {
 		return fmt.Errorf("watch the CNI directories: %w", err)
 	}
 	defer w.Close()
-	said := ""
 	for {
-		err := p.installOnce()
-		if err != nil && err.Error() != said {
+		if err := p.installOnce(); p.installed.set(err) && err != nil {
 			p.log.Warn("the CNI configuration is not in place yet", "error", err)
-		}
-		if said = ""; err != nil {
-			said = err.Error()
 		}
 		if !p.awaitChange(ctx, w) {
 			return nil

@@ -1,0 +1,108 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// newParts constructs an agent below a directory; nothing of it runs.
+func newParts(t *testing.T, apiServer string) *parts {
+	t.Helper()
+	dir := t.TempDir()
+	config, err := json.Marshal(map[string]any{
+		"apiVersion": "v1", "kind": "Config", "current-context": "x",
+		"clusters": []any{map[string]any{"name": "x", "cluster": map[string]any{"server": apiServer}}},
+		"contexts": []any{map[string]any{"name": "x", "context": map[string]any{"cluster": "x", "user": ""}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "kubeconfig"), string(config))
+	write(t, filepath.Join(dir, "image", "fairlead"), "#!/bin/sh\n")
+	for _, d := range []string{"bin", "net.d"} {
+		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o := Defaults()
+	o.NodeName, o.Kubeconfig, o.SysRoot = "node1", filepath.Join(dir, "kubeconfig"), dir
+	o.StateDir, o.ProfilesDir = filepath.Join(dir, "state"), filepath.Join(dir, "profiles.d")
+	o.CNIBinDir, o.CNIConfDir, o.ShimPath = filepath.Join(dir, "bin"), filepath.Join(dir, "net.d"), filepath.Join(dir, "image", "fairlead")
+	o.DevicePlugins, o.PodResources = filepath.Join(dir, "kubelet"), filepath.Join(dir, "kubelet", "kubelet.sock")
+	p, err := construct(o, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.close)
+	return p
+}
+
+// during runs a part until the test ends.
+func during(t *testing.T, part func(context.Context) error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = part(ctx) }()
+	t.Cleanup(func() { cancel(); <-done })
+}
+
+// awaitProblems waits until the state's problems are as wanted.
+func awaitProblems(t *testing.T, p *parts, what string, wanted func(problems string) bool) {
+	t.Helper()
+	for {
+		s, err := p.state(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		problems := strings.Join(s.Problems, "\n")
+		if wanted(problems) {
+			return
+		}
+		select {
+		case <-t.Context().Done():
+			t.Fatalf("%s: the problems are\n%s", what, problems)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// Without the conf the runtime never calls the shim: pods start without their
+// networks, and nothing else tells of it.
+func TestConfThatIsNotInstalledIsAProblem(t *testing.T) {
+	p := newParts(t, "http://127.0.0.1:1")
+	during(t, p.keepInstalled)
+	const text = "the CNI configuration is not in place"
+	awaitProblems(t, p, "an empty conf dir", func(s string) bool {
+		return strings.Contains(s, text) && strings.Contains(s, "no primary network") && strings.Contains(s, "install the cluster's network plugin")
+	})
+	write(t, filepath.Join(p.o.CNIConfDir, "10-x.conf"), `{"cniVersion":"1.0.0","name":"x","type":"ptp"}`)
+	awaitProblems(t, p, "a primary network has come", func(s string) bool { return !strings.Contains(s, text) })
+	if _, err := os.Stat(filepath.Join(p.o.CNIConfDir, "00-fairlead.conflist")); err != nil {
+		t.Error(err)
+	}
+}
+
+// An API server that refuses has answered.
+func TestRefusedConfigMapsAreAProblem(t *testing.T) {
+	forbid := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusForbidden)
+		_, _ = w.Write([]byte(`{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Forbidden","code":403,"message":"forbidden: no role"}`))
+	}))
+	t.Cleanup(forbid.Close)
+	p := newParts(t, forbid.URL)
+	during(t, p.cluster.Run)
+	awaitProblems(t, p, "everything is refused", func(s string) bool {
+		return strings.Count(s, "the agent's ServiceAccount may not: apply the permissions of its manifest anew") == 6 &&
+			strings.Contains(s, "watch configmap fairlead-profiles: ") && strings.Contains(s, "watch configmap fairlead-device-plugin: ") &&
+			!strings.Contains(s, "has not answered")
+	})
+}
