@@ -55,12 +55,12 @@ func (p *parts) state(context.Context) (state.State, error) {
 		return state.State{}, err
 	}
 	n, advertised := p.node, p.plugin.State()
-	pfs := n.inv.Snapshot().PFs
-	knobs := p.knobs(pfs)
+	devices := n.inv.Snapshot()
+	knobs := p.knobs(devices.PFs)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	in := state.Input{
-		Node: p.o.NodeName, Time: time.Now(), PFs: pfs, Knobs: knobs,
+		Node: p.o.NodeName, Time: time.Now(), PFs: devices.PFs, Lone: devices.Lone, Knobs: knobs,
 		Pools: members(advertised.Pools), Sandboxes: sandboxes, Allocations: allocations,
 		Tombstones: len(tombs), Problems: slices.Concat(p.problems(), n.problems, advertised.Problems),
 	}

@@ -11,6 +11,11 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"fairlead.dev/fairlead/pkg/device"
+	"fairlead.dev/fairlead/pkg/inventory"
+	"fairlead.dev/fairlead/pkg/pci"
+	"fairlead.dev/fairlead/pkg/sysfs/sysfstest"
 )
 
 // newParts constructs an agent below a directory; nothing of it runs.
@@ -105,4 +110,24 @@ func TestRefusedConfigMapsAreAProblem(t *testing.T) {
 			strings.Contains(s, "watch configmap fairlead-profiles: ") && strings.Contains(s, "watch configmap fairlead-device-plugin: ") &&
 			!strings.Contains(s, "has not answered")
 	})
+}
+
+// Inside a virtual machine no PF is visible; why a VF is not handed out is told.
+func TestStateHasVFsWithoutAPFAndReasons(t *testing.T) {
+	p := newParts(t, "http://127.0.0.1:1")
+	tree := sysfstest.New(t)
+	tree.AddVF(device.VF{Address: pci.MustParseAddress("0000:00:04.0"), Vendor: "8086", Device: "10ca", NUMANode: -1, IOMMUGroup: -1})
+	p.node.inv = inventory.New(inventory.Options{FS: tree.FS()})
+	if _, err := p.node.inv.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	p.node.model.Pools = []device.Pool{{Resource: "fairlead.dev/vm", Source: "config.json", Selectors: []device.Selector{{PCIAddresses: []string{"0000:00:04.0"}}}}}
+	p.node.advertise()
+	s, err := p.state(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(s.Lone) != 1 || s.Lone[0].Pool != "fairlead.dev/vm" || s.Lone[0].Reason != "no driver is bound to it" {
+		t.Errorf("VFs without a visible PF: %+v", s.Lone)
+	}
 }

@@ -30,7 +30,7 @@ func Healthy(states []state.State) bool {
 	if len(Clashes(states)) > 0 {
 		return false
 	}
-	for _, s := range states {
+	for _, s := range Merge(states) {
 		if len(s.Problems) > 0 {
 			return false
 		}
@@ -60,7 +60,7 @@ func poolRows(states []state.State) [][]string {
 				name += " (idle)"
 			}
 			rows = append(rows, []string{s.Node, name, strconv.Itoa(p.Capacity), strconv.Itoa(p.Healthy),
-				strconv.Itoa(p.Allocated), strconv.Itoa(p.Capacity - p.Allocated), p.Source})
+				strconv.Itoa(p.Allocated), strconv.Itoa(p.Free), p.Source})
 		}
 	}
 	return rows
