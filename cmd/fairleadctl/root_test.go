@@ -81,6 +81,24 @@ func TestStateAsksTheAgentAndRoundTrips(t *testing.T) {
 	}
 }
 
+// What several files make is read as one.
+func TestStatesOfSeveralFilesRoundTrip(t *testing.T) {
+	printed, err := fairleadctl(t, "", "state", "-o", "json", "-f", save(t, node("node2")), "-f", save(t, node("node1")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := fairleadctl(t, printed, "state", "-o", "json", "-f", "-")
+	if err != nil || again != printed {
+		t.Errorf("what was printed is read as %v\n%s", err, again)
+	}
+	if _, err := fairleadctl(t, printed+"{", "status", "-f", "-"); err == nil || !strings.Contains(err.Error(), "not a node state") {
+		t.Errorf("with a torn end: %v", err)
+	}
+	if _, err := fairleadctl(t, "", "status", "-f", "-"); err == nil || !strings.Contains(err.Error(), "not a node state") {
+		t.Errorf("empty: %v", err)
+	}
+}
+
 func TestStatusTellsProblemsFromNoAnswer(t *testing.T) {
 	if out, err := fairleadctl(t, "", "status", "-f", save(t, node("node1"))); err != nil {
 		t.Errorf("status of a healthy node = %v\n%s", err, out)
