@@ -16,6 +16,8 @@ import (
 // Options is everything that can be set about an agent. Paths are as the agent
 // sees them; where a path is also used by programs on the host, it is the same there.
 type Options struct {
+	Build string // of the program, for the log and for fairleadctl
+
 	NodeName  string // as the API server knows the node
 	Namespace string // of the agent's own objects
 	DaemonSet string // name of the agent's own DaemonSet; empty: never uninstalls itself

@@ -54,6 +54,7 @@ type parts struct {
 // Run runs the agent until ctx ends. It then stops serving and, only where its
 // DaemonSet was deleted, restores the node's CNI configuration.
 func Run(ctx context.Context, o Options, log *slog.Logger) error {
+	log.Info("the agent starts", "build", o.Build, "node", o.NodeName)
 	p, err := construct(o, log)
 	if err != nil {
 		return err

@@ -38,6 +38,7 @@ func newParts(t *testing.T, apiServer string) *parts {
 		}
 	}
 	o := Defaults()
+	o.Build = "v1-2-gabc"
 	o.NodeName, o.Kubeconfig, o.SysRoot = "node1", filepath.Join(dir, "kubeconfig"), dir
 	o.StateDir, o.ProfilesDir = filepath.Join(dir, "state"), filepath.Join(dir, "profiles.d")
 	o.CNIBinDir, o.CNIConfDir, o.ShimPath = filepath.Join(dir, "bin"), filepath.Join(dir, "net.d"), filepath.Join(dir, "image", "fairlead")
@@ -113,7 +114,7 @@ func TestRefusedConfigMapsAreAProblem(t *testing.T) {
 }
 
 // Inside a virtual machine no PF is visible; why a VF is not handed out is told.
-func TestStateHasVFsWithoutAPFAndReasons(t *testing.T) {
+func TestStateHasVFsWithoutAPFReasonsAndBuild(t *testing.T) {
 	p := newParts(t, "http://127.0.0.1:1")
 	tree := sysfstest.New(t)
 	tree.AddVF(device.VF{Address: pci.MustParseAddress("0000:00:04.0"), Vendor: "8086", Device: "10ca", NUMANode: -1, IOMMUGroup: -1})
@@ -126,6 +127,9 @@ func TestStateHasVFsWithoutAPFAndReasons(t *testing.T) {
 	s, err := p.state(t.Context())
 	if err != nil {
 		t.Fatal(err)
+	}
+	if s.Build != "v1-2-gabc" {
+		t.Errorf("build %q", s.Build)
 	}
 	if len(s.Lone) != 1 || s.Lone[0].Pool != "fairlead.dev/vm" || s.Lone[0].Reason != "no driver is bound to it" {
 		t.Errorf("VFs without a visible PF: %+v", s.Lone)

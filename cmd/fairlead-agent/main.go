@@ -15,6 +15,9 @@ import (
 	"fairlead.dev/fairlead/agent"
 )
 
+// build is set by the linker: -X main.build=… (see the Makefile).
+var build = "dev"
+
 func main() { os.Exit(run()) }
 
 func run() int {
@@ -29,12 +32,14 @@ func run() int {
 
 func command() *cobra.Command {
 	o, level := agent.Defaults(), new(slog.LevelVar)
+	o.Build = build
 	cmd := &cobra.Command{
 		Use:   "fairlead-agent",
 		Short: "The node agent: configures NICs, advertises VFs, attaches networks to pods",
 		Long: `fairlead-agent runs on every node (as the DaemonSet of deployments/fairlead.yaml).
 It applies NIC profiles, advertises pools of VFs to the kubelet, serves the CNI shim
 "fairlead", and keeps a record of every device that a pod holds.`,
+		Version:       build,
 		Args:          cobra.NoArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,

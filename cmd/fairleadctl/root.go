@@ -32,6 +32,7 @@ func newRoot(t terminal) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "fairleadctl",
 		Short:         "Show which VFs, pods and pools a Fairlead agent has on its node",
+		Version:       build,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          cobra.NoArgs,

@@ -113,6 +113,12 @@ func TestStatusTellsProblemsFromNoAnswer(t *testing.T) {
 	}
 }
 
+func TestVersion(t *testing.T) {
+	if out, err := fairleadctl(t, "", "--version"); err != nil || out != "fairleadctl version dev\n" {
+		t.Errorf("--version = %v, %q", err, out)
+	}
+}
+
 func TestVFIsFoundByAddressAndByName(t *testing.T) {
 	file := save(t, node("node1"))
 	for _, name := range []string{"0000:02:10.0", "pf0/0"} {

@@ -16,6 +16,7 @@ import (
 // Input is what the agent's parts know, as plain values.
 type Input struct {
 	Node        string
+	Build       string // of the agent
 	Time        time.Time
 	PFs         []device.PF
 	Lone        []device.VF                    // VFs whose PF is not visible, as inside a virtual machine
@@ -47,6 +48,7 @@ func Build(in Input) State {
 	b.joinSandboxes()
 	return State{
 		Node:       in.Node,
+		Build:      in.Build,
 		Time:       in.Time,
 		PFs:        b.pfs(),
 		Lone:       b.lone(),

@@ -20,6 +20,7 @@ import (
 // a reader of the JSON finds [] and two equal states print the same text.
 type State struct {
 	Node       string    `json:"node"`
+	Build      string    `json:"build,omitempty"` // of the agent
 	Time       time.Time `json:"time"`
 	PFs        []PF      `json:"pfs"`
 	Lone       []VF      `json:"lone"` // VFs whose PF is not visible, as inside a virtual machine

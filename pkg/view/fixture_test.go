@@ -81,7 +81,7 @@ func busyNode() state.State {
 		return out
 	}
 	return state.Build(state.Input{
-		Node: "node1", Time: noon, PFs: []device.PF{pf0, pf1},
+		Node: "node1", Build: "v0.1.0-3-gabc1234", Time: noon, PFs: []device.PF{pf0, pf1},
 		Knobs: map[pci.Address]ledger.VFState{
 			pf0.VFs[0].Address: {AdminMAC: ptr("02:00:00:00:01:0a"), VLAN: ptr(100), Trust: ptr(true), SpoofCheck: ptr(false)},
 			pf0.VFs[4].Address: {AdminMAC: ptr("02:00:00:00:01:0d"), VLAN: ptr(100), Trust: ptr(false), SpoofCheck: ptr(true)},

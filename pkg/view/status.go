@@ -39,14 +39,14 @@ func Healthy(states []state.State) bool {
 }
 
 func nodeRows(states []state.State) [][]string {
-	rows := [][]string{{"NODE", "PFS", "VFS", "SANDBOXES", "TOMBSTONES", "STATE"}}
+	rows := [][]string{{"NODE", "PFS", "VFS", "SANDBOXES", "TOMBSTONES", "BUILD", "STATE"}}
 	for _, s := range states {
 		health := "ok"
 		if n := len(s.Problems); n > 0 {
 			health = count(n, "problem")
 		}
 		rows = append(rows, []string{s.Node, strconv.Itoa(len(s.PFs)), strconv.Itoa(vfCount(s)),
-			strconv.Itoa(len(s.Sandboxes)), strconv.Itoa(s.Tombstones), health})
+			strconv.Itoa(len(s.Sandboxes)), strconv.Itoa(s.Tombstones), s.Build, health})
 	}
 	return rows
 }
