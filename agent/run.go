@@ -105,6 +105,7 @@ func (p *parts) newServer() {
 	p.primary = cni.NewPrimary(o.CNIConfDir, o.PrimaryConf, p.log)
 	p.install = cni.Installer{
 		Shim: o.ShimPath, BinDir: o.CNIBinDir, ConfDir: o.CNIConfDir, Socket: o.Socket, TombstoneDir: o.tombstoneDir(),
+		AgentTimeout: o.CNIAgentTimeout, Timeout: o.CNITimeout,
 	}
 	attachers := attach.New(attach.Deps{
 		Sysfs: sysfs.New(o.SysRoot), Sandboxes: p.ledger.Sandboxes, Log: p.log, HostLocalDir: o.HostLocalDir,

@@ -38,7 +38,7 @@ func newParts(t *testing.T, apiServer string) *parts {
 		}
 	}
 	o := Defaults()
-	o.Build = "v1-2-gabc"
+	o.Build, o.CNIAgentTimeout, o.CNITimeout = "v1-2-gabc", 7*time.Second, 70*time.Second
 	o.NodeName, o.Kubeconfig, o.SysRoot = "node1", filepath.Join(dir, "kubeconfig"), dir
 	o.StateDir, o.ProfilesDir = filepath.Join(dir, "state"), filepath.Join(dir, "profiles.d")
 	o.CNIBinDir, o.CNIConfDir, o.ShimPath = filepath.Join(dir, "bin"), filepath.Join(dir, "net.d"), filepath.Join(dir, "image", "fairlead")
@@ -91,8 +91,14 @@ func TestConfThatIsNotInstalledIsAProblem(t *testing.T) {
 	})
 	write(t, filepath.Join(p.o.CNIConfDir, "10-x.conf"), `{"cniVersion":"1.0.0","name":"x","type":"ptp"}`)
 	awaitProblems(t, p, "a primary network has come", func(s string) bool { return !strings.Contains(s, text) })
-	if _, err := os.Stat(filepath.Join(p.o.CNIConfDir, "00-fairlead.conflist")); err != nil {
-		t.Error(err)
+	conf, err := os.ReadFile(filepath.Join(p.o.CNIConfDir, "00-fairlead.conflist"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"agentTimeoutSeconds": 7,`, `"timeoutSeconds": 70,`} {
+		if !strings.Contains(string(conf), want) {
+			t.Errorf("the shim's conf lacks %s\n%s", want, conf)
+		}
 	}
 }
 

@@ -5,6 +5,19 @@ import (
 	"testing"
 )
 
+// Users of today's meta-CNI have their shared networks in the namespace default.
+func TestGlobalNamespaces(t *testing.T) {
+	for arg, want := range map[string]string{"--log-level=info": "[default]", "--global-namespaces=net,infra": "[net,infra]", "--global-namespaces=": "[]"} {
+		cmd := command()
+		if err := cmd.ParseFlags([]string{arg}); err != nil {
+			t.Fatal(err)
+		}
+		if got := cmd.Flag("global-namespaces").Value.String(); got != want {
+			t.Errorf("%s: %s, want %s", arg, got, want)
+		}
+	}
+}
+
 func TestVersion(t *testing.T) {
 	var out bytes.Buffer
 	cmd := command()
