@@ -29,6 +29,7 @@ type node struct {
 	applier  *profile.Applier
 	log      *slog.Logger
 	changed  chan struct{} // declared state may have changed
+	applied  outcome       // of comparing the profiles with the NICs
 
 	mu       sync.Mutex // guards what follows, which other parts read
 	model    config.Model
@@ -113,6 +114,7 @@ func (n *node) apply(ctx context.Context) *inventory.Snapshot {
 		}
 		return s.PFs, nil
 	})
+	n.applied.set(err)
 	if err != nil {
 		n.log.Error("profiles cannot be applied", "error", err)
 		return n.inv.Snapshot()
@@ -151,10 +153,9 @@ func describe(s profile.Status) string {
 func (n *node) next() time.Duration {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for _, s := range n.statuses {
-		if !s.Ready {
-			return retryFailed
-		}
+	unready := func(s profile.Status) bool { return !s.Ready }
+	if n.applied.get() != nil || slices.ContainsFunc(n.statuses, unready) {
+		return retryFailed
 	}
 	return review
 }

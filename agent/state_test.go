@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"fairlead.dev/fairlead/pkg/config"
 	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/inventory"
 	"fairlead.dev/fairlead/pkg/pci"
@@ -63,6 +64,7 @@ func during(t *testing.T, part func(context.Context) error) {
 // awaitProblems waits until the state's problems are as wanted.
 func awaitProblems(t *testing.T, p *parts, what string, wanted func(problems string) bool) {
 	t.Helper()
+	late := time.After(30 * time.Second)
 	for {
 		s, err := p.state(t.Context())
 		if err != nil {
@@ -73,7 +75,7 @@ func awaitProblems(t *testing.T, p *parts, what string, wanted func(problems str
 			return
 		}
 		select {
-		case <-t.Context().Done():
+		case <-late:
 			t.Fatalf("%s: the problems are\n%s", what, problems)
 		case <-time.After(10 * time.Millisecond):
 		}
@@ -100,6 +102,25 @@ func TestConfThatIsNotInstalledIsAProblem(t *testing.T) {
 			t.Errorf("the shim's conf lacks %s\n%s", want, conf)
 		}
 	}
+}
+
+// Where the NICs cannot be read, no profile has a status that would tell.
+func TestProfilesThatCannotBeComparedAreAProblem(t *testing.T) {
+	p := newParts(t, "http://127.0.0.1:1")
+	const text = "the profiles could not be compared with the NICs: "
+	p.node.model.Profiles = []config.Profile{{Name: "fast"}}
+	devices := filepath.Join(p.o.SysRoot, "sys", "bus", "pci", "devices")
+	write(t, devices, "no directory")
+	p.node.apply(t.Context())
+	awaitProblems(t, p, "nothing was read", func(s string) bool { return strings.Contains(s, text) })
+	if next := p.node.next(); next != retryFailed {
+		t.Errorf("the next try is in %s", next)
+	}
+	if err := os.Remove(devices); err != nil {
+		t.Fatal(err)
+	}
+	p.node.apply(t.Context())
+	awaitProblems(t, p, "all was read", func(s string) bool { return !strings.Contains(s, text) })
 }
 
 // An API server that refuses has answered.
