@@ -5,7 +5,9 @@
 GO       ?= go
 BIN      := bin
 IMAGE    ?= fairlead.dev/fairlead-agent:dev
-LDFLAGS  := -s -w
+# What each program says of itself; where git cannot tell (no history, another owner), "unknown".
+BUILD    ?= $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS  := -s -w -X main.build=$(BUILD)
 GOBUILD  := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 LINT     := $(GO) tool -modfile=tools/lint.mod
 ROOTPKGS  = $(shell grep -rl --include='*_test.go' '^//go:build root' . | xargs -r -n1 dirname | sort -u)

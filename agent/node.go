@@ -16,7 +16,6 @@ import (
 	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/pci"
 	"fairlead.dev/fairlead/pkg/profile"
-	"fairlead.dev/fairlead/pkg/state"
 	"fairlead.dev/fairlead/pkg/sysfs"
 )
 
@@ -30,6 +29,7 @@ type node struct {
 	applier  *profile.Applier
 	log      *slog.Logger
 	changed  chan struct{} // declared state may have changed
+	applied  outcome       // of comparing the profiles with the NICs
 
 	mu       sync.Mutex // guards what follows, which other parts read
 	model    config.Model
@@ -114,6 +114,7 @@ func (n *node) apply(ctx context.Context) *inventory.Snapshot {
 		}
 		return s.PFs, nil
 	})
+	n.applied.set(err)
 	if err != nil {
 		n.log.Error("profiles cannot be applied", "error", err)
 		return n.inv.Snapshot()
@@ -152,10 +153,9 @@ func describe(s profile.Status) string {
 func (n *node) next() time.Duration {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for _, s := range n.statuses {
-		if !s.Ready {
-			return retryFailed
-		}
+	unready := func(s profile.Status) bool { return !s.Ready }
+	if n.applied.get() != nil || slices.ContainsFunc(n.statuses, unready) {
+		return retryFailed
 	}
 	return review
 }
@@ -242,47 +242,4 @@ func disturbs(old, new *inventory.Snapshot) bool {
 		_, is, _ := new.VF(addr)
 		return was.Driver != is.Driver || (was.Netdev == is.Netdev && was.MTU != is.MTU)
 	})
-}
-
-func (p *parts) state(ctx context.Context) (state.State, error) {
-	sandboxes, err := p.ledger.Sandboxes()
-	if err != nil {
-		return state.State{}, err
-	}
-	allocations, err := p.ledger.Allocations()
-	if err != nil {
-		return state.State{}, err
-	}
-	tombs, err := p.tombs.List()
-	if err != nil {
-		return state.State{}, err
-	}
-	n, advertised := p.node, p.plugin.State()
-	pfs := n.inv.Snapshot().PFs
-	knobs := p.knobs(pfs)
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	in := state.Input{
-		Node: p.o.NodeName, Time: time.Now(), PFs: pfs, Knobs: knobs,
-		Pools: members(advertised.Pools), Sandboxes: sandboxes, Allocations: allocations,
-		Tombstones: len(tombs), Problems: slices.Concat(n.problems, advertised.Problems),
-	}
-	for _, s := range n.statuses {
-		in.Profiles = append(in.Profiles, state.Profile{
-			Name: s.Profile, Source: source(n.model, s.Profile), Ready: s.Ready, Message: describe(s),
-		})
-	}
-	if err := p.cluster.Ready(); err != nil {
-		in.Problems = append(in.Problems, err.Error())
-	}
-	return state.Build(in), nil
-}
-
-func source(m config.Model, profile string) string {
-	for _, p := range m.Profiles {
-		if p.Name == profile {
-			return p.Source
-		}
-	}
-	return ""
 }

@@ -3,6 +3,7 @@ package agent
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"fairlead.dev/fairlead/pkg/config"
 	"fairlead.dev/fairlead/pkg/device"
@@ -95,6 +96,9 @@ func TestOptionsAreValidated(t *testing.T) {
 		"--cni-bin-dir":     func(o *Options) { o.CNIBinDir = "opt/cni/bin" },
 		"--primary-conf":    func(o *Options) { o.PrimaryConf = "../10-x.conflist" },
 		"--reconcile-every": func(o *Options) { o.ReconcileEvery = 0 },
+
+		"--cni-agent-timeout": func(o *Options) { o.CNIAgentTimeout = 1500 * time.Millisecond },
+		"--cni-timeout":       func(o *Options) { o.CNITimeout = 0 },
 	} {
 		o := good
 		change(&o)

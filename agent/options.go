@@ -16,6 +16,8 @@ import (
 // Options is everything that can be set about an agent. Paths are as the agent
 // sees them; where a path is also used by programs on the host, it is the same there.
 type Options struct {
+	Build string // of the program, for the log and for fairleadctl
+
 	NodeName  string // as the API server knows the node
 	Namespace string // of the agent's own objects
 	DaemonSet string // name of the agent's own DaemonSet; empty: never uninstalls itself
@@ -30,10 +32,12 @@ type Options struct {
 
 	CNIBinDir          string // where the shim is installed, and plugins are found by the host
 	CNIConfDir         string
-	PrimaryConf        string // file name in CNIConfDir; empty: the first that is not ours
-	ShimPath           string // the shim binary to install; empty: none is installed
+	PrimaryConf        string        // file name in CNIConfDir; empty: the first that is not ours
+	ShimPath           string        // the shim binary to install; empty: none is installed
+	CNIAgentTimeout    time.Duration // the shim's wait for an agent that is away
+	CNITimeout         time.Duration // one CNI call in all
 	NamespaceIsolation bool
-	GlobalNamespaces   []string
+	GlobalNamespaces   []string // used with NamespaceIsolation
 
 	Socket         string // the shim's, mode 0600
 	StateSocket    string // fairleadctl's, mode 0600
@@ -60,6 +64,9 @@ func Defaults() Options {
 		CNIBinDir:             "/opt/cni/bin",
 		CNIConfDir:            "/etc/cni/net.d",
 		ShimPath:              "/fairlead",
+		CNIAgentTimeout:       30 * time.Second,    // covers an agent's restart: a pod is spared the events and the back-off
+		CNITimeout:            110 * time.Second,   // below the kubelet's two minutes for StopPodSandbox: the agent ends the work, not the runtime
+		GlobalNamespaces:      []string{"default"}, // as today's meta-CNI has it
 		Socket:                "/run/fairlead/cni.sock",
 		StateSocket:           "/run/fairlead/agent.sock",
 		StateDir:              "/var/lib/fairlead",
@@ -98,6 +105,13 @@ func (o Options) Validate() error {
 	}
 	if o.PrimaryConf != "" && o.PrimaryConf != filepath.Base(o.PrimaryConf) {
 		bad("--primary-conf %q is a path; give the name of a file in %s", o.PrimaryConf, o.CNIConfDir)
+	}
+	// The shim counts in seconds, up to an hour.
+	if d := o.CNIAgentTimeout; d < 0 || d > time.Hour || d%time.Second != 0 {
+		bad("--cni-agent-timeout %s is not a whole number of seconds from 0s to 1h", d)
+	}
+	if d := o.CNITimeout; d < time.Second || d > time.Hour || d%time.Second != 0 {
+		bad("--cni-timeout %s is not a whole number of seconds from 1s to 1h", d)
 	}
 	if o.ReconcileEvery < 10*time.Second {
 		bad("--reconcile-every %s is below 10s", o.ReconcileEvery)

@@ -21,11 +21,14 @@ func newManager(o Options, l *ledger.Ledger, log *slog.Logger) *deviceplugin.Man
 func members(pools []deviceplugin.PoolState) []state.PoolMembers {
 	var out []state.PoolMembers
 	for _, p := range pools {
-		m := state.PoolMembers{Resource: p.Resource, Type: p.Type, Source: p.Source, Idle: p.Idle, Devices: []pci.Address{}}
+		m := state.PoolMembers{
+			Resource: p.Resource, Type: p.Type, Source: p.Source, Idle: p.Idle,
+			Devices: []pci.Address{}, Unhealthy: map[pci.Address]string{},
+		}
 		for _, d := range p.Devices {
 			m.Devices = append(m.Devices, d.VF.Address)
 			if !d.Healthy() {
-				m.Unhealthy = append(m.Unhealthy, d.VF.Address)
+				m.Unhealthy[d.VF.Address] = d.Reason
 			}
 		}
 		out = append(out, m)

@@ -47,11 +47,14 @@ type parts struct {
 	install cni.Installer
 	tombs   wire.Tombstones
 	node    *node
+
+	installed outcome // of putting the shim and its conf in place
 }
 
 // Run runs the agent until ctx ends. It then stops serving and, only where its
 // DaemonSet was deleted, restores the node's CNI configuration.
 func Run(ctx context.Context, o Options, log *slog.Logger) error {
+	log.Info("the agent starts", "build", o.Build, "node", o.NodeName)
 	p, err := construct(o, log)
 	if err != nil {
 		return err
@@ -102,6 +105,7 @@ func (p *parts) newServer() {
 	p.primary = cni.NewPrimary(o.CNIConfDir, o.PrimaryConf, p.log)
 	p.install = cni.Installer{
 		Shim: o.ShimPath, BinDir: o.CNIBinDir, ConfDir: o.CNIConfDir, Socket: o.Socket, TombstoneDir: o.tombstoneDir(),
+		AgentTimeout: o.CNIAgentTimeout, Timeout: o.CNITimeout,
 	}
 	attachers := attach.New(attach.Deps{
 		Sysfs: sysfs.New(o.SysRoot), Sandboxes: p.ledger.Sandboxes, Log: p.log, HostLocalDir: o.HostLocalDir,
@@ -123,7 +127,8 @@ func (p *parts) run(ctx context.Context) error {
 	g.Go(func() error { return p.cluster.Run(ctx) })
 	wait, cancel := context.WithTimeout(ctx, declaredWait)
 	if !p.cluster.WaitDeclared(wait) && ctx.Err() == nil {
-		p.log.Warn("the API server has not answered; starting with what it said last, and with the files")
+		p.log.Warn("what is declared has not been read from the API server; starting with what it said last, and with the files",
+			"problems", p.cluster.Problems())
 	}
 	cancel()
 	g.Go(func() error { return p.inv.Run(ctx) })
@@ -153,14 +158,9 @@ func (p *parts) keepInstalled(ctx context.Context) error {
 		return fmt.Errorf("watch the CNI directories: %w", err)
 	}
 	defer w.Close()
-	said := ""
 	for {
-		err := p.installOnce()
-		if err != nil && err.Error() != said {
+		if err := p.installOnce(); p.installed.set(err) && err != nil {
 			p.log.Warn("the CNI configuration is not in place yet", "error", err)
-		}
-		if said = ""; err != nil {
-			said = err.Error()
 		}
 		if !p.awaitChange(ctx, w) {
 			return nil

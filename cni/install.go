@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"fairlead.dev/fairlead/cni/wire"
 	"fairlead.dev/fairlead/pkg/network"
@@ -22,6 +23,9 @@ type Installer struct {
 	ConfDir      string
 	Socket       string // as the host sees it
 	TombstoneDir string // as the host sees it
+
+	AgentTimeout time.Duration // the shim's wait for an agent that is away; whole seconds
+	Timeout      time.Duration // one call of the shim; whole seconds
 }
 
 // capabilities are those a runtime may have something for. What of it reaches the
@@ -71,6 +75,7 @@ func (i Installer) conf() ([]byte, error) {
 		"name":        "fairlead",
 		"plugins": []any{map[string]any{
 			"type": network.OwnType, "capabilities": capabilities, "socket": i.Socket, "tombstoneDir": i.TombstoneDir,
+			"agentTimeoutSeconds": int(i.AgentTimeout.Seconds()), "timeoutSeconds": int(i.Timeout.Seconds()),
 		}},
 	}, "", "  ")
 	return append(raw, '\n'), err

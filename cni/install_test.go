@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/containernetworking/cni/libcni"
 )
@@ -15,7 +16,8 @@ func newInstaller(t *testing.T) (Installer, string) {
 	t.Helper()
 	dir := t.TempDir()
 	i := Installer{Shim: filepath.Join(dir, "image", "fairlead"), BinDir: filepath.Join(dir, "bin"), ConfDir: filepath.Join(dir, "net.d"),
-		Socket: "/run/fairlead/cni.sock", TombstoneDir: "/var/lib/fairlead/tombstones"}
+		Socket: "/run/fairlead/cni.sock", TombstoneDir: "/var/lib/fairlead/tombstones",
+		AgentTimeout: 30 * time.Second, Timeout: 110 * time.Second}
 	for _, d := range []string{filepath.Dir(i.Shim), i.ConfDir} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			t.Fatal(err)

@@ -98,12 +98,13 @@ func TestManifestDecodes(t *testing.T) {
 // m#181: no more than is used, no secrets, no wildcards.
 func TestPermissionsAreNarrow(t *testing.T) {
 	objects := decode(t, "fairlead.yaml")
-	const want = `cluster: pods: get list watch patch
-cluster: nodes: get list watch
-cluster: events: create patch
-cluster: network-attachment-definitions: get list watch
-fairlead-system: configmaps [fairlead-profiles fairlead-device-plugin]: get list watch
-fairlead-system: daemonsets [fairlead-agent]: get list watch
+	const want = `cluster: /pods: get list watch
+cluster: /pods/status: patch
+cluster: /nodes: list watch
+cluster: /events: create patch
+cluster: k8s.cni.cncf.io/network-attachment-definitions: get list watch
+fairlead-system: /configmaps [fairlead-profiles fairlead-device-plugin]: list watch
+fairlead-system: apps/daemonsets [fairlead-agent]: get list watch
 `
 	var got strings.Builder
 	list := func(scope string, rules []rbacv1.PolicyRule) {
@@ -117,7 +118,7 @@ fairlead-system: daemonsets [fairlead-agent]: get list watch
 			if len(r.ResourceNames) > 0 {
 				names = fmt.Sprint(" ", r.ResourceNames)
 			}
-			fmt.Fprintf(&got, "%s: %s%s: %s\n", scope, strings.Join(r.Resources, " "), names, strings.Join(r.Verbs, " "))
+			fmt.Fprintf(&got, "%s: %s/%s%s: %s\n", scope, strings.Join(r.APIGroups, " "), strings.Join(r.Resources, " "), names, strings.Join(r.Verbs, " "))
 		}
 	}
 	list("cluster", find[*rbacv1.ClusterRole](t, objects).Rules)

@@ -83,8 +83,11 @@ func (a allocator) grant(known map[string]Device, id string) (grant, error) {
 	if err != nil {
 		return grant{}, a.refuse(codes.Internal, id, err.Error())
 	}
-	if reason := unhealthy(d.Config, vf); reason != "" {
+	if reason := unhealthy(d.Config, d.PF, vf); reason != "" {
 		return grant{}, a.refuse(codes.FailedPrecondition, id, reason)
+	}
+	if vf.Driver != d.VF.Driver && !d.Config.Match(d.PF, vf) {
+		return grant{}, a.refuse(codes.FailedPrecondition, id, fmt.Sprintf("it is bound to %s since a moment ago, which the pool does not select", vf.Driver))
 	}
 	d.VF = vf
 	g := grant{device: d, info: deviceInfo{Generic: map[string]string{"deviceID": id}, Extra: extra(d)}}

@@ -227,6 +227,14 @@ func TestAllocateRefuses(t *testing.T) {
 	vfio.VFs[0].Driver, vfio.VFs[0].Netdev = "vfio-pci", ""
 	noGroup := igb(2)
 	noGroup.VFs[0].Driver, noGroup.VFs[0].Netdev, noGroup.VFs[0].IOMMUGroup = "vfio-pci", "", -1
+	rebind := func(b *bench) {
+		b.tree.LoadDriver("vfio-pci")
+		if err := b.tree.FS().BindDriver(vfAddr(0), "vfio-pci"); err != nil {
+			panic(err)
+		}
+	}
+	kernel, igbvf := pool("f/fast", 0, 1), pool("f/fast", 0, 1)
+	kernel.Selectors[0].Driver, igbvf.Selectors[0].Drivers = device.KernelDriver, []string{"igbvf"}
 	unbound := igb(2)
 	unbound.VFs[0].Driver = ""
 	rdma := pool("f/fast", 0, 1)
@@ -248,6 +256,8 @@ func TestAllocateRefuses(t *testing.T) {
 		"vfio without IOMMU group":   {noGroup, pool("f/fast", 0, 1), ids(0), nil, codes.FailedPrecondition, "enable the IOMMU"},
 		"VF vanished":                {igb(2), pool("f/fast", 0, 1), ids(0), func(b *bench) { b.tree.Remove(vfAddr(0)) }, codes.NotFound, "vanished"},
 		"driver unbound":             {igb(2), pool("f/fast", 0, 1), ids(0), func(b *bench) { b.tree.RefuseDriver(vfAddr(0), "vfio-pci"); b.unbind(0) }, codes.FailedPrecondition, "no driver"},
+		"not the profile's driver":   {igb(2), kernel, ids(0), rebind, codes.FailedPrecondition, "the profile says the kernel's own driver"},
+		"no longer selected":         {igb(2), igbvf, ids(0), rebind, codes.FailedPrecondition, "which the pool does not select"},
 		"RDMA without uverbs":        {withRDMA, rdma, ids(0), func(b *bench) { b.opts.RDMANodes = func(string) []string { return nil } }, codes.FailedPrecondition, "ib_uverbs"},
 		"ledger's disk is full":      {vfio, pool("f/fast", 0, 1), ids(0), func(b *bench) { b.ledger.err = unix.ENOSPC }, codes.Internal, "no space left"},
 		"device-info cannot be kept": {vfio, pool("f/fast", 0, 1), ids(0), func(b *bench) { b.opts.DeviceInfoDir = "/proc/none" }, codes.Internal, "write its device information"},

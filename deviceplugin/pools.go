@@ -117,7 +117,7 @@ func (a *assigner) assign(pf device.PF, vf device.VF) {
 	}
 	config := &a.pools[i]
 	pool := a.byKey[key{config.Resource, config.Idle}]
-	pool.Devices = append(pool.Devices, Device{VF: vf, PF: pf, Config: config, Reason: unhealthy(config, vf)})
+	pool.Devices = append(pool.Devices, Device{VF: vf, PF: pf, Config: config, Reason: unhealthy(config, pf, vf)})
 	for j := i + 1; j < len(a.pools); j++ {
 		if a.pools[j].Resource != config.Resource && a.pools[j].Match(pf, vf) {
 			a.overlaps[[2]int{i, j}] = append(a.overlaps[[2]int{i, j}], vf.Address)
@@ -126,12 +126,15 @@ func (a *assigner) assign(pf device.PF, vf device.VF) {
 }
 
 // unhealthy says why a VF must not be handed out now.
-func unhealthy(pool *device.Pool, vf device.VF) string {
+func unhealthy(pool *device.Pool, pf device.PF, vf device.VF) string {
+	driver := pool.Driver(pf, vf)
 	switch {
 	case vf.Driver == "":
 		return "no driver is bound to it"
-	case pool.Driver != "" && vf.Driver != pool.Driver:
-		return fmt.Sprintf("it is bound to %s, the pool needs %s", vf.Driver, pool.Driver)
+	case driver == device.KernelDriver && vf.Userspace():
+		return fmt.Sprintf("it is bound to %s, the profile says the kernel's own driver", vf.Driver)
+	case driver != "" && driver != device.KernelDriver && vf.Driver != driver:
+		return fmt.Sprintf("it is bound to %s, the profile says %s", vf.Driver, driver)
 	// In a pod, a VF takes its RDMA device along where RDMA namespaces are exclusive:
 	// then it has no netdev here either.
 	case pool.RDMA && len(vf.RDMADevices) == 0 && (vf.Netdev != "" || vf.Userspace()):

@@ -64,7 +64,7 @@ func text(a Assignment) string {
 
 func TestAssign(t *testing.T) {
 	idle := func(p device.Pool) device.Pool { p.Idle = true; return p }
-	driver := func(p device.Pool, name string) device.Pool { p.Driver = name; return p }
+	driver := func(p device.Pool, name string) device.Pool { p.Selectors[0].Driver = name; return p }
 	rdma := func(p device.Pool) device.Pool { p.RDMA = true; return p }
 	typed := func(p device.Pool, typ device.Type) device.Pool { p.Type = typ; return p }
 	lone := device.VF{Address: pci.MustParseAddress("0000:00:04.0"), Driver: "igbvf", Index: 0}
@@ -111,10 +111,22 @@ func TestAssign(t *testing.T) {
 			pools:  []device.Pool{pool("f/fast", 0, 1)},
 			want:   "f/fast 0(no driver is bound to it) 1\n",
 		},
-		"another driver than the pool needs": {
+		"another driver than the profile's": {
 			change: func(vfs []device.VF) { vfs[0].Driver = "vfio-pci" },
 			pools:  []device.Pool{driver(pool("f/dpdk", 0, 1), "vfio-pci")},
-			want:   "f/dpdk 0 1(it is bound to igbvf, the pool needs vfio-pci)\n",
+			want:   "f/dpdk 0 1(it is bound to igbvf, the profile says vfio-pci)\n",
+		},
+		"a userspace driver where the kernel's is declared": {
+			change: func(vfs []device.VF) { vfs[0].Driver = "vfio-pci" },
+			pools:  []device.Pool{driver(pool("f/fast", 0, 1), device.KernelDriver)},
+			want:   "f/fast 0(it is bound to vfio-pci, the profile says the kernel's own driver) 1\n",
+		},
+		"two drivers in one pool": {
+			change: func(vfs []device.VF) { vfs[2].Driver = "vfio-pci" },
+			pools: []device.Pool{{Resource: "f/both", Selectors: []device.Selector{
+				driver(pool("", 0, 1), device.KernelDriver).Selectors[0], driver(pool("", 2, 3), "vfio-pci").Selectors[0],
+			}}},
+			want: "f/both 0 1 2 3(it is bound to igbvf, the profile says vfio-pci)\n",
 		},
 		"RDMA": {
 			change: func(vfs []device.VF) {

@@ -15,6 +15,9 @@ import (
 	"fairlead.dev/fairlead/agent"
 )
 
+// build is set by the linker: -X main.build=… (see the Makefile).
+var build = "dev"
+
 func main() { os.Exit(run()) }
 
 func run() int {
@@ -29,12 +32,14 @@ func run() int {
 
 func command() *cobra.Command {
 	o, level := agent.Defaults(), new(slog.LevelVar)
+	o.Build = build
 	cmd := &cobra.Command{
 		Use:   "fairlead-agent",
 		Short: "The node agent: configures NICs, advertises VFs, attaches networks to pods",
 		Long: `fairlead-agent runs on every node (as the DaemonSet of deployments/fairlead.yaml).
 It applies NIC profiles, advertises pools of VFs to the kubelet, serves the CNI shim
 "fairlead", and keeps a record of every device that a pod holds.`,
+		Version:       build,
 		Args:          cobra.NoArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -65,8 +70,10 @@ func flags(cmd *cobra.Command, o *agent.Options, level *slog.LevelVar) {
 	f.StringVar(&o.CNIConfDir, "cni-conf-dir", o.CNIConfDir, "where the runtime finds CNI configurations, and the primary network's is found")
 	f.StringVar(&o.PrimaryConf, "primary-conf", o.PrimaryConf, "file name of the primary network's configuration (default: the first that is not Fairlead's)")
 	f.StringVar(&o.ShimPath, "shim", o.ShimPath, "the shim binary to install; empty: install nothing")
+	f.DurationVar(&o.CNIAgentTimeout, "cni-agent-timeout", o.CNIAgentTimeout, "how long the shim waits for an agent that is away, in an ADD, CHECK or GC")
+	f.DurationVar(&o.CNITimeout, "cni-timeout", o.CNITimeout, "how long one CNI call may take in all; keep it below the kubelet's two minutes")
 	f.BoolVar(&o.NamespaceIsolation, "namespace-isolation", o.NamespaceIsolation, "pods may use net-attach-defs of their own and the global namespaces only")
-	f.StringSliceVar(&o.GlobalNamespaces, "global-namespaces", o.GlobalNamespaces, "namespaces whose net-attach-defs all pods may use")
+	f.StringSliceVar(&o.GlobalNamespaces, "global-namespaces", o.GlobalNamespaces, "namespaces whose net-attach-defs all pods may use under --namespace-isolation; empty: none")
 	f.StringVar(&o.Socket, "socket", o.Socket, "unix socket for the shim")
 	f.StringVar(&o.StateSocket, "state-socket", o.StateSocket, "unix socket for fairleadctl")
 	f.StringVar(&o.StateDir, "state-dir", o.StateDir, "ledger and tombstones; must survive restarts and reboots")

@@ -13,6 +13,9 @@ import (
 	"syscall"
 )
 
+// build is set by the linker: -X main.build=… (see the Makefile).
+var build = "dev"
+
 func main() { os.Exit(run()) }
 
 func run() int {

@@ -32,6 +32,7 @@ func newRoot(t terminal) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "fairleadctl",
 		Short:         "Show which VFs, pods and pools a Fairlead agent has on its node",
+		Version:       build,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          cobra.NoArgs,
@@ -61,16 +62,18 @@ func (s source) read(ctx context.Context, in io.Reader) ([]state.State, error) {
 	}
 	var out []state.State
 	for _, file := range s.files {
-		one, err := readFile(file, in)
+		states, err := readFile(file, in)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, one)
+		out = append(out, states...)
 	}
 	return out, nil
 }
 
-func readFile(file string, in io.Reader) (state.State, error) {
+// readFile reads the states of a file: one, or those that a call with several files
+// has printed.
+func readFile(file string, in io.Reader) ([]state.State, error) {
 	var body []byte
 	var err error
 	if file == "-" {
@@ -79,11 +82,11 @@ func readFile(file string, in io.Reader) (state.State, error) {
 		body, err = os.ReadFile(file)
 	}
 	if err != nil {
-		return state.State{}, err
+		return nil, err
 	}
-	one, err := state.Decode(body)
+	states, err := state.DecodeAll(body)
 	if err != nil {
-		return state.State{}, fmt.Errorf("%s: %w", file, err)
+		return nil, fmt.Errorf("%s: %w", file, err)
 	}
-	return one, nil
+	return states, nil
 }

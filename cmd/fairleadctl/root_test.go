@@ -81,6 +81,24 @@ func TestStateAsksTheAgentAndRoundTrips(t *testing.T) {
 	}
 }
 
+// What several files make is read as one.
+func TestStatesOfSeveralFilesRoundTrip(t *testing.T) {
+	printed, err := fairleadctl(t, "", "state", "-o", "json", "-f", save(t, node("node2")), "-f", save(t, node("node1")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := fairleadctl(t, printed, "state", "-o", "json", "-f", "-")
+	if err != nil || again != printed {
+		t.Errorf("what was printed is read as %v\n%s", err, again)
+	}
+	if _, err := fairleadctl(t, printed+"{", "status", "-f", "-"); err == nil || !strings.Contains(err.Error(), "not a node state") {
+		t.Errorf("with a torn end: %v", err)
+	}
+	if _, err := fairleadctl(t, "", "status", "-f", "-"); err == nil || !strings.Contains(err.Error(), "not a node state") {
+		t.Errorf("empty: %v", err)
+	}
+}
+
 func TestStatusTellsProblemsFromNoAnswer(t *testing.T) {
 	if out, err := fairleadctl(t, "", "status", "-f", save(t, node("node1"))); err != nil {
 		t.Errorf("status of a healthy node = %v\n%s", err, out)
@@ -92,6 +110,12 @@ func TestStatusTellsProblemsFromNoAnswer(t *testing.T) {
 	_, err = fairleadctl(t, "", "status", "--socket", filepath.Join(t.TempDir(), "none"))
 	if err == nil || errors.Is(err, errProblems) {
 		t.Errorf("status with no agent = %v, want an error of its own", err)
+	}
+}
+
+func TestVersion(t *testing.T) {
+	if out, err := fairleadctl(t, "", "--version"); err != nil || out != "fairleadctl version dev\n" {
+		t.Errorf("--version = %v, %q", err, out)
 	}
 }
 

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -204,7 +205,7 @@ func vfGroup(g v1alpha1.VFGroup, pf v1alpha1.PFSpec, field string, problem *prob
 	if g.ResourceName == "" && (g.Idle || g.RDMA || g.NeedVhostNet || g.ExcludeTopology) {
 		problem.addf(field, "idle, rdma, needVhostNet and excludeTopology say how a resource is handed out: set resourceName")
 	}
-	if g.Driver != "" && g.Driver != "kernel" {
+	if g.Driver != "" && g.Driver != device.KernelDriver {
 		problem.add(field+".driver", checkDrivers([]string{g.Driver}))
 		out.Driver = g.Driver
 	}
@@ -256,13 +257,10 @@ func indexesOf(n int) string {
 	return fmt.Sprintf("0 to %d", n-1)
 }
 
-// groupPool is the pool that a VF group declares. A named driver is part of the
-// selection: a VF that is not bound to it yet is not handed to a pod.
+// groupPool is the pool that a VF group declares. A VF that is not bound to the
+// declared driver (yet) is in the pool all the same, where it shows as unhealthy.
 func groupPool(p Profile, group VFGroup, g v1alpha1.VFGroup, i int) device.Pool {
-	sel := device.Selector{NIC: &p.NICs, VFs: group.VFs, RDMA: g.RDMA}
-	if group.Driver != "" {
-		sel.Drivers = []string{group.Driver}
-	}
+	sel := device.Selector{NIC: &p.NICs, VFs: group.VFs, RDMA: g.RDMA, Driver: cmp.Or(group.Driver, device.KernelDriver)}
 	return device.Pool{
 		Resource:        group.Resource,
 		Type:            device.NetDevice,

@@ -88,13 +88,13 @@ spec:
 			Pools: []device.Pool{
 				{
 					Resource: "fast", Type: device.NetDevice, Source: `profile "fast", group 0`,
-					Selectors: []device.Selector{{NIC: &nics, VFs: []device.IndexRange{{First: 0, Last: 3}}}},
+					Selectors: []device.Selector{{NIC: &nics, VFs: []device.IndexRange{{First: 0, Last: 3}}, Driver: "kernel"}},
 				},
 				{
 					Resource: "example.com/dpdk", Type: device.NetDevice, Source: `profile "fast", group 1`,
 					Selectors: []device.Selector{{
 						NIC: &nics, VFs: []device.IndexRange{{First: 4, Last: 4}, {First: 6, Last: 6}},
-						Drivers: []string{"vfio-pci"}, RDMA: true,
+						Driver: "vfio-pci", RDMA: true,
 					}},
 					ExcludeTopology: true, NeedVhostNet: true, RDMA: true,
 				},
@@ -104,7 +104,7 @@ spec:
 			Profile: Profile{Name: "found", NICs: found, Groups: []VFGroup{{Resource: "found"}}, Source: "a.yaml"},
 			Pools: []device.Pool{{
 				Resource: "found", Type: device.NetDevice, Idle: true, Source: `profile "found", group 0`,
-				Selectors: []device.Selector{{NIC: &found}},
+				Selectors: []device.Selector{{NIC: &found, Driver: "kernel"}},
 			}},
 		},
 	}

@@ -2,6 +2,9 @@ package device
 
 import "strings"
 
+// KernelDriver stands for the kernel's own choice: any driver that makes a netdev.
+const KernelDriver = "kernel"
+
 // VFIODriver reports whether a kernel driver hands its device to userspace
 // through VFIO: vfio-pci itself, or a vendor's variant (mlx5_vfio_pci,
 // hisi_acc_vfio_pci …), which the kernel names *_vfio_pci or *-vfio-pci.

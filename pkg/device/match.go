@@ -15,11 +15,22 @@ func Claim(pools []Pool, pf PF, vf VF) int {
 
 // Match reports whether any of the pool's selectors matches. Pools of another
 // type than netDevice hold no VFs.
-func (p Pool) Match(pf PF, vf VF) bool {
-	if p.Type != "" && p.Type != NetDevice {
-		return false
+func (p Pool) Match(pf PF, vf VF) bool { return p.selector(pf, vf) >= 0 }
+
+// Driver is what a VF of the pool must be bound to before it is handed out, by the
+// first selector that matches it: a driver's name, KernelDriver, or empty for any.
+func (p Pool) Driver(pf PF, vf VF) string {
+	if i := p.selector(pf, vf); i >= 0 {
+		return p.Selectors[i].Driver
 	}
-	return slices.ContainsFunc(p.Selectors, func(s Selector) bool { return s.Match(pf, vf) })
+	return ""
+}
+
+func (p Pool) selector(pf PF, vf VF) int {
+	if p.Type != "" && p.Type != NetDevice {
+		return -1
+	}
+	return slices.IndexFunc(p.Selectors, func(s Selector) bool { return s.Match(pf, vf) })
 }
 
 // Match reports whether the selector selects a VF of a PF. A selector without

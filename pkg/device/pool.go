@@ -21,7 +21,6 @@ type Pool struct {
 	NeedVhostNet    bool       // hand out /dev/vhost-net and /dev/net/tun as well
 	RDMA            bool       // hand out the VF's RDMA character devices
 	Idle            bool       // VFs that are held back from the kubelet
-	Driver          string     // what a healthy device is bound to; empty: any driver
 	// AdditionalInfo is copied into the pod's PCIDEVICE_…_INFO: by PCI address,
 	// or "*" for every device of the pool.
 	AdditionalInfo map[string]map[string]string
@@ -44,6 +43,11 @@ type Selector struct {
 	VDPAType     string
 	AuxTypes     []string
 	RDMA         bool // only VFs with an RDMA device
+
+	// Driver is what a VF must be bound to before it is handed out; KernelDriver: any
+	// that makes a netdev; empty: any. It selects nothing: a VF on its way to another
+	// driver stays where it is.
+	Driver string
 
 	// NIC and VFs are how a profile's VF group selects: its PFs, and a range on each.
 	NIC *NICSelector

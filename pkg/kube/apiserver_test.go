@@ -18,6 +18,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 )
@@ -56,6 +57,7 @@ type apiServer struct {
 	unknown  map[string]bool                 // resources that no CRD declares
 	refuse   func(method, path string) error // an answer in place of the right one
 	created  chan object
+	drop     chan struct{} // closed, and made anew, to end the watches that stand
 }
 
 type change struct {
@@ -68,7 +70,7 @@ type change struct {
 func newAPIServer(t testing.TB) *apiServer {
 	s := &apiServer{
 		t: t, objects: map[string]object{}, watchers: map[chan struct{}]bool{}, unknown: map[string]bool{},
-		refuse: func(string, string) error { return nil }, created: make(chan object, 1000), closed: make(chan struct{}),
+		refuse: func(string, string) error { return nil }, created: make(chan object, 1000), closed: make(chan struct{}), drop: make(chan struct{}),
 	}
 	s.srv = httptest.NewServer(s)
 	s.url = s.srv.URL
@@ -127,6 +129,14 @@ func (s *apiServer) setRefusal(f func(method, path string) error) {
 	s.refuse = f
 }
 
+// dropWatches ends the watches that stand, as a server's restart does.
+func (s *apiServer) dropWatches() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.drop)
+	s.drop = make(chan struct{})
+}
+
 func (s *apiServer) setUnknown(resource string, unknown bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -143,6 +153,18 @@ func (s *apiServer) gets(resource string) (n int) {
 		}
 	}
 	return n
+}
+
+// patched lists the paths that were patched.
+func (s *apiServer) patched() (paths []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.requests {
+		if path, ok := strings.CutPrefix(r, http.MethodPatch+" "); ok {
+			paths = append(paths, path)
+		}
+	}
+	return paths
 }
 
 func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -215,6 +237,7 @@ func (s *apiServer) list(w http.ResponseWriter, r *http.Request) {
 func (s *apiServer) watch(w http.ResponseWriter, r *http.Request) {
 	woken := make(chan struct{}, 1)
 	s.mu.Lock()
+	dropped := s.drop
 	s.watchers[woken] = true
 	from, _ := strconv.Atoi(r.URL.Query().Get("resourceVersion"))
 	var events []object
@@ -261,6 +284,8 @@ func (s *apiServer) watch(w http.ResponseWriter, r *http.Request) {
 		case <-r.Context().Done():
 			return
 		case <-s.closed:
+			return
+		case <-dropped:
 			return
 		}
 	}
@@ -340,13 +365,16 @@ func (s *apiServer) patch(w http.ResponseWriter, r *http.Request) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	o := s.objects[r.URL.Path]
+	path := strings.TrimSuffix(r.URL.Path, "/status")
+	o := s.objects[path]
 	if o == nil {
 		answerError(w, apierrors.NewNotFound(schema.GroupResource{}, r.URL.Path))
 		return
 	}
 	if uid := patch.text("uid"); uid != "" && uid != o.text("uid") {
-		answerError(w, apierrors.NewInvalid(schema.GroupKind{Kind: "Pod"}, o.text("name"), nil))
+		answerError(w, apierrors.NewInvalid(schema.GroupKind{Kind: "Pod"}, o.text("name"), field.ErrorList{
+			field.Invalid(field.NewPath("metadata", "uid"), uid, "field is immutable"),
+		}))
 		return
 	}
 	o = clone(o)
@@ -357,8 +385,8 @@ func (s *apiServer) patch(w http.ResponseWriter, r *http.Request) {
 	added, _ := patch.meta()["annotations"].(map[string]any)
 	maps.Copy(annotations, added)
 	o.meta()["annotations"] = annotations
-	s.store(r.URL.Path, o)
-	answer(w, http.StatusOK, s.objects[r.URL.Path])
+	s.store(path, o)
+	answer(w, http.StatusOK, s.objects[path])
 }
 
 // shape is the object in the form that the request asks for.

@@ -58,10 +58,10 @@ type Client struct {
 	broadcaster record.EventBroadcaster
 	recorder    record.EventRecorder
 
-	mu     sync.Mutex        // guards all below
-	said   map[string]string // informer -> its last error, so that it is logged once
-	own    ownDaemonSet
-	podErr error // the last error of the pods' watch
+	watches []*watched // one for each informer; the list is not changed after New
+
+	mu  sync.Mutex // guards all below, and what is in watches
+	own ownDaemonSet
 }
 
 // New makes a Client, which knows nothing until Run. An empty kubeconfig means
@@ -103,7 +103,7 @@ func newForConfig(cfg *rest.Config, o Options) (*Client, error) {
 	if o.Changed == nil {
 		o.Changed = func() {}
 	}
-	c := &Client{o: o, log: o.Log, host: cfg.Host, said: map[string]string{}, configMaps: map[string]cache.SharedIndexInformer{}}
+	c := &Client{o: o, log: o.Log, host: cfg.Host, configMaps: map[string]cache.SharedIndexInformer{}}
 	if err := c.connect(cfg); err != nil {
 		return nil, fmt.Errorf("API server: %w", err)
 	}
@@ -160,22 +160,14 @@ func (c *Client) Run(ctx context.Context) error {
 	c.broadcaster.StartRecordingToSink(eventSink{c})
 	defer c.broadcaster.Shutdown()
 	var wg sync.WaitGroup
-	for _, informer := range c.informers() {
-		wg.Go(func() { informer.RunWithContext(ctx) })
+	for _, w := range c.watches {
+		wg.Go(func() { w.informer.RunWithContext(ctx) })
+	}
+	for _, i := range c.configMaps {
+		wg.Go(func() { c.tellOfAbsence(ctx, i) })
 	}
 	wg.Wait()
 	return nil
-}
-
-func (c *Client) informers() []cache.SharedIndexInformer {
-	all := []cache.SharedIndexInformer{c.pods, c.networks, c.node}
-	for _, i := range c.configMaps {
-		all = append(all, i)
-	}
-	if c.daemonSet != nil {
-		all = append(all, c.daemonSet)
-	}
-	return all
 }
 
 // Ready says why pods cannot be looked up: their cache has not been filled since
@@ -187,8 +179,5 @@ func (c *Client) Ready() error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.podErr != nil {
-		return fmt.Errorf("the pods of node %s are not known yet: %w", c.o.NodeName, c.podErr)
-	}
-	return fmt.Errorf("the pods of node %s are not known yet: the API server at %s has not answered", c.o.NodeName, c.host)
+	return fmt.Errorf("the pods of node %s are not known yet: %w", c.o.NodeName, c.cause(c.pods))
 }

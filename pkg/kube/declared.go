@@ -18,6 +18,15 @@ func (c *Client) WaitDeclared(ctx context.Context) bool {
 	return cache.WaitForCacheSync(ctx.Done(), synced...)
 }
 
+// tellOfAbsence calls Options.Changed when a ConfigMap has been looked for and is not
+// there: no event tells of that. Until then its caller may have worked with what the
+// ConfigMap held before the agent's start.
+func (c *Client) tellOfAbsence(ctx context.Context, i cache.SharedIndexInformer) {
+	if cache.WaitForCacheSync(ctx.Done(), i.HasSynced) && len(i.GetStore().ListKeys()) == 0 {
+		c.o.Changed()
+	}
+}
+
 // NodeLabels gives the node's labels; known is false until they have been read.
 func (c *Client) NodeLabels() (labels map[string]string, known bool) {
 	o, found, err := c.node.GetStore().GetByKey(c.o.NodeName)

@@ -29,10 +29,12 @@ func (c *Client) explain(doing string, err error) error {
 		return fmt.Errorf("%s: the agent's ServiceAccount may not: apply the permissions of its manifest anew: %w", doing, err)
 	case apierrors.IsUnauthorized(err):
 		return fmt.Errorf("%s: the API server does not accept the agent's credentials: %w", doing, err)
+	case apierrors.IsInvalid(err):
+		return fmt.Errorf("%s: the API server at %s refuses the change as invalid; where an admission policy denies it, the policy must leave the agent's ServiceAccount out: %w", doing, c.host, err)
 	case errors.As(err, &status):
 		return fmt.Errorf("%s: the API server at %s refuses: %w", doing, c.host, err)
 	case unreachable(err):
-		return fmt.Errorf("%s: the API server at %s is unreachable: %w", doing, c.host, err)
+		return fmt.Errorf("%s: the API server at %s is unreachable: %w", doing, c.host, bare(err))
 	}
 	return fmt.Errorf("%s: %w", doing, err)
 }
@@ -47,6 +49,15 @@ func unreachable(err error) bool {
 	var netErr net.Error
 	var urlErr *url.Error
 	return errors.As(err, &urlErr) || errors.As(err, &netErr) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// bare leaves out the request's URL: its long query tells a person nothing.
+func bare(err error) error {
+	var request *url.Error
+	if errors.As(err, &request) {
+		return request.Err
+	}
+	return err
 }
 
 // expected are the ends of a watch that belong to its life.

@@ -2,7 +2,6 @@ package kube
 
 import (
 	"context"
-	"fmt"
 	"maps"
 
 	nadv1 "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/apis/k8s.cni.cncf.io/v1"
@@ -70,12 +69,14 @@ func (c *Client) newConfigMapInformer(name string) error {
 }
 
 func (c *Client) informer(what string, example runtime.Object, strip cache.TransformFunc, lw cache.ListerWatcher) (cache.SharedIndexInformer, error) {
-	i := cache.NewSharedIndexInformer(lw, example, 0, cache.Indexers{})
-	if err := i.SetTransform(strip); err != nil {
+	w := &watched{what: what}
+	w.informer = cache.NewSharedIndexInformer(c.observe(w, lw), example, 0, cache.Indexers{})
+	if err := w.informer.SetTransform(strip); err != nil {
 		return nil, err
 	}
-	err := i.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) { c.watchFailed(what, err) })
-	return i, err
+	err := w.informer.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) { c.watchFailed(w, err) })
+	c.watches = append(c.watches, w)
+	return w.informer, err
 }
 
 func (c *Client) metaListWatch(resource schema.GroupVersionResource, namespace, name string) cache.ListerWatcher {
@@ -93,25 +94,6 @@ func (c *Client) metaListWatch(resource schema.GroupVersionResource, namespace, 
 }
 
 func named(name string) fields.Selector { return fields.OneTermEqualSelector("metadata.name", name) }
-
-// watchFailed logs an informer's error when it is another one than the last. The
-// reflector itself tries again, with backoff.
-func (c *Client) watchFailed(what string, err error) {
-	if expected(err) {
-		return
-	}
-	err = c.explain(fmt.Sprintf("watch %s", what), err)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if what == podsResource {
-		c.podErr = err
-	}
-	if c.said[what] == err.Error() {
-		return
-	}
-	c.said[what] = err.Error()
-	c.log.Warn("watching the API server; it goes on as soon as it can", "what", what, "error", err)
-}
 
 // onChange calls Options.Changed unless an update left everything the same.
 func (c *Client) onChange(same func(old, new any) bool) cache.ResourceEventHandler {

@@ -5,9 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -34,6 +37,26 @@ func eventually(t *testing.T, what string, holds func() bool) {
 		}
 	}
 }
+
+// lines is a log that is read while it is written.
+type lines struct {
+	mu   sync.Mutex // guards text
+	text strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+func (l *lines) count(part string) int { return strings.Count(l.String(), part) }
 
 func TestPodComesFromTheCacheUnlessItCannotKnow(t *testing.T) {
 	s := newAPIServer(t)
@@ -236,6 +259,78 @@ func TestNetAttachDefWithoutCRD(t *testing.T) {
 	eventually(t, "they are cached", c.networks.HasSynced)
 }
 
+// A watch that fails is told of in the log and as a problem, until it stands again;
+// a second failure is told of like the first.
+func TestWatchProblems(t *testing.T) {
+	s := newAPIServer(t)
+	s.put(nodePath, nodeObject("a"))
+	c := newCluster(t, s)
+	var log lines
+	c.log = slog.New(slog.NewTextHandler(&log, nil))
+	got := func() string { return strings.Join(c.Problems(), "\n") }
+	const unread = " has not answered (not read since the agent's start)"
+	if n := strings.Count(got(), unread); n != 5 {
+		t.Errorf("before Run, %d of 5 watches have not begun:\n%s", n, got())
+	}
+	forbid := func(method, path string) error {
+		if strings.Contains(path, "configmaps") {
+			return apierrors.NewForbidden(schema.GroupResource{Resource: "configmaps"}, "", errors.New("no role"))
+		}
+		return nil
+	}
+	s.setRefusal(forbid)
+	c.run(t)
+	only := func(prefix, end string) func() bool {
+		return func() bool {
+			p := c.Problems()
+			return len(p) == 1 && strings.HasPrefix(p[0], prefix) && strings.HasSuffix(p[0], end)
+		}
+	}
+	const may = "watch configmap profiles: the agent's ServiceAccount may not: apply the permissions"
+	eventually(t, "the refused ConfigMap is the only problem", only(may, "(not read since the agent's start)"))
+	s.setRefusal(func(string, string) error { return nil })
+	eventually(t, "it is over", func() bool { return got() == "" })
+	s.setRefusal(forbid)
+	s.dropWatches()
+	eventually(t, "it is a problem again", only(may, "(what was read before stays in force)"))
+	s.setRefusal(func(string, string) error { return nil })
+	eventually(t, "it is over again", func() bool { return got() == "" })
+	if failed, again := log.count("level=WARN"), log.count("watching the API server again"); failed != 2 || again != 2 {
+		t.Errorf("%d failures and %d recoveries are logged, want 2 and 2:\n%s", failed, again, log.String())
+	}
+	s.remove(nodePath)
+	eventually(t, "the node that is not there is a problem", only("the API server has no node node1", "set --node-name to the node's name there"))
+}
+
+// An API server that goes away refuses connections: the reflector tries that again
+// without a word to its error handler.
+func TestAPIServerThatGoesAwayIsAProblem(t *testing.T) {
+	s := newAPIServer(t)
+	s.put(nodePath, nodeObject("a"))
+	c := start(t, s)
+	eventually(t, "all is well", func() bool { return len(c.Problems()) == 0 })
+	s.close()
+	eventually(t, "each watch is a problem", func() bool {
+		p := c.Problems()
+		return len(p) == 5 && !slices.ContainsFunc(p, func(p string) bool {
+			return !strings.Contains(p, " is unreachable: ") || strings.Contains(p, "timeoutSeconds")
+		})
+	})
+}
+
+// A ConfigMap that was deleted while the agent was away sends no event.
+func TestAbsentConfigMapIsToldOf(t *testing.T) {
+	c := newCluster(t, newAPIServer(t))
+	c.run(t)
+	select {
+	case <-c.changed:
+	case <-t.Context().Done():
+	}
+	if _, exists, known := c.ConfigMap("fairlead-system", "profiles"); exists || !known {
+		t.Errorf("exists %t, known %t when told", exists, known)
+	}
+}
+
 // dp#276: an edit is told of at once; a node's heartbeat is none.
 func TestDeclared(t *testing.T) {
 	s := newAPIServer(t)
@@ -249,6 +344,7 @@ func TestDeclared(t *testing.T) {
 	s.put(nodePath, nodeObject("a"))
 	c := start(t, s)
 	<-c.changed // the labels are there
+	<-c.changed // the ConfigMap has been looked for, and is not there
 	if labels, known := c.NodeLabels(); !known || labels["rack"] != "a" {
 		t.Errorf("labels %v, known %t", labels, known)
 	}
@@ -364,6 +460,9 @@ func TestSetNetworkStatus(t *testing.T) {
 		p, err = c.Pod(t.Context(), "nfv", "upf", "")
 		return err == nil && p.Annotations[network.StatusAnnotation] == `[{"name": "x"}]` && p.Annotations["k8s.v1.cni.cncf.io/networks"] == "data"
 	})
+	if got := s.patched(); len(got) != 1 || got[0] != podPath+"/status" {
+		t.Errorf("patched %q: only the status subresource may be, which leaves the spec alone", got)
+	}
 	ref.UID = "u0"
 	if err := c.SetNetworkStatus(t.Context(), ref, "[]"); !errors.Is(err, network.ErrNotFound) {
 		t.Errorf("another pod's UID: %v", err)
@@ -379,6 +478,28 @@ func TestSetNetworkStatus(t *testing.T) {
 	})
 	if err := c.SetNetworkStatus(t.Context(), ref, "[]"); err == nil || !strings.HasPrefix(err.Error(), "write the network status of pod nfv/upf: the agent's ServiceAccount may not") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A refusal that says nothing of the UID is no word that the pod is gone: the status
+// is owed on, and the error says what to do.
+func TestSetNetworkStatusRefused(t *testing.T) {
+	s := newAPIServer(t)
+	s.put(podPath, podObject("u1"))
+	c := start(t, s)
+	policy := apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, "upf", errors.New("ValidatingAdmissionPolicy 'p' denied request: no annotations"))
+	policy.ErrStatus.Reason, policy.ErrStatus.Code = metav1.StatusReasonInvalid, 422 // as the API server makes it
+	policy.ErrStatus.Details.Causes = []metav1.StatusCause{{Message: "no annotations"}}
+	conflict := apierrors.NewConflict(schema.GroupResource{Resource: "pods"}, "upf", errors.New("the object has been modified"))
+	for want, refusal := range map[string]error{
+		"the policy must leave the agent's ServiceAccount out: ": policy,
+		"refuses: ": conflict,
+	} {
+		s.setRefusal(func(string, string) error { return refusal })
+		err := c.SetNetworkStatus(t.Context(), ledger.PodRef{Namespace: "nfv", Name: "upf", UID: "u1"}, "[]")
+		if err == nil || errors.Is(err, network.ErrNotFound) || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want an error with %q that is not ErrNotFound", err, want)
+		}
 	}
 }
 

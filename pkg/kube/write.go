@@ -3,11 +3,14 @@ package kube
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/record"
@@ -17,8 +20,10 @@ import (
 )
 
 // SetNetworkStatus writes the network-status annotation of a pod: a merge patch of
-// that one key, which meets no conflict with other writers of the pod. The error
-// wraps network.ErrNotFound where the pod is gone, or another one has its name.
+// that one key, which meets no conflict with other writers of the pod. It goes to
+// the pod's status subresource, which takes annotations and cannot change the spec:
+// no permission is needed to change what pods run. The error wraps
+// network.ErrNotFound where the pod is gone, or another one has its name.
 func (c *Client) SetNetworkStatus(ctx context.Context, pod ledger.PodRef, status string) error {
 	doing := fmt.Sprintf("write the network status of pod %s", pod)
 	metadata := map[string]any{"annotations": map[string]string{network.StatusAnnotation: status}}
@@ -33,11 +38,24 @@ func (c *Client) SetNetworkStatus(ctx context.Context, pod ledger.PodRef, status
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.o.RequestTimeout)
 	defer cancel()
-	err = c.core.Patch(types.MergePatchType).Namespace(pod.Namespace).Resource(podsResource).Name(pod.Name).Body(patch).Do(ctx).Error()
-	if apierrors.IsConflict(err) || apierrors.IsInvalid(err) {
+	err = c.core.Patch(types.MergePatchType).Namespace(pod.Namespace).Resource(podsResource).Name(pod.Name).SubResource("status").Body(patch).Do(ctx).Error()
+	if refusesUID(err) {
 		return fmt.Errorf("%s: the pod with UID %s is gone: %w (%w)", doing, pod.UID, network.ErrNotFound, err)
 	}
 	return c.explain(doing, err)
+}
+
+// refusesUID tells the answer to another pod's UID from the other reasons for which
+// an object is called invalid: a ValidatingAdmissionPolicy denies with the same code.
+func refusesUID(err error) bool {
+	if !apierrors.IsInvalid(err) {
+		return false
+	}
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) || status.Status().Details == nil {
+		return false
+	}
+	return slices.ContainsFunc(status.Status().Details.Causes, func(c metav1.StatusCause) bool { return c.Field == "metadata.uid" })
 }
 
 // apiUID is the UID by which the API server knows a pod. It is another than the

@@ -16,8 +16,10 @@ import (
 // Input is what the agent's parts know, as plain values.
 type Input struct {
 	Node        string
+	Build       string // of the agent
 	Time        time.Time
 	PFs         []device.PF
+	Lone        []device.VF                    // VFs whose PF is not visible, as inside a virtual machine
 	Knobs       map[pci.Address]ledger.VFState // VFs as their PF shows them now; may lack some or all
 	Pools       []PoolMembers
 	Sandboxes   []ledger.Sandbox
@@ -34,11 +36,11 @@ type PoolMembers struct {
 	Source    string
 	Idle      bool
 	Devices   []pci.Address
-	Unhealthy []pci.Address // those of Devices that the kubelet is told not to hand out
+	Unhealthy map[pci.Address]string // those of Devices that the kubelet is told not to hand out, and why
 }
 
-// Build joins the input into one State and adds the problems that only the join
-// shows: a held VF that is gone, a release that keeps failing.
+// Build joins the input into one State and adds the problems that the join shows: a
+// VF that is not handed out, a held VF that is gone, a release that keeps failing.
 func Build(in Input) State {
 	b := builder{in: in, vfs: map[pci.Address]VF{}, problems: slices.Clone(in.Problems)}
 	b.joinPools()
@@ -46,8 +48,10 @@ func Build(in Input) State {
 	b.joinSandboxes()
 	return State{
 		Node:       in.Node,
+		Build:      in.Build,
 		Time:       in.Time,
 		PFs:        b.pfs(),
+		Lone:       b.lone(),
 		Pools:      b.pools(),
 		Sandboxes:  b.sandboxes(),
 		Profiles:   b.profiles(),
@@ -67,10 +71,32 @@ func (b *builder) joinPools() {
 		for _, address := range pool.Devices {
 			vf := b.vfs[address]
 			vf.Pool = pool.Resource
-			vf.Healthy = !slices.Contains(pool.Unhealthy, address)
+			reason, unhealthy := pool.Unhealthy[address]
+			vf.Healthy, vf.Reason = !unhealthy, reason
 			b.vfs[address] = vf
 		}
+		b.problems = append(b.problems, unhealthyProblems(pool)...)
 	}
+}
+
+// unhealthyProblems has a sentence for each reason: a profile that cannot be
+// applied, or a module that is missing, concerns all VFs of its group.
+func unhealthyProblems(pool PoolMembers) []string {
+	byReason := map[string][]pci.Address{}
+	for address, reason := range pool.Unhealthy {
+		byReason[reason] = append(byReason[reason], address)
+	}
+	var out []string
+	for reason, vfs := range byReason {
+		slices.SortFunc(vfs, pci.Address.Compare)
+		which := "VF " + vfs[0].String() + " is"
+		if n := len(vfs); n > 1 {
+			which = fmt.Sprintf("%d VFs (%s to %s) are", n, vfs[0], vfs[n-1])
+		}
+		out = append(out, fmt.Sprintf("pool %s (%s): %s not handed out: %s", pool.Resource, pool.Source, which, reason))
+	}
+	slices.Sort(out)
+	return out
 }
 
 func (b *builder) joinAllocations() {
@@ -127,12 +153,14 @@ func (b *builder) lost(sandbox ledger.Sandbox, a ledger.Attachment) string {
 const kindSRIOV = "sriov"
 
 func (b *builder) find(address pci.Address) (device.VF, bool) {
+	at := func(vf device.VF) bool { return vf.Address == address }
 	for _, pf := range b.in.PFs {
-		for _, vf := range pf.VFs {
-			if vf.Address == address {
-				return vf, true
-			}
+		if i := slices.IndexFunc(pf.VFs, at); i >= 0 {
+			return pf.VFs[i], true
 		}
+	}
+	if i := slices.IndexFunc(b.in.Lone, at); i >= 0 {
+		return b.in.Lone[i], true
 	}
 	return device.VF{}, false
 }
@@ -143,18 +171,32 @@ func (b *builder) pfs() []PF {
 		joined := PF{PF: pf, VFs: make([]VF, 0, len(pf.VFs))}
 		joined.PF.VFs = nil
 		for _, vf := range pf.VFs {
-			known := b.vfs[vf.Address]
-			known.VF = vf
-			if knobs, ok := b.in.Knobs[vf.Address]; ok {
-				known.Current = &knobs
-			}
-			joined.VFs = append(joined.VFs, known)
+			joined.VFs = append(joined.VFs, b.join(vf))
 		}
 		slices.SortFunc(joined.VFs, func(x, y VF) int { return cmp.Compare(x.Index, y.Index) })
 		out = append(out, joined)
 	}
 	slices.SortFunc(out, func(x, y PF) int { return x.Address.Compare(y.Address) })
 	return out
+}
+
+func (b *builder) lone() []VF {
+	out := make([]VF, 0, len(b.in.Lone))
+	for _, vf := range b.in.Lone {
+		out = append(out, b.join(vf))
+	}
+	slices.SortFunc(out, func(x, y VF) int { return x.Address.Compare(y.Address) })
+	return out
+}
+
+// join adds to a VF what is known besides.
+func (b *builder) join(vf device.VF) VF {
+	known := b.vfs[vf.Address]
+	known.VF = vf
+	if knobs, ok := b.in.Knobs[vf.Address]; ok {
+		known.Current = &knobs
+	}
+	return known
 }
 
 // pools keeps the order of the input: it is the order in which pools match.
@@ -166,8 +208,11 @@ func (b *builder) pools() []Pool {
 			Capacity: len(p.Devices), Healthy: len(p.Devices) - len(p.Unhealthy),
 		}
 		for _, address := range p.Devices {
-			if b.vfs[address].Allocated {
+			switch vf := b.vfs[address]; {
+			case vf.Allocated:
 				pool.Allocated++
+			case vf.Healthy:
+				pool.Free++
 			}
 		}
 		out = append(out, pool)

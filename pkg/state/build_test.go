@@ -29,7 +29,7 @@ func input() Input {
 			{Address: vf1, PF: pfAddress, Index: 1}, {Address: vf0, PF: pfAddress, Index: 0}, {Address: vf2, PF: pfAddress, Index: 2},
 		}}},
 		Knobs: map[pci.Address]ledger.VFState{vf0: {VLAN: ptr(100)}},
-		Pools: []PoolMembers{{Resource: "fairlead.dev/fast", Devices: []pci.Address{vf0, vf1}, Unhealthy: []pci.Address{vf1}}},
+		Pools: []PoolMembers{{Resource: "fairlead.dev/fast", Source: "lab.yaml", Devices: []pci.Address{vf0, vf1}, Unhealthy: map[pci.Address]string{}}},
 		Sandboxes: []ledger.Sandbox{{ID: "abc", Pod: ledger.PodRef{Namespace: "demo", Name: "alpha"}, Created: created, Attachments: []ledger.Attachment{{
 			Network: "demo/fast", IfName: "net1", Kind: "sriov", Phase: ledger.Bound, Device: vf0,
 			VF:      &ledger.VFState{Netdev: "pf0v0", MTU: ptr(1500)},
@@ -41,7 +41,9 @@ func input() Input {
 }
 
 func TestVFsAreJoinedWithPoolHolderAndKnobs(t *testing.T) {
-	got := Build(input()).PFs[0].VFs
+	in := input()
+	in.Pools[0].Unhealthy[vf1] = "no driver is bound to it"
+	got := Build(in).PFs[0].VFs
 	want := []VF{
 		{
 			VF: device.VF{Address: vf0, PF: pfAddress, Index: 0}, Pool: "fairlead.dev/fast", Allocated: true, Healthy: true,
@@ -50,7 +52,7 @@ func TestVFsAreJoinedWithPoolHolderAndKnobs(t *testing.T) {
 			Applied:  &ledger.VFState{MAC: "02:00:00:00:00:01", MTU: ptr(9000), VLAN: ptr(100)},
 			Current:  &ledger.VFState{VLAN: ptr(100)},
 		},
-		{VF: device.VF{Address: vf1, PF: pfAddress, Index: 1}, Pool: "fairlead.dev/fast", Allocated: true, Healthy: false},
+		{VF: device.VF{Address: vf1, PF: pfAddress, Index: 1}, Pool: "fairlead.dev/fast", Allocated: true, Healthy: false, Reason: "no driver is bound to it"},
 		{VF: device.VF{Address: vf2, PF: pfAddress, Index: 2}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -58,9 +60,22 @@ func TestVFsAreJoinedWithPoolHolderAndKnobs(t *testing.T) {
 	}
 }
 
+func TestVFsWithoutAPFAreJoined(t *testing.T) {
+	in := input()
+	in.PFs, in.Lone = nil, []device.VF{{Address: vf1}, {Address: vf0}}
+	got := Build(in).Lone
+	if len(got) != 2 || got[0].Address != vf0 || got[0].Holder == nil || got[0].Pool != "fairlead.dev/fast" || !got[1].Allocated {
+		t.Errorf("lone VFs %+v, want both in order, the first held, in their pool", got)
+	}
+}
+
 func TestPoolCountsAllocatedFromKubeletAndLedger(t *testing.T) {
-	got := Build(input()).Pools
-	want := []Pool{{Resource: "fairlead.dev/fast", Capacity: 2, Healthy: 1, Allocated: 2}}
+	in := input()
+	vf3 := pci.MustParseAddress("0000:02:10.6")
+	in.Pools[0].Devices = append(in.Pools[0].Devices, vf2, vf3)
+	in.Pools[0].Unhealthy[vf1], in.Pools[0].Unhealthy[vf3] = "no driver is bound to it", "no driver is bound to it"
+	got := Build(in).Pools
+	want := []Pool{{Resource: "fairlead.dev/fast", Source: "lab.yaml", Capacity: 4, Healthy: 2, Allocated: 2, Free: 1}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("pools differ (-want +got):\n%s", diff)
 	}
@@ -88,6 +103,14 @@ func TestProblemsAreNamed(t *testing.T) {
 		{"release that fails", func(in *Input) {
 			in.Sandboxes[0].Failure, in.Sandboxes[0].Attempts = "device busy", 2
 		}, []string{"pod demo/alpha: release of sandbox abc has failed 2 times and will be tried again: device busy"}},
+		{"VF that is not handed out", func(in *Input) { in.Pools[0].Unhealthy[vf1] = "no driver is bound to it" },
+			[]string{"pool fairlead.dev/fast (lab.yaml): VF 0000:02:10.2 is not handed out: no driver is bound to it"}},
+		{"VFs that are not handed out", func(in *Input) {
+			in.Pools[0].Unhealthy[vf1], in.Pools[0].Unhealthy[vf0] = "no driver is bound to it", "no driver is bound to it"
+		}, []string{"pool fairlead.dev/fast (lab.yaml): 2 VFs (0000:02:10.0 to 0000:02:10.2) are not handed out: no driver is bound to it"}},
+		{"held VF whose PF is not visible", func(in *Input) {
+			in.PFs, in.Lone = nil, []device.VF{{Address: vf0}}
+		}, []string{}},
 		{"held VF that is gone", func(in *Input) { in.PFs[0].VFs = nil },
 			[]string{"pod demo/alpha, network demo/fast, interface net1: its VF 0000:02:10.0 is no longer on this node; delete the pod, so that it gets another"}},
 		{"held VF that was made anew", func(in *Input) { in.PFs[0].VFs[1].Netdev = "eth0" },
@@ -132,7 +155,7 @@ func TestBuildLeavesItsInputAlone(t *testing.T) {
 // A consumer of the JSON finds lists, never null: `jq '.sandboxes | length'`.
 func TestEmptyStateHasEmptyLists(t *testing.T) {
 	got, err := json.Marshal(Build(Input{Node: "n"}))
-	want := `{"node":"n","time":"0001-01-01T00:00:00Z","pfs":[],"pools":[],"sandboxes":[],"profiles":[],"tombstones":0,"problems":[]}`
+	want := `{"node":"n","time":"0001-01-01T00:00:00Z","pfs":[],"lone":[],"pools":[],"sandboxes":[],"profiles":[],"tombstones":0,"problems":[]}`
 	if err != nil || string(got) != want {
 		t.Errorf("JSON of an empty state = %s, %v; want %s", got, err, want)
 	}

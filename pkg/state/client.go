@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,10 +21,15 @@ const DefaultSocket = "/run/fairlead/agent.sock"
 // maxBody bounds what a client reads: 2,000 VFs with pods are below 4 MiB.
 const maxBody = 64 << 20
 
+// patience is how long an agent may take to answer. It gathers the state from what
+// it has in memory and from its PFs: well below a second, when it is well.
+const patience = 15 * time.Second
+
 // Client asks one agent for its state.
 type Client struct {
-	socket string
-	http   *http.Client
+	socket   string
+	http     *http.Client
+	patience time.Duration
 }
 
 // NewClient returns a client of the agent that listens on the unix socket.
@@ -31,11 +37,13 @@ func NewClient(socket string) *Client {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 	}
-	return &Client{socket: socket, http: &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}}
+	return &Client{socket: socket, patience: patience, http: &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}}
 }
 
 // State asks for the state. Its error says what to do where no agent answers.
 func (c *Client) State(ctx context.Context) (State, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.patience)
+	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://agent"+Path, nil)
 	if err != nil {
 		return State{}, err
@@ -47,7 +55,7 @@ func (c *Client) State(ctx context.Context) (State, error) {
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxBody))
 	if err != nil {
-		return State{}, fmt.Errorf("reading the agent's answer on %s: %w", c.socket, err)
+		return State{}, c.explain(err)
 	}
 	if response.StatusCode != http.StatusOK {
 		return State{}, fmt.Errorf("the agent on %s answers %s: %s", c.socket, response.Status, bytes.TrimSpace(body))
@@ -58,13 +66,37 @@ func (c *Client) State(ctx context.Context) (State, error) {
 func (c *Client) explain(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("there is no agent socket %s: the agent is not running on this node, or this is not a node; read a saved state with a file argument instead: %w", c.socket, err)
+		return fmt.Errorf("there is no agent socket %s: the agent is not running on this node, or this is not a node; read a saved state with -f FILE instead: %w", c.socket, err)
 	case errors.Is(err, unix.ECONNREFUSED):
-		return fmt.Errorf("no agent listens on %s: it has stopped; see its logs with `kubectl logs -l app.kubernetes.io/name=fairlead-agent`: %w", c.socket, err)
+		return fmt.Errorf("no agent listens on %s: it has stopped; see its logs with `kubectl -n fairlead-system logs -l app.kubernetes.io/name=fairlead-agent`: %w", c.socket, err)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("only root may ask the agent on %s: %w", c.socket, err)
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("the agent on %s has not answered within %s: it is stuck, or the node is overloaded; see its logs with `kubectl -n fairlead-system logs -l app.kubernetes.io/name=fairlead-agent`: %w", c.socket, c.patience, err)
 	}
 	return fmt.Errorf("asking the agent on %s: %w", c.socket, err)
+}
+
+// DecodeAll reads one State or several, one after another, as `fairleadctl state -o
+// json` prints those of several nodes.
+func DecodeAll(body []byte) ([]State, error) {
+	var out []State
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	for {
+		var one json.RawMessage
+		err := decoder.Decode(&one)
+		if errors.Is(err, io.EOF) && len(out) > 0 {
+			return out, nil
+		}
+		if err != nil {
+			return nil, notState(err)
+		}
+		s, err := Decode(one)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, s)
+	}
 }
 
 // Decode reads one State as Handler writes it. An unknown field is no error:
@@ -72,10 +104,14 @@ func (c *Client) explain(err error) error {
 func Decode(body []byte) (State, error) {
 	var s State
 	if err := json.Unmarshal(body, &s); err != nil {
-		return State{}, fmt.Errorf("not a node state as `fairleadctl state -o json` prints it: %w", err)
+		return State{}, notState(err)
 	}
 	if s.Node == "" {
-		return State{}, errors.New("not a node state as `fairleadctl state -o json` prints it: it names no node")
+		return State{}, notState(errors.New("it names no node"))
 	}
 	return s, nil
+}
+
+func notState(err error) error {
+	return fmt.Errorf("not a node state as `fairleadctl state -o json` prints it: %w", err)
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -51,7 +52,7 @@ func TestClientErrorsSayWhatToDo(t *testing.T) {
 
 	tests := []struct{ name, socket, want string }{
 		{"no socket", filepath.Join(t.TempDir(), "no.sock"), "the agent is not running on this node"},
-		{"stopped agent", stale, "kubectl logs -l app.kubernetes.io/name=fairlead-agent"},
+		{"stopped agent", stale, "kubectl -n fairlead-system logs -l app.kubernetes.io/name=fairlead-agent"},
 		{"agent that cannot tell", failing, "500 Internal Server Error: ledger: input/output error"},
 		{"something else", other, "it names no node"},
 	}
@@ -62,6 +63,28 @@ func TestClientErrorsSayWhatToDo(t *testing.T) {
 				t.Errorf("State() = %v, want an error with %q", err, test.want)
 			}
 		})
+	}
+}
+
+// An agent that hangs must not hang who asks it: neither before its answer nor in it.
+func TestClientDoesNotWaitForEver(t *testing.T) {
+	release := make(chan struct{})
+	silent := serve(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
+	halfway := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Write([]byte(`{"node":`))
+		w.(http.Flusher).Flush()
+		<-release
+	}))
+	t.Cleanup(func() { close(release) })
+	for name, socket := range map[string]string{"silent": silent, "halfway": halfway} {
+		c := NewClient(socket)
+		if c.patience != 15*time.Second {
+			t.Errorf("%s: patience %s", name, c.patience)
+		}
+		c.patience = 50 * time.Millisecond
+		if _, err := c.State(t.Context()); err == nil || !strings.Contains(err.Error(), "has not answered within 50ms") {
+			t.Errorf("%s: State() = %v, want an error that tells of the wait", name, err)
+		}
 	}
 }
 

@@ -20,8 +20,10 @@ import (
 // a reader of the JSON finds [] and two equal states print the same text.
 type State struct {
 	Node       string    `json:"node"`
+	Build      string    `json:"build,omitempty"` // of the agent
 	Time       time.Time `json:"time"`
 	PFs        []PF      `json:"pfs"`
+	Lone       []VF      `json:"lone"` // VFs whose PF is not visible, as inside a virtual machine
 	Pools      []Pool    `json:"pools"`
 	Sandboxes  []Sandbox `json:"sandboxes"`
 	Profiles   []Profile `json:"profiles"`
@@ -41,6 +43,8 @@ type VF struct {
 	Pool      string `json:"pool,omitempty"` // the extended resource; empty: not advertised
 	Allocated bool   `json:"allocated"`      // the kubelet handed it out, or a sandbox holds it
 	Healthy   bool   `json:"healthy"`        // meaningful in a pool only
+	// Reason is why a VF in a pool is not healthy, and not handed out.
+	Reason string `json:"reason,omitempty"`
 	// Holder is the attachment that has the VF. Nil with Allocated set: the kubelet
 	// handed it out, and no network has asked for it (yet).
 	Holder *Holder `json:"holder,omitempty"`
@@ -71,6 +75,7 @@ type Pool struct {
 	Capacity  int         `json:"capacity"`
 	Healthy   int         `json:"healthy"`
 	Allocated int         `json:"allocated"`
+	Free      int         `json:"free"` // healthy, and handed out to nobody
 }
 
 // Sandbox is one pod sandbox with all its attachments, the primary first.

@@ -71,6 +71,7 @@ func busyNode() state.State {
 		pf0.VFs[i].Driver, pf0.VFs[i].Netdev, pf0.VFs[i].MAC, pf0.VFs[i].MTU = "vfio-pci", "", "", 0
 	}
 	pf0.VFs[0].Netdev, pf0.VFs[0].MAC, pf0.VFs[0].MTU = "", "", 0
+	pf1.VFs[5].Driver, pf1.VFs[5].Netdev = "", ""
 	pf0.VFs[3].Netdev, pf0.VFs[3].MAC, pf0.VFs[3].MTU = "", "", 0
 	addresses := func(pf device.PF, indexes ...int) []pci.Address {
 		var out []pci.Address
@@ -80,7 +81,7 @@ func busyNode() state.State {
 		return out
 	}
 	return state.Build(state.Input{
-		Node: "node1", Time: noon, PFs: []device.PF{pf0, pf1},
+		Node: "node1", Build: "v0.1.0-3-gabc1234", Time: noon, PFs: []device.PF{pf0, pf1},
 		Knobs: map[pci.Address]ledger.VFState{
 			pf0.VFs[0].Address: {AdminMAC: ptr("02:00:00:00:01:0a"), VLAN: ptr(100), Trust: ptr(true), SpoofCheck: ptr(false)},
 			pf0.VFs[4].Address: {AdminMAC: ptr("02:00:00:00:01:0d"), VLAN: ptr(100), Trust: ptr(false), SpoofCheck: ptr(true)},
@@ -89,7 +90,7 @@ func busyNode() state.State {
 			{Resource: "fairlead.dev/fast", Type: device.NetDevice, Source: `profile "lab", group 0`, Devices: addresses(pf0, 0, 1, 2, 3)},
 			{Resource: "fairlead.dev/dpdk", Type: device.NetDevice, Source: `profile "lab", group 1`, Devices: addresses(pf0, 4, 5)},
 			{Resource: "fairlead.dev/held-back", Type: device.NetDevice, Source: `profile "spare", group 0`, Idle: true,
-				Devices: addresses(pf1, 0, 1, 2, 3, 5), Unhealthy: addresses(pf1, 5)},
+				Devices: addresses(pf1, 0, 1, 2, 3, 5), Unhealthy: map[pci.Address]string{pf1.VFs[5].Address: "no driver is bound to it"}},
 		},
 		Allocations: []ledger.Allocation{
 			{Resource: "fairlead.dev/fast", Device: pf0.VFs[0].Address, At: noon},
@@ -141,6 +142,21 @@ func quietNode() state.State {
 			{Network: "demo/vlan100-or-macvlan", IfName: "net1", Kind: "macvlan", Phase: ledger.Bound,
 				FallbackFrom: "sriov", FallbackReason: "the pod requested no device of fairlead.dev/fast",
 				Link: &ledger.LinkState{Uplink: "pf0", VLAN: 100, MTU: 9000}, Result: cniResult("net1", "9a:00:00:00:00:07", "10.100.0.14/24")},
+		}}},
+	})
+}
+
+// guest is a virtual machine that was given two VFs, one of which a pod has.
+func guest() state.State {
+	vfs := []device.VF{
+		{Address: pci.MustParseAddress("0000:00:05.0"), Vendor: "8086", Device: "10ca", Driver: "igbvf", NUMANode: -1, IOMMUGroup: -1},
+		{Address: pci.MustParseAddress("0000:00:04.0"), Vendor: "8086", Device: "10ca", Driver: "igbvf", Netdev: "eth1", MTU: 1500, NUMANode: -1, IOMMUGroup: -1},
+	}
+	return state.Build(state.Input{
+		Node: "guest1", Time: noon, Lone: vfs,
+		Pools: []state.PoolMembers{{Resource: "fairlead.dev/vm", Type: device.NetDevice, Source: "config.json", Devices: []pci.Address{vfs[0].Address, vfs[1].Address}}},
+		Sandboxes: []ledger.Sandbox{{ID: "22ee", Pod: ledger.PodRef{Namespace: "demo", Name: "inside"}, Created: noon, Attachments: []ledger.Attachment{
+			{Network: "demo/plain", IfName: "net1", Kind: "sriov", Phase: ledger.Bound, Device: vfs[0].Address, Result: cniResult("net1", "52:54:00:00:09:01", "10.9.0.2/24")},
 		}}},
 	})
 }

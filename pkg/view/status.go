@@ -30,7 +30,7 @@ func Healthy(states []state.State) bool {
 	if len(Clashes(states)) > 0 {
 		return false
 	}
-	for _, s := range states {
+	for _, s := range Merge(states) {
 		if len(s.Problems) > 0 {
 			return false
 		}
@@ -39,14 +39,14 @@ func Healthy(states []state.State) bool {
 }
 
 func nodeRows(states []state.State) [][]string {
-	rows := [][]string{{"NODE", "PFS", "VFS", "SANDBOXES", "TOMBSTONES", "STATE"}}
+	rows := [][]string{{"NODE", "PFS", "VFS", "SANDBOXES", "TOMBSTONES", "BUILD", "STATE"}}
 	for _, s := range states {
 		health := "ok"
 		if n := len(s.Problems); n > 0 {
 			health = count(n, "problem")
 		}
 		rows = append(rows, []string{s.Node, strconv.Itoa(len(s.PFs)), strconv.Itoa(vfCount(s)),
-			strconv.Itoa(len(s.Sandboxes)), strconv.Itoa(s.Tombstones), health})
+			strconv.Itoa(len(s.Sandboxes)), strconv.Itoa(s.Tombstones), s.Build, health})
 	}
 	return rows
 }
@@ -60,7 +60,7 @@ func poolRows(states []state.State) [][]string {
 				name += " (idle)"
 			}
 			rows = append(rows, []string{s.Node, name, strconv.Itoa(p.Capacity), strconv.Itoa(p.Healthy),
-				strconv.Itoa(p.Allocated), strconv.Itoa(p.Capacity - p.Allocated), p.Source})
+				strconv.Itoa(p.Allocated), strconv.Itoa(p.Free), p.Source})
 		}
 	}
 	return rows

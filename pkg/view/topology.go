@@ -61,6 +61,7 @@ func drawNode(s state.State) *branch {
 			}
 		}
 	}
+	drawLone(root, s)
 	drawOtherUplinks(root, s)
 	for _, problem := range s.Problems {
 		root.add(part{"! " + problem, bad})
@@ -100,6 +101,17 @@ func drawPF(below *branch, pf state.PF, s state.State) {
 	}
 }
 
+// drawLone lists the VFs that a virtual machine was given: their PF is the host's.
+func drawLone(root *branch, s state.State) {
+	if len(s.Lone) == 0 {
+		return
+	}
+	line := root.add(part{"no PF visible", faint}, part{count(len(s.Lone), "VF"), plain})
+	for _, vf := range s.Lone {
+		line.add(drawVFs([]state.VF{vf}, s)...)
+	}
+}
+
 func carrier(pf state.PF) part {
 	switch {
 	case pf.Netdev == "":
@@ -125,7 +137,7 @@ func freeRun(vfs []state.VF) int {
 }
 
 func alike(a, b state.VF) bool {
-	return !a.Allocated && !b.Allocated && a.Pool == b.Pool && a.Driver == b.Driver && a.Healthy == b.Healthy &&
+	return !a.Allocated && !b.Allocated && a.Pool == b.Pool && a.Driver == b.Driver && a.Healthy == b.Healthy && a.Reason == b.Reason &&
 		slices.Equal(shared(a), shared(b))
 }
 
@@ -142,7 +154,10 @@ func drawVFs(vfs []state.VF, s state.State) []part {
 		parts = append(parts, usePart(vf))
 		return append(appendText(parts, vf.Driver, faint), shared(vf)...)
 	}
-	parts := []part{{"vf" + strconv.Itoa(vf.Index), plain}, {vf.Address.String(), plain}, poolPart(vf), usePart(vf)}
+	parts := []part{{vf.Address.String(), plain}, poolPart(vf), usePart(vf)}
+	if !vf.PF.IsZero() { // no PF, no index on it
+		parts = slices.Insert(parts, 0, part{"vf" + strconv.Itoa(vf.Index), plain})
+	}
 	var held state.Attachment
 	if vf.Holder != nil {
 		held = attachmentOf(s, *vf.Holder)
@@ -172,7 +187,7 @@ func usePart(vf state.VF) part {
 	case vf.Allocated:
 		return part{"allocated, in no network", warn}
 	case vf.Pool != "" && !vf.Healthy:
-		return part{"unhealthy", bad}
+		return part{"unhealthy: " + vf.Reason, bad}
 	case vf.Pool != "":
 		return part{"free", good}
 	}
@@ -299,7 +314,7 @@ func appendText(parts []part, text string, s style) []part {
 }
 
 func vfCount(s state.State) int {
-	n := 0
+	n := len(s.Lone)
 	for _, pf := range s.PFs {
 		n += len(pf.VFs)
 	}

@@ -9,24 +9,52 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/pkg/ledger"
+	"fairlead.dev/fairlead/pkg/pci"
 	"fairlead.dev/fairlead/pkg/state"
 )
 
 // VFs is a table of all VFs: where, in which pool, who holds it.
 func VFs(states []state.State) string {
-	rows := [][]string{{"NODE", "PF", "VF", "ADDRESS", "POOL", "DRIVER", "NETDEV", "HELD BY", "INTERFACE"}}
+	rows := [][]string{{"NODE", "PF", "VF", "ADDRESS", "POOL", "DRIVER", "NETDEV", "HELD BY", "INTERFACE", "HEALTH"}}
 	for _, s := range Merge(states) {
-		for _, pf := range s.PFs {
-			for _, vf := range pf.VFs {
-				holder, ifname := holderCells(vf)
-				rows = append(rows, []string{s.Node, cmp.Or(pf.Netdev, pf.Address.String()), strconv.Itoa(vf.Index),
-					vf.Address.String(), vf.Pool, vf.Driver, vf.Netdev, holder, ifname})
+		eachVF(s, func(pf state.PF, vf state.VF) {
+			name, index := "", ""
+			if !vf.PF.IsZero() {
+				name, index = pfName(pf), strconv.Itoa(vf.Index)
 			}
-		}
+			holder, ifname := holderCells(vf)
+			rows = append(rows, []string{s.Node, name, index,
+				vf.Address.String(), vf.Pool, vf.Driver, vf.Netdev, holder, ifname, health(vf)})
+		})
 	}
 	var out strings.Builder
 	table(&out, rows)
 	return out.String()
+}
+
+// eachVF visits all VFs; of one whose PF is not visible, pf is the zero value.
+func eachVF(s state.State, visit func(pf state.PF, vf state.VF)) {
+	for _, pf := range s.PFs {
+		for _, vf := range pf.VFs {
+			visit(pf, vf)
+		}
+	}
+	for _, vf := range s.Lone {
+		visit(state.PF{}, vf)
+	}
+}
+
+func pfName(pf state.PF) string { return cmp.Or(pf.Netdev, pf.Address.String()) }
+
+// health is of a VF in a pool: another one is handed out to nobody anyway.
+func health(vf state.VF) string {
+	switch {
+	case vf.Pool == "":
+		return ""
+	case vf.Healthy:
+		return "ok"
+	}
+	return vf.Reason
 }
 
 func holderCells(vf state.VF) (holder, ifname string) {
@@ -40,17 +68,15 @@ func holderCells(vf state.VF) (holder, ifname string) {
 }
 
 // VF describes in full the VFs that name names: a PCI address, or PF/INDEX such
-// as ens1f0/3; one name may stand for a VF on each of several nodes.
+// as ens1f0/3 or 0000:3b:00.0/3; one name may stand for a VF on each of several nodes.
 func VF(states []state.State, name string) (string, error) {
 	var found []string
 	for _, s := range Merge(states) {
-		for _, pf := range s.PFs {
-			for _, vf := range pf.VFs {
-				if vf.Address.String() == name || "0000:"+name == vf.Address.String() || isNamed(pf, vf, name) {
-					found = append(found, describeVF(s, pf, vf))
-				}
+		eachVF(s, func(pf state.PF, vf state.VF) {
+			if isAddress(vf.Address, name) || isNamed(pf, vf, name) {
+				found = append(found, describeVF(s, pf, vf))
 			}
-		}
+		})
 	}
 	if len(found) == 0 {
 		return "", fmt.Errorf("no VF %q: give a PCI address (0000:3b:02.1) or PF/INDEX (ens1f0/3); `fairleadctl vf` lists them", name)
@@ -58,16 +84,27 @@ func VF(states []state.State, name string) (string, error) {
 	return strings.Join(found, "\n"), nil
 }
 
+// isAddress: people leave the domain out, which is 0000 on most machines.
+func isAddress(a pci.Address, text string) bool {
+	return !a.IsZero() && (a.String() == text || a.String() == "0000:"+text)
+}
+
 func isNamed(pf state.PF, vf state.VF, name string) bool {
-	netdev, index, ok := strings.Cut(name, "/")
-	return ok && netdev != "" && index == strconv.Itoa(vf.Index) && (netdev == pf.Netdev || slices.Contains(pf.AltNames, netdev))
+	uplink, index, ok := strings.Cut(name, "/")
+	return ok && uplink != "" && index == strconv.Itoa(vf.Index) &&
+		(uplink == pf.Netdev || slices.Contains(pf.AltNames, uplink) || isAddress(pf.Address, uplink))
 }
 
 func describeVF(s state.State, pf state.PF, vf state.VF) string {
 	var out strings.Builder
-	fmt.Fprintf(&out, "%s %s: VF %d of %s\n", s.Node, vf.Address, vf.Index, cmp.Or(pf.Netdev, pf.Address.String()))
+	if vf.PF.IsZero() {
+		fmt.Fprintf(&out, "%s %s: VF whose PF is not visible here\n", s.Node, vf.Address)
+	} else {
+		fmt.Fprintf(&out, "%s %s: VF %d of %s\n", s.Node, vf.Address, vf.Index, pfName(pf))
+	}
 	facts := [][2]string{
 		{"pool", cmp.Or(vf.Pool, "none")},
+		{"health", health(vf)},
 		{"driver", cmp.Or(vf.Driver, "none")},
 		{"netdev", cmp.Or(vf.Netdev, "none on the host")},
 		{"NUMA node", number(vf.NUMANode)},

@@ -40,6 +40,27 @@ func TestOneVFIsDescribed(t *testing.T) {
 	checkGolden(t, "vf-allocated.txt", got)
 }
 
+// Inside a virtual machine no PF is visible: the VFs are drawn, listed and found.
+func TestVFsWithoutAPF(t *testing.T) {
+	states := []state.State{guest()}
+	vf, err := VF(states, "00:05.0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkGolden(t, "lone.txt", Status(states)+"\n"+Topology(states, Options{})+"\n"+VFs(states)+"\n"+vf)
+}
+
+// A PF whose driver is not bound has no netdev to name it by.
+func TestVFIsFoundByItsPFsAddress(t *testing.T) {
+	s := busyNode()
+	s.PFs[0].Netdev = ""
+	for _, name := range []string{"0000:02:00.0/1", "02:00.0/1"} {
+		if got, err := VF([]state.State{s}, name); err != nil || !strings.HasPrefix(got, "node1 0000:02:10.2: VF 1 of 0000:02:00.0\n") {
+			t.Errorf("VF(%s) = %v\n%s", name, err, got)
+		}
+	}
+}
+
 func TestUnknownVFSaysHowToNameOne(t *testing.T) {
 	_, err := VF([]state.State{busyNode()}, "pf9/1")
 	want := "no VF \"pf9/1\": give a PCI address (0000:3b:02.1) or PF/INDEX (ens1f0/3); `fairleadctl vf` lists them"
@@ -89,6 +110,12 @@ func TestNewerStateOfANodeCounts(t *testing.T) {
 func TestHealthyIsFalseWithAProblem(t *testing.T) {
 	if !Healthy([]state.State{quietNode()}) || Healthy([]state.State{quietNode(), busyNode()}) {
 		t.Error("Healthy must be true for the quiet node alone, and false together with the busy one")
+	}
+	was, is := busyNode(), quietNode()
+	was.Node = is.Node
+	is.Time = was.Time.Add(1)
+	if states := []state.State{was, is}; !Healthy(states) || strings.Contains(Status(states), "problems") {
+		t.Error("an older state of a node decides, which status does not show")
 	}
 }
 

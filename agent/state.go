@@ -1,0 +1,85 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"fairlead.dev/fairlead/pkg/config"
+	"fairlead.dev/fairlead/pkg/state"
+)
+
+// outcome is how something that is done again and again last ended.
+type outcome struct {
+	mu  sync.Mutex // guards err
+	err error
+}
+
+// set keeps the last end, and reports whether it is another one than before.
+func (o *outcome) set(err error) (changed bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	changed = fmt.Sprint(o.err) != fmt.Sprint(err)
+	o.err = err
+	return changed
+}
+
+func (o *outcome) get() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.err
+}
+
+// problems is what keeps the parts from their work now; each is gone when it is over.
+func (p *parts) problems() []string {
+	out := p.cluster.Problems()
+	if err := p.installed.get(); err != nil {
+		out = append(out, fmt.Sprintf("the CNI configuration is not in place, so that new pods may go without their networks: %v (tried again when %s changes, and every minute)", err, p.o.CNIConfDir))
+	}
+	if err := p.node.applied.get(); err != nil {
+		out = append(out, fmt.Sprintf("the profiles could not be compared with the NICs: %v (tried again after each change, and every %s)", err, retryFailed))
+	}
+	return out
+}
+
+func (p *parts) state(context.Context) (state.State, error) {
+	sandboxes, err := p.ledger.Sandboxes()
+	if err != nil {
+		return state.State{}, err
+	}
+	allocations, err := p.ledger.Allocations()
+	if err != nil {
+		return state.State{}, err
+	}
+	tombs, err := p.tombs.List()
+	if err != nil {
+		return state.State{}, err
+	}
+	n, advertised := p.node, p.plugin.State()
+	devices := n.inv.Snapshot()
+	knobs := p.knobs(devices.PFs)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	in := state.Input{
+		Node: p.o.NodeName, Build: p.o.Build, Time: time.Now(), PFs: devices.PFs, Lone: devices.Lone, Knobs: knobs,
+		Pools: members(advertised.Pools), Sandboxes: sandboxes, Allocations: allocations,
+		Tombstones: len(tombs), Problems: slices.Concat(p.problems(), n.problems, advertised.Problems),
+	}
+	for _, s := range n.statuses {
+		in.Profiles = append(in.Profiles, state.Profile{
+			Name: s.Profile, Source: source(n.model, s.Profile), Ready: s.Ready, Message: describe(s),
+		})
+	}
+	return state.Build(in), nil
+}
+
+func source(m config.Model, profile string) string {
+	for _, p := range m.Profiles {
+		if p.Name == profile {
+			return p.Source
+		}
+	}
+	return ""
+}

@@ -1,0 +1,164 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"fairlead.dev/fairlead/pkg/config"
+	"fairlead.dev/fairlead/pkg/device"
+	"fairlead.dev/fairlead/pkg/inventory"
+	"fairlead.dev/fairlead/pkg/pci"
+	"fairlead.dev/fairlead/pkg/sysfs/sysfstest"
+)
+
+// newParts constructs an agent below a directory; nothing of it runs.
+func newParts(t *testing.T, apiServer string) *parts {
+	t.Helper()
+	dir := t.TempDir()
+	config, err := json.Marshal(map[string]any{
+		"apiVersion": "v1", "kind": "Config", "current-context": "x",
+		"clusters": []any{map[string]any{"name": "x", "cluster": map[string]any{"server": apiServer}}},
+		"contexts": []any{map[string]any{"name": "x", "context": map[string]any{"cluster": "x", "user": ""}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "kubeconfig"), string(config))
+	write(t, filepath.Join(dir, "image", "fairlead"), "#!/bin/sh\n")
+	for _, d := range []string{"bin", "net.d"} {
+		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o := Defaults()
+	o.Build, o.CNIAgentTimeout, o.CNITimeout = "v1-2-gabc", 7*time.Second, 70*time.Second
+	o.NodeName, o.Kubeconfig, o.SysRoot = "node1", filepath.Join(dir, "kubeconfig"), dir
+	o.StateDir, o.ProfilesDir = filepath.Join(dir, "state"), filepath.Join(dir, "profiles.d")
+	o.CNIBinDir, o.CNIConfDir, o.ShimPath = filepath.Join(dir, "bin"), filepath.Join(dir, "net.d"), filepath.Join(dir, "image", "fairlead")
+	o.DevicePlugins, o.PodResources = filepath.Join(dir, "kubelet"), filepath.Join(dir, "kubelet", "kubelet.sock")
+	p, err := construct(o, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.close)
+	return p
+}
+
+// during runs a part until the test ends.
+func during(t *testing.T, part func(context.Context) error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = part(ctx) }()
+	t.Cleanup(func() { cancel(); <-done })
+}
+
+// awaitProblems waits until the state's problems are as wanted.
+func awaitProblems(t *testing.T, p *parts, what string, wanted func(problems string) bool) {
+	t.Helper()
+	late := time.After(30 * time.Second)
+	for {
+		s, err := p.state(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		problems := strings.Join(s.Problems, "\n")
+		if wanted(problems) {
+			return
+		}
+		select {
+		case <-late:
+			t.Fatalf("%s: the problems are\n%s", what, problems)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// Without the conf the runtime never calls the shim: pods start without their
+// networks, and nothing else tells of it.
+func TestConfThatIsNotInstalledIsAProblem(t *testing.T) {
+	p := newParts(t, "http://127.0.0.1:1")
+	during(t, p.keepInstalled)
+	const text = "the CNI configuration is not in place"
+	awaitProblems(t, p, "an empty conf dir", func(s string) bool {
+		return strings.Contains(s, text) && strings.Contains(s, "no primary network") && strings.Contains(s, "install the cluster's network plugin")
+	})
+	write(t, filepath.Join(p.o.CNIConfDir, "10-x.conf"), `{"cniVersion":"1.0.0","name":"x","type":"ptp"}`)
+	awaitProblems(t, p, "a primary network has come", func(s string) bool { return !strings.Contains(s, text) })
+	conf, err := os.ReadFile(filepath.Join(p.o.CNIConfDir, "00-fairlead.conflist"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"agentTimeoutSeconds": 7,`, `"timeoutSeconds": 70,`} {
+		if !strings.Contains(string(conf), want) {
+			t.Errorf("the shim's conf lacks %s\n%s", want, conf)
+		}
+	}
+}
+
+// Where the NICs cannot be read, no profile has a status that would tell.
+func TestProfilesThatCannotBeComparedAreAProblem(t *testing.T) {
+	p := newParts(t, "http://127.0.0.1:1")
+	const text = "the profiles could not be compared with the NICs: "
+	p.node.model.Profiles = []config.Profile{{Name: "fast"}}
+	devices := filepath.Join(p.o.SysRoot, "sys", "bus", "pci", "devices")
+	write(t, devices, "no directory")
+	p.node.apply(t.Context())
+	awaitProblems(t, p, "nothing was read", func(s string) bool { return strings.Contains(s, text) })
+	if next := p.node.next(); next != retryFailed {
+		t.Errorf("the next try is in %s", next)
+	}
+	if err := os.Remove(devices); err != nil {
+		t.Fatal(err)
+	}
+	p.node.apply(t.Context())
+	awaitProblems(t, p, "all was read", func(s string) bool { return !strings.Contains(s, text) })
+}
+
+// An API server that refuses has answered.
+func TestRefusedConfigMapsAreAProblem(t *testing.T) {
+	forbid := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusForbidden)
+		_, _ = w.Write([]byte(`{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Forbidden","code":403,"message":"forbidden: no role"}`))
+	}))
+	t.Cleanup(forbid.Close)
+	p := newParts(t, forbid.URL)
+	during(t, p.cluster.Run)
+	awaitProblems(t, p, "everything is refused", func(s string) bool {
+		return strings.Count(s, "the agent's ServiceAccount may not: apply the permissions of its manifest anew") == 6 &&
+			strings.Contains(s, "watch configmap fairlead-profiles: ") && strings.Contains(s, "watch configmap fairlead-device-plugin: ") &&
+			!strings.Contains(s, "has not answered")
+	})
+}
+
+// Inside a virtual machine no PF is visible; why a VF is not handed out is told.
+func TestStateHasVFsWithoutAPFReasonsAndBuild(t *testing.T) {
+	p := newParts(t, "http://127.0.0.1:1")
+	tree := sysfstest.New(t)
+	tree.AddVF(device.VF{Address: pci.MustParseAddress("0000:00:04.0"), Vendor: "8086", Device: "10ca", NUMANode: -1, IOMMUGroup: -1})
+	p.node.inv = inventory.New(inventory.Options{FS: tree.FS()})
+	if _, err := p.node.inv.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	p.node.model.Pools = []device.Pool{{Resource: "fairlead.dev/vm", Source: "config.json", Selectors: []device.Selector{{PCIAddresses: []string{"0000:00:04.0"}}}}}
+	p.node.advertise()
+	s, err := p.state(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Build != "v1-2-gabc" {
+		t.Errorf("build %q", s.Build)
+	}
+	if len(s.Lone) != 1 || s.Lone[0].Pool != "fairlead.dev/vm" || s.Lone[0].Reason != "no driver is bound to it" {
+		t.Errorf("VFs without a visible PF: %+v", s.Lone)
+	}
+}

@@ -1,0 +1,118 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/tools/cache"
+)
+
+// watched is an informer, and how its watch of the API server fares.
+type watched struct {
+	what     string // "pods", "configmap fairlead-profiles"
+	informer cache.SharedIndexInformer
+
+	// Guarded by Client.mu.
+	err  error  // the last failure; nil while the watch stands
+	kind string // in what way it fails, so that it is logged once
+}
+
+// observe notes when a watch is refused and when it stands again. The reflector's
+// error handler is not told of either: it keeps trying an API server that refuses
+// connections by itself. A list that succeeds is no sign, since the watch that
+// follows may still be forbidden.
+func (c *Client) observe(w *watched, lw cache.ListerWatcher) cache.ListerWatcher {
+	inner := cache.ToListerWatcherWithContext(lw)
+	return &cache.ListWatch{
+		ListWithContextFunc: inner.ListWithContext,
+		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+			stream, err := inner.WatchWithContext(ctx, o)
+			if err != nil {
+				c.watchFailed(w, err)
+				return nil, err
+			}
+			c.watchStands(w)
+			return stream, nil
+		},
+	}
+}
+
+// watchFailed keeps a watch's error, and logs it when it fails in another way than
+// before: the texts of one failure differ from try to try, by ports and time-outs.
+// The reflector tries again, with backoff.
+func (c *Client) watchFailed(w *watched, err error) {
+	if expected(err) {
+		return
+	}
+	kind := failure(err)
+	err = c.explain("watch "+w.what, err)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if w.kind != kind {
+		c.log.Warn("watching the API server; it goes on as soon as it can", "what", w.what, "error", err)
+	}
+	w.err, w.kind = err, kind
+}
+
+func (c *Client) watchStands(w *watched) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if w.err != nil {
+		c.log.Info("watching the API server again", "what", w.what)
+	}
+	w.err, w.kind = nil, ""
+}
+
+// failure names the way in which a request failed.
+func failure(err error) string {
+	var status apierrors.APIStatus
+	switch {
+	case noSuchKind(err):
+		return "no such kind"
+	case errors.As(err, &status):
+		return string(apierrors.ReasonForError(err))
+	case unreachable(err):
+		return "unreachable"
+	}
+	return err.Error()
+}
+
+// Problems says what the agent does not hear of from the API server, and why: one
+// sentence for each watch that fails or has not begun.
+func (c *Client) Problems() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var out []string
+	for _, w := range c.watches {
+		switch synced := w.informer.HasSynced(); {
+		case synced && w.err != nil:
+			out = append(out, fmt.Sprintf("%v (what was read before stays in force)", w.err))
+		case !synced && w.err != nil:
+			out = append(out, fmt.Sprintf("%v (not read since the agent's start)", w.err))
+		case !synced:
+			out = append(out, fmt.Sprintf("watch %s: %v (not read since the agent's start)", w.what, c.unanswered()))
+		}
+	}
+	if _, found, err := c.node.GetStore().GetByKey(c.o.NodeName); err == nil && !found && c.node.HasSynced() {
+		out = append(out, fmt.Sprintf("the API server has no node %s, whose labels profiles select by: set --node-name to the node's name there", c.o.NodeName))
+	}
+	return out
+}
+
+// cause is why what an informer watches has not been read; c.mu is held.
+func (c *Client) cause(i cache.SharedIndexInformer) error {
+	for _, w := range c.watches {
+		if w.informer == i && w.err != nil {
+			return w.err
+		}
+	}
+	return c.unanswered()
+}
+
+func (c *Client) unanswered() error {
+	return fmt.Errorf("the API server at %s has not answered", c.host)
+}
