@@ -38,6 +38,9 @@ type Options struct {
 	CNITimeout         time.Duration // one CNI call in all
 	NamespaceIsolation bool
 	GlobalNamespaces   []string // used with NamespaceIsolation
+	// DefaultNetworkNamespace is where networks that replace a pod's primary are
+	// looked up if the pod names no namespace.
+	DefaultNetworkNamespace string
 
 	Socket         string // the shim's, mode 0600
 	StateSocket    string // fairleadctl's, mode 0600
@@ -53,29 +56,30 @@ type Options struct {
 // Defaults are the values of DESIGN.md's names and the kubelet's own paths.
 func Defaults() Options {
 	return Options{
-		NodeName:              os.Getenv("NODE_NAME"),
-		Namespace:             "fairlead-system",
-		DaemonSet:             "fairlead-agent",
-		ProfilesDir:           "/etc/fairlead/profiles.d",
-		ProfilesConfigMap:     "fairlead-profiles",
-		DevicePluginConfigMap: "fairlead-device-plugin",
-		DevicePluginConfig:    "/etc/pcidp/config.json",
-		ResourcePrefix:        "fairlead.dev",
-		CNIBinDir:             "/opt/cni/bin",
-		CNIConfDir:            "/etc/cni/net.d",
-		ShimPath:              "/fairlead",
-		CNIAgentTimeout:       30 * time.Second,    // covers an agent's restart: a pod is spared the events and the back-off
-		CNITimeout:            110 * time.Second,   // below the kubelet's two minutes for StopPodSandbox: the agent ends the work, not the runtime
-		GlobalNamespaces:      []string{"default"}, // as today's meta-CNI has it
-		Socket:                "/run/fairlead/cni.sock",
-		StateSocket:           "/run/fairlead/agent.sock",
-		StateDir:              "/var/lib/fairlead",
-		DevInfoDir:            "/var/run/k8s.cni.cncf.io/devinfo",
-		DevicePlugins:         "/var/lib/kubelet/device-plugins",
-		PodResources:          "/var/lib/kubelet/pod-resources/kubelet.sock",
-		HostLocalDir:          "/var/lib/cni/networks",
-		SysRoot:               "/",
-		ReconcileEvery:        3 * time.Minute,
+		NodeName:                os.Getenv("NODE_NAME"),
+		Namespace:               "fairlead-system",
+		DaemonSet:               "fairlead-agent",
+		ProfilesDir:             "/etc/fairlead/profiles.d",
+		ProfilesConfigMap:       "fairlead-profiles",
+		DevicePluginConfigMap:   "fairlead-device-plugin",
+		DevicePluginConfig:      "/etc/pcidp/config.json",
+		ResourcePrefix:          "fairlead.dev",
+		CNIBinDir:               "/opt/cni/bin",
+		CNIConfDir:              "/etc/cni/net.d",
+		ShimPath:                "/fairlead",
+		CNIAgentTimeout:         30 * time.Second,    // covers an agent's restart: a pod is spared the events and the back-off
+		CNITimeout:              110 * time.Second,   // below the kubelet's two minutes for StopPodSandbox: the agent ends the work, not the runtime
+		GlobalNamespaces:        []string{"default"}, // as today's meta-CNI has it
+		DefaultNetworkNamespace: "kube-system",       // likewise
+		Socket:                  "/run/fairlead/cni.sock",
+		StateSocket:             "/run/fairlead/agent.sock",
+		StateDir:                "/var/lib/fairlead",
+		DevInfoDir:              "/var/run/k8s.cni.cncf.io/devinfo",
+		DevicePlugins:           "/var/lib/kubelet/device-plugins",
+		PodResources:            "/var/lib/kubelet/pod-resources/kubelet.sock",
+		HostLocalDir:            "/var/lib/cni/networks",
+		SysRoot:                 "/",
+		ReconcileEvery:          3 * time.Minute,
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -48,7 +49,8 @@ type parts struct {
 	tombs   wire.Tombstones
 	node    *node
 
-	installed outcome // of putting the shim and its conf in place
+	serving   atomic.Bool // the CNI socket answers
+	installed outcome     // of putting the shim and its conf in place
 }
 
 // Run runs the agent until ctx ends. It then stops serving and, only where its
@@ -114,7 +116,7 @@ func (p *parts) newServer() {
 		Socket: o.Socket, Ledger: p.ledger, Cluster: p.cluster, Devices: p.kubelet,
 		Attachers: builtins{attachers}, Primary: p.primary, HostExec: cni.NewHostExec(), Tombstones: p.tombs,
 		DevInfoDir: o.DevInfoDir, CNIPath: o.CNIBinDir,
-		NamespaceIsolation: o.NamespaceIsolation, GlobalNamespaces: o.GlobalNamespaces,
+		NamespaceIsolation: o.NamespaceIsolation, GlobalNamespaces: o.GlobalNamespaces, DefaultNetworkNamespace: o.DefaultNetworkNamespace,
 		Uplinks: p.node.uplinks, Now: time.Now, Log: p.log,
 	})
 }
@@ -136,7 +138,10 @@ func (p *parts) run(ctx context.Context) error {
 	g.Go(func() error { return p.plugin.Run(ctx) })
 	g.Go(func() error { return p.node.declared.watchFiles(ctx, func() { kick(p.node.changed) }) })
 	g.Go(func() error {
-		return p.server.Serve(ctx, func() { g.Go(func() error { return p.keepInstalled(ctx) }) })
+		return p.server.Serve(ctx, func() {
+			p.serving.Store(true)
+			g.Go(func() error { return p.keepInstalled(ctx) })
+		})
 	})
 	g.Go(func() error { return p.reconcile(ctx) })
 	g.Go(func() error { return p.serveState(ctx) })
@@ -233,11 +238,20 @@ func (p *parts) serveState(ctx context.Context) error {
 	if err := os.Chmod(p.o.StateSocket, 0o600); err != nil {
 		return errors.Join(fmt.Errorf("state socket: %w", err), l.Close())
 	}
-	srv := &http.Server{Handler: state.Handler(p.state), ReadHeaderTimeout: 5 * time.Second}
+	srv := &http.Server{Handler: state.Handler(p.state, p.ready), ReadHeaderTimeout: 5 * time.Second}
 	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
 	defer stop()
 	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("state socket: %w", err)
+	}
+	return nil
+}
+
+// ready tells probes that pods can start: a rollout must not go on to the next node
+// while the agent on this one serves none.
+func (p *parts) ready() error {
+	if !p.serving.Load() {
+		return errors.New("the CNI socket does not answer yet: the agent is starting, or works off DELs from while it was away")
 	}
 	return nil
 }

@@ -64,7 +64,7 @@ func TestStateAsksTheAgentAndRoundTrips(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &http.Server{Handler: state.Handler(func(context.Context) (state.State, error) { return node("node7"), nil })}
+	server := &http.Server{Handler: state.Handler(func(context.Context) (state.State, error) { return node("node7"), nil }, func() error { return nil })}
 	go server.Serve(listener) // ends with Close
 	t.Cleanup(func() { server.Close() })
 

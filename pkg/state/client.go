@@ -42,25 +42,39 @@ func NewClient(socket string) *Client {
 
 // State asks for the state. Its error says what to do where no agent answers.
 func (c *Client) State(ctx context.Context) (State, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.patience)
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://agent"+Path, nil)
+	body, err := c.get(ctx, Path)
 	if err != nil {
 		return State{}, err
 	}
+	return Decode(body)
+}
+
+// Ready is nil where the agent serves pods; else the error says why it does not.
+func (c *Client) Ready(ctx context.Context) error {
+	_, err := c.get(ctx, ReadyPath)
+	return err
+}
+
+func (c *Client) get(ctx context.Context, path string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.patience)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://agent"+path, nil)
+	if err != nil {
+		return nil, err
+	}
 	response, err := c.http.Do(request)
 	if err != nil {
-		return State{}, c.explain(err)
+		return nil, c.explain(err)
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxBody))
 	if err != nil {
-		return State{}, c.explain(err)
+		return nil, c.explain(err)
 	}
-	if response.StatusCode != http.StatusOK {
-		return State{}, fmt.Errorf("the agent on %s answers %s: %s", c.socket, response.Status, bytes.TrimSpace(body))
+	if response.StatusCode/100 != 2 {
+		return nil, fmt.Errorf("the agent on %s answers %s: %s", c.socket, response.Status, bytes.TrimSpace(body))
 	}
-	return Decode(body)
+	return body, nil
 }
 
 func (c *Client) explain(err error) error {

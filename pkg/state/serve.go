@@ -6,13 +6,25 @@ import (
 	"net/http"
 )
 
-// Path is where Handler serves the state.
-const Path = "/v1/state"
+// Path is where Handler serves the state, and ReadyPath where it says whether the
+// agent serves pods.
+const (
+	Path      = "/v1/state"
+	ReadyPath = "/v1/ready"
+)
 
-// Handler serves `GET /v1/state` as JSON. It has no say over who may ask: the
-// agent's socket is readable by root alone.
-func Handler(current func(context.Context) (State, error)) http.Handler {
+// Handler serves `GET /v1/state` as JSON, and `GET /v1/ready`, which is 204 where
+// ready returns nil. It has no say over who may ask: the agent's socket is readable
+// by root alone.
+func Handler(current func(context.Context) (State, error), ready func() error) http.Handler {
 	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+ReadyPath, func(w http.ResponseWriter, _ *http.Request) {
+		if err := ready(); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		w.WriteHeader(http.StatusNoContent)
+	})
 	mux.HandleFunc("GET "+Path, func(w http.ResponseWriter, r *http.Request) {
 		s, err := current(r.Context())
 		if err != nil {

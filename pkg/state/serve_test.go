@@ -29,7 +29,7 @@ func serve(t *testing.T, handler http.Handler) string {
 
 func TestClientGetsWhatTheHandlerServes(t *testing.T) {
 	want := Build(input())
-	socket := serve(t, Handler(func(context.Context) (State, error) { return want, nil }))
+	socket := serve(t, Handler(func(context.Context) (State, error) { return want, nil }, func() error { return nil }))
 	got, err := NewClient(socket).State(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -40,7 +40,7 @@ func TestClientGetsWhatTheHandlerServes(t *testing.T) {
 }
 
 func TestClientErrorsSayWhatToDo(t *testing.T) {
-	failing := serve(t, Handler(func(context.Context) (State, error) { return State{}, errors.New("ledger: input/output error") }))
+	failing := serve(t, Handler(func(context.Context) (State, error) { return State{}, errors.New("ledger: input/output error") }, func() error { return nil }))
 	other := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte(`{"a":1}`)) }))
 	stale := filepath.Join(t.TempDir(), "agent.sock")
 	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: stale, Net: "unix"})
@@ -89,7 +89,7 @@ func TestClientDoesNotWaitForEver(t *testing.T) {
 }
 
 func TestHandlerAnswersOnlyItsPath(t *testing.T) {
-	socket := serve(t, Handler(func(context.Context) (State, error) { return Build(input()), nil }))
+	socket := serve(t, Handler(func(context.Context) (State, error) { return Build(input()), nil }, func() error { return nil }))
 	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 	}}}
@@ -107,5 +107,16 @@ func TestHandlerAnswersOnlyItsPath(t *testing.T) {
 		if response.StatusCode != want {
 			t.Errorf("%s = %d, want %d", request, response.StatusCode, want)
 		}
+	}
+}
+
+func TestReady(t *testing.T) {
+	none := func(context.Context) (State, error) { return State{}, errors.New("nobody asks for it") }
+	if err := NewClient(serve(t, Handler(none, func() error { return nil }))).Ready(t.Context()); err != nil {
+		t.Errorf("an agent that serves: %v", err)
+	}
+	err := NewClient(serve(t, Handler(none, func() error { return errors.New("it is starting") }))).Ready(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "it is starting") {
+		t.Errorf("an agent that does not serve yet: %v", err)
 	}
 }
