@@ -26,15 +26,16 @@ type objects interface {
 
 // declared gathers what users declared for this node: profile files, the profiles
 // ConfigMap, and the device plugin's configuration. An edit that is not valid
-// changes nothing: the part it is in keeps its last good content.
+// changes nothing: the part it is in keeps its last good content, over a restart too.
 type declared struct {
 	o       Options
 	objects objects
 	memory  *memory
 	log     *slog.Logger
 
-	profiles lastGood[[]config.Declaration]
-	pools    lastGood[[]device.Pool]
+	recalled bool
+	profiles part[[]config.Declaration]
+	pools    part[[]device.Pool]
 	model    lastGood[config.Model]
 }
 
@@ -50,16 +51,38 @@ func (g *lastGood[T]) set(v T, err error) {
 	}
 }
 
+// part is a value that was read from texts; err is of a newer reading.
+type part[T any] struct {
+	lastGood[T]
+	from texts
+}
+
+func (p *part[T]) read(from texts, err error, parse func(texts) (T, error)) {
+	if err != nil {
+		p.err = err
+		return
+	}
+	if p.set(parse(from)); p.err == nil {
+		p.from = from
+	}
+}
+
 // read reads everything anew and returns the model to work with. The problems say
 // which parts are older than what users declared, and why.
 func (d *declared) read() (m config.Model, problems []string) {
-	d.profiles.set(d.readProfiles())
-	d.pools.set(d.readPools())
 	labels := d.nodeLabels()
-	if err := d.memory.save(); err != nil {
-		d.log.Warn("the declared state cannot be remembered for a start without API server", "error", err)
+	d.recall(labels)
+	from, err := d.readProfiles()
+	d.profiles.read(from, err, d.parseProfiles)
+	from, err = d.readPools()
+	d.pools.read(from, err, d.parsePools)
+	d.build(labels)
+	if d.model.err == nil {
+		d.memory.remember(d.profiles.from, d.pools.from)
 	}
-	d.model.set(config.Build(d.profiles.value, d.pools.value, labels, d.o.ResourcePrefix))
+	if err := d.memory.save(); err != nil {
+		d.log.Warn("the declared state cannot be remembered for the next start", "error", err)
+	}
 	for _, err := range []error{d.profiles.err, d.pools.err, d.model.err} {
 		if err != nil {
 			problems = append(problems, fmt.Sprintf("%v (the last valid configuration stays in force)", err))
@@ -68,59 +91,93 @@ func (d *declared) read() (m config.Model, problems []string) {
 	return d.model.value, problems
 }
 
-func (d *declared) readProfiles() ([]config.Declaration, error) {
-	all, err := config.LoadProfiles(d.o.ProfilesDir)
-	if err != nil {
-		return nil, err
+// recall puts into force, at the start, what was in force before: should the texts
+// be invalid now, it is what stays. Errors are those of another version's rules;
+// those of the texts of now are what a user can mend.
+func (d *declared) recall(labels map[string]string) {
+	if d.recalled {
+		return
 	}
-	if d.o.ProfilesConfigMap == "" {
-		return all, nil
+	d.recalled = true
+	d.profiles.read(d.memory.texts, nil, d.parseProfiles)
+	d.pools.read(d.memory.texts, nil, d.parsePools)
+	d.build(labels)
+}
+
+func (d *declared) build(labels map[string]string) {
+	d.model.set(config.Build(d.profiles.value, d.pools.value, labels, d.o.ResourcePrefix))
+}
+
+func (d *declared) readProfiles() (texts, error) {
+	from := newTexts()
+	files, err := config.ReadProfiles(d.o.ProfilesDir)
+	if len(files) > 0 {
+		from.Files[d.o.ProfilesDir] = files
 	}
-	data, ok := d.configMap(d.o.ProfilesConfigMap)
-	if !ok {
-		return all, nil
+	if data, ok := d.configMap(d.o.ProfilesConfigMap); ok {
+		from.ConfigMaps[d.o.ProfilesConfigMap] = data
 	}
-	more, err := config.ParseProfiles(data, "ConfigMap "+d.o.Namespace+"/"+d.o.ProfilesConfigMap)
-	return append(all, more...), err
+	return from, err
+}
+
+func (d *declared) parseProfiles(from texts) ([]config.Declaration, error) {
+	all, err := config.ParseProfiles(from.Files[d.o.ProfilesDir], d.o.ProfilesDir)
+	more, moreErr := config.ParseProfiles(from.ConfigMaps[d.o.ProfilesConfigMap], d.source(d.o.ProfilesConfigMap))
+	return append(all, more...), errors.Join(err, moreErr)
 }
 
 // readPools reads the device plugin's configuration: the ConfigMap, or else the file.
-func (d *declared) readPools() ([]device.Pool, error) {
-	if d.o.DevicePluginConfigMap != "" {
-		source := "ConfigMap " + d.o.Namespace + "/" + d.o.DevicePluginConfigMap
-		if data, ok := d.configMap(d.o.DevicePluginConfigMap); ok {
-			text, ok := data["config.json"]
-			if !ok {
-				return nil, fmt.Errorf("%s has no key config.json; put the device plugin's resourceList there", source)
-			}
-			return config.ParseDevicePluginConfig([]byte(text), source)
-		}
+func (d *declared) readPools() (texts, error) {
+	from := newTexts()
+	if data, ok := d.configMap(d.o.DevicePluginConfigMap); ok {
+		from.ConfigMaps[d.o.DevicePluginConfigMap] = data
+		return from, nil
 	}
 	if d.o.DevicePluginConfig == "" {
-		return nil, nil
+		return from, nil
 	}
 	data, err := os.ReadFile(d.o.DevicePluginConfig)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, nil
+		return from, nil
 	case err != nil:
-		return nil, fmt.Errorf("read the device plugin's configuration: %w", err)
+		return from, fmt.Errorf("read the device plugin's configuration: %w", err)
 	}
-	return config.ParseDevicePluginConfig(data, d.o.DevicePluginConfig)
+	from.Files[d.o.DevicePluginConfig] = map[string]string{poolsKey: string(data)}
+	return from, nil
+}
+
+// poolsKey is the key of the device plugin's ConfigMap.
+const poolsKey = "config.json"
+
+func (d *declared) parsePools(from texts) ([]device.Pool, error) {
+	if data, ok := from.ConfigMaps[d.o.DevicePluginConfigMap]; ok {
+		source := d.source(d.o.DevicePluginConfigMap)
+		text, ok := data[poolsKey]
+		if !ok {
+			return nil, fmt.Errorf("%s has no key %s; put the device plugin's resourceList there", source, poolsKey)
+		}
+		return config.ParseDevicePluginConfig([]byte(text), source)
+	}
+	if file, ok := from.Files[d.o.DevicePluginConfig]; ok {
+		return config.ParseDevicePluginConfig([]byte(file[poolsKey]), d.o.DevicePluginConfig)
+	}
+	return nil, nil
+}
+
+func (d *declared) source(configMap string) string {
+	return "ConfigMap " + d.o.Namespace + "/" + configMap
 }
 
 // configMap is the ConfigMap's data as the API server has it or, until it has
-// answered once, as it was when it last did.
+// answered once, as it was when it was last in force.
 func (d *declared) configMap(name string) (map[string]string, bool) {
+	if name == "" {
+		return nil, false
+	}
 	data, exists, known := d.objects.ConfigMap(d.o.Namespace, name)
 	if !known {
 		data, exists = d.memory.ConfigMaps[name]
-		return data, exists
-	}
-	if exists {
-		d.memory.ConfigMaps[name] = data
-	} else {
-		delete(d.memory.ConfigMaps, name)
 	}
 	return data, exists
 }

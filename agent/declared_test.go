@@ -127,6 +127,74 @@ func TestStartWithoutAPIServerRemembers(t *testing.T) {
 	}
 }
 
+// dp#502, dp#565 again: an edit that is not valid takes no pool away, and neither
+// does the agent's next start.
+func TestInvalidEditOutlastsARestart(t *testing.T) {
+	badProfile := strings.ReplaceAll(goodProfile, "0-3", "0-9")
+	const badPools = `{"resourceList": [{"resourceName": "a b"}]}`
+	for _, tt := range []struct {
+		name string
+		edit func(dir string, configMaps map[string]map[string]string)
+		want string
+	}{
+		{"device plugin", func(_ string, c map[string]map[string]string) {
+			c["fairlead-device-plugin"] = map[string]string{"config.json": badPools}
+		}, "resourceList[0]"},
+		{"profiles", func(_ string, c map[string]map[string]string) {
+			c["fairlead-profiles"] = map[string]string{"a.yaml": badProfile}
+		}, "ConfigMap fairlead-system/fairlead-profiles/a.yaml"},
+		{"profile file", func(dir string, _ map[string]map[string]string) {
+			write(t, filepath.Join(dir, "profiles.d", "b.yaml"), badProfile)
+		}, "profiles.d/b.yaml"},
+		{"two that are valid alone, not together", func(dir string, _ map[string]map[string]string) {
+			write(t, filepath.Join(dir, "profiles.d", "b.yaml"), goodProfile)
+		}, "declared in"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			write(t, filepath.Join(dir, "profiles.d", "b.yaml"), strings.ReplaceAll(goodProfile, "fast", "file"))
+			a := &api{labels: map[string]string{"nic": "yes"}, configMaps: map[string]map[string]string{
+				"fairlead-profiles":      {"a.yaml": goodProfile},
+				"fairlead-device-plugin": {"config.json": goodPools},
+			}}
+			const all = "fairlead.dev/legacy fairlead.dev/fast fairlead.dev/file"
+			d := newDeclared(t, dir, a)
+			if m, problems := d.read(); resources(m) != all || len(problems) > 0 {
+				t.Fatalf("before the edit: pools %q, problems %q", resources(m), problems)
+			}
+			tt.edit(dir, a.configMaps)
+			d.read()
+			m, problems := newDeclared(t, dir, a).read()
+			if resources(m) != all {
+				t.Errorf("after the restart: pools %q, want %q", resources(m), all)
+			}
+			if len(problems) != 1 || !strings.Contains(problems[0], tt.want) {
+				t.Errorf("problems %q, want one that names %q", problems, tt.want)
+			}
+			again := newDeclared(t, dir, &api{}) // and the API server away
+			if m, _ := again.read(); resources(m) != all {
+				t.Errorf("after a restart without API server: pools %q, want %q", resources(m), all)
+			}
+		})
+	}
+}
+
+// What is valid takes effect also where another part is not, over a restart too.
+func TestRestartKeepsWhatCameAfterAnInvalidEdit(t *testing.T) {
+	dir := t.TempDir()
+	a := &api{labels: map[string]string{"nic": "yes"}, configMaps: map[string]map[string]string{
+		"fairlead-profiles": {"a.yaml": goodProfile},
+	}}
+	d := newDeclared(t, dir, a)
+	d.read()
+	a.configMaps["fairlead-profiles"] = map[string]string{"a.yaml": "spec: ["}
+	a.configMaps["fairlead-device-plugin"] = map[string]string{"config.json": goodPools}
+	d.read()
+	if m, problems := newDeclared(t, dir, a).read(); resources(m) != "fairlead.dev/legacy fairlead.dev/fast" || len(problems) != 1 {
+		t.Errorf("pools %q, problems %q", resources(m), problems)
+	}
+}
+
 func TestDamagedMemoryIsNoMemory(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "declared.json")
 	for _, text := range []string{"{", "null", `{"configMaps": null}`} {

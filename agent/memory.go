@@ -6,25 +6,45 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 )
 
-// memory is what the API server last said of this node's declared state. With it,
-// an agent that starts while the API server is away advertises the pools that it
-// advertised before, instead of none (dp#502, dp#565).
+// memory is the declared state that was last in force. With it, an agent that
+// starts while the API server is away, or after an edit that is not valid,
+// advertises the pools that it advertised before, instead of none (dp#502, dp#565).
 type memory struct {
-	NodeLabels map[string]string            `json:"nodeLabels,omitempty"`
-	ConfigMaps map[string]map[string]string `json:"configMaps"`
+	NodeLabels map[string]string `json:"nodeLabels,omitempty"`
+	texts
 
 	path  string
 	saved []byte
 }
 
+// texts is what declared state is read from.
+type texts struct {
+	ConfigMaps map[string]map[string]string `json:"configMaps"`      // name -> its data
+	Files      map[string]map[string]string `json:"files,omitempty"` // path of a file, or of a directory of them -> file name -> content
+}
+
+func newTexts() texts {
+	return texts{ConfigMaps: map[string]map[string]string{}, Files: map[string]map[string]string{}}
+}
+
+// remember takes the place of what was remembered.
+func (m *memory) remember(parts ...texts) {
+	m.texts = newTexts()
+	for _, p := range parts {
+		maps.Copy(m.ConfigMaps, p.ConfigMaps)
+		maps.Copy(m.Files, p.Files)
+	}
+}
+
 // openMemory reads the file. One that cannot be read is as good as none: it only
 // repeats what the API server will say.
 func openMemory(path string) (*memory, error) {
-	m := &memory{ConfigMaps: map[string]map[string]string{}, path: path}
+	m := &memory{texts: newTexts(), path: path}
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return m, nil
@@ -33,7 +53,7 @@ func openMemory(path string) (*memory, error) {
 		err = json.Unmarshal(data, m)
 	}
 	if err != nil || m.ConfigMaps == nil {
-		return &memory{ConfigMaps: map[string]map[string]string{}, path: path}, fmt.Errorf("read %s: %w", path, err)
+		return &memory{texts: newTexts(), path: path}, fmt.Errorf("read %s: %w", path, err)
 	}
 	m.saved = data
 	return m, nil

@@ -56,10 +56,10 @@ func ParseProfile(data []byte, source string) ([]Declaration, error) {
 	return out, nil
 }
 
-// LoadProfiles reads every .yaml, .yml and .json file of a directory, in the
-// order of their names. A directory that is not there holds no profiles; a
-// hidden entry (a ConfigMap volume's ..data, an editor's swap file) is not read.
-func LoadProfiles(dir string) ([]Declaration, error) {
+// ReadProfiles reads every .yaml, .yml and .json file of a directory, for
+// ParseProfiles. A directory that is not there holds no profiles; a hidden entry
+// (a ConfigMap volume's ..data, an editor's swap file) is not read.
+func ReadProfiles(dir string) (map[string]string, error) {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
@@ -78,11 +78,11 @@ func LoadProfiles(dir string) ([]Declaration, error) {
 		}
 		files[e.Name()] = string(data)
 	}
-	return ParseProfiles(files, dir)
+	return files, nil
 }
 
-// ParseProfiles reads NICProfiles by file name, as a ConfigMap's data holds
-// them: every key, whatever its name. The origin (a directory, or the ConfigMap) begins each source.
+// ParseProfiles reads NICProfiles by file name, in the order of the names, as a
+// ConfigMap's data holds them: every key, whatever its name. The origin (a directory, or the ConfigMap) begins each source.
 func ParseProfiles(files map[string]string, origin string) ([]Declaration, error) {
 	var out []Declaration
 	var errs []error

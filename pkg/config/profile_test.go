@@ -178,7 +178,7 @@ func TestParseProfileErrors(t *testing.T) {
 	}
 }
 
-func TestLoadProfiles(t *testing.T) {
+func TestReadProfiles(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, text string) {
 		t.Helper()
@@ -192,7 +192,14 @@ func TestLoadProfiles(t *testing.T) {
 	write("README.md", "not YAML: [")
 	write(".b.yaml.swp", "not YAML: [")
 	write(".hidden.yaml", "not YAML: [")
-	got, err := LoadProfiles(dir)
+	load := func(dir string) ([]Declaration, error) {
+		files, err := ReadProfiles(dir)
+		if err != nil {
+			return nil, err
+		}
+		return ParseProfiles(files, dir)
+	}
+	got, err := load(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,13 +213,13 @@ func TestLoadProfiles(t *testing.T) {
 
 	// An invalid edit of one file yields an error and nothing else: the caller keeps what it has.
 	write("b.yaml", head+"spec: {nic: {}}")
-	got, err = LoadProfiles(dir)
+	got, err = load(dir)
 	want := dir + `/b.yaml: document 1 (line 1): unknown field "spec.nic"`
 	if err == nil || err.Error() != want || got != nil {
 		t.Errorf("got %v, %v; want no profiles and %s", got, err, want)
 	}
 
-	if got, err := LoadProfiles(filepath.Join(dir, "absent")); got != nil || err != nil {
+	if got, err := load(filepath.Join(dir, "absent")); got != nil || err != nil {
 		t.Errorf("an absent directory: got %v, %v", got, err)
 	}
 }
