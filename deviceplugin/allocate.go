@@ -83,13 +83,14 @@ func (a allocator) grant(known map[string]Device, id string) (grant, error) {
 	if err != nil {
 		return grant{}, a.refuse(codes.Internal, id, err.Error())
 	}
-	if reason := unhealthy(d.Config, d.PF, vf); reason != "" {
+	before := d.VF.Driver
+	d.VF = vf
+	if reason := d.unfit(); reason != "" {
 		return grant{}, a.refuse(codes.FailedPrecondition, id, reason)
 	}
-	if vf.Driver != d.VF.Driver && !d.Config.Match(d.PF, vf) {
+	if vf.Driver != before && !d.Config.Match(d.PF, vf) {
 		return grant{}, a.refuse(codes.FailedPrecondition, id, fmt.Sprintf("it is bound to %s since a moment ago, which the pool does not select", vf.Driver))
 	}
-	d.VF = vf
 	g := grant{device: d, info: deviceInfo{Generic: map[string]string{"deviceID": id}, Extra: extra(d)}}
 	if err := a.addNodes(&g); err != nil {
 		return grant{}, a.refuse(codes.FailedPrecondition, id, err.Error())
@@ -129,7 +130,7 @@ func (a allocator) addNodes(g *grant) error {
 		g.info.UIO = map[string]string{"mount": "/dev/" + name}
 		g.nodes = append(g.nodes, "/dev/"+name)
 	}
-	if g.device.Config.RDMA {
+	if g.device.Selector.RDMA {
 		if err := a.addRDMA(g); err != nil {
 			return err
 		}

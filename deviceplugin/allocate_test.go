@@ -169,9 +169,24 @@ func TestAllocate(t *testing.T) {
 				"/dev/vhost-net /dev/vhost-net rw", "/dev/net/tun /dev/net/tun rw",
 			},
 		},
+		"RDMA for those VFs whose selector asks for it": {
+			pf: func() device.PF { p := igb(2); p.VFs[0].RDMADevices = []string{"mlx5_3"}; return p }(),
+			pool: func() device.Pool {
+				p := withRDMA(pool("f/fast", 0, 0))
+				p.Selectors = append(p.Selectors, pool("", 1, 1).Selectors...)
+				return p
+			}(), containers: [][]string{ids(1), ids(0)},
+			want: []string{
+				env + "=0000:3b:10.2",
+				env + `_INFO={"0000:3b:10.2":{"generic":{"deviceID":"0000:3b:10.2"}}}`,
+				env + "=0000:3b:10.0",
+				env + `_INFO={"0000:3b:10.0":{"generic":{"deviceID":"0000:3b:10.0"},"rdma":{"rdma_cm":"/dev/infiniband/rdma_cm","uverbs":"/dev/infiniband/uverbs3"}}}`,
+				"/dev/infiniband/uverbs3 /dev/infiniband/uverbs3 rw", "/dev/infiniband/rdma_cm /dev/infiniband/rdma_cm rw",
+			},
+		},
 		"RDMA": {
 			pf:   func() device.PF { p := igb(1); p.VFs[0].RDMADevices = []string{"mlx5_3"}; return p }(),
-			pool: func() device.Pool { p := pool("f/fast", 0, 0); p.RDMA = true; return p }(), containers: [][]string{ids(0)},
+			pool: withRDMA(pool("f/fast", 0, 0)), containers: [][]string{ids(0)},
 			want: []string{
 				env + "=0000:3b:10.0",
 				env + `_INFO={"0000:3b:10.0":{"generic":{"deviceID":"0000:3b:10.0"},"rdma":{"rdma_cm":"/dev/infiniband/rdma_cm","uverbs":"/dev/infiniband/uverbs3"}}}`,
@@ -237,10 +252,9 @@ func TestAllocateRefuses(t *testing.T) {
 	kernel.Selectors[0].Driver, igbvf.Selectors[0].Drivers = device.KernelDriver, []string{"igbvf"}
 	unbound := igb(2)
 	unbound.VFs[0].Driver = ""
-	rdma := pool("f/fast", 0, 1)
-	rdma.RDMA = true
-	withRDMA := igb(2)
-	withRDMA.VFs[0].RDMADevices, withRDMA.VFs[1].RDMADevices = []string{"mlx5_3"}, []string{"mlx5_4"}
+	rdma := withRDMA(pool("f/fast", 0, 1))
+	hasRDMA := igb(2)
+	hasRDMA.VFs[0].RDMADevices, hasRDMA.VFs[1].RDMADevices = []string{"mlx5_3"}, []string{"mlx5_4"}
 	tests := map[string]struct {
 		pf      device.PF
 		pool    device.Pool
@@ -258,7 +272,7 @@ func TestAllocateRefuses(t *testing.T) {
 		"driver unbound":             {igb(2), pool("f/fast", 0, 1), ids(0), func(b *bench) { b.tree.RefuseDriver(vfAddr(0), "vfio-pci"); b.unbind(0) }, codes.FailedPrecondition, "no driver"},
 		"not the profile's driver":   {igb(2), kernel, ids(0), rebind, codes.FailedPrecondition, "the profile says the kernel's own driver"},
 		"no longer selected":         {igb(2), igbvf, ids(0), rebind, codes.FailedPrecondition, "which the pool does not select"},
-		"RDMA without uverbs":        {withRDMA, rdma, ids(0), func(b *bench) { b.opts.RDMANodes = func(string) []string { return nil } }, codes.FailedPrecondition, "ib_uverbs"},
+		"RDMA without uverbs":        {hasRDMA, rdma, ids(0), func(b *bench) { b.opts.RDMANodes = func(string) []string { return nil } }, codes.FailedPrecondition, "ib_uverbs"},
 		"ledger's disk is full":      {vfio, pool("f/fast", 0, 1), ids(0), func(b *bench) { b.ledger.err = unix.ENOSPC }, codes.Internal, "no space left"},
 		"device-info cannot be kept": {vfio, pool("f/fast", 0, 1), ids(0), func(b *bench) { b.opts.DeviceInfoDir = "/proc/none" }, codes.Internal, "write its device information"},
 	}
@@ -291,10 +305,10 @@ func (b *bench) unbind(i int) {
 }
 
 func TestDeviceInfoFiles(t *testing.T) {
-	pf := igb(2)
+	pf := igb(1)
 	pf.VFs[0].RDMADevices = []string{"mlx5_3"}
-	p := pool("fairlead.dev/fast", 0, 1)
-	p.RDMA, p.NeedVhostNet = true, true
+	p := withRDMA(pool("fairlead.dev/fast", 0, 1))
+	p.NeedVhostNet = true
 	tests := map[string]struct {
 		eswitch string
 		rep     func(string, int) (string, error)

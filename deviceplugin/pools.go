@@ -45,10 +45,11 @@ type Pool struct {
 
 // Device is a VF in a pool.
 type Device struct {
-	VF     device.VF
-	PF     device.PF    // without its VFs; the zero value where no PF is visible
-	Config *device.Pool // the declaration that claims the VF
-	Reason string       // why it must not be handed out; empty: healthy
+	VF       device.VF
+	PF       device.PF        // without its VFs; the zero value where no PF is visible
+	Config   *device.Pool     // the declaration that claims the VF
+	Selector *device.Selector // of Config, by which it does
+	Reason   string           // why it must not be handed out; empty: healthy
 }
 
 // Healthy reports whether the VF can be handed out.
@@ -117,7 +118,9 @@ func (a *assigner) assign(pf device.PF, vf device.VF) {
 	}
 	config := &a.pools[i]
 	pool := a.byKey[key{config.Resource, config.Idle}]
-	pool.Devices = append(pool.Devices, Device{VF: vf, PF: pf, Config: config, Reason: unhealthy(config, pf, vf)})
+	d := Device{VF: vf, PF: pf, Config: config, Selector: config.Selector(pf, vf)}
+	d.Reason = d.unfit()
+	pool.Devices = append(pool.Devices, d)
 	for j := i + 1; j < len(a.pools); j++ {
 		if a.pools[j].Resource != config.Resource && a.pools[j].Match(pf, vf) {
 			a.overlaps[[2]int{i, j}] = append(a.overlaps[[2]int{i, j}], vf.Address)
@@ -125,9 +128,9 @@ func (a *assigner) assign(pf device.PF, vf device.VF) {
 	}
 }
 
-// unhealthy says why a VF must not be handed out now.
-func unhealthy(pool *device.Pool, pf device.PF, vf device.VF) string {
-	driver := pool.Driver(pf, vf)
+// unfit says why the VF, as it is, must not be handed out.
+func (d Device) unfit() string {
+	vf, driver := d.VF, d.Selector.Driver
 	switch {
 	case vf.Driver == "":
 		return "no driver is bound to it"
@@ -137,7 +140,7 @@ func unhealthy(pool *device.Pool, pf device.PF, vf device.VF) string {
 		return fmt.Sprintf("it is bound to %s, the profile says %s", vf.Driver, driver)
 	// In a pod, a VF takes its RDMA device along where RDMA namespaces are exclusive:
 	// then it has no netdev here either.
-	case pool.RDMA && len(vf.RDMADevices) == 0 && (vf.Netdev != "" || vf.Userspace()):
+	case d.Selector.RDMA && len(vf.RDMADevices) == 0 && (vf.Netdev != "" || vf.Userspace()):
 		return "it has no RDMA device"
 	}
 	return ""

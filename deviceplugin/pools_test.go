@@ -40,6 +40,12 @@ func pool(resource string, first, last int) device.Pool {
 	}
 }
 
+// withRDMA is the pool with RDMA asked for.
+func withRDMA(p device.Pool) device.Pool {
+	p.RDMA, p.Selectors[0].RDMA = true, true
+	return p
+}
+
 // text is an assignment as a human would note it.
 func text(a Assignment) string {
 	var b strings.Builder
@@ -65,7 +71,6 @@ func text(a Assignment) string {
 func TestAssign(t *testing.T) {
 	idle := func(p device.Pool) device.Pool { p.Idle = true; return p }
 	driver := func(p device.Pool, name string) device.Pool { p.Selectors[0].Driver = name; return p }
-	rdma := func(p device.Pool) device.Pool { p.RDMA = true; return p }
 	typed := func(p device.Pool, typ device.Type) device.Pool { p.Type = typ; return p }
 	lone := device.VF{Address: pci.MustParseAddress("0000:00:04.0"), Driver: "igbvf", Index: 0}
 	tests := map[string]struct {
@@ -129,12 +134,10 @@ func TestAssign(t *testing.T) {
 			want: "f/both 0 1 2 3(it is bound to igbvf, the profile says vfio-pci)\n",
 		},
 		"RDMA": {
-			change: func(vfs []device.VF) {
-				vfs[0].RDMADevices = []string{"mlx5_2"}
-				vfs[2].Netdev = "" // in a pod, with its RDMA device
-			},
-			pools: []device.Pool{rdma(pool("f/rdma", 0, 2))},
-			want:  "f/rdma 0 1(it has no RDMA device) 2\n",
+			change: func(vfs []device.VF) { vfs[0].RDMADevices = []string{"mlx5_2"} },
+			pools:  []device.Pool{withRDMA(pool("f/rdma", 0, 2)), pool("f/plain", 0, 2)},
+			want: "f/plain 1 2\nf/rdma 0\n" +
+				"! 1 VFs (0000:3b:10.0) are selected by f/rdma (test f/rdma) and by f/plain (test f/plain); the first has them\n",
 		},
 		"VF in a virtual machine (dp#251)": {
 			lone: []device.VF{lone},

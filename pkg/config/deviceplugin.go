@@ -192,8 +192,8 @@ func addSelector(pool *device.Pool, raw json.RawMessage, field string, problem *
 	} else if !sel.selects() {
 		problem.addf(field, "needVhostNet says what is handed out with a device, not which: set another field as well")
 	}
-	// A selector says for its own devices whether they come with RDMA and vhost
-	// files; within a pool they do for all, and a VF that has none gets none.
+	// Vhost files are no device's own: where one selector asks for them, the whole
+	// pool has them.
 	pool.RDMA = pool.RDMA || e.IsRDMA
 	pool.NeedVhostNet = pool.NeedVhostNet || e.NeedVhostNet
 	pool.Selectors = append(pool.Selectors, sel.Selector)

@@ -15,22 +15,19 @@ func Claim(pools []Pool, pf PF, vf VF) int {
 
 // Match reports whether any of the pool's selectors matches. Pools of another
 // type than netDevice hold no VFs.
-func (p Pool) Match(pf PF, vf VF) bool { return p.selector(pf, vf) >= 0 }
+func (p Pool) Match(pf PF, vf VF) bool { return p.Selector(pf, vf) != nil }
 
-// Driver is what a VF of the pool must be bound to before it is handed out, by the
-// first selector that matches it: a driver's name, KernelDriver, or empty for any.
-func (p Pool) Driver(pf PF, vf VF) string {
-	if i := p.selector(pf, vf); i >= 0 {
-		return p.Selectors[i].Driver
-	}
-	return ""
-}
-
-func (p Pool) selector(pf PF, vf VF) int {
+// Selector gives the first of the pool's selectors that matches, nil for none: what
+// it says beyond that, of a driver or RDMA, holds for its own VFs.
+func (p Pool) Selector(pf PF, vf VF) *Selector {
 	if p.Type != "" && p.Type != NetDevice {
-		return -1
+		return nil
 	}
-	return slices.IndexFunc(p.Selectors, func(s Selector) bool { return s.Match(pf, vf) })
+	i := slices.IndexFunc(p.Selectors, func(s Selector) bool { return s.Match(pf, vf) })
+	if i < 0 {
+		return nil
+	}
+	return &p.Selectors[i]
 }
 
 // Match reports whether the selector selects a VF of a PF. A selector without

@@ -19,7 +19,7 @@ type Pool struct {
 	Selectors       []Selector // any of them matches
 	ExcludeTopology bool       // advertise no NUMA node
 	NeedVhostNet    bool       // hand out /dev/vhost-net and /dev/net/tun as well
-	RDMA            bool       // hand out the VF's RDMA character devices
+	RDMA            bool       // a selector asks for RDMA; each does so for its own VFs
 	Idle            bool       // VFs that are held back from the kubelet
 	// AdditionalInfo is copied into the pod's PCIDEVICE_…_INFO: by PCI address,
 	// or "*" for every device of the pool.
@@ -42,7 +42,7 @@ type Selector struct {
 	PKeys        []string
 	VDPAType     string
 	AuxTypes     []string
-	RDMA         bool // only VFs with an RDMA device
+	RDMA         bool // only VFs with an RDMA device, whose character devices are handed out
 
 	// Driver is what a VF must be bound to before it is handed out; KernelDriver: any
 	// that makes a netdev; empty: any. It selects nothing: a VF on its way to another
