@@ -20,18 +20,23 @@ import (
 type allocator struct {
 	resource string
 	opts     *Options
+	suspect  chan struct{} // told of a VF that has a user its list does not show
 }
 
 // allocate answers for the containers of one request, all or none. Whatever a
 // container is given is on record before the kubelet hears of it.
 func (a allocator) allocate(known map[string]Device, requests []*v1beta1.ContainerAllocateRequest) (*v1beta1.AllocateResponse, error) {
+	users, err := readUsers(a.opts)
+	if err != nil {
+		return nil, status.Errorf(codes.Internal, "allocate devices of %s: who uses them cannot be read: %v", a.resource, err)
+	}
 	resp := &v1beta1.AllocateResponse{}
 	var grants []grant
 	for _, req := range requests {
 		container := &v1beta1.ContainerAllocateResponse{}
 		var granted []grant
 		for _, id := range req.DevicesIds {
-			g, err := a.grant(known, id)
+			g, err := a.grant(known, users, id)
 			if err != nil {
 				return nil, err
 			}
@@ -68,7 +73,7 @@ type deviceInfo struct {
 
 // grant reads the VF anew: between the last snapshot and now its driver may have
 // been changed, or it may have vanished.
-func (a allocator) grant(known map[string]Device, id string) (grant, error) {
+func (a allocator) grant(known map[string]Device, users users, id string) (grant, error) {
 	d, ok := known[id]
 	if !ok {
 		return grant{}, a.refuse(codes.NotFound, id, fmt.Sprintf("it is not among the %d devices of this resource on this node", len(known)))
@@ -85,6 +90,10 @@ func (a allocator) grant(known map[string]Device, id string) (grant, error) {
 	}
 	before := d.VF.Driver
 	d.VF = vf
+	if reason := users.reason(a.resource, vf); reason != "" {
+		signal(a.suspect) // or the kubelet would choose it again
+		return grant{}, a.refuse(codes.FailedPrecondition, id, reason)
+	}
 	if reason := d.unfit(); reason != "" {
 		return grant{}, a.refuse(codes.FailedPrecondition, id, reason)
 	}

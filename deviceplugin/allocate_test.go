@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -25,16 +26,56 @@ import (
 
 // book is a ledger that remembers, or fails.
 type book struct {
-	kept []ledger.Allocation
-	err  error
+	mu        sync.Mutex // guards all below
+	kept      []ledger.Allocation
+	sandboxes []ledger.Sandbox
+	err       error // of writing
 }
 
 func (b *book) PutAllocations(a []ledger.Allocation) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if b.err != nil {
 		return b.err
 	}
 	b.kept = append(b.kept, a...)
 	return nil
+}
+
+func (b *book) Allocations() ([]ledger.Allocation, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.kept), nil
+}
+
+func (b *book) Holder(vf pci.Address) (id, ifName string, ok bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, s := range b.sandboxes {
+		for _, a := range s.Attachments {
+			if a.Device == vf {
+				return s.ID, a.IfName, true
+			}
+		}
+	}
+	return "", "", false
+}
+
+func (b *book) Sandbox(id string) (ledger.Sandbox, bool, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	i := slices.IndexFunc(b.sandboxes, func(s ledger.Sandbox) bool { return s.ID == id })
+	if i < 0 {
+		return ledger.Sandbox{}, false, nil
+	}
+	return b.sandboxes[i], true, nil
+}
+
+// free forgets everybody.
+func (b *book) free() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.kept, b.sandboxes = nil, nil
 }
 
 var now = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)

@@ -19,12 +19,16 @@ import (
 	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/inventory"
 	"fairlead.dev/fairlead/pkg/ledger"
+	"fairlead.dev/fairlead/pkg/pci"
 	"fairlead.dev/fairlead/pkg/sysfs"
 )
 
-// Ledger keeps what was handed out.
+// Ledger keeps what was handed out, and knows who has it.
 type Ledger interface {
 	PutAllocations([]ledger.Allocation) error
+	Allocations() ([]ledger.Allocation, error)
+	Holder(pci.Address) (sandboxID, ifName string, ok bool)
+	Sandbox(id string) (ledger.Sandbox, bool, error)
 }
 
 // Options says where a Manager works. FS and Ledger are required.
@@ -36,17 +40,24 @@ type Options struct {
 	RDMANodes     func(rdmaDevice string) []string                 // default rdmamap's
 	Representor   func(uplink string, vfIndex int) (string, error) // default sriovnet's
 	Retry         time.Duration                                    // between tries to reach the kubelet, default 1 s
+	Recheck       time.Duration                                    // between looks whether a VF is still used by others, default 5 s
 	Now           func() time.Time
 	Log           *slog.Logger
 }
 
 // Manager keeps one server per resource in step with the pools and the kubelet.
 type Manager struct {
-	opts Options
-	wake chan struct{} // something for Run to do
+	opts    Options
+	wake    chan struct{} // something for Run to do
+	suspect chan struct{} // a VF was refused since somebody uses it, which Update had not seen
+
+	assigning sync.Mutex // guards the two below; held until they are assigned, so that an older Update never replaces a newer
+	snapshot  *inventory.Snapshot
+	pools     []device.Pool
 
 	mu         sync.Mutex  // guards all below
 	assignment *Assignment // nil until the first Update
+	used       bool        // some VF is not handed out since somebody uses it
 	servers    map[string]*server
 }
 
@@ -67,22 +78,48 @@ func New(opts Options) *Manager {
 	if opts.Retry == 0 {
 		opts.Retry = time.Second
 	}
+	if opts.Recheck == 0 {
+		opts.Recheck = 5 * time.Second
+	}
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Manager{opts: opts, wake: make(chan struct{}, 1), servers: map[string]*server{}}
+	return &Manager{opts: opts, wake: make(chan struct{}, 1), suspect: make(chan struct{}, 1), servers: map[string]*server{}}
 }
 
 // Update makes the node advertise these pools of these devices. It takes the
 // whole desired state; the same again changes nothing.
 func (m *Manager) Update(s *inventory.Snapshot, pools []device.Pool) {
-	a := Assign(s, slices.Clone(pools))
+	m.assigning.Lock()
+	defer m.assigning.Unlock()
+	m.snapshot, m.pools = s, slices.Clone(pools)
+	m.assign()
+}
+
+// again is Update with what it was given last: who uses a VF changes without news
+// of the devices.
+func (m *Manager) again() {
+	m.assigning.Lock()
+	defer m.assigning.Unlock()
+	if m.snapshot != nil {
+		m.assign()
+	}
+}
+
+// assign makes what is advertised anew; m.assigning is held.
+func (m *Manager) assign() {
+	users, err := readUsers(&m.opts)
+	if err != nil { // Allocate will refuse
+		m.opts.Log.Error("who uses the VFs cannot be read", "err", err)
+	}
+	a := Assign(m.snapshot, m.pools)
+	used := users.mark(a.Pools)
 	m.mu.Lock()
 	last := m.assignment
-	m.assignment = &a
+	m.assignment, m.used = &a, used
 	m.mu.Unlock()
 	for _, problem := range a.Problems {
 		if last == nil || !slices.Contains(last.Problems, problem) {
@@ -136,12 +173,20 @@ func (m *Manager) Run(ctx context.Context) error {
 	defer m.stopAll()
 	watch := time.NewTimer(0)
 	defer watch.Stop()
+	recheck := time.NewTicker(m.opts.Recheck)
+	defer recheck.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-m.wake:
 			m.reconcile()
+		case <-m.suspect:
+			m.again()
+		case <-recheck.C:
+			if m.anyUsed() {
+				m.again()
+			}
 		case <-watch.C:
 			if err := watcher.Add(m.opts.Dir); err != nil {
 				// Not there before the kubelet's first start.
@@ -159,6 +204,12 @@ func (m *Manager) Run(ctx context.Context) error {
 			m.check()
 		}
 	}
+}
+
+func (m *Manager) anyUsed() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.used
 }
 
 // reconcile starts, updates and stops servers.
@@ -179,6 +230,7 @@ func (m *Manager) reconcile() {
 			continue
 		}
 		s = newServer(pool.Resource, &m.opts)
+		s.suspect = m.suspect
 		s.set(pool.Devices)
 		m.servers[pool.Resource] = s
 		s.start()

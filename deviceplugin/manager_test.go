@@ -37,7 +37,7 @@ func newNode(t *testing.T, dir string) *node {
 // start runs a Manager, as an agent's start does.
 func (n *node) start() {
 	n.Manager = New(Options{
-		Dir: n.dir, DeviceInfoDir: n.t.TempDir(), FS: n.tree.FS(), Ledger: n.book, Retry: 5 * time.Millisecond,
+		Dir: n.dir, DeviceInfoDir: n.t.TempDir(), FS: n.tree.FS(), Ledger: n.book, Retry: 5 * time.Millisecond, Recheck: 5 * time.Millisecond,
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)

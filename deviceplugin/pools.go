@@ -2,6 +2,7 @@
 // resources, and hands VFs out when it asks.
 //
 //	pools.go    which VF is in which pool: a pure function of snapshot and pools
+//	users.go    which VF somebody has whom the kubelet does not know of
 //	manager.go  one server per resource, in step with the pools and the kubelet
 //	server.go   one resource's gRPC service
 //	register.go its registration, kept up through the kubelet's restarts
