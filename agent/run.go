@@ -95,7 +95,7 @@ func construct(o Options, log *slog.Logger) (*parts, error) {
 		return nil, err
 	}
 	p.inv = inventory.New(inventory.Host(o.SysRoot, p.links, log))
-	p.plugin = newManager(o, p.ledger, log)
+	p.plugin = newManager(o, p.ledger, p.links, log)
 	p.node = newNode(p, changed)
 	p.newServer()
 	return p, nil

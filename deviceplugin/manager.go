@@ -37,6 +37,7 @@ type Options struct {
 	DeviceInfoDir string // default /var/run/k8s.cni.cncf.io/devinfo
 	FS            sysfs.FS
 	Ledger        Ledger
+	HostUse       func() (map[string]string, error)                // netdevs that the host itself uses, and what for; nil: none
 	RDMANodes     func(rdmaDevice string) []string                 // default rdmamap's
 	Representor   func(uplink string, vfIndex int) (string, error) // default sriovnet's
 	Retry         time.Duration                                    // between tries to reach the kubelet, default 1 s
@@ -57,7 +58,7 @@ type Manager struct {
 
 	mu         sync.Mutex  // guards all below
 	assignment *Assignment // nil until the first Update
-	used       bool        // some VF is not handed out since somebody uses it
+	used       bool        // some VF is not handed out since somebody uses it, or nobody knows
 	servers    map[string]*server
 }
 
@@ -116,7 +117,7 @@ func (m *Manager) assign() {
 		m.opts.Log.Error("who uses the VFs cannot be read", "err", err)
 	}
 	a := Assign(m.snapshot, m.pools)
-	used := users.mark(a.Pools)
+	used := users.mark(a.Pools) || err != nil
 	m.mu.Lock()
 	last := m.assignment
 	m.assignment, m.used = &a, used

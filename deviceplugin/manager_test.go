@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,7 +24,15 @@ type node struct {
 	dir  string
 	tree *sysfstest.Tree
 	book *book
+	host atomic.Pointer[map[string]string] // netdevs that the host uses
 	stop func()
+}
+
+func (n *node) hostUse() (map[string]string, error) {
+	if uses := n.host.Load(); uses != nil {
+		return *uses, nil
+	}
+	return nil, nil
 }
 
 func newNode(t *testing.T, dir string) *node {
@@ -37,7 +46,8 @@ func newNode(t *testing.T, dir string) *node {
 // start runs a Manager, as an agent's start does.
 func (n *node) start() {
 	n.Manager = New(Options{
-		Dir: n.dir, DeviceInfoDir: n.t.TempDir(), FS: n.tree.FS(), Ledger: n.book, Retry: 5 * time.Millisecond, Recheck: 5 * time.Millisecond,
+		Dir: n.dir, DeviceInfoDir: n.t.TempDir(), FS: n.tree.FS(), Ledger: n.book, HostUse: n.hostUse,
+		Retry: 5 * time.Millisecond, Recheck: 5 * time.Millisecond,
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)

@@ -14,6 +14,7 @@ import (
 type users struct {
 	ledger    Ledger
 	allocated map[pci.Address]string // the resource that it was handed out as
+	host      map[string]string      // netdev -> what the host itself uses it for
 }
 
 func readUsers(opts *Options) (users, error) {
@@ -21,6 +22,9 @@ func readUsers(opts *Options) (users, error) {
 	allocations, err := opts.Ledger.Allocations()
 	for _, a := range allocations {
 		u.allocated[a.Device] = a.Resource
+	}
+	if opts.HostUse != nil && err == nil {
+		u.host, err = opts.HostUse()
 	}
 	return u, err
 }
@@ -45,6 +49,9 @@ func (u users) mark(pools []Pool) (found bool) {
 // reason says why a VF must not be handed out as a resource. A VF that is on
 // record under that resource is the kubelet's to give: it knows who has it.
 func (u users) reason(resource string, vf device.VF) string {
+	if how := u.host[vf.Netdev]; how != "" {
+		return fmt.Sprintf("the host uses its netdev %s %s", vf.Netdev, how)
+	}
 	as, allocated := u.allocated[vf.Address]
 	if allocated && as == resource {
 		return ""

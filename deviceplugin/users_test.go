@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -72,5 +73,34 @@ func TestAllocateRefusesAHeldVF(t *testing.T) {
 				t.Errorf("error %v, want %q", err, tt.want)
 			}
 		})
+	}
+}
+
+// A node whose own network runs over a VF must not lose it to a pod.
+func TestVFThatTheHostUses(t *testing.T) {
+	dir := shortDir(t)
+	k := startKubelet(t, dir)
+	n := newNode(t, dir)
+	all := pool("f.io/fast", 0, 1)
+	n.update(all)
+	k.sees("f.io/fast", "10.0@1 10.2@1")
+
+	// The address comes later, and nothing tells of it but the next Allocate.
+	n.host.Store(&map[string]string{"ens1f0v1": "with the address 192.0.2.1/24"})
+	_, err := k.allocate("f.io/fast", ids(1)...)
+	if status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), "the host uses its netdev ens1f0v1 with the address 192.0.2.1/24") {
+		t.Errorf("the host's VF is given away: %v", err)
+	}
+	k.sees("f.io/fast", "10.0@1 10.2@1(Unhealthy)")
+	n.host.Store(nil)
+	k.sees("f.io/fast", "10.0@1 10.2@1")
+}
+
+// What cannot be known is no reason to give a VF away.
+func TestAllocateWhereUsersAreUnknown(t *testing.T) {
+	b := newBench(t, igb(2))
+	b.opts.HostUse = func() (map[string]string, error) { return nil, unix.ENOBUFS }
+	if _, err := b.allocate(t, pool("f/fast", 0, 1), ids(0)); status.Code(err) != codes.Internal || !strings.Contains(err.Error(), "cannot be read") {
+		t.Errorf("error %v", err)
 	}
 }
