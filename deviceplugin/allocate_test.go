@@ -113,7 +113,7 @@ func (b *bench) allocate(t *testing.T, p device.Pool, containers ...[]string) (*
 
 func (b *bench) allocateFrom(s *inventory.Snapshot, p device.Pool, containers ...[]string) (*v1beta1.AllocateResponse, error) {
 	srv := newServer(p.Resource, &b.opts)
-	for _, pool := range Assign(s, []device.Pool{p}).Pools {
+	for _, pool := range Assign(s, []device.Pool{p}, nil).Pools {
 		srv.set(pool.Devices)
 	}
 	req := &v1beta1.AllocateRequest{}

@@ -116,7 +116,7 @@ func (m *Manager) assign() {
 	if err != nil { // Allocate will refuse
 		m.opts.Log.Error("who uses the VFs cannot be read", "err", err)
 	}
-	a := Assign(m.snapshot, m.pools)
+	a := Assign(m.snapshot, m.pools, users.allocated)
 	used := users.mark(a.Pools) || err != nil
 	m.mu.Lock()
 	last := m.assignment

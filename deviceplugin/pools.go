@@ -57,9 +57,10 @@ type Device struct {
 func (d Device) Healthy() bool { return d.Reason == "" }
 
 // Assign gives every VF to the first pool that matches it. The VFs' netdevs don't
-// matter: a VF stays in its pool while a pod has it.
-func Assign(s *inventory.Snapshot, pools []device.Pool) Assignment {
-	a := assigner{pools: pools, byKey: map[key]*Pool{}, overlaps: map[[2]int][]pci.Address{}}
+// matter: a VF stays in its pool while a pod has it. Allocated are the resources
+// that VFs were handed out as.
+func Assign(s *inventory.Snapshot, pools []device.Pool, allocated map[pci.Address]string) Assignment {
+	a := assigner{pools: pools, allocated: allocated, byKey: map[key]*Pool{}, overlaps: map[[2]int][]pci.Address{}}
 	for i := range pools {
 		a.add(i)
 	}
@@ -83,10 +84,11 @@ type key struct {
 }
 
 type assigner struct {
-	pools    []device.Pool
-	byKey    map[key]*Pool
-	overlaps map[[2]int][]pci.Address // pool that has them, pool that would -> VFs
-	problems []string
+	pools     []device.Pool
+	allocated map[pci.Address]string
+	byKey     map[key]*Pool
+	overlaps  map[[2]int][]pci.Address // pool that has them, pool that would -> VFs
+	problems  []string
 }
 
 // add makes room for a declaration, also where it has no VFs: a resource with a
@@ -113,13 +115,13 @@ func (a *assigner) add(i int) {
 }
 
 func (a *assigner) assign(pf device.PF, vf device.VF) {
-	i := device.Claim(a.pools, pf, vf)
+	i := slices.IndexFunc(a.pools, func(p device.Pool) bool { return p.Match(pf, a.seen(p, vf)) })
 	if i < 0 {
 		return
 	}
 	config := &a.pools[i]
 	pool := a.byKey[key{config.Resource, config.Idle}]
-	d := Device{VF: vf, PF: pf, Config: config, Selector: config.Selector(pf, vf)}
+	d := Device{VF: vf, PF: pf, Config: config, Selector: config.Selector(pf, a.seen(*config, vf))}
 	d.Reason = d.unfit()
 	pool.Devices = append(pool.Devices, d)
 	for j := i + 1; j < len(a.pools); j++ {
@@ -127,6 +129,16 @@ func (a *assigner) assign(pf device.PF, vf device.VF) {
 			a.overlaps[[2]int{i, j}] = append(a.overlaps[[2]int{i, j}], vf.Address)
 		}
 	}
+}
+
+// seen is a VF as a pool sees it. Where RDMA namespaces are exclusive, a VF takes
+// its RDMA device along into a pod; the pool that it was handed out from, and no
+// other, knows that it has one.
+func (a *assigner) seen(p device.Pool, vf device.VF) device.VF {
+	if p.RDMA && a.allocated[vf.Address] == p.Resource && vf.Netdev == "" && !vf.Userspace() && len(vf.RDMADevices) == 0 {
+		vf.RDMADevices = []string{"in the pod"}
+	}
+	return vf
 }
 
 // unfit says why the VF, as it is, must not be handed out.

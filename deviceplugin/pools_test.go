@@ -74,10 +74,11 @@ func TestAssign(t *testing.T) {
 	typed := func(p device.Pool, typ device.Type) device.Pool { p.Type = typ; return p }
 	lone := device.VF{Address: pci.MustParseAddress("0000:00:04.0"), Driver: "igbvf", Index: 0}
 	tests := map[string]struct {
-		change func(vfs []device.VF)
-		lone   []device.VF
-		pools  []device.Pool
-		want   string
+		change    func(vfs []device.VF)
+		lone      []device.VF
+		pools     []device.Pool
+		allocated map[pci.Address]string
+		want      string
 	}{
 		"by range": {
 			pools: []device.Pool{pool("f/slow", 2, 3), pool("f/fast", 0, 1)},
@@ -139,6 +140,16 @@ func TestAssign(t *testing.T) {
 			want: "f/plain 1 2\nf/rdma 0\n" +
 				"! 1 VFs (0000:3b:10.0) are selected by f/rdma (test f/rdma) and by f/plain (test f/plain); the first has them\n",
 		},
+		"in pods, with the RDMA device of the one that has such": {
+			change: func(vfs []device.VF) {
+				vfs[0].Netdev, vfs[1].Netdev = "", ""
+				vfs[2].RDMADevices = []string{"mlx5_2"}
+			},
+			pools:     []device.Pool{withRDMA(pool("f/rdma", 0, 2)), pool("f/plain", 0, 1)},
+			allocated: map[pci.Address]string{vfAddr(0): "f/rdma", vfAddr(1): "f/plain"},
+			want: "f/plain 1\nf/rdma 0 2\n" +
+				"! 1 VFs (0000:3b:10.0) are selected by f/rdma (test f/rdma) and by f/plain (test f/plain); the first has them\n",
+		},
 		"VF in a virtual machine (dp#251)": {
 			lone: []device.VF{lone},
 			pools: []device.Pool{pool("f/fast", 0, 0), {
@@ -162,7 +173,7 @@ func TestAssign(t *testing.T) {
 			if tt.change != nil {
 				tt.change(pf.VFs)
 			}
-			a := Assign(inventory.NewSnapshot([]device.PF{pf}, tt.lone), tt.pools)
+			a := Assign(inventory.NewSnapshot([]device.PF{pf}, tt.lone), tt.pools, tt.allocated)
 			if diff := cmp.Diff(tt.want, text(a)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
@@ -180,7 +191,7 @@ func TestAssign(t *testing.T) {
 func TestSourcesOfOnePoolAreNamedOnce(t *testing.T) {
 	a, b := pool("f/fast", 0, 0), pool("f/fast", 1, 1)
 	b.Source = "config.json"
-	got := Assign(inventory.NewSnapshot(nil, nil), []device.Pool{a, b, a}).Pools
+	got := Assign(inventory.NewSnapshot(nil, nil), []device.Pool{a, b, a}, nil).Pools
 	if len(got) != 1 || got[0].Source != "test f/fast, config.json" || got[0].Type != device.NetDevice {
 		t.Errorf("pools %+v, want one with both sources", got)
 	}
