@@ -21,11 +21,14 @@ type allocator struct {
 	resource string
 	opts     *Options
 	suspect  chan struct{} // told of a VF that has a user its list does not show
+	withheld *withheld
 }
 
 // allocate answers for the containers of one request, all or none. Whatever a
 // container is given is on record before the kubelet hears of it.
 func (a allocator) allocate(known map[string]Device, requests []*v1beta1.ContainerAllocateRequest) (*v1beta1.AllocateResponse, error) {
+	a.withheld.mu.RLock()
+	defer a.withheld.mu.RUnlock()
 	users, err := readUsers(a.opts)
 	if err != nil {
 		return nil, status.Errorf(codes.Internal, "allocate devices of %s: who uses them cannot be read: %v", a.resource, err)
@@ -80,6 +83,9 @@ func (a allocator) grant(known map[string]Device, users users, id string) (grant
 	}
 	if !d.Healthy() {
 		return grant{}, a.refuse(codes.FailedPrecondition, id, d.Reason)
+	}
+	if a.withheld.vfs[d.VF.Address] > 0 {
+		return grant{}, a.refuse(codes.Unavailable, id, "a profile is just changing it")
 	}
 	vf, err := a.opts.FS.VFAt(sysfs.VFSlot{Address: d.VF.Address, PF: d.VF.PF, Index: d.VF.Index})
 	if errors.Is(err, fs.ErrNotExist) {

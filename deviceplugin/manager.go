@@ -48,9 +48,10 @@ type Options struct {
 
 // Manager keeps one server per resource in step with the pools and the kubelet.
 type Manager struct {
-	opts    Options
-	wake    chan struct{} // something for Run to do
-	suspect chan struct{} // a VF was refused since somebody uses it, which Update had not seen
+	opts     Options
+	wake     chan struct{} // something for Run to do
+	suspect  chan struct{} // a VF was refused since somebody uses it, which Update had not seen
+	withheld *withheld
 
 	assigning sync.Mutex // guards the two below; held until they are assigned, so that an older Update never replaces a newer
 	snapshot  *inventory.Snapshot
@@ -88,7 +89,10 @@ func New(opts Options) *Manager {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Manager{opts: opts, wake: make(chan struct{}, 1), suspect: make(chan struct{}, 1), servers: map[string]*server{}}
+	return &Manager{
+		opts: opts, wake: make(chan struct{}, 1), suspect: make(chan struct{}, 1),
+		withheld: &withheld{vfs: map[pci.Address]int{}}, servers: map[string]*server{},
+	}
 }
 
 // Update makes the node advertise these pools of these devices. It takes the
@@ -231,7 +235,7 @@ func (m *Manager) reconcile() {
 			continue
 		}
 		s = newServer(pool.Resource, &m.opts)
-		s.suspect = m.suspect
+		s.suspect, s.withheld = m.suspect, m.withheld
 		s.set(pool.Devices)
 		m.servers[pool.Resource] = s
 		s.start()

@@ -8,6 +8,7 @@
 //	register.go its registration, kept up through the kubelet's restarts
 //	socket.go   its socket
 //	allocate.go what a container gets with its VFs
+//	withhold.go VFs that are being changed are not handed out meanwhile
 //	devinfo.go  the files by which the meta-CNI learns of them
 //
 // It neither makes nor changes VFs (pkg/profile), nor attaches them to pods (cni).

@@ -30,7 +30,7 @@ type server struct {
 
 func newServer(resource string, opts *Options) *server {
 	return &server{
-		allocator: allocator{resource: resource, opts: opts},
+		allocator: allocator{resource: resource, opts: opts, withheld: &withheld{}},
 		endpoint:  endpointName(resource),
 		check:     make(chan struct{}, 1),
 		hungUp:    make(chan struct{}, 1),
