@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 	"sync"
 	"time"
@@ -144,7 +145,7 @@ func pluginOutput(plugin string, ran wire.Ran) ([]byte, error) {
 type notFoundError struct{ text string }
 
 func (e *notFoundError) Error() string        { return e.text }
-func (e *notFoundError) Is(target error) bool { return errors.Is(run.ErrNotFound, target) }
+func (e *notFoundError) Is(target error) bool { return target == run.ErrNotFound || target == fs.ErrNotExist }
 
 // cniEnv keeps the CNI variables: the rest of a plugin's environment is the
 // host's, not the agent's.
