@@ -144,8 +144,10 @@ func pluginOutput(plugin string, ran wire.Ran) ([]byte, error) {
 // notFoundError is run.ErrNotFound that has come over the wire.
 type notFoundError struct{ text string }
 
-func (e *notFoundError) Error() string        { return e.text }
-func (e *notFoundError) Is(target error) bool { return target == run.ErrNotFound || target == fs.ErrNotExist }
+func (e *notFoundError) Error() string { return e.text }
+func (e *notFoundError) Is(target error) bool {
+	return target == run.ErrNotFound || target == fs.ErrNotExist
+}
 
 // cniEnv keeps the CNI variables: the rest of a plugin's environment is the
 // host's, not the agent's.
