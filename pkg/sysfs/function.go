@@ -91,7 +91,8 @@ func (d dir) kind() kind {
 	if d.networkClass() != nil {
 		return other
 	}
-	if total, err := d.int("sriov_totalvfs"); err == nil && total > 0 {
+	total, err := d.int("sriov_totalvfs")
+	if total > 0 || err != nil && !errors.Is(err, fs.ErrNotExist) { // reading it in full will say what is wrong
 		return physical
 	}
 	return plainNIC
