@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"strings"
@@ -64,9 +65,6 @@ func newNode(p *parts, changed chan struct{}) *node {
 
 // run is the loop. It ends with ctx.
 func (n *node) run(ctx context.Context) error {
-	if _, err := n.inv.Refresh(ctx); err != nil {
-		return err
-	}
 	snapshots, cancel := n.inv.Subscribe()
 	defer cancel()
 	var last *inventory.Snapshot
@@ -89,7 +87,9 @@ func (n *node) run(ctx context.Context) error {
 			last = n.apply(ctx)
 			timer.Reset(n.next())
 		}
-		n.advertise()
+		if n.inv.Snapshot().Read() { // until then, no devices does not mean that there are none
+			n.advertise()
+		}
 	}
 }
 
@@ -106,18 +106,9 @@ func (n *node) read() {
 // apply brings the NICs to what the profiles declare, and returns the snapshot
 // after it.
 func (n *node) apply(ctx context.Context) *inventory.Snapshot {
-	model := n.currentModel()
-	statuses, err := n.applier.Converge(ctx, model.Profiles, func(ctx context.Context) ([]device.PF, error) {
-		s, err := n.inv.Refresh(ctx)
-		if err != nil {
-			return nil, err
-		}
-		return s.PFs, nil
-	})
-	n.applied.set(err)
-	if err != nil {
-		n.log.Error("profiles cannot be applied", "error", err)
-		return n.inv.Snapshot()
+	statuses := n.applier.Converge(ctx, n.currentModel().Profiles, n.readPFs)
+	if ctx.Err() != nil {
+		return n.inv.Snapshot() // stopped half-way, which is no failure to report
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -126,6 +117,19 @@ func (n *node) apply(ctx context.Context) *inventory.Snapshot {
 	}
 	n.statuses = statuses
 	return n.inv.Snapshot()
+}
+
+func (n *node) readPFs(ctx context.Context) ([]device.PF, map[pci.Address]error, error) {
+	s, err := n.inv.Refresh(ctx)
+	n.applied.set(err)
+	var unread *inventory.UnreadError
+	switch {
+	case err == nil:
+		return s.PFs, nil, nil
+	case errors.As(err, &unread):
+		return s.PFs, unread.Causes, nil
+	}
+	return nil, nil, err
 }
 
 // logStatus logs a profile's status where it differs from the last one.

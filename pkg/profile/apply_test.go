@@ -13,6 +13,7 @@ import (
 
 	"fairlead.dev/fairlead/pkg/config"
 	"fairlead.dev/fairlead/pkg/device"
+	"fairlead.dev/fairlead/pkg/link"
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
@@ -36,11 +37,7 @@ func labNode(t testing.TB) *kernel {
 
 func converge(t *testing.T, k *kernel, a *Applier, profiles []config.Profile) []Status {
 	t.Helper()
-	s, err := a.Converge(t.Context(), profiles, k.read)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
+	return a.Converge(t.Context(), profiles, k.read)
 }
 
 // statusText is a status as a user would note it.
@@ -212,7 +209,7 @@ func TestApplyLooksAtHoldersAgain(t *testing.T) {
 	k := newKernel(t)
 	k.AddPF(igb(pf0, "ens1f0", 2).PF)
 	before := k.state()
-	pfs, err := k.read(t.Context())
+	pfs, _, err := k.read(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -220,10 +217,7 @@ func TestApplyLooksAtHoldersAgain(t *testing.T) {
 		`{pf: {numVFs: 3}}`, `{pf: {}, vfGroups: [{driver: vfio-pci}]}`, `{pf: {}, vfGroups: [{trust: "on"}]}`, `{pf: {}, vfGroups: [{mtu: 1400}]}`,
 	} {
 		a := applier(k)
-		nics, err := Gather(build(t, spec), pfs, nobody, k)
-		if err != nil {
-			t.Fatal(err)
-		}
+		nics := Gather(build(t, spec), pfs, nobody, k)
 		for i := range nics {
 			nics[i].Up = true
 		}
@@ -302,17 +296,14 @@ func TestConvergeReportsWhatIsBlocked(t *testing.T) {
 // op#306: a change that never takes is a failure, not a loop.
 func TestConvergeEndsWhereNothingTakes(t *testing.T) {
 	k := labNode(t)
-	read := func(ctx context.Context) ([]device.PF, error) {
-		pfs, err := k.read(ctx)
+	read := func(ctx context.Context) ([]device.PF, map[pci.Address]error, error) {
+		pfs, unread, err := k.read(ctx)
 		for i := range pfs {
 			pfs[i].MTU = 1500 // whatever was set
 		}
-		return pfs, err
+		return pfs, unread, err
 	}
-	got, err := applier(k).Converge(t.Context(), build(t, `{nics: {pfNames: [ens1f0]}, pf: {mtu: 9000}}`), read)
-	if err != nil {
-		t.Fatal(err)
-	}
+	got := applier(k).Converge(t.Context(), build(t, `{nics: {pfNames: [ens1f0]}, pf: {mtu: 9000}}`), read)
 	const want = "a ready false on 1\n  ens1f0: MTU 1500 -> 9000: it was done without an error, and is still to be done (PF driver igb)\n"
 	if d := cmp.Diff(want, statusText(got)); d != "" {
 		t.Errorf("-want +got\n%s", d)
@@ -323,11 +314,55 @@ func TestConvergeStopsWithItsContext(t *testing.T) {
 	k := labNode(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	got, err := applier(k).Converge(ctx, build(t, labProfile), k.read)
-	if err != nil {
-		t.Fatal(err)
-	}
+	got := applier(k).Converge(ctx, build(t, labProfile), k.read)
 	if len(got) != 1 || got[0].Ready || !errors.Is(got[0].Failures[0], context.Canceled) || len(k.Writes()) != 0 {
 		t.Errorf("got %v, writes %v", statusText(got), k.Writes())
 	}
+}
+
+// op#306: what cannot be read is in the status, and hinders no other NIC.
+func TestConvergeReportsWhatCannotBeRead(t *testing.T) {
+	profiles := build(t, `{nics: {pfNames: [ens1f0]}, pf: {numVFs: 1}}`, `{nics: {pfNames: [ens2f0]}, pf: {numVFs: 1}}`)
+	const rest = "b ready true on 1\n"
+	tests := map[string]struct {
+		prepare func(*kernel, *Applier) Read
+		want    string
+	}{
+		"a PF in sysfs": {func(k *kernel, _ *Applier) Read {
+			return func(ctx context.Context) ([]device.PF, map[pci.Address]error, error) {
+				pfs, _, err := k.read(ctx)
+				return pfs, map[pci.Address]error{pf0: unix.EIO}, err
+			}
+		}, "a ready false on 1\n  ens1f0: compare it with the profile: it cannot be read: input/output error\n" + rest},
+		"a PF by netlink": {func(k *kernel, a *Applier) Read {
+			a.Links = deafLinks{k, k.index("ens1f0")}
+			return k.read
+		}, "a ready false on 1\n  ens1f0: compare it with the profile: it cannot be read: input/output error\n" + rest},
+		"the node": {func(*kernel, *Applier) Read {
+			return func(context.Context) ([]device.PF, map[pci.Address]error, error) { return nil, nil, unix.EIO }
+		}, "a ready false on 0\n  read the NICs: input/output error\nb ready false on 0\n  read the NICs: input/output error\n"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			k := labNode(t)
+			a := applier(k)
+			read := tt.prepare(k, a)
+			if d := cmp.Diff(tt.want, statusText(a.Converge(t.Context(), profiles, read))); d != "" {
+				t.Errorf("-want +got\n%s", d)
+			}
+		})
+	}
+}
+
+// deafLinks cannot read one link.
+type deafLinks struct {
+	*kernel
+	index int
+}
+
+func (l deafLinks) ByIndex(index int) (link.Link, error) {
+	if index == l.index {
+		return link.Link{}, unix.EIO
+	}
+	return l.kernel.ByIndex(index)
 }

@@ -3,7 +3,6 @@ package profile
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"fairlead.dev/fairlead/pkg/config"
 	"fairlead.dev/fairlead/pkg/device"
@@ -22,16 +21,19 @@ type Status struct {
 // came up without driver), one to see that nothing is left.
 const rounds = 3
 
-// Converge plans and applies until the plan is empty. read returns the PFs as
-// they are at that moment. The error is of reading; what a profile failed at is
-// in its Status.
-func (a *Applier) Converge(ctx context.Context, profiles []config.Profile, read func(context.Context) ([]device.PF, error)) ([]Status, error) {
+// Read reads the PFs as they are at this moment. unread says which of them could
+// not be read, and why: pfs has these as they were last.
+type Read func(context.Context) (pfs []device.PF, unread map[pci.Address]error, err error)
+
+// Converge plans and applies until the plan is empty. What a profile failed at is
+// in its Status; where the PFs cannot be read at all, in that of each.
+func (a *Applier) Converge(ctx context.Context, profiles []config.Profile, read Read) []Status {
 	failures := map[pci.Address][]Failure{}
 	var nics []NIC
 	for round := range rounds {
 		steps, now, err := a.plan(ctx, profiles, read)
 		if err != nil {
-			return nil, err
+			return unreadable(statuses(profiles, nics, failures), err)
 		}
 		nics = now
 		steps = without(steps, failures)
@@ -49,19 +51,30 @@ func (a *Applier) Converge(ctx context.Context, profiles []config.Profile, read 
 			failures[f.PF] = append(failures[f.PF], f)
 		}
 	}
-	return statuses(profiles, nics, failures), nil
+	return statuses(profiles, nics, failures)
 }
 
-func (a *Applier) plan(ctx context.Context, profiles []config.Profile, read func(context.Context) ([]device.PF, error)) ([]Step, []NIC, error) {
-	pfs, err := read(ctx)
-	if err != nil {
-		return nil, nil, fmt.Errorf("read the NICs: %w", err)
-	}
-	nics, err := Gather(profiles, pfs, a.Holders, a.Links)
+func (a *Applier) plan(ctx context.Context, profiles []config.Profile, read Read) ([]Step, []NIC, error) {
+	pfs, unread, err := read(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
+	nics := Gather(profiles, pfs, a.Holders, a.Links)
+	for i := range nics {
+		if err := unread[nics[i].Address]; err != nil {
+			nics[i].Unread = err.Error()
+		}
+	}
 	return Plan(profiles, nics, a.Holders), nics, nil
+}
+
+// unreadable adds to each status that nothing is known.
+func unreadable(all []Status, err error) []Status {
+	for i := range all {
+		all[i].Ready = false
+		all[i].Failures = append(all[i].Failures, Failure{Profile: all[i].Profile, Step: "read the NICs", Cause: err.Error(), Err: err})
+	}
+	return all
 }
 
 // without leaves out the PFs that have failed already: they are tried anew at

@@ -1,7 +1,6 @@
 package profile
 
 import (
-	"fmt"
 	"slices"
 
 	"fairlead.dev/fairlead/pkg/config"
@@ -13,8 +12,9 @@ import (
 // NIC is a PF as a snapshot shows it, with what only netlink tells.
 type NIC struct {
 	device.PF
-	Up    bool                // the netdev is administratively up
-	Knobs map[int]link.VFInfo // by VF index; no entry: not needed, or the driver tells nothing
+	Unread string              // why it could not be read: what is here may be untrue; else ""
+	Up     bool                // the netdev is administratively up
+	Knobs  map[int]link.VFInfo // by VF index; no entry: not needed, or the driver tells nothing
 }
 
 // Reader reads links; *link.Handle is one.
@@ -24,19 +24,19 @@ type Reader interface {
 }
 
 // Gather reads what Plan compares and a snapshot doesn't hold. It asks no PF whose
-// VFs no profile sets a knob of.
-func Gather(profiles []config.Profile, pfs []device.PF, holders Holders, r Reader) ([]NIC, error) {
+// VFs no profile sets a knob of. A PF that cannot be read is marked.
+func Gather(profiles []config.Profile, pfs []device.PF, holders Holders, r Reader) []NIC {
 	nics := make([]NIC, 0, len(pfs))
 	for _, pf := range pfs {
 		nic := NIC{PF: pf}
 		if p, _ := governing(profiles, pf); p != nil && pf.Netdev != "" {
 			if err := nic.gather(*p, holders, r); err != nil {
-				return nil, fmt.Errorf("read PF %s: %w", nameOf(pf), err)
+				nic.Unread = err.Error()
 			}
 		}
 		nics = append(nics, nic)
 	}
-	return nics, nil
+	return nics
 }
 
 func (n *NIC) gather(p config.Profile, holders Holders, r Reader) error {

@@ -33,6 +33,9 @@ func Plan(profiles []config.Profile, nics []NIC, holders Holders) []Step {
 // before the knobs, which igb refuses in part while it is down.
 func planNIC(p config.Profile, nic NIC, holders Holders) []Step {
 	at := on(p, nic.PF)
+	if nic.Unread != "" {
+		return []Step{Blocked{at, "compare it with the profile", "it cannot be read: " + nic.Unread}}
+	}
 	steps := planMTU(at, p, nic)
 	count, fresh, more := planNumVFs(at, p, nic, holders)
 	steps = append(steps, more...)
