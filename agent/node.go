@@ -176,10 +176,13 @@ func (n *node) currentModel() config.Model {
 // holds, and those that the kubelet has promised to a container.
 func (n *node) holder(vf pci.Address) (string, bool) {
 	if id, ifName, ok := n.ledger.Holder(vf); ok {
-		if s, ok, err := n.ledger.Sandbox(id); err == nil && ok {
+		s, ok, err := n.ledger.Sandbox(id)
+		switch {
+		case err != nil || !ok:
+			return "sandbox " + id + " (" + ifName + ")", true
+		case !s.EarlierBoot:
 			return "pod " + s.Pod.String() + " (" + ifName + ")", true
 		}
-		return "sandbox " + id + " (" + ifName + ")", true
 	}
 	allocations, err := n.ledger.Allocations()
 	if err != nil {

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -11,6 +12,8 @@ import (
 
 	"fairlead.dev/fairlead/deviceplugin"
 	"fairlead.dev/fairlead/pkg/inventory"
+	"fairlead.dev/fairlead/pkg/ledger"
+	"fairlead.dev/fairlead/pkg/pci"
 	"fairlead.dev/fairlead/pkg/profile"
 	"fairlead.dev/fairlead/pkg/sysfs"
 )
@@ -67,4 +70,53 @@ func TestNodeReportsThatDevicesCannotBeRead(t *testing.T) {
 	if s := n.plugin.State(); len(s.Pools) != 0 {
 		t.Errorf("advertised %+v", s)
 	}
+}
+
+// PAINS 14: what the ledger says of pods of before a reboot holds no VF.
+func TestHolderForgetsPodsOfBeforeAReboot(t *testing.T) {
+	l, err := ledger.Open(filepath.Join(t.TempDir(), "ledger.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	n := testNode(t, t.TempDir())
+	n.ledger = l
+	root := t.TempDir()
+	p := &parts{o: Options{SysRoot: root}, ledger: l, log: n.log}
+	boot := func(id string) {
+		path := filepath.Join(root, "proc/sys/kernel/random/boot_id")
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(id+"\n"), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+		p.noteBoot()
+	}
+	attached, promised := pci.MustParseAddress("0000:01:10.0"), pci.MustParseAddress("0000:01:10.2")
+	held := func(want string) {
+		t.Helper()
+		var who []string
+		for _, addr := range []pci.Address{attached, promised} {
+			h, _ := n.holder(addr)
+			who = append(who, h)
+		}
+		if got := strings.Join(who, ", "); got != want {
+			t.Errorf("held by %q, want %q", got, want)
+		}
+	}
+	boot("one")
+	if err := errors.Join(
+		l.PutSandbox(ledger.Sandbox{ID: "s", Pod: ledger.PodRef{Namespace: "ns", Name: "p"}, Attachments: []ledger.Attachment{{IfName: "net1", Device: attached}}}),
+		l.PutAllocations([]ledger.Allocation{{Resource: "fairlead.dev/fast", Device: promised}}),
+	); err != nil {
+		t.Fatal(err)
+	}
+	const both = "pod ns/p (net1), a container that the kubelet gave it to as fairlead.dev/fast"
+	held(both)
+	boot("one") // the agent alone was restarted
+	held(both)
+	p.o.SysRoot = t.TempDir() // not known: as before
+	p.noteBoot()
+	held(both)
+	p.o.SysRoot = root
+	boot("two")
+	held(", ")
 }

@@ -64,8 +64,8 @@ func (f Failure) Error() string { return fmt.Sprintf("%s: %s", f.Step, f.Cause) 
 func (f Failure) Unwrap() error { return f.Err }
 
 // Apply takes the steps, those of different PFs at once. A PF stops at its first
-// failure, and the others go on. What is Blocked is reported and hinders nothing
-// else of its PF. Every change is read back.
+// failure, and the others go on. What is Blocked, or finds its VF in use, is
+// reported and hinders nothing else of its PF but that VF. Every change is read back.
 func (a *Applier) Apply(ctx context.Context, steps []Step) []Failure {
 	perPF := byPF(steps)
 	failures := make([][]Failure, len(perPF))
@@ -95,7 +95,12 @@ func byPF(steps []Step) [][]Step {
 
 func (a *Applier) applyPF(ctx context.Context, steps []Step) []Failure {
 	var failures []Failure
+	inUse := map[int]bool{} // VFs that are left alone
 	for _, s := range steps {
+		vf, onVF := s.(vfStep)
+		if onVF && inUse[vf.index()] {
+			continue
+		}
 		err := ctx.Err()
 		if err == nil {
 			err = s.apply(ctx, a)
@@ -105,12 +110,24 @@ func (a *Applier) applyPF(ctx context.Context, steps []Step) []Failure {
 			continue
 		}
 		failures = append(failures, failure(s, err))
+		if onVF && errors.As(err, new(*inUseError)) {
+			inUse[vf.index()] = true
+			continue
+		}
 		if _, blocked := s.(Blocked); !blocked {
 			break
 		}
 	}
 	return failures
 }
+
+// inUseError keeps a step from a VF that somebody uses. The other VFs of its PF
+// don't depend on it.
+type inUseError struct{ reason string }
+
+func (e *inUseError) Error() string { return e.reason }
+
+func inUse(format string, args ...any) error { return &inUseError{fmt.Sprintf(format, args...)} }
 
 func failure(s Step, err error) Failure {
 	t := s.On()
@@ -154,7 +171,7 @@ func (a *Applier) spare(pf pci.Address, index int) error {
 		return err
 	}
 	if who, held := a.Holders(addr); held {
-		return fmt.Errorf("VF %d is held by %s since a moment ago: free it first", index, who)
+		return inUse("VF %d is held by %s since a moment ago: free it first", index, who)
 	}
 	netdevs, err := a.FS.Netdevs(addr)
 	if err != nil {
@@ -178,7 +195,7 @@ func (a *Applier) unused(netdev string) error {
 		return err
 	}
 	if l.Master != 0 {
-		return fmt.Errorf("the host uses its netdev %s as a port of a bridge or bond: take it out first", netdev)
+		return inUse("the host uses its netdev %s as a port of a bridge or bond: take it out first", netdev)
 	}
 	addresses, err := a.Links.Addresses(l.Index)
 	if err != nil {
@@ -186,7 +203,7 @@ func (a *Applier) unused(netdev string) error {
 	}
 	for _, addr := range addresses {
 		if !addr.IPNet.IP.IsLinkLocalUnicast() {
-			return fmt.Errorf("the host uses its netdev %s with the address %s: take the address away first", netdev, addr.IPNet.String())
+			return inUse("the host uses its netdev %s with the address %s: take the address away first", netdev, addr.IPNet.String())
 		}
 	}
 	return nil

@@ -112,7 +112,7 @@ func (a *Applier) free(t VFTarget) (pci.Address, error) {
 		return pci.Address{}, err
 	}
 	if who, held := a.Holders(addr); held {
-		return pci.Address{}, fmt.Errorf("VF %d is held by %s since a moment ago: it follows when it is free", t.VF, who)
+		return pci.Address{}, inUse("VF %d is held by %s since a moment ago: it follows when it is free", t.VF, who)
 	}
 	return addr, nil
 }

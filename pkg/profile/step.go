@@ -40,6 +40,11 @@ type VFTarget struct {
 	Address pci.Address // zero where New
 }
 
+// vfStep is a step about one VF.
+type vfStep interface{ index() int }
+
+func (t VFTarget) index() int { return t.VF }
+
 func (t VFTarget) vf() string {
 	if t.New {
 		return fmt.Sprintf("VF %d (new)", t.VF)
