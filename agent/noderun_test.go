@@ -96,7 +96,7 @@ func TestHolderForgetsPodsOfBeforeAReboot(t *testing.T) {
 		var who []string
 		for _, addr := range []pci.Address{attached, promised} {
 			h, _ := n.holder(addr)
-			who = append(who, h)
+			who = append(who, h.Who)
 		}
 		if got := strings.Join(who, ", "); got != want {
 			t.Errorf("held by %q, want %q", got, want)
@@ -104,13 +104,16 @@ func TestHolderForgetsPodsOfBeforeAReboot(t *testing.T) {
 	}
 	boot("one")
 	if err := errors.Join(
-		l.PutSandbox(ledger.Sandbox{ID: "s", Pod: ledger.PodRef{Namespace: "ns", Name: "p"}, Attachments: []ledger.Attachment{{IfName: "net1", Device: attached}}}),
+		l.PutSandbox(ledger.Sandbox{ID: "s", Pod: ledger.PodRef{Namespace: "ns", Name: "p"}, Attachments: []ledger.Attachment{{IfName: "net1", Device: attached, VF: &ledger.VFState{Index: 3}}}}),
 		l.PutAllocations([]ledger.Allocation{{Resource: "fairlead.dev/fast", Device: promised}}),
 	); err != nil {
 		t.Fatal(err)
 	}
 	const both = "pod ns/p (net1), a container that the kubelet gave it to as fairlead.dev/fast"
 	held(both)
+	if h, _ := n.holder(attached); h.Returns == nil || h.Returns.Index != 3 {
+		t.Errorf("it returns as %+v, and the record says otherwise", h.Returns)
+	}
 	boot("one") // the agent alone was restarted
 	held(both)
 	p.o.SysRoot = t.TempDir() // not known: as before

@@ -170,8 +170,8 @@ func (a *Applier) spare(pf pci.Address, index int) error {
 	if err != nil {
 		return err
 	}
-	if who, held := a.Holders(addr); held {
-		return inUse("VF %d is held by %s since a moment ago: free it first", index, who)
+	if h, held := a.Holders(addr); held {
+		return inUse("VF %d is held by %s since a moment ago: free it first", index, h.Who)
 	}
 	netdevs, err := a.FS.Netdevs(addr)
 	if err != nil {

@@ -111,8 +111,8 @@ func (a *Applier) free(t VFTarget) (pci.Address, error) {
 	if err != nil {
 		return pci.Address{}, err
 	}
-	if who, held := a.Holders(addr); held {
-		return pci.Address{}, inUse("VF %d is held by %s since a moment ago: it follows when it is free", t.VF, who)
+	if h, held := a.Holders(addr); held {
+		return pci.Address{}, inUse("VF %d is held by %s since a moment ago: it follows when it is free", t.VF, h.Who)
 	}
 	return addr, nil
 }

@@ -221,7 +221,7 @@ func TestApplyLooksAtHoldersAgain(t *testing.T) {
 		for i := range nics {
 			nics[i].Up = true
 		}
-		a.Holders = func(pci.Address) (string, bool) { return "pod ns/late", true }
+		a.Holders = func(pci.Address) (Holder, bool) { return Holder{Who: "pod ns/late"}, true }
 		failures := a.Apply(t.Context(), Plan(build(t, spec), nics, nobody))
 		if len(failures) == 0 {
 			t.Errorf("%s: no failure", spec)
@@ -307,6 +307,7 @@ func TestConvergeReportsWhatIsBlocked(t *testing.T) {
 	got := converge(t, k, a, build(t, `{pf: {numVFs: 4}, vfGroups: [{vlan: 7}]}`))
 	const want = `a ready false on 1
   ens1f0: numVFs 2 -> 4: VF 1 is held by pod ns/p: the number of VFs changes only through 0, so free them first (delete these pods, or drain the node)
+  ens1f0: VF 1: VLAN 0 -> 7: it is held by pod ns/p: it follows when it is free
 `
 	if d := cmp.Diff(want, statusText(got)); d != "" {
 		t.Errorf("-want +got\n%s", d)

@@ -5,6 +5,7 @@ import (
 
 	"fairlead.dev/fairlead/pkg/config"
 	"fairlead.dev/fairlead/pkg/device"
+	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/link"
 	"fairlead.dev/fairlead/pkg/pci"
 )
@@ -62,16 +63,17 @@ func (n *NIC) gather(p config.Profile, holders Holders, r Reader) error {
 	return nil
 }
 
-// needed lists the VFs that a profile sets a knob of and nobody holds. One that the
-// driver then tells nothing about is planned all the same: setting the knob will
-// say what is wrong, with the driver's errno.
+// needed lists the VFs that a profile sets a knob of, but for those whose holder
+// says how they come back: what they have now is the pod's. One that the driver
+// then tells nothing about is planned all the same: setting the knob will say what
+// is wrong, with the driver's errno.
 func (n *NIC) needed(p config.Profile, holders Holders) []int {
 	var needed []int
 	for _, vf := range n.VFs {
 		if g := groupOf(p, vf.Index); g == nil || !g.setsKnob() {
 			continue
 		}
-		if _, held := heldBy(vf, holders); !held {
+		if h, held := heldBy(vf, holders); !held || h.Returns == nil {
 			needed = append(needed, vf.Index)
 		}
 	}
@@ -79,17 +81,23 @@ func (n *NIC) needed(p config.Profile, holders Holders) []int {
 }
 
 // Holders tells who holds a VF: a pod's sandbox, or a container it is allocated to.
-type Holders func(vf pci.Address) (who string, held bool)
+type Holders func(vf pci.Address) (h Holder, held bool)
+
+// Holder is who holds a VF.
+type Holder struct {
+	Who     string
+	Returns *ledger.VFState // how the VF will be when it is released; nil: as it is now
+}
 
 // heldBy adds to the holders' word what the node itself shows: a kernel driver
 // makes a netdev for each VF, so that a VF without one has it in another network
 // namespace, where somebody put it that keeps no records here.
-func heldBy(vf device.VF, holders Holders) (string, bool) {
-	if who, held := holders(vf.Address); held {
-		return who, true
+func heldBy(vf device.VF, holders Holders) (Holder, bool) {
+	if h, held := holders(vf.Address); held {
+		return h, true
 	}
 	if vf.Driver != "" && !vf.Userspace() && vf.Netdev == "" {
-		return "a network namespace that Fairlead has no record of", true
+		return Holder{Who: "a network namespace that Fairlead has no record of"}, true
 	}
-	return "", false
+	return Holder{}, false
 }

@@ -1,6 +1,7 @@
 package profile
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -94,8 +95,8 @@ func planNumVFs(at Target, p config.Profile, nic NIC, holders Holders) (count in
 func whoHolds(vfs []device.VF, holders Holders) string {
 	var parts []string
 	for _, vf := range vfs {
-		if who, held := heldBy(vf, holders); held {
-			parts = append(parts, fmt.Sprintf("VF %d is held by %s", vf.Index, who))
+		if h, held := heldBy(vf, holders); held {
+			parts = append(parts, fmt.Sprintf("VF %d is held by %s", vf.Index, h.Who))
 		}
 	}
 	return strings.Join(parts, ", ")
@@ -115,17 +116,62 @@ func planNewVFs(at Target, p config.Profile, nic NIC, count int) []Step {
 
 func planVF(at Target, p config.Profile, g group, nic NIC, vf device.VF, holders Holders) []Step {
 	t := VFTarget{Target: at, VF: vf.Index, Address: vf.Address}
-	if who, held := heldBy(vf, holders); held {
-		if driverDiffers(g, vf) {
-			return []Step{Blocked{at, BindDriver{t, vf.Driver, g.Driver}.what(), "it is held by " + who + ": it follows when it is free"}}
-		}
-		return nil
+	if h, held := heldBy(vf, holders); held {
+		return planHeld(t, p, g, nic, vf, h)
 	}
 	var knobs *link.VFInfo
 	if k, ok := nic.Knobs[vf.Index]; ok {
 		knobs = &k
 	}
 	return planGroup(t, p, g, nic, vf, knobs)
+}
+
+// planHeld says in one step what is to follow when a VF is free. What a held VF has
+// now doesn't count, where its holder gives it back as it was.
+func planHeld(t VFTarget, p config.Profile, g group, nic NIC, vf device.VF, h Holder) []Step {
+	var steps []Step
+	var what []string
+	vf, knobs := h.givesBack(g, nic, vf)
+	for _, s := range planGroup(t, p, g, nic, vf, &knobs) {
+		if _, blocked := s.(Blocked); blocked {
+			steps = append(steps, s)
+			continue
+		}
+		what = append(what, strings.TrimPrefix(s.String(), t.Name+": "+t.vf()+": "))
+	}
+	if len(what) > 0 {
+		steps = append(steps, Blocked{t.Target, t.vf() + ": " + strings.Join(what, ", "), "it is held by " + h.Who + ": it follows when it is free"})
+	}
+	return steps
+}
+
+// givesBack is how a held VF will be when it is free. What isn't known is taken for
+// what is wanted: there is nothing to report before it is seen.
+func (h Holder) givesBack(g group, nic NIC, vf device.VF) (device.VF, link.VFInfo) {
+	knobs := link.VFInfo{Index: vf.Index, VLANProto: vlanProto}
+	set(&knobs.VLAN, g.VLAN)
+	set(&knobs.QoS, g.VLANQoS)
+	if now, known := nic.Knobs[vf.Index]; known && h.Returns == nil {
+		knobs = now
+	}
+	knobs.Trust, knobs.SpoofCheck = cmp.Or(knobs.Trust, g.Trust), cmp.Or(knobs.SpoofCheck, g.SpoofCheck)
+	if vf.Netdev == "" {
+		vf.Netdev, vf.MTU = "elsewhere", g.MTU
+	}
+	if r := h.Returns; r != nil {
+		set(&vf.MTU, r.MTU)
+		set(&knobs.VLAN, r.VLAN)
+		set(&knobs.QoS, r.QoS)
+		set(&knobs.VLANProto, r.VLANProto)
+		knobs.Trust, knobs.SpoofCheck = cmp.Or(r.Trust, knobs.Trust), cmp.Or(r.SpoofCheck, knobs.SpoofCheck)
+	}
+	return vf, knobs
+}
+
+func set[T any](field *T, value *T) {
+	if value != nil {
+		*field = *value
+	}
 }
 
 // planGroup compares one VF with its group. A knob that isn't known is planned.
