@@ -23,6 +23,8 @@ type Applier struct {
 	// Wait bounds how long a VF's netdev may take to appear; 0: 15 seconds.
 	Wait time.Duration
 	Log  *slog.Logger
+
+	refused map[pci.Address]refusal // Converge's memory, which takes one call at a time
 }
 
 // FS is what Applier needs of sysfs.FS.
@@ -157,8 +159,33 @@ func (s SetNumVFs) apply(_ context.Context, a *Applier) error {
 			}
 		}
 	}
-	return a.FS.SetNumVFs(s.PF, s.To)
+	err := a.FS.SetNumVFs(s.PF, s.To)
+	if err == nil || s.Back == 0 {
+		return err
+	}
+	// A driver that made some of them has to drop these first.
+	undo := a.FS.SetNumVFs(s.PF, 0)
+	if undo == nil {
+		undo = a.FS.SetNumVFs(s.PF, s.Back)
+	}
+	if undo != nil {
+		return fmt.Errorf("%w; and the %d VFs that were there could not be made again: %w", err, s.Back, undo)
+	}
+	return &refusedError{s.To, s.Back, err}
 }
+
+// refusedError: another number of VFs failed, and the one before is there again, of
+// VFs that are new.
+type refusedError struct {
+	numVFs, back int
+	cause        error
+}
+
+func (e *refusedError) Error() string {
+	return fmt.Sprintf("%v; the %d VFs that were there are made again", e.cause, e.back)
+}
+
+func (e *refusedError) Unwrap() error { return e.cause }
 
 // spare refuses to take a VF from a user that it got since the plan was made, or
 // that no record tells of: the host itself.

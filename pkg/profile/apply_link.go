@@ -22,6 +22,11 @@ const (
 var errNotExist = fs.ErrNotExist
 
 func (s SetPFMTU) apply(_ context.Context, a *Applier) error {
+	for _, vf := range s.VFs {
+		if h, held := a.Holders(vf.Address); held {
+			return inUse("VF %d is held by %s since a moment ago: it follows when it is free", vf.Index, h.Who)
+		}
+	}
 	pf, err := a.Links.ByIndex(s.Ifindex)
 	if err != nil {
 		return err

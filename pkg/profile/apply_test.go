@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -214,7 +216,7 @@ func TestApplyLooksAtHoldersAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, spec := range []string{
-		`{pf: {numVFs: 3}}`, `{pf: {}, vfGroups: [{driver: vfio-pci}]}`, `{pf: {}, vfGroups: [{trust: "on"}]}`, `{pf: {}, vfGroups: [{mtu: 1400}]}`,
+		`{pf: {numVFs: 3}}`, `{pf: {mtu: 9000}}`, `{pf: {}, vfGroups: [{driver: vfio-pci}]}`, `{pf: {}, vfGroups: [{trust: "on"}]}`, `{pf: {}, vfGroups: [{mtu: 1400}]}`,
 	} {
 		a := applier(k)
 		nics := Gather(build(t, spec), pfs, nobody, k)
@@ -256,6 +258,60 @@ func TestApplySkipsAHeldVFAlone(t *testing.T) {
 `
 	if d := cmp.Diff(state, k.state()); d != "" {
 		t.Errorf("-want +got\n%s", d)
+	}
+}
+
+// Where another number of VFs fails half-way, the VFs that were advertised are there
+// again, configured, and are not taken away by each retry.
+func TestConvergeGoesBackToTheVFsThatWere(t *testing.T) {
+	const want = `a ready false on 1
+  ens1f0: numVFs 2 -> 4: set 4 VFs on PF 0000:3b:00.0: no bus numbers or memory for the VFs: try the kernel parameter pci=realloc or pci=assign-busses: refused by the kernel (write SYS: cannot allocate memory); the 2 VFs that were there are made again (PF driver igb)
+`
+	profiles := build(t, `{pf: {numVFs: 4}, vfGroups: [{vlan: 100, trust: "on"}]}`)
+	k := newKernel(t)
+	k.AddPF(igb(pf0, "ens1f0", 2).PF)
+	k.FailWrite(2, unix.ENOMEM)
+	synctest.Test(t, func(t *testing.T) {
+		a := applier(k)
+		status := func() string {
+			return strings.ReplaceAll(statusText(converge(t, k, a, profiles)), filepath.Join(k.Root, "sys/bus/pci/devices", pf0.String(), "sriov_numvfs"), "SYS")
+		}
+		for range 2 { // the second is the retry after half a minute
+			if d := cmp.Diff(want, status()); d != "" {
+				t.Errorf("-want +got\n%s", d)
+			}
+			const state = `ens1f0 mtu 1500 up true
+  0 igbvf ens1f0v0 mtu 1500 vlan 100/0 trust true spoof true
+  1 igbvf ens1f0v1 mtu 1500 vlan 100/0 trust true spoof true
+`
+			if d := cmp.Diff(state, k.state()); d != "" {
+				t.Errorf("-want +got\n%s", d)
+			}
+			const writes = "0000:3b:00.0/sriov_numvfs 0\n0000:3b:00.0/sriov_numvfs 4\n0000:3b:00.0/sriov_numvfs 2"
+			if d := cmp.Diff(writes, strings.Join(k.Writes(), "\n")); d != "" {
+				t.Errorf("writes: -want +got\n%s", d)
+			}
+			time.Sleep(30 * time.Second)
+		}
+		time.Sleep(tryRefused)
+		if d := cmp.Diff("a ready true on 1\n", status()); d != "" {
+			t.Errorf("-want +got\n%s", d)
+		}
+	})
+}
+
+// Where they cannot be made again either, the failure says so.
+func TestConvergeSaysWhereItCannotGoBack(t *testing.T) {
+	k := newKernel(t)
+	k.AddPF(igb(pf0, "ens1f0", 2).PF)
+	k.FailWrite(2, unix.ENOMEM)
+	k.FailWrite(3, unix.EIO)
+	got := statusText(converge(t, k, applier(k), build(t, `{pf: {numVFs: 4}}`)))
+	if !strings.Contains(got, "numVFs 0 -> 4: ") || !strings.Contains(got, "and the 2 VFs that were there could not be made again: ") {
+		t.Error(got)
+	}
+	if got := statusText(converge(t, k, applier(k), build(t, `{pf: {numVFs: 4}}`))); got != "a ready true on 1\n" {
+		t.Errorf("the retry: %s", got)
 	}
 }
 

@@ -3,6 +3,7 @@ package profile
 import (
 	"context"
 	"errors"
+	"time"
 
 	"fairlead.dev/fairlead/pkg/config"
 	"fairlead.dev/fairlead/pkg/device"
@@ -21,11 +22,33 @@ type Status struct {
 // came up without driver), one to see that nothing is left.
 const rounds = 3
 
+// refusal keeps Plan from a number of VFs for a while: each try takes all VFs of the
+// PF away, and makes them anew.
+type refusal struct {
+	Refused
+	until time.Time
+}
+
+const tryRefused = 5 * time.Minute
+
+// refuse remembers a failure that another try would not cure.
+func (a *Applier) refuse(f Failure) bool {
+	var r *refusedError
+	if !errors.As(f, &r) {
+		return false
+	}
+	if a.refused == nil {
+		a.refused = map[pci.Address]refusal{}
+	}
+	a.refused[f.PF] = refusal{Refused{r.numVFs, f.Cause}, time.Now().Add(tryRefused)}
+	return true
+}
+
 // Read reads the PFs as they are at this moment. unread says which of them could
 // not be read, and why: pfs has these as they were last.
 type Read func(context.Context) (pfs []device.PF, unread map[pci.Address]error, err error)
 
-// Converge plans and applies until the plan is empty. What a profile failed at is
+// Converge plans and applies until the plan is empty. Calls come one at a time. What a profile failed at is
 // in its Status; where the PFs cannot be read at all, in that of each.
 func (a *Applier) Converge(ctx context.Context, profiles []config.Profile, read Read) []Status {
 	failures := map[pci.Address][]Failure{}
@@ -48,6 +71,9 @@ func (a *Applier) Converge(ctx context.Context, profiles []config.Profile, read 
 			break
 		}
 		for _, f := range a.Apply(ctx, steps) {
+			if a.refuse(f) && round == 0 {
+				continue // the next plan reports it, and configures the VFs that are there
+			}
 			failures[f.PF] = append(failures[f.PF], f)
 		}
 	}
@@ -61,6 +87,9 @@ func (a *Applier) plan(ctx context.Context, profiles []config.Profile, read Read
 	}
 	nics := Gather(profiles, pfs, a.Holders, a.Links)
 	for i := range nics {
+		if r, ok := a.refused[nics[i].Address]; ok && time.Now().Before(r.until) {
+			nics[i].Refused = &r.Refused
+		}
 		if err := unread[nics[i].Address]; err != nil {
 			nics[i].Unread = err.Error()
 		}

@@ -13,9 +13,16 @@ import (
 // NIC is a PF as a snapshot shows it, with what only netlink tells.
 type NIC struct {
 	device.PF
-	Unread string              // why it could not be read: what is here may be untrue; else ""
-	Up     bool                // the netdev is administratively up
-	Knobs  map[int]link.VFInfo // by VF index; no entry: not needed, or the driver tells nothing
+	Refused *Refused            // nil: nothing
+	Unread  string              // why it could not be read: what is here may be untrue; else ""
+	Up      bool                // the netdev is administratively up
+	Knobs   map[int]link.VFInfo // by VF index; no entry: not needed, or the driver tells nothing
+}
+
+// Refused is a number of VFs that a PF was just found not to take.
+type Refused struct {
+	NumVFs int
+	Cause  string
 }
 
 // Reader reads links; *link.Handle is one.

@@ -37,7 +37,8 @@ func planNIC(p config.Profile, nic NIC, holders Holders) []Step {
 	if nic.Unread != "" {
 		return []Step{Blocked{at, "compare it with the profile", "it cannot be read: " + nic.Unread}}
 	}
-	steps := planMTU(at, p, nic)
+	var steps []Step
+	steps, nic.MTU = planMTU(at, p, nic, holders)
 	count, fresh, more := planNumVFs(at, p, nic, holders)
 	steps = append(steps, more...)
 	if count > 0 && nic.Netdev != "" && !nic.Up {
@@ -54,14 +55,20 @@ func planNIC(p config.Profile, nic NIC, holders Holders) []Step {
 	return steps
 }
 
-func planMTU(at Target, p config.Profile, nic NIC) []Step {
-	switch {
-	case p.MTU == 0 || p.MTU == nic.MTU:
-		return nil
-	case nic.Netdev == "":
-		return []Step{Blocked{at, fmt.Sprintf("MTU %d", p.MTU), noNetdev(nic.PF)}}
+// planMTU returns also the MTU that the PF will have. Drivers take the link down
+// for it, or reset the PF, which the pods of its VFs would feel.
+func planMTU(at Target, p config.Profile, nic NIC, holders Holders) ([]Step, int) {
+	if p.MTU == 0 || p.MTU == nic.MTU {
+		return nil, nic.MTU
 	}
-	return []Step{SetPFMTU{at, nic.MTU, p.MTU}}
+	change := SetPFMTU{at, nic.MTU, p.MTU, nic.VFs}
+	if nic.Netdev == "" {
+		return []Step{Blocked{at, fmt.Sprintf("MTU %d", p.MTU), noNetdev(nic.PF)}}, nic.MTU
+	}
+	if reason := whoHolds(nic.VFs, holders); reason != "" {
+		return []Step{Blocked{at, change.what(), reason + ": a change of the PF's MTU can take the link from its VFs; it follows when they are free"}}, nic.MTU
+	}
+	return []Step{change}, p.MTU
 }
 
 // planNumVFs returns how many VFs there will be, and whether they will be new.
@@ -71,7 +78,7 @@ func planNumVFs(at Target, p config.Profile, nic NIC, holders Holders) (count in
 		return have, false, nil
 	}
 	want := *p.NumVFs
-	change := SetNumVFs{at, have, want}
+	change := SetNumVFs{Target: at, From: have, To: want}
 	if want > nic.TotalVFs {
 		return have, false, []Step{Blocked{at, change.what(), fmt.Sprintf("the NIC supports at most %d (sriov_totalvfs)", nic.TotalVFs)}}
 	}
@@ -84,9 +91,12 @@ func planNumVFs(at Target, p config.Profile, nic NIC, holders Holders) (count in
 		return have, false, []Step{Blocked{at, change.what(),
 			reason + ": the number of VFs changes only through 0, so free them first (delete these pods, or drain the node)"}}
 	}
-	steps = []Step{SetNumVFs{at, have, 0}}
+	if r := nic.Refused; r != nil && r.NumVFs == want {
+		return have, false, []Step{Blocked{at, change.what(), r.Cause}}
+	}
+	steps = []Step{SetNumVFs{Target: at, From: have}}
 	if want > 0 {
-		steps = append(steps, SetNumVFs{at, 0, want})
+		steps = append(steps, SetNumVFs{Target: at, To: want, Back: have})
 	}
 	return want, true, steps
 }
@@ -215,15 +225,13 @@ func planVLAN(t VFTarget, g group, knobs *link.VFInfo) Step {
 }
 
 func planVFMTU(t VFTarget, p config.Profile, g group, nic NIC, vf device.VF) []Step {
-	bound := nic.MTU
-	if p.MTU != 0 {
-		bound = p.MTU
-	}
 	switch {
 	case g.MTU == 0 || g.MTU == vf.MTU && vf.Netdev != "":
 		return nil
-	case nic.Netdev != "" && g.MTU > bound:
-		return []Step{Blocked{t.Target, SetVFMTU{t, vf.MTU, g.MTU}.what(), fmt.Sprintf("the PF's MTU is %d: set spec.pf.mtu to %d or more", bound, g.MTU)}}
+	case nic.Netdev != "" && g.MTU > nic.MTU && g.MTU <= p.MTU:
+		return []Step{Blocked{t.Target, SetVFMTU{t, vf.MTU, g.MTU}.what(), fmt.Sprintf("the PF's MTU is %d: it follows that", nic.MTU)}}
+	case nic.Netdev != "" && g.MTU > nic.MTU:
+		return []Step{Blocked{t.Target, SetVFMTU{t, vf.MTU, g.MTU}.what(), fmt.Sprintf("the PF's MTU is %d: set spec.pf.mtu to %d or more", nic.MTU, g.MTU)}}
 	}
 	return []Step{SetVFMTU{t, vf.MTU, g.MTU}}
 }

@@ -161,6 +161,10 @@ func TestPlan(t *testing.T) {
 		{name: "a held VF's driver follows later", specs: []string{`{pf: {}, vfGroups: [{driver: vfio-pci}]}`}, nic: igb(pf0, "ens1f0", 2), held: []int{1}, want: `
 			ens1f0: VF 0: driver igbvf -> vfio-pci
 			ens1f0: blocked: VF 1: driver igbvf -> vfio-pci: it is held by pod ns/p: it follows when it is free`},
+		{name: "the PF's MTU waits for its VFs to be free", specs: []string{`{pf: {mtu: 9000}, vfGroups: [{vfs: '0', mtu: 9000}, {vfs: '1', vlan: 5}]}`}, nic: four, held: []int{3}, want: `
+			ens1f0: blocked: MTU 1500 -> 9000: VF 3 is held by pod ns/p: a change of the PF's MTU can take the link from its VFs; it follows when they are free
+			ens1f0: blocked: VF 0: MTU 1500 -> 9000: the PF's MTU is 1500: it follows that
+			ens1f0: VF 1: VLAN 0 -> 5`},
 		{
 			name: "a netdev in another namespace is as good as held", specs: []string{`{pf: {numVFs: 2}}`},
 			nic: edit(four, func(n *NIC) { n.VFs[3].Netdev = "" }), want: `
