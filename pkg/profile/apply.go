@@ -32,6 +32,7 @@ type FS interface {
 	SetNumVFs(pf pci.Address, n int) error
 	VFAddress(pf pci.Address, index int) (pci.Address, error)
 	BindDriver(addr pci.Address, driver string) error
+	VFIOOpen(addr pci.Address) bool
 	Driver(addr pci.Address) (string, error)
 	Netdevs(addr pci.Address) ([]string, error)
 }
@@ -123,6 +124,18 @@ func (a *Applier) applyPF(ctx context.Context, steps []Step) []Failure {
 	return failures
 }
 
+// held adds to the records what VFIO tells: a process that has a VF open without
+// any record would make the kernel wait for it, with the device locked.
+func (a *Applier) held(vf pci.Address) (Holder, bool) {
+	if h, held := a.Holders(vf); held {
+		return h, true
+	}
+	if a.FS.VFIOOpen(vf) {
+		return Holder{Who: "a process that has it open through VFIO, of which Fairlead has no record"}, true
+	}
+	return Holder{}, false
+}
+
 // inUseError keeps a step from a VF that somebody uses. The other VFs of its PF
 // don't depend on it.
 type inUseError struct{ reason string }
@@ -151,7 +164,7 @@ func (a *Applier) log() *slog.Logger {
 
 func (s Blocked) apply(context.Context, *Applier) error { return errors.New(s.Reason) }
 
-func (s SetNumVFs) apply(_ context.Context, a *Applier) error {
+func (s SetNumVFs) apply(ctx context.Context, a *Applier) error {
 	if s.To < s.From {
 		for i := range s.From {
 			if err := a.spare(s.PF, i); err != nil {
@@ -159,11 +172,14 @@ func (s SetNumVFs) apply(_ context.Context, a *Applier) error {
 			}
 		}
 	}
-	err := a.FS.SetNumVFs(s.PF, s.To)
+	err := until(ctx, func() error { return a.FS.SetNumVFs(s.PF, s.To) })
 	if err == nil || s.Back == 0 {
 		return err
 	}
 	// A driver that made some of them has to drop these first.
+	if ctx.Err() != nil {
+		return err // it may yet succeed
+	}
 	undo := a.FS.SetNumVFs(s.PF, 0)
 	if undo == nil {
 		undo = a.FS.SetNumVFs(s.PF, s.Back)
@@ -197,7 +213,7 @@ func (a *Applier) spare(pf pci.Address, index int) error {
 	if err != nil {
 		return err
 	}
-	if h, held := a.Holders(addr); held {
+	if h, held := a.held(addr); held {
 		return inUse("VF %d is held by %s since a moment ago: free it first", index, h.Who)
 	}
 	netdevs, err := a.FS.Netdevs(addr)
@@ -244,14 +260,26 @@ func (s BindDriver) apply(ctx context.Context, a *Applier) error {
 	if err := a.spare(s.PF, s.VF); err != nil {
 		return err
 	}
-	err = a.FS.BindDriver(addr, s.To)
+	err = until(ctx, func() error { return a.FS.BindDriver(addr, s.To) })
 	if !errors.Is(err, sysfs.ErrDriverNotLoaded) {
 		return err
 	}
 	if loadErr := a.LoadModule(ctx, s.To); loadErr != nil {
 		return fmt.Errorf("load the kernel module %s: %w", s.To, loadErr)
 	}
-	return a.FS.BindDriver(addr, s.To)
+	return until(ctx, func() error { return a.FS.BindDriver(addr, s.To) })
+}
+
+// until stops waiting for a change when ctx ends. What it began goes on.
+func until(ctx context.Context, change func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- change() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 func (a *Applier) address(t VFTarget) (pci.Address, error) {

@@ -23,7 +23,7 @@ var errNotExist = fs.ErrNotExist
 
 func (s SetPFMTU) apply(_ context.Context, a *Applier) error {
 	for _, vf := range s.VFs {
-		if h, held := a.Holders(vf.Address); held {
+		if h, held := a.held(vf.Address); held {
 			return inUse("VF %d is held by %s since a moment ago: it follows when it is free", vf.Index, h.Who)
 		}
 	}
@@ -116,7 +116,7 @@ func (a *Applier) free(t VFTarget) (pci.Address, error) {
 	if err != nil {
 		return pci.Address{}, err
 	}
-	if h, held := a.Holders(addr); held {
+	if h, held := a.held(addr); held {
 		return pci.Address{}, inUse("VF %d is held by %s since a moment ago: it follows when it is free", t.VF, h.Who)
 	}
 	return addr, nil

@@ -315,6 +315,74 @@ func TestConvergeSaysWhereItCannotGoBack(t *testing.T) {
 	}
 }
 
+// A VF that a process has open through VFIO, of which no record tells, is as good as
+// held: to unbind or drop it would wait for that process.
+func TestConvergeSparesWhatIsOpenThroughVFIO(t *testing.T) {
+	k := newKernel(t)
+	nic := igb(pf0, "ens1f0", 2)
+	for i := range nic.VFs {
+		nic.VFs[i].Driver, nic.VFs[i].Netdev = "vfio-pci", ""
+	}
+	k.AddPF(nic.PF)
+	a := applier(k)
+	a.FS = k.FS().WithOpener(func(path string) error {
+		if strings.HasSuffix(path, "dev/vfio/11") {
+			return unix.EBUSY
+		}
+		return unix.ENOENT
+	})
+	const who = "held by a process that has it open through VFIO, of which Fairlead has no record"
+	const want = "a ready false on 1\n  ens1f0: numVFs 2 -> 3: VF 1 is " + who + ": the number of VFs changes only through 0, so free them first (delete these pods, or drain the node)\n" +
+		"  ens1f0: VF 1: driver vfio-pci -> the kernel's own: it is " + who + ": it follows when it is free\n"
+	if d := cmp.Diff(want, statusText(converge(t, k, a, build(t, `{pf: {numVFs: 3}, vfGroups: [{}]}`)))); d != "" {
+		t.Errorf("-want +got\n%s", d)
+	}
+	const state = `ens1f0 mtu 1500 up true
+  0 igbvf  mtu 0 vlan 0/0 trust false spoof true
+  1 vfio-pci  mtu 0 vlan 0/0 trust false spoof true
+`
+	if d := cmp.Diff(state, k.state()); d != "" {
+		t.Errorf("-want +got\n%s", d)
+	}
+	// Opened since the plan was made.
+	for _, s := range []Step{SetNumVFs{Target: Target{PF: pf0}, From: 2}, BindDriver{VFTarget: VFTarget{Target: Target{PF: pf0}, VF: 1}, To: ""}} {
+		if f := a.Apply(t.Context(), []Step{s}); len(f) != 1 || !strings.Contains(f[0].Cause, "VF 1 is "+who+" since a moment ago") {
+			t.Errorf("%v: %v", s, f)
+		}
+	}
+}
+
+// stuckWriter is a kernel that waits for a process before it drops VFs.
+type stuckWriter struct {
+	*kernel
+	begun   func()
+	release chan struct{}
+}
+
+func (s stuckWriter) WriteAttr(path string, data []byte) error {
+	s.begun()
+	<-s.release
+	return s.kernel.WriteAttr(path, data)
+}
+
+func TestConvergeDoesNotOutliveItsContext(t *testing.T) {
+	k := newKernel(t)
+	k.AddPF(igb(pf0, "ens1f0", 2).PF)
+	a := applier(k)
+	ctx, cancel := context.WithCancel(t.Context())
+	stuck := stuckWriter{k, cancel, make(chan struct{})}
+	a.FS = k.FS().WithWriter(stuck)
+	begin := time.Now()
+	got := a.Converge(ctx, build(t, `{pf: {numVFs: 3}}`), k.read)
+	if took := time.Since(begin); took > 30*time.Second || got[0].Ready {
+		t.Errorf("%v after %v", statusText(got), took)
+	}
+	close(stuck.release)
+	for deadline := time.Now().Add(10 * time.Second); len(k.Writes()) == 0 && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond) // the tree must not go before the write
+	}
+}
+
 // lateNode makes the netdevs of new VFs appear only when they have been looked for.
 type lateFS struct {
 	FS

@@ -85,7 +85,7 @@ func (a *Applier) plan(ctx context.Context, profiles []config.Profile, read Read
 	if err != nil {
 		return nil, nil, err
 	}
-	nics := Gather(profiles, pfs, a.Holders, a.Links)
+	nics := Gather(profiles, pfs, a.held, a.Links)
 	for i := range nics {
 		if r, ok := a.refused[nics[i].Address]; ok && time.Now().Before(r.until) {
 			nics[i].Refused = &r.Refused
@@ -94,7 +94,7 @@ func (a *Applier) plan(ctx context.Context, profiles []config.Profile, read Read
 			nics[i].Unread = err.Error()
 		}
 	}
-	return Plan(profiles, nics, a.Holders), nics, nil
+	return Plan(profiles, nics, a.held), nics, nil
 }
 
 // unreadable adds to each status that nothing is known.
