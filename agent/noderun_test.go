@@ -8,14 +8,17 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"fairlead.dev/fairlead/deviceplugin"
 	"fairlead.dev/fairlead/pkg/inventory"
 	"fairlead.dev/fairlead/pkg/ledger"
+	"fairlead.dev/fairlead/pkg/link"
 	"fairlead.dev/fairlead/pkg/pci"
 	"fairlead.dev/fairlead/pkg/profile"
 	"fairlead.dev/fairlead/pkg/sysfs"
+	"fairlead.dev/fairlead/pkg/sysfs/sysfstest"
 )
 
 // testNode is a node on a /sys below root, for which a profile is declared.
@@ -122,4 +125,54 @@ func TestHolderForgetsPodsOfBeforeAReboot(t *testing.T) {
 	p.o.SysRoot = root
 	boot("two")
 	held(", ")
+}
+
+// upLinks are links that are up and unused.
+type upLinks struct{ profile.Links }
+
+func (upLinks) ByIndex(index int) (link.Link, error)        { return link.Link{Index: index, Up: true}, nil }
+func (upLinks) ByName(name string) (link.Link, error)       { return link.Link{Name: name}, nil }
+func (upLinks) Addresses(index int) ([]link.Address, error) { return nil, nil }
+
+// What waited for a VF is done soon after it came back, and not at the next retry.
+func TestNodeLooksAgainWhenAVFComesBack(t *testing.T) {
+	tree := sysfstest.New(t)
+	vf := vf("0000:01:10.0", "") // in a namespace
+	p := pf("0000:01:00.0", "pf0", true, vf)
+	p.TotalVFs = 7
+	tree.AddPF(p)
+	synctest.Test(t, func(t *testing.T) {
+		n := testNode(t, tree.Root)
+		l, err := ledger.Open(filepath.Join(t.TempDir(), "ledger.db"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		n.ledger, n.applier.FS, n.applier.Links = l, tree.FS(), upLinks{}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- n.run(ctx) }()
+		numVFs := func() int { return n.inv.Snapshot().NumVFs() }
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if numVFs() != 1 || n.next() != retryFailed {
+			t.Errorf("%d VFs, next try in %v: the profile should wait for the VF", numVFs(), n.next())
+		}
+		tree.ShowNetdev(vf.Address, "v0")
+		if _, err := n.inv.Refresh(ctx); err != nil {
+			t.Fatal(err)
+		}
+		begin := time.Now()
+		for numVFs() != 4 && time.Since(begin) < time.Hour {
+			time.Sleep(100 * time.Millisecond)
+			synctest.Wait()
+		}
+		if after := time.Since(begin); after < settle || after > 2*settle {
+			t.Errorf("%d VFs after %v", numVFs(), after)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
 }
