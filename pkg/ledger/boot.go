@@ -7,15 +7,17 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
+const kindExec = "exec" // Attachment.Kind of plugins that are programs
+
 var bootKey = []byte("boot") // in the bucket meta: the kernel's boot id that the records are of
 
 // Boot tells the ledger which boot of the node this is, by the kernel's boot id. In
 // another one than before (rebooted), what the records say of the kernel's state is
-// over: no allocation stands, since no container of then runs, and the VFs are new
-// ones, which no network has changed. Sandboxes stay, marked EarlierBoot, for the
-// addresses that they have, and keep their devices until they are released: nobody
-// gets such a device before, so that no late release meets a new pod's (cni#219).
-// That release restores nothing, as the VF's original state is forgotten here.
+// over: no allocation stands, since no container of then runs, and VFs are new ones
+// that no network has changed. The sandboxes stay, marked EarlierBoot, for the
+// addresses that they have. Their VFs are back, so that their release touches none,
+// whoever has it then (cni#219). Only a plugin that is a program touches the VF of
+// its config all the same: until its release, nobody else gets that VF.
 func (l *Ledger) Boot(id string) (rebooted bool, err error) {
 	err = l.update(func(tx *bolt.Tx) error {
 		rebooted = false
@@ -49,9 +51,15 @@ func forgetBoot(tx *bolt.Tx) error {
 		if err := decode("sandboxes", key, raw, &s); err != nil {
 			return err
 		}
+		if err := freeDevices(tx, s); err != nil {
+			return err
+		}
 		s.EarlierBoot = true
-		for i := range s.Attachments {
-			s.Attachments[i].VF = nil
+		for i, a := range s.Attachments {
+			s.Attachments[i].DeviceBack = a.DeviceBack || !a.Device.IsZero() && a.Kind != kindExec
+		}
+		if err := takeDevices(tx, s); err != nil {
+			return err
 		}
 		raw, err := json.Marshal(s)
 		if err != nil {

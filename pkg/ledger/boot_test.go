@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"fairlead.dev/fairlead/pkg/pci"
 )
 
 // PAINS 14 (op#322): after a reboot the VFs are new ones that nobody has, while
@@ -19,7 +21,9 @@ func TestBoot(t *testing.T) {
 		}
 	}
 	allocation := Allocation{Resource: "fairlead.dev/fast", Device: vf2, At: time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC)}
-	before := sandbox("a", vf1)
+	vf3 := pci.MustParseAddress("0000:3b:02.3")
+	before := sandbox("a", vf1, vf3)
+	before.Attachments[1].Kind = "exec"
 	if err := l.PutSandbox(before); err != nil {
 		t.Fatal(err)
 	}
@@ -51,15 +55,21 @@ func TestBoot(t *testing.T) {
 	check("the agent was restarted", before, allocation)
 
 	boot("two", true)
-	after := sandbox("a", vf1)
-	after.EarlierBoot, after.Attachments[0].VF = true, nil
+	after := sandbox("a", vf1, vf3)
+	after.EarlierBoot, after.Attachments[0].DeviceBack, after.Attachments[1].Kind = true, true, "exec"
 	check("the node was rebooted", after)
 	boot("two", false)
-	if id, _, held := l.Holder(vf1); !held || id != "a" {
-		t.Errorf("the VF has the holder %q: a new pod could get it before the old sandbox is released", id)
+	if id, _, held := l.Holder(vf1); held {
+		t.Errorf("the VF is still held by %q", id)
 	}
-	if err := l.PutSandbox(sandbox("b", vf1)); err == nil {
-		t.Error("a new sandbox took a VF of an unreleased one")
+	if err := l.PutSandbox(sandbox("b", vf1)); err != nil {
+		t.Errorf("a new sandbox: %v", err)
+	}
+	if s, _, _ := l.Sandbox("b"); s.EarlierBoot {
+		t.Error("a new sandbox counts as one of before the reboot")
+	}
+	if err := l.PutSandbox(sandbox("c", vf3)); err == nil {
+		t.Error("a new sandbox took a VF that the release of an old one's program may reset")
 	}
 	if err := l.UpdateSandbox("a", func(s *Sandbox) error { s.Releasing = true; return nil }); err != nil {
 		t.Fatal(err)
@@ -69,10 +79,10 @@ func TestBoot(t *testing.T) {
 	if err := l.DeleteSandbox("a"); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.PutSandbox(sandbox("b", vf1)); err != nil {
-		t.Errorf("after its release: %v", err)
+	if id, _, _ := l.Holder(vf1); id != "b" {
+		t.Errorf("after the old sandbox's release the VF is held by %q", id)
 	}
-	if s, _, _ := l.Sandbox("b"); s.EarlierBoot {
-		t.Error("a new sandbox counts as one of before the reboot")
+	if err := l.PutSandbox(sandbox("c", vf3)); err != nil {
+		t.Errorf("after its release: %v", err)
 	}
 }

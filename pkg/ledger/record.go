@@ -32,7 +32,7 @@ type Sandbox struct {
 	// sandbox in this state is never used again, only released further.
 	Releasing bool `json:"releasing,omitempty"`
 	// EarlierBoot says that the node has been rebooted since (see Ledger.Boot): the
-	// sandbox runs no more, and the VFs that it names are new ones.
+	// sandbox runs no more, and the VFs that it names are new ones, which it has not.
 	EarlierBoot bool `json:"earlierBoot,omitempty"`
 	// Failure is the last error of a release that will be retried; Attempts counts.
 	Failure  string    `json:"failure,omitempty"`
