@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"strings"
@@ -43,6 +44,9 @@ const (
 	retryFailed = 30 * time.Second
 	// review is when profiles are compared with the node without any event.
 	review = 5 * time.Minute
+	// settle is how long after its netdev came back a VF is free: what held it has
+	// more to undo than that.
+	settle = 2 * time.Second
 )
 
 func newNode(p *parts, changed chan struct{}) *node {
@@ -64,15 +68,13 @@ func newNode(p *parts, changed chan struct{}) *node {
 
 // run is the loop. It ends with ctx.
 func (n *node) run(ctx context.Context) error {
-	if _, err := n.inv.Refresh(ctx); err != nil {
-		return err
-	}
 	snapshots, cancel := n.inv.Subscribe()
 	defer cancel()
 	var last *inventory.Snapshot
 	n.read()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	soon := false // timer is set to settle already: further VFs don't put it off
 	for {
 		apply := true
 		select {
@@ -83,13 +85,20 @@ func (n *node) run(ctx context.Context) error {
 		case <-timer.C:
 		case s := <-snapshots:
 			apply = last == nil || disturbs(last, s)
+			if !apply && !soon && n.next() < review && returned(last, s) {
+				timer.Reset(settle)
+				soon = true
+			}
 			last = s
 		}
 		if apply {
 			last = n.apply(ctx)
 			timer.Reset(n.next())
+			soon = false
 		}
-		n.advertise()
+		if n.inv.Snapshot().Read() { // until then, no devices does not mean that there are none
+			n.advertise()
+		}
 	}
 }
 
@@ -106,18 +115,9 @@ func (n *node) read() {
 // apply brings the NICs to what the profiles declare, and returns the snapshot
 // after it.
 func (n *node) apply(ctx context.Context) *inventory.Snapshot {
-	model := n.currentModel()
-	statuses, err := n.applier.Converge(ctx, model.Profiles, func(ctx context.Context) ([]device.PF, error) {
-		s, err := n.inv.Refresh(ctx)
-		if err != nil {
-			return nil, err
-		}
-		return s.PFs, nil
-	})
-	n.applied.set(err)
-	if err != nil {
-		n.log.Error("profiles cannot be applied", "error", err)
-		return n.inv.Snapshot()
+	statuses := n.applier.Converge(ctx, n.currentModel().Profiles, n.readPFs)
+	if ctx.Err() != nil {
+		return n.inv.Snapshot() // stopped half-way, which is no failure to report
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -126,6 +126,19 @@ func (n *node) apply(ctx context.Context) *inventory.Snapshot {
 	}
 	n.statuses = statuses
 	return n.inv.Snapshot()
+}
+
+func (n *node) readPFs(ctx context.Context) ([]device.PF, map[pci.Address]error, error) {
+	s, err := n.inv.Refresh(ctx)
+	n.applied.set(err)
+	var unread *inventory.UnreadError
+	switch {
+	case err == nil:
+		return s.PFs, nil, nil
+	case errors.As(err, &unread):
+		return s.PFs, unread.Causes, nil
+	}
+	return nil, nil, err
 }
 
 // logStatus logs a profile's status where it differs from the last one.
@@ -170,23 +183,36 @@ func (n *node) currentModel() config.Model {
 
 // holder tells profile which VFs are not to be touched: those that a sandbox
 // holds, and those that the kubelet has promised to a container.
-func (n *node) holder(vf pci.Address) (string, bool) {
+func (n *node) holder(vf pci.Address) (profile.Holder, bool) {
 	if id, ifName, ok := n.ledger.Holder(vf); ok {
-		if s, ok, err := n.ledger.Sandbox(id); err == nil && ok {
-			return "pod " + s.Pod.String() + " (" + ifName + ")", true
+		s, ok, err := n.ledger.Sandbox(id)
+		switch {
+		case err != nil || !ok:
+			return profile.Holder{Who: "sandbox " + id + " (" + ifName + ")"}, true
+		case !s.EarlierBoot:
+			return profile.Holder{Who: "pod " + s.Pod.String() + " (" + ifName + ")", Returns: original(s, vf)}, true
 		}
-		return "sandbox " + id + " (" + ifName + ")", true
 	}
 	allocations, err := n.ledger.Allocations()
 	if err != nil {
-		return "an unreadable ledger: " + err.Error(), true
+		return profile.Holder{Who: "an unreadable ledger: " + err.Error()}, true
 	}
 	for _, a := range allocations {
 		if a.Device == vf {
-			return "a container that the kubelet gave it to as " + a.Resource, true
+			return profile.Holder{Who: "a container that the kubelet gave it to as " + a.Resource}, true
 		}
 	}
-	return "", false
+	return profile.Holder{}, false
+}
+
+// original is what a sandbox gives a VF back as.
+func original(s ledger.Sandbox, vf pci.Address) *ledger.VFState {
+	for _, a := range s.Attachments {
+		if a.Device == vf && a.Phase != ledger.Released {
+			return a.VF
+		}
+	}
+	return nil
 }
 
 // uplinks gives the netdevs of the PFs whose VFs back a resource, for a fallback:
@@ -227,7 +253,7 @@ func backs(model config.Model, resource string, pf device.PF) bool {
 
 // disturbs reports whether the devices changed so that a profile may be untrue
 // now. A VF's netdev that left for a pod or came back cannot do that: what holds
-// the VF restores it. Nor can a carrier.
+// the VF restores it (see returned for what waited for it). Nor can a carrier.
 func disturbs(old, new *inventory.Snapshot) bool {
 	c := inventory.Diff(old, new)
 	if len(c.Added)+len(c.Removed) > 0 {
@@ -241,5 +267,15 @@ func disturbs(old, new *inventory.Snapshot) bool {
 		_, was, _ := old.VF(addr)
 		_, is, _ := new.VF(addr)
 		return was.Driver != is.Driver || (was.Netdev == is.Netdev && was.MTU != is.MTU)
+	})
+}
+
+// returned reports whether a VF's netdev came back, from a pod as a rule: the VF is
+// about to be free for what a profile wants of it.
+func returned(old, new *inventory.Snapshot) bool {
+	return slices.ContainsFunc(inventory.Diff(old, new).Changed, func(addr pci.Address) bool {
+		_, was, isVF := old.VF(addr)
+		_, is, _ := new.VF(addr)
+		return isVF && was.Netdev == "" && is.Netdev != ""
 	})
 }

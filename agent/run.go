@@ -77,6 +77,7 @@ func construct(o Options, log *slog.Logger) (*parts, error) {
 	if p.ledger, err = ledger.Open(o.ledgerPath()); err != nil {
 		return nil, err
 	}
+	p.noteBoot() // before anything asks the ledger who holds what
 	if p.links, err = link.Open(); err != nil {
 		return nil, errors.Join(err, p.ledger.Close())
 	}

@@ -4,5 +4,5 @@ import "fairlead.dev/fairlead/pkg/pci"
 
 // Update lets a benchmark measure an update without the events' pauses.
 func (inv *Inventory) Update(addr pci.Address) error {
-	return inv.update(map[pci.Address]bool{addr: true})
+	return inv.reread(map[pci.Address]bool{addr: true})
 }

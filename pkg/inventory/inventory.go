@@ -118,19 +118,23 @@ func (inv *Inventory) Subscribe() (snapshots <-chan *Snapshot, cancel func()) {
 }
 
 // Refresh reads everything anew before it returns: for use right after a change
-// that the caller made itself.
+// that the caller made itself. Where single functions cannot be read, both the
+// snapshot and an *UnreadError are returned.
 func (inv *Inventory) Refresh(ctx context.Context) (*Snapshot, error) {
 	inv.reading.Lock()
 	defer inv.reading.Unlock()
-	next, err := inv.readAll(ctx)
+	next, err := inv.readAll(ctx, inv.current.Load())
 	if err != nil {
-		return nil, fmt.Errorf("read the node's devices: %w", err)
+		err = fmt.Errorf("read the node's devices: %w", err)
 	}
-	return inv.publish(next), nil
+	if next == nil {
+		return nil, err
+	}
+	return inv.publish(next), err
 }
 
-// update re-reads what events named.
-func (inv *Inventory) update(dirty map[pci.Address]bool) error {
+// reread reads the named functions.
+func (inv *Inventory) reread(dirty map[pci.Address]bool) error {
 	inv.reading.Lock()
 	defer inv.reading.Unlock()
 	next, err := inv.readChanged(inv.current.Load(), dirty)

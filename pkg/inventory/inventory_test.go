@@ -404,6 +404,79 @@ func TestFailedSourceIsOpenedAnew(t *testing.T) {
 	})
 }
 
+// flaky is a kernel that fails to list netdevs a few times.
+type flaky struct{ times int }
+
+func (f *flaky) All() (map[string][]string, error) {
+	if f.times--; f.times >= 0 {
+		return nil, errors.New("dump interrupted")
+	}
+	return nil, nil
+}
+
+func (f *flaky) Of(string) ([]string, error) { return nil, nil }
+
+// Events were lost, and the reading that makes up for them fails: it is repeated
+// soon, and not left to the next resync.
+func TestLostEventsAreMadeUpFor(t *testing.T) {
+	tree := sysfstest.New(t)
+	tree.AddPF(nic(pf0, "ens1f0", 2))
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		src, names := &source{}, &flaky{}
+		inv := inventory.New(inventory.Options{FS: tree.FS(), Events: []inventory.Source{src}, AltNames: names})
+		go inv.Run(ctx)
+		synctest.Wait()
+		tree.Remove(sysfstest.VFAddress(pf0, 128, 2, 1)) // its event is among those lost
+		names.times = 3
+		src.events <- inventory.Event{Lost: true}
+		begin := time.Now()
+		for inv.Snapshot().NumVFs() != 1 && time.Since(begin) < time.Hour {
+			time.Sleep(time.Second)
+		}
+		if after := time.Since(begin); after > 20*time.Second {
+			t.Errorf("the VF that is gone was noticed after %v", after)
+		}
+	})
+}
+
+// One PF that cannot be read keeps its last reading, is named, and hinders no other.
+func TestOneUnreadablePF(t *testing.T) {
+	tree := sysfstest.New(t)
+	tree.AddPF(nic(pf0, "ens1f0", 1))
+	tree.AddPF(nic(pf1, "ens2f0", 1))
+	inv := inventory.New(inventory.Options{FS: tree.FS()})
+	if _, err := inv.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	tree.HideNetdev(sysfstest.VFAddress(pf0, 128, 2, 0))
+	tree.HideNetdev(sysfstest.VFAddress(pf1, 128, 2, 0))
+	tree.SetAttr(pf0, "sriov_totalvfs", "what?")
+	s, err := inv.Refresh(t.Context())
+	var unread *inventory.UnreadError
+	if !errors.As(err, &unread) || len(unread.Causes) != 1 || unread.Causes[pf0] == nil {
+		t.Fatalf("Refresh: %v", err)
+	}
+	want(t, s, `
+		0000:3b:00.0 ens1f0 mtu 1500 up vfs 1/7
+		  0 0000:3b:10.0 igbvf ens1f0v0
+		0000:5e:00.0 ens2f0 mtu 1500 up vfs 1/7
+		  0 0000:5e:10.0 igbvf -
+	`)
+	tree.SetAttr(pf0, "sriov_totalvfs", "7")
+	s, err = inv.Refresh(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want(t, s, `
+		0000:3b:00.0 ens1f0 mtu 1500 up vfs 1/7
+		  0 0000:3b:10.0 igbvf -
+		0000:5e:00.0 ens2f0 mtu 1500 up vfs 1/7
+		  0 0000:5e:10.0 igbvf -
+	`)
+}
+
 func TestReadsWithoutAnySourceOfEvents(t *testing.T) {
 	tree := sysfstest.New(t)
 	synctest.Test(t, func(t *testing.T) {

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"runtime"
 	"slices"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -15,8 +17,23 @@ import (
 	"fairlead.dev/fairlead/pkg/sysfs"
 )
 
-// readAll reads the whole node, PFs side by side.
-func (inv *Inventory) readAll(ctx context.Context) (*Snapshot, error) {
+// UnreadError says which functions could not be read, each with its cause. The
+// snapshot that comes with it shows these as they were last, if they were known,
+// and all others as they are.
+type UnreadError struct{ Causes map[pci.Address]error }
+
+// Error names the functions in order of their addresses.
+func (e *UnreadError) Error() string {
+	var parts []string
+	for _, addr := range slices.SortedFunc(maps.Keys(e.Causes), pci.Address.Compare) {
+		parts = append(parts, fmt.Sprintf("%s: %v", addr, e.Causes[addr]))
+	}
+	return strings.Join(parts, "; ")
+}
+
+// readAll reads the whole node, PFs side by side. The error is an *UnreadError
+// where there is a snapshot all the same.
+func (inv *Inventory) readAll(ctx context.Context, old *Snapshot) (*Snapshot, error) {
 	functions, err := inv.opts.FS.Scan()
 	if err != nil {
 		return nil, err
@@ -26,32 +43,57 @@ func (inv *Inventory) readAll(ctx context.Context) (*Snapshot, error) {
 		return nil, err
 	}
 	pfs := make([]*device.PF, len(functions.PFs))
-	group, ctx := errgroup.WithContext(ctx)
+	errs := make([]error, len(functions.PFs))
+	var group errgroup.Group
 	group.SetLimit(max(2, runtime.GOMAXPROCS(0)))
 	for i, addr := range functions.PFs {
 		group.Go(func() error {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			pf, err := inv.readPF(addr, names)
-			pfs[i] = pf
-			return err
+			pfs[i], errs[i] = inv.readPF(addr, names)
+			return nil
 		})
 	}
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
 	var found []device.PF
-	for _, pf := range pfs {
+	unread := &UnreadError{map[pci.Address]error{}}
+	for i, addr := range functions.PFs {
+		pf := pfs[i]
+		if errs[i] != nil {
+			unread.Causes[addr], pf = errs[i], nil
+			if was, ok := old.PF(addr); ok {
+				pf = &was
+			}
+		}
 		if pf != nil {
 			found = append(found, *pf)
 		}
 	}
-	lone, err := inv.readLone(functions.NICs, names)
-	if err != nil {
-		return nil, err
+	next := NewSnapshot(found, inv.readAllLone(old, functions.NICs, names, unread))
+	if len(unread.Causes) > 0 {
+		return next, unread
 	}
-	return NewSnapshot(found, lone), nil
+	return next, nil
+}
+
+func (inv *Inventory) readAllLone(old *Snapshot, nics []pci.Address, names altNamesOf, unread *UnreadError) []device.VF {
+	var all []device.VF
+	for _, addr := range nics {
+		lone, err := inv.readLone(addr, names)
+		if err != nil {
+			unread.Causes[addr] = err
+			if pf, was, ok := old.VF(addr); ok && pf.Address.IsZero() {
+				lone = &was
+			}
+		}
+		if lone != nil {
+			all = append(all, *lone)
+		}
+	}
+	return all
 }
 
 // altNamesOf gives the altnames of a netdev: from one dump in a full reading, by
@@ -116,23 +158,17 @@ func (inv *Inventory) readPFAlone(addr pci.Address, names altNamesOf) (*device.P
 	return &pf, nil
 }
 
-func (inv *Inventory) readLone(nics []pci.Address, names altNamesOf) ([]device.VF, error) {
-	var lone []device.VF
-	for _, addr := range nics {
-		vf, err := inv.opts.FS.VF(addr)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		if !vf.PF.IsZero() || !knownVF(vf) {
-			continue
-		}
-		vf.AltNames = names(vf.Netdev)
-		lone = append(lone, vf)
+// readLone is nil for a function that is gone, and for one that is no VF of its own.
+func (inv *Inventory) readLone(addr pci.Address, names altNamesOf) (*device.VF, error) {
+	vf, err := inv.opts.FS.VF(addr)
+	if err != nil {
+		return nil, ignoreGone(err)
 	}
-	return lone, nil
+	if !vf.PF.IsZero() || !knownVF(vf) {
+		return nil, nil
+	}
+	vf.AltNames = names(vf.Netdev)
+	return &vf, nil
 }
 
 // readChanged is old with the named functions read anew.
@@ -153,10 +189,10 @@ func (inv *Inventory) readChanged(old *Snapshot, dirty map[pci.Address]bool) (*S
 		}
 		// Neither a PF nor a VF with a PF: a VF of its own, or gone.
 		lone = slices.DeleteFunc(slices.Clone(lone), func(vf device.VF) bool { return vf.Address == addr })
-		if alone, err := inv.readLone([]pci.Address{addr}, inv.oneAltName); err != nil {
+		if alone, err := inv.readLone(addr, inv.oneAltName); err != nil {
 			return nil, err
-		} else {
-			lone = append(lone, alone...)
+		} else if alone != nil {
+			lone = append(lone, *alone)
 		}
 	}
 	slices.SortFunc(pfs, func(a, b device.PF) int { return a.Address.Compare(b.Address) })

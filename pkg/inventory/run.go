@@ -31,15 +31,12 @@ func (inv *Inventory) follow(ctx context.Context) (worked bool) {
 	events, err := inv.open(ctx)
 	// The full reading comes after opening, so that nothing falls between; and
 	// whether or not the sources could be opened.
-	if _, rerr := inv.Refresh(ctx); rerr != nil {
-		inv.logUnlessDone(ctx, "devices could not be read; trying again", rerr)
-		return false
-	}
+	read := inv.refresh(ctx)
 	if err != nil {
 		inv.logUnlessDone(ctx, "kernel events are not available; trying again", err)
 		return false
 	}
-	inv.process(ctx, events)
+	inv.process(ctx, events, read)
 	if ctx.Err() == nil {
 		inv.opts.Log.Warn("kernel events ended; opening them anew")
 	}
@@ -78,20 +75,42 @@ func (inv *Inventory) open(ctx context.Context) (<-chan Event, error) {
 	return merged, nil
 }
 
-// process gathers events and updates until the channel closes.
-func (inv *Inventory) process(ctx context.Context, events <-chan Event) {
+// What a failed reading should have found is told by no further event: it is tried
+// again after firstReread, and then ever more slowly.
+const firstReread, maxReread = 2 * time.Second, 30 * time.Second
+
+// process gathers events and updates until the channel closes. read says whether
+// the full reading before it succeeded.
+func (inv *Inventory) process(ctx context.Context, events <-chan Event, read bool) {
 	resync := time.NewTicker(inv.opts.Resync)
 	defer resync.Stop()
+	again, wait := time.NewTimer(firstReread), firstReread
+	defer again.Stop()
+	if read {
+		again.Stop()
+	}
+	reread := func() {
+		if inv.refresh(ctx) {
+			again.Stop()
+			wait = firstReread
+			return
+		}
+		again.Reset(wait)
+		wait = min(2*wait, maxReread)
+	}
 	for {
 		select {
 		case e, ok := <-events:
 			if !ok {
 				return
 			}
-			dirty, all := inv.gather(e, events)
-			inv.apply(ctx, dirty, all)
+			if dirty, all := inv.gather(e, events); all || !inv.update(dirty) {
+				reread()
+			}
+		case <-again.C:
+			reread()
 		case <-resync.C:
-			inv.apply(ctx, nil, true)
+			reread()
 		}
 	}
 }
@@ -138,20 +157,24 @@ func (inv *Inventory) mark(e Event, dirty map[pci.Address]bool) (all bool) {
 	return e.Lost
 }
 
-func (inv *Inventory) apply(ctx context.Context, dirty map[pci.Address]bool, all bool) {
-	if !all && len(dirty) > 0 {
-		err := inv.update(dirty)
-		if err == nil {
-			return
-		}
+// update reads what events named; false where it takes a full reading.
+func (inv *Inventory) update(dirty map[pci.Address]bool) bool {
+	if len(dirty) == 0 {
+		return true
+	}
+	err := inv.reread(dirty)
+	if err != nil {
 		inv.opts.Log.Warn("a changed device could not be read; reading all", "err", err)
-		all = true
 	}
-	if all {
-		if _, err := inv.Refresh(ctx); err != nil {
-			inv.logUnlessDone(ctx, "devices could not be read; trying again at the next change", err)
-		}
+	return err == nil
+}
+
+func (inv *Inventory) refresh(ctx context.Context) (read bool) {
+	_, err := inv.Refresh(ctx)
+	if err != nil {
+		inv.logUnlessDone(ctx, "devices could not be read; trying again", err)
 	}
+	return err == nil
 }
 
 func (inv *Inventory) logUnlessDone(ctx context.Context, msg string, err error) {

@@ -54,6 +54,9 @@ func (s *Snapshot) indexVFs(vfs []device.VF, pf int) {
 	}
 }
 
+// Read reports whether the node has been read: before that, a snapshot is empty.
+func (s *Snapshot) Read() bool { return s.read }
+
 // PF is the PF at an address.
 func (s *Snapshot) PF(addr pci.Address) (device.PF, bool) {
 	i, ok := s.pfs[addr]

@@ -33,7 +33,7 @@ var (
 	sandboxesBucket   = []byte("sandboxes")   // sandbox id → Sandbox
 	devicesBucket     = []byte("devices")     // device address → holder; kept with sandboxes in one transaction
 	allocationsBucket = []byte("allocations") // device address → Allocation
-	metaBucket        = []byte("meta")        // "version" → formatVersion
+	metaBucket        = []byte("meta")        // "version" → formatVersion, "boot" → the boot id
 	versionKey        = []byte("version")
 )
 

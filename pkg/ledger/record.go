@@ -31,6 +31,9 @@ type Sandbox struct {
 	// Releasing is set, durably, when DEL (or a failed ADD's undo) has begun: a
 	// sandbox in this state is never used again, only released further.
 	Releasing bool `json:"releasing,omitempty"`
+	// EarlierBoot says that the node has been rebooted since (see Ledger.Boot): the
+	// sandbox runs no more, and the VFs that it names are new ones, which it has not.
+	EarlierBoot bool `json:"earlierBoot,omitempty"`
 	// Failure is the last error of a release that will be retried; Attempts counts.
 	Failure  string    `json:"failure,omitempty"`
 	Attempts int       `json:"attempts,omitempty"`

@@ -23,6 +23,8 @@ type Applier struct {
 	// Wait bounds how long a VF's netdev may take to appear; 0: 15 seconds.
 	Wait time.Duration
 	Log  *slog.Logger
+
+	refused map[pci.Address]refusal // Converge's memory, which takes one call at a time
 }
 
 // FS is what Applier needs of sysfs.FS.
@@ -30,6 +32,7 @@ type FS interface {
 	SetNumVFs(pf pci.Address, n int) error
 	VFAddress(pf pci.Address, index int) (pci.Address, error)
 	BindDriver(addr pci.Address, driver string) error
+	VFIOOpen(addr pci.Address) bool
 	Driver(addr pci.Address) (string, error)
 	Netdevs(addr pci.Address) ([]string, error)
 }
@@ -64,8 +67,8 @@ func (f Failure) Error() string { return fmt.Sprintf("%s: %s", f.Step, f.Cause) 
 func (f Failure) Unwrap() error { return f.Err }
 
 // Apply takes the steps, those of different PFs at once. A PF stops at its first
-// failure, and the others go on. What is Blocked is reported and hinders nothing
-// else of its PF. Every change is read back.
+// failure, and the others go on. What is Blocked, or finds its VF in use, is
+// reported and hinders nothing else of its PF but that VF. Every change is read back.
 func (a *Applier) Apply(ctx context.Context, steps []Step) []Failure {
 	perPF := byPF(steps)
 	failures := make([][]Failure, len(perPF))
@@ -95,7 +98,12 @@ func byPF(steps []Step) [][]Step {
 
 func (a *Applier) applyPF(ctx context.Context, steps []Step) []Failure {
 	var failures []Failure
+	inUse := map[int]bool{} // VFs that are left alone
 	for _, s := range steps {
+		vf, onVF := s.(vfStep)
+		if onVF && inUse[vf.index()] {
+			continue
+		}
 		err := ctx.Err()
 		if err == nil {
 			err = s.apply(ctx, a)
@@ -105,12 +113,36 @@ func (a *Applier) applyPF(ctx context.Context, steps []Step) []Failure {
 			continue
 		}
 		failures = append(failures, failure(s, err))
+		if onVF && errors.As(err, new(*inUseError)) {
+			inUse[vf.index()] = true
+			continue
+		}
 		if _, blocked := s.(Blocked); !blocked {
 			break
 		}
 	}
 	return failures
 }
+
+// held adds to the records what VFIO tells: a process that has a VF open without
+// any record would make the kernel wait for it, with the device locked.
+func (a *Applier) held(vf pci.Address) (Holder, bool) {
+	if h, held := a.Holders(vf); held {
+		return h, true
+	}
+	if a.FS.VFIOOpen(vf) {
+		return Holder{Who: "a process that has it open through VFIO, of which Fairlead has no record"}, true
+	}
+	return Holder{}, false
+}
+
+// inUseError keeps a step from a VF that somebody uses. The other VFs of its PF
+// don't depend on it.
+type inUseError struct{ reason string }
+
+func (e *inUseError) Error() string { return e.reason }
+
+func inUse(format string, args ...any) error { return &inUseError{fmt.Sprintf(format, args...)} }
 
 func failure(s Step, err error) Failure {
 	t := s.On()
@@ -132,7 +164,7 @@ func (a *Applier) log() *slog.Logger {
 
 func (s Blocked) apply(context.Context, *Applier) error { return errors.New(s.Reason) }
 
-func (s SetNumVFs) apply(_ context.Context, a *Applier) error {
+func (s SetNumVFs) apply(ctx context.Context, a *Applier) error {
 	if s.To < s.From {
 		for i := range s.From {
 			if err := a.spare(s.PF, i); err != nil {
@@ -140,8 +172,36 @@ func (s SetNumVFs) apply(_ context.Context, a *Applier) error {
 			}
 		}
 	}
-	return a.FS.SetNumVFs(s.PF, s.To)
+	err := until(ctx, func() error { return a.FS.SetNumVFs(s.PF, s.To) })
+	if err == nil || s.Back == 0 {
+		return err
+	}
+	// A driver that made some of them has to drop these first.
+	if ctx.Err() != nil {
+		return err // it may yet succeed
+	}
+	undo := a.FS.SetNumVFs(s.PF, 0)
+	if undo == nil {
+		undo = a.FS.SetNumVFs(s.PF, s.Back)
+	}
+	if undo != nil {
+		return fmt.Errorf("%w; and the %d VFs that were there could not be made again: %w", err, s.Back, undo)
+	}
+	return &refusedError{s.To, s.Back, err}
 }
+
+// refusedError: another number of VFs failed, and the one before is there again, of
+// VFs that are new.
+type refusedError struct {
+	numVFs, back int
+	cause        error
+}
+
+func (e *refusedError) Error() string {
+	return fmt.Sprintf("%v; the %d VFs that were there are made again", e.cause, e.back)
+}
+
+func (e *refusedError) Unwrap() error { return e.cause }
 
 // spare refuses to take a VF from a user that it got since the plan was made, or
 // that no record tells of: the host itself.
@@ -153,8 +213,8 @@ func (a *Applier) spare(pf pci.Address, index int) error {
 	if err != nil {
 		return err
 	}
-	if who, held := a.Holders(addr); held {
-		return fmt.Errorf("VF %d is held by %s since a moment ago: free it first", index, who)
+	if h, held := a.held(addr); held {
+		return inUse("VF %d is held by %s since a moment ago: free it first", index, h.Who)
 	}
 	netdevs, err := a.FS.Netdevs(addr)
 	if err != nil {
@@ -178,7 +238,7 @@ func (a *Applier) unused(netdev string) error {
 		return err
 	}
 	if l.Master != 0 {
-		return fmt.Errorf("the host uses its netdev %s as a port of a bridge or bond: take it out first", netdev)
+		return inUse("the host uses its netdev %s as a port of a bridge or bond: take it out first", netdev)
 	}
 	addresses, err := a.Links.Addresses(l.Index)
 	if err != nil {
@@ -186,7 +246,7 @@ func (a *Applier) unused(netdev string) error {
 	}
 	for _, addr := range addresses {
 		if !addr.IPNet.IP.IsLinkLocalUnicast() {
-			return fmt.Errorf("the host uses its netdev %s with the address %s: take the address away first", netdev, addr.IPNet.String())
+			return inUse("the host uses its netdev %s with the address %s: take the address away first", netdev, addr.IPNet.String())
 		}
 	}
 	return nil
@@ -200,14 +260,26 @@ func (s BindDriver) apply(ctx context.Context, a *Applier) error {
 	if err := a.spare(s.PF, s.VF); err != nil {
 		return err
 	}
-	err = a.FS.BindDriver(addr, s.To)
+	err = until(ctx, func() error { return a.FS.BindDriver(addr, s.To) })
 	if !errors.Is(err, sysfs.ErrDriverNotLoaded) {
 		return err
 	}
 	if loadErr := a.LoadModule(ctx, s.To); loadErr != nil {
 		return fmt.Errorf("load the kernel module %s: %w", s.To, loadErr)
 	}
-	return a.FS.BindDriver(addr, s.To)
+	return until(ctx, func() error { return a.FS.BindDriver(addr, s.To) })
+}
+
+// until stops waiting for a change when ctx ends. What it began goes on.
+func until(ctx context.Context, change func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- change() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 func (a *Applier) address(t VFTarget) (pci.Address, error) {

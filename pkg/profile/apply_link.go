@@ -22,6 +22,11 @@ const (
 var errNotExist = fs.ErrNotExist
 
 func (s SetPFMTU) apply(_ context.Context, a *Applier) error {
+	for _, vf := range s.VFs {
+		if h, held := a.held(vf.Address); held {
+			return inUse("VF %d is held by %s since a moment ago: it follows when it is free", vf.Index, h.Who)
+		}
+	}
 	pf, err := a.Links.ByIndex(s.Ifindex)
 	if err != nil {
 		return err
@@ -111,8 +116,8 @@ func (a *Applier) free(t VFTarget) (pci.Address, error) {
 	if err != nil {
 		return pci.Address{}, err
 	}
-	if who, held := a.Holders(addr); held {
-		return pci.Address{}, fmt.Errorf("VF %d is held by %s since a moment ago: it follows when it is free", t.VF, who)
+	if h, held := a.held(addr); held {
+		return pci.Address{}, inUse("VF %d is held by %s since a moment ago: it follows when it is free", t.VF, h.Who)
 	}
 	return addr, nil
 }

@@ -8,5 +8,6 @@
 // pod's network until it is released.
 //
 // The package doesn't put VFs into pools (pkg/config says which group has which
-// resource), doesn't drain nodes, and doesn't remember anything.
+// resource), doesn't drain nodes, and remembers nothing but which number of VFs
+// a PF has refused a moment ago.
 package profile

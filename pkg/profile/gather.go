@@ -1,11 +1,11 @@
 package profile
 
 import (
-	"fmt"
 	"slices"
 
 	"fairlead.dev/fairlead/pkg/config"
 	"fairlead.dev/fairlead/pkg/device"
+	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/link"
 	"fairlead.dev/fairlead/pkg/pci"
 )
@@ -13,8 +13,16 @@ import (
 // NIC is a PF as a snapshot shows it, with what only netlink tells.
 type NIC struct {
 	device.PF
-	Up    bool                // the netdev is administratively up
-	Knobs map[int]link.VFInfo // by VF index; no entry: not needed, or the driver tells nothing
+	Refused *Refused            // nil: nothing
+	Unread  string              // why it could not be read: what is here may be untrue; else ""
+	Up      bool                // the netdev is administratively up
+	Knobs   map[int]link.VFInfo // by VF index; no entry: not needed, or the driver tells nothing
+}
+
+// Refused is a number of VFs that a PF was just found not to take.
+type Refused struct {
+	NumVFs int
+	Cause  string
 }
 
 // Reader reads links; *link.Handle is one.
@@ -24,19 +32,19 @@ type Reader interface {
 }
 
 // Gather reads what Plan compares and a snapshot doesn't hold. It asks no PF whose
-// VFs no profile sets a knob of.
-func Gather(profiles []config.Profile, pfs []device.PF, holders Holders, r Reader) ([]NIC, error) {
+// VFs no profile sets a knob of. A PF that cannot be read is marked.
+func Gather(profiles []config.Profile, pfs []device.PF, holders Holders, r Reader) []NIC {
 	nics := make([]NIC, 0, len(pfs))
 	for _, pf := range pfs {
 		nic := NIC{PF: pf}
 		if p, _ := governing(profiles, pf); p != nil && pf.Netdev != "" {
 			if err := nic.gather(*p, holders, r); err != nil {
-				return nil, fmt.Errorf("read PF %s: %w", nameOf(pf), err)
+				nic.Unread = err.Error()
 			}
 		}
 		nics = append(nics, nic)
 	}
-	return nics, nil
+	return nics
 }
 
 func (n *NIC) gather(p config.Profile, holders Holders, r Reader) error {
@@ -62,16 +70,17 @@ func (n *NIC) gather(p config.Profile, holders Holders, r Reader) error {
 	return nil
 }
 
-// needed lists the VFs that a profile sets a knob of and nobody holds. One that the
-// driver then tells nothing about is planned all the same: setting the knob will
-// say what is wrong, with the driver's errno.
+// needed lists the VFs that a profile sets a knob of, but for those whose holder
+// says how they come back: what they have now is the pod's. One that the driver
+// then tells nothing about is planned all the same: setting the knob will say what
+// is wrong, with the driver's errno.
 func (n *NIC) needed(p config.Profile, holders Holders) []int {
 	var needed []int
 	for _, vf := range n.VFs {
 		if g := groupOf(p, vf.Index); g == nil || !g.setsKnob() {
 			continue
 		}
-		if _, held := heldBy(vf, holders); !held {
+		if h, held := heldBy(vf, holders); !held || h.Returns == nil {
 			needed = append(needed, vf.Index)
 		}
 	}
@@ -79,17 +88,23 @@ func (n *NIC) needed(p config.Profile, holders Holders) []int {
 }
 
 // Holders tells who holds a VF: a pod's sandbox, or a container it is allocated to.
-type Holders func(vf pci.Address) (who string, held bool)
+type Holders func(vf pci.Address) (h Holder, held bool)
+
+// Holder is who holds a VF.
+type Holder struct {
+	Who     string
+	Returns *ledger.VFState // how the VF will be when it is released; nil: as it is now
+}
 
 // heldBy adds to the holders' word what the node itself shows: a kernel driver
 // makes a netdev for each VF, so that a VF without one has it in another network
 // namespace, where somebody put it that keeps no records here.
-func heldBy(vf device.VF, holders Holders) (string, bool) {
-	if who, held := holders(vf.Address); held {
-		return who, true
+func heldBy(vf device.VF, holders Holders) (Holder, bool) {
+	if h, held := holders(vf.Address); held {
+		return h, true
 	}
 	if vf.Driver != "" && !vf.Userspace() && vf.Netdev == "" {
-		return "a network namespace that Fairlead has no record of", true
+		return Holder{Who: "a network namespace that Fairlead has no record of"}, true
 	}
-	return "", false
+	return Holder{}, false
 }

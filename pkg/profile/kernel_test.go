@@ -45,17 +45,17 @@ func newKernel(t testing.TB) *kernel {
 }
 
 // read is the PFs as an inventory would show them.
-func (k *kernel) read(context.Context) ([]device.PF, error) {
+func (k *kernel) read(context.Context) ([]device.PF, map[pci.Address]error, error) {
 	pfs, err := k.FS().PFs()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for i := range pfs {
 		if pfs[i].VFs, err = k.FS().VFs(pfs[i].Address); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	return pfs, nil
+	return pfs, nil, nil
 }
 
 func (k *kernel) ByName(name string) (link.Link, error) {
@@ -68,6 +68,14 @@ func (k *kernel) ByName(name string) (link.Link, error) {
 	}
 	mtu, err := number(dir + "/mtu")
 	return link.Link{Name: name, Index: index, MTU: mtu, MaxMTU: 9216, Up: k.up[index], Master: k.masters[name]}, err
+}
+
+func (k *kernel) index(name string) int {
+	l, err := k.ByName(name)
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	return l.Index
 }
 
 func (k *kernel) ByIndex(index int) (link.Link, error) {
@@ -198,7 +206,7 @@ func (k *kernel) function(index int) (pci.Address, error) {
 // state is what profiles can change, as text.
 func (k *kernel) state() string {
 	var b strings.Builder
-	pfs, err := k.read(k.t.Context())
+	pfs, _, err := k.read(k.t.Context())
 	if err != nil {
 		k.t.Fatal(err)
 	}

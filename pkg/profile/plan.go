@@ -1,6 +1,7 @@
 package profile
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -33,7 +34,11 @@ func Plan(profiles []config.Profile, nics []NIC, holders Holders) []Step {
 // before the knobs, which igb refuses in part while it is down.
 func planNIC(p config.Profile, nic NIC, holders Holders) []Step {
 	at := on(p, nic.PF)
-	steps := planMTU(at, p, nic)
+	if nic.Unread != "" {
+		return []Step{Blocked{at, "compare it with the profile", "it cannot be read: " + nic.Unread}}
+	}
+	var steps []Step
+	steps, nic.MTU = planMTU(at, p, nic, holders)
 	count, fresh, more := planNumVFs(at, p, nic, holders)
 	steps = append(steps, more...)
 	if count > 0 && nic.Netdev != "" && !nic.Up {
@@ -50,14 +55,20 @@ func planNIC(p config.Profile, nic NIC, holders Holders) []Step {
 	return steps
 }
 
-func planMTU(at Target, p config.Profile, nic NIC) []Step {
-	switch {
-	case p.MTU == 0 || p.MTU == nic.MTU:
-		return nil
-	case nic.Netdev == "":
-		return []Step{Blocked{at, fmt.Sprintf("MTU %d", p.MTU), noNetdev(nic.PF)}}
+// planMTU returns also the MTU that the PF will have. Drivers take the link down
+// for it, or reset the PF, which the pods of its VFs would feel.
+func planMTU(at Target, p config.Profile, nic NIC, holders Holders) ([]Step, int) {
+	if p.MTU == 0 || p.MTU == nic.MTU {
+		return nil, nic.MTU
 	}
-	return []Step{SetPFMTU{at, nic.MTU, p.MTU}}
+	change := SetPFMTU{at, nic.MTU, p.MTU, nic.VFs}
+	if nic.Netdev == "" {
+		return []Step{Blocked{at, fmt.Sprintf("MTU %d", p.MTU), noNetdev(nic.PF)}}, nic.MTU
+	}
+	if reason := whoHolds(nic.VFs, holders); reason != "" {
+		return []Step{Blocked{at, change.what(), reason + ": a change of the PF's MTU can take the link from its VFs; it follows when they are free"}}, nic.MTU
+	}
+	return []Step{change}, p.MTU
 }
 
 // planNumVFs returns how many VFs there will be, and whether they will be new.
@@ -67,7 +78,7 @@ func planNumVFs(at Target, p config.Profile, nic NIC, holders Holders) (count in
 		return have, false, nil
 	}
 	want := *p.NumVFs
-	change := SetNumVFs{at, have, want}
+	change := SetNumVFs{Target: at, From: have, To: want}
 	if want > nic.TotalVFs {
 		return have, false, []Step{Blocked{at, change.what(), fmt.Sprintf("the NIC supports at most %d (sriov_totalvfs)", nic.TotalVFs)}}
 	}
@@ -80,9 +91,12 @@ func planNumVFs(at Target, p config.Profile, nic NIC, holders Holders) (count in
 		return have, false, []Step{Blocked{at, change.what(),
 			reason + ": the number of VFs changes only through 0, so free them first (delete these pods, or drain the node)"}}
 	}
-	steps = []Step{SetNumVFs{at, have, 0}}
+	if r := nic.Refused; r != nil && r.NumVFs == want {
+		return have, false, []Step{Blocked{at, change.what(), r.Cause}}
+	}
+	steps = []Step{SetNumVFs{Target: at, From: have}}
 	if want > 0 {
-		steps = append(steps, SetNumVFs{at, 0, want})
+		steps = append(steps, SetNumVFs{Target: at, To: want, Back: have})
 	}
 	return want, true, steps
 }
@@ -91,8 +105,8 @@ func planNumVFs(at Target, p config.Profile, nic NIC, holders Holders) (count in
 func whoHolds(vfs []device.VF, holders Holders) string {
 	var parts []string
 	for _, vf := range vfs {
-		if who, held := heldBy(vf, holders); held {
-			parts = append(parts, fmt.Sprintf("VF %d is held by %s", vf.Index, who))
+		if h, held := heldBy(vf, holders); held {
+			parts = append(parts, fmt.Sprintf("VF %d is held by %s", vf.Index, h.Who))
 		}
 	}
 	return strings.Join(parts, ", ")
@@ -112,17 +126,62 @@ func planNewVFs(at Target, p config.Profile, nic NIC, count int) []Step {
 
 func planVF(at Target, p config.Profile, g group, nic NIC, vf device.VF, holders Holders) []Step {
 	t := VFTarget{Target: at, VF: vf.Index, Address: vf.Address}
-	if who, held := heldBy(vf, holders); held {
-		if driverDiffers(g, vf) {
-			return []Step{Blocked{at, BindDriver{t, vf.Driver, g.Driver}.what(), "it is held by " + who + ": it follows when it is free"}}
-		}
-		return nil
+	if h, held := heldBy(vf, holders); held {
+		return planHeld(t, p, g, nic, vf, h)
 	}
 	var knobs *link.VFInfo
 	if k, ok := nic.Knobs[vf.Index]; ok {
 		knobs = &k
 	}
 	return planGroup(t, p, g, nic, vf, knobs)
+}
+
+// planHeld says in one step what is to follow when a VF is free. What a held VF has
+// now doesn't count, where its holder gives it back as it was.
+func planHeld(t VFTarget, p config.Profile, g group, nic NIC, vf device.VF, h Holder) []Step {
+	var steps []Step
+	var what []string
+	vf, knobs := h.givesBack(g, nic, vf)
+	for _, s := range planGroup(t, p, g, nic, vf, &knobs) {
+		if _, blocked := s.(Blocked); blocked {
+			steps = append(steps, s)
+			continue
+		}
+		what = append(what, strings.TrimPrefix(s.String(), t.Name+": "+t.vf()+": "))
+	}
+	if len(what) > 0 {
+		steps = append(steps, Blocked{t.Target, t.vf() + ": " + strings.Join(what, ", "), "it is held by " + h.Who + ": it follows when it is free"})
+	}
+	return steps
+}
+
+// givesBack is how a held VF will be when it is free. What isn't known is taken for
+// what is wanted: there is nothing to report before it is seen.
+func (h Holder) givesBack(g group, nic NIC, vf device.VF) (device.VF, link.VFInfo) {
+	knobs := link.VFInfo{Index: vf.Index, VLANProto: vlanProto}
+	set(&knobs.VLAN, g.VLAN)
+	set(&knobs.QoS, g.VLANQoS)
+	if now, known := nic.Knobs[vf.Index]; known && h.Returns == nil {
+		knobs = now
+	}
+	knobs.Trust, knobs.SpoofCheck = cmp.Or(knobs.Trust, g.Trust), cmp.Or(knobs.SpoofCheck, g.SpoofCheck)
+	if vf.Netdev == "" {
+		vf.Netdev, vf.MTU = "elsewhere", g.MTU
+	}
+	if r := h.Returns; r != nil {
+		set(&vf.MTU, r.MTU)
+		set(&knobs.VLAN, r.VLAN)
+		set(&knobs.QoS, r.QoS)
+		set(&knobs.VLANProto, r.VLANProto)
+		knobs.Trust, knobs.SpoofCheck = cmp.Or(r.Trust, knobs.Trust), cmp.Or(r.SpoofCheck, knobs.SpoofCheck)
+	}
+	return vf, knobs
+}
+
+func set[T any](field *T, value *T) {
+	if value != nil {
+		*field = *value
+	}
 }
 
 // planGroup compares one VF with its group. A knob that isn't known is planned.
@@ -166,15 +225,13 @@ func planVLAN(t VFTarget, g group, knobs *link.VFInfo) Step {
 }
 
 func planVFMTU(t VFTarget, p config.Profile, g group, nic NIC, vf device.VF) []Step {
-	bound := nic.MTU
-	if p.MTU != 0 {
-		bound = p.MTU
-	}
 	switch {
 	case g.MTU == 0 || g.MTU == vf.MTU && vf.Netdev != "":
 		return nil
-	case nic.Netdev != "" && g.MTU > bound:
-		return []Step{Blocked{t.Target, SetVFMTU{t, vf.MTU, g.MTU}.what(), fmt.Sprintf("the PF's MTU is %d: set spec.pf.mtu to %d or more", bound, g.MTU)}}
+	case nic.Netdev != "" && g.MTU > nic.MTU && g.MTU <= p.MTU:
+		return []Step{Blocked{t.Target, SetVFMTU{t, vf.MTU, g.MTU}.what(), fmt.Sprintf("the PF's MTU is %d: it follows that", nic.MTU)}}
+	case nic.Netdev != "" && g.MTU > nic.MTU:
+		return []Step{Blocked{t.Target, SetVFMTU{t, vf.MTU, g.MTU}.what(), fmt.Sprintf("the PF's MTU is %d: set spec.pf.mtu to %d or more", nic.MTU, g.MTU)}}
 	}
 	return []Step{SetVFMTU{t, vf.MTU, g.MTU}}
 }

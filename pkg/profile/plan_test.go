@@ -8,6 +8,7 @@ import (
 
 	"fairlead.dev/fairlead/pkg/config"
 	"fairlead.dev/fairlead/pkg/device"
+	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/link"
 	"fairlead.dev/fairlead/pkg/pci"
 	"fairlead.dev/fairlead/pkg/sysfs/sysfstest"
@@ -52,17 +53,17 @@ func build(t testing.TB, specs ...string) []config.Profile {
 	return m.Profiles
 }
 
-func nobody(pci.Address) (string, bool) { return "", false }
+func nobody(pci.Address) (Holder, bool) { return Holder{}, false }
 
 // holdersOf says that pod ns/p holds the VFs of these indexes.
 func holdersOf(nic NIC, indexes ...int) Holders {
-	return func(addr pci.Address) (string, bool) {
+	return func(addr pci.Address) (Holder, bool) {
 		for _, i := range indexes {
 			if nic.VFs[i].Address == addr {
-				return "pod ns/p", true
+				return Holder{Who: "pod ns/p"}, true
 			}
 		}
-		return "", false
+		return Holder{}, false
 	}
 }
 
@@ -149,11 +150,21 @@ func TestPlan(t *testing.T) {
 		{name: "a held VF refuses another number", specs: []string{`{pf: {numVFs: 7}, vfGroups: [{vlan: 5}]}`}, nic: four, held: []int{1, 3}, want: `
 			ens1f0: blocked: numVFs 4 -> 7: VF 1 is held by pod ns/p, VF 3 is held by pod ns/p: the number of VFs changes only through 0, so free them first (delete these pods, or drain the node)
 			ens1f0: VF 0: VLAN 0 -> 5
-			ens1f0: VF 2: VLAN 0 -> 5`},
-		{name: "a held VF keeps its knobs, MTU and driver", specs: []string{`{pf: {}, vfGroups: [{vlan: 5, mtu: 1400, trust: "on"}]}`}, nic: four, held: []int{0, 1, 2, 3}, want: ``},
+			ens1f0: blocked: VF 1: VLAN 0 -> 5: it is held by pod ns/p: it follows when it is free
+			ens1f0: VF 2: VLAN 0 -> 5
+			ens1f0: blocked: VF 3: VLAN 0 -> 5: it is held by pod ns/p: it follows when it is free`},
+		{name: "a held VF's knobs and MTU follow later", specs: []string{`{pf: {}, vfGroups: [{vlan: 5, mtu: 1400, trust: "on", spoofCheck: "on"}]}`}, nic: igb(pf0, "ens1f0", 2), held: []int{1}, want: `
+			ens1f0: VF 0: VLAN 0 -> 5
+			ens1f0: VF 0: trust on
+			ens1f0: VF 0: MTU 1500 -> 1400
+			ens1f0: blocked: VF 1: VLAN 0 -> 5, trust on, MTU 1500 -> 1400: it is held by pod ns/p: it follows when it is free`},
 		{name: "a held VF's driver follows later", specs: []string{`{pf: {}, vfGroups: [{driver: vfio-pci}]}`}, nic: igb(pf0, "ens1f0", 2), held: []int{1}, want: `
 			ens1f0: VF 0: driver igbvf -> vfio-pci
 			ens1f0: blocked: VF 1: driver igbvf -> vfio-pci: it is held by pod ns/p: it follows when it is free`},
+		{name: "the PF's MTU waits for its VFs to be free", specs: []string{`{pf: {mtu: 9000}, vfGroups: [{vfs: '0', mtu: 9000}, {vfs: '1', vlan: 5}]}`}, nic: four, held: []int{3}, want: `
+			ens1f0: blocked: MTU 1500 -> 9000: VF 3 is held by pod ns/p: a change of the PF's MTU can take the link from its VFs; it follows when they are free
+			ens1f0: blocked: VF 0: MTU 1500 -> 9000: the PF's MTU is 1500: it follows that
+			ens1f0: VF 1: VLAN 0 -> 5`},
 		{
 			name: "a netdev in another namespace is as good as held", specs: []string{`{pf: {numVFs: 2}}`},
 			nic: edit(four, func(n *NIC) { n.VFs[3].Netdev = "" }), want: `
@@ -217,6 +228,35 @@ func TestPlan(t *testing.T) {
 				want += "\n"
 			}
 			if d := cmp.Diff(want, got); d != "" {
+				t.Errorf("-want +got\n%s", d)
+			}
+		})
+	}
+}
+
+// op#306: a profile is in force where a VF that a pod holds comes back as declared,
+// whatever the pod's network has made of it, and not in force where it does not.
+func TestPlanComparesHowAHeldVFComesBack(t *testing.T) {
+	const spec = `{pf: {}, vfGroups: [{vlan: 5, mtu: 1400, trust: "on"}]}`
+	for name, tt := range map[string]struct {
+		returns ledger.VFState
+		want    string
+	}{
+		"as declared":      {ledger.VFState{VLAN: ptr(5), QoS: ptr(0), VLANProto: ptr("802.1q"), Trust: ptr(true), MTU: ptr(1400)}, ""},
+		"as it was before": {ledger.VFState{VLAN: ptr(0), QoS: ptr(0), Trust: ptr(false), MTU: ptr(1500)}, "VLAN 0 -> 5, trust on, MTU 1500 -> 1400"},
+		"in part":          {ledger.VFState{VLAN: ptr(5), QoS: ptr(0), Trust: ptr(false), MTU: ptr(1400)}, "trust on"},
+		"nobody knows":     {ledger.VFState{}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			nic := igb(pf0, "ens1f0", 1)
+			nic.VFs[0].Netdev, nic.VFs[0].MTU = "", 0 // in the pod
+			nic.Knobs[0] = link.VFInfo{VLAN: 77, VLANProto: "802.1ad", Trust: ptr(false)}
+			holders := func(pci.Address) (Holder, bool) { return Holder{"pod ns/p", &tt.returns}, true }
+			want := ""
+			if tt.want != "" {
+				want = "ens1f0: blocked: VF 0: " + tt.want + ": it is held by pod ns/p: it follows when it is free\n"
+			}
+			if d := cmp.Diff(want, text(Plan(build(t, spec), []NIC{nic}, holders))); d != "" {
 				t.Errorf("-want +got\n%s", d)
 			}
 		})

@@ -40,6 +40,11 @@ type VFTarget struct {
 	Address pci.Address // zero where New
 }
 
+// vfStep is a step about one VF.
+type vfStep interface{ index() int }
+
+func (t VFTarget) index() int { return t.VF }
+
 func (t VFTarget) vf() string {
 	if t.New {
 		return fmt.Sprintf("VF %d (new)", t.VF)
@@ -53,11 +58,13 @@ type (
 	SetNumVFs struct {
 		Target
 		From, To int
+		Back     int // made again where To is refused: how many there were before a step to 0
 	}
 	// SetPFMTU sets the PF's MTU in bytes. Many drivers take the link down for a moment.
 	SetPFMTU struct {
 		Target
 		From, To int
+		VFs      []device.VF // which have to be free for it
 	}
 	// SetUp brings the PF's netdev up.
 	SetUp struct{ Target }

@@ -7,8 +7,6 @@ import (
 	"io/fs"
 	"os"
 
-	"time"
-
 	"golang.org/x/sys/unix"
 
 	"fairlead.dev/fairlead/pkg/device"
@@ -26,17 +24,7 @@ import (
 // process likes. BindDriver then gives up with ErrBusy; what it has begun cannot
 // be withdrawn, and completes in the background once the process lets go.
 func (f FS) BindDriver(addr pci.Address, driver string) error {
-	done := make(chan error, 1)
-	go func() { done <- f.bind(addr, driver) }()
-	timer := time.NewTimer(f.bindWithin)
-	defer timer.Stop()
-	select {
-	case err := <-done:
-		return err
-	case <-timer.C:
-		return fmt.Errorf("bind %s to %s: the kernel has not let go of it for %v: a process seems to have the device open; it is bound as soon as that process ends: %w",
-			addr, named(driver), f.bindWithin, ErrBusy)
-	}
+	return f.within(f.bindWithin, addr, fmt.Sprintf("bind %s to %s", addr, named(driver)), func() error { return f.bind(addr, driver) })
 }
 
 func (f FS) bind(addr pci.Address, driver string) error {

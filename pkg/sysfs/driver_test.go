@@ -3,6 +3,7 @@ package sysfs_test
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -137,12 +138,79 @@ func (h heldDevice) WriteAttr(path string, data []byte) error {
 
 func TestBindDriverDoesNotHangOnAnOpenDevice(t *testing.T) {
 	held := heldDevice{vfTree(t, "vfio-pci"), make(chan struct{}), make(chan struct{})}
-	f := held.FS().WithWriter(held).WithBindTimeout(time.Millisecond)
+	f := held.FS().WithWriter(held).WithTimeout(time.Millisecond)
 	checkError(t, f.BindDriver(vf0Addr, "igbvf"), sysfs.ErrBusy, "a process seems to have the device open")
+	// A second attempt would wait behind the first.
+	checkError(t, f.BindDriver(vf0Addr, "vfio-pci"), sysfs.ErrBusy, "an earlier change of it still waits in the kernel")
 	close(held.closed)
 	<-held.probed // what was begun is done once the process lets go
 	checkError(t, held.FS().BindDriver(vf0Addr, "igbvf"), nil, "")
 	if vf, err := f.VF(vf0Addr); err != nil || vf.Netdev != "ens1f0v0" {
 		t.Errorf("left %+v, %v; want the netdev back", vf, err)
+	}
+	if diff := cmp.Diff([]string{"0000:3b:10.0/driver_override igbvf", "0000:3b:10.0/driver/unbind 0000:3b:10.0", "drivers_probe 0000:3b:10.0"}, held.Writes()); diff != "" {
+		t.Errorf("writes (-want +got):\n%s", diff)
+	}
+}
+
+// heldVF is a kernel in which a process has a VF open: its PF drops it only when
+// it is closed.
+type heldVF struct {
+	*sysfstest.Tree
+	closed chan struct{}
+	begun  chan struct{}
+}
+
+func (h heldVF) WriteAttr(path string, data []byte) error {
+	close(h.begun) // at most once
+	<-h.closed
+	return h.Tree.WriteAttr(path, data)
+}
+
+func TestSetNumVFsDoesNotHangOnAnOpenVF(t *testing.T) {
+	held := heldVF{vfTree(t, "vfio-pci"), make(chan struct{}), make(chan struct{})}
+	f := held.FS().WithWriter(held).WithTimeout(time.Millisecond)
+	checkError(t, f.SetNumVFs(pfAddr, 0), sysfs.ErrBusy, "a process seems to have the device open")
+	<-held.begun
+	checkError(t, f.SetNumVFs(pfAddr, 0), sysfs.ErrBusy, "an earlier change of it still waits in the kernel")
+	close(held.closed)
+	f = f.WithWriter(held.Tree).WithTimeout(time.Minute)
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if f.SetNumVFs(pfAddr, 0) == nil {
+			break
+		}
+	}
+	checkError(t, f.SetNumVFs(pfAddr, 3), nil, "")
+}
+
+func TestVFIOOpen(t *testing.T) {
+	for name, tt := range map[string]struct {
+		driver string
+		nodes  map[string]error // below the root
+		want   bool
+	}{
+		"in use, as the host shows":    {"vfio-pci", map[string]error{"proc/1/root/dev/vfio/10": unix.EBUSY}, true},
+		"in use, as our own /dev says": {"vfio-pci", map[string]error{"dev/vfio/10": unix.EBUSY}, true},
+		"free":                         {"vfio-pci", map[string]error{"proc/1/root/dev/vfio/10": nil, "dev/vfio/10": unix.EBUSY}, false},
+		"not allowed":                  {"vfio-pci", map[string]error{"dev/vfio/10": unix.EPERM}, false},
+		"no node":                      {"vfio-pci", nil, false},
+		"another driver":               {"igbvf", map[string]error{"dev/vfio/10": unix.EBUSY}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tree := vfTree(t, tt.driver)
+			f := tree.FS().WithOpener(func(path string) error {
+				rel, err := filepath.Rel(tree.Root, path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err, ok := tt.nodes[rel]; ok {
+					return err
+				}
+				return unix.ENOENT
+			})
+			if got := f.VFIOOpen(vf0Addr); got != tt.want {
+				t.Errorf("VFIOOpen = %v", got)
+			}
+		})
 	}
 }

@@ -17,8 +17,8 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// PFs reads every function that can have VFs (sriov_totalvfs > 0), in order of
-// address, without the VFs themselves. What only netlink or devlink tells
+// PFs reads every network function that can have VFs (sriov_totalvfs > 0), in order
+// of address, without the VFs themselves. What only netlink or devlink tells
 // (altnames, eswitch mode) stays empty, as do the names of the PCI id database.
 func (f FS) PFs() ([]device.PF, error) {
 	functions, err := f.Scan()
@@ -41,7 +41,7 @@ func (f FS) PFs() ([]device.PF, error) {
 
 // Functions is what is on the PCI bus, by address and in its order.
 type Functions struct {
-	PFs  []pci.Address // can have VFs
+	PFs  []pci.Address // of the network class, can have VFs
 	NICs []pci.Address // of the network class, neither PF nor VF
 }
 
@@ -88,17 +88,29 @@ func (d dir) kind() kind {
 	if d.linkBase("physfn") != "" {
 		return virtual
 	}
-	if total, err := d.int("sriov_totalvfs"); err == nil && total > 0 {
+	if d.networkClass() != nil {
+		return other
+	}
+	total, err := d.int("sriov_totalvfs")
+	if total > 0 || err != nil && !errors.Is(err, fs.ErrNotExist) { // reading it in full will say what is wrong
 		return physical
 	}
-	if class, err := d.attr("class"); err == nil && strings.HasPrefix(class, "0x02") {
-		return plainNIC
+	return plainNIC
+}
+
+// networkClass refuses what is no network controller by its PCI class: NVMe disks,
+// GPUs and crypto accelerators have VFs, too, which are none of ours to make or bind.
+func (d dir) networkClass() error {
+	class, err := d.attr("class")
+	if err == nil && !strings.HasPrefix(class, "0x02") {
+		err = fmt.Errorf("its PCI class is %s, and a network controller's begins with 0x02: %w", class, fs.ErrNotExist)
 	}
-	return other
+	return err
 }
 
 // PF reads one physical function, without its VFs. The error wraps
-// fs.ErrNotExist where no such function is there, or it cannot have VFs.
+// fs.ErrNotExist where no such function is there, or it cannot have VFs, or is no
+// network controller.
 func (f FS) PF(addr pci.Address) (device.PF, error) {
 	pf, err := f.readPF(addr)
 	if err != nil {
@@ -113,6 +125,9 @@ func (f FS) readPF(addr pci.Address) (device.PF, error) {
 		return device.PF{}, err
 	}
 	defer d.close()
+	if err := d.networkClass(); err != nil {
+		return device.PF{}, err
+	}
 	total, err := d.int("sriov_totalvfs")
 	if err != nil {
 		return device.PF{}, err
@@ -225,6 +240,11 @@ func (f FS) readVF(slot VFSlot) (device.VF, error) {
 		return device.VF{}, err
 	}
 	defer d.close()
+	if slot.PF.IsZero() { // else the PF has been looked at
+		if err := d.networkClass(); err != nil {
+			return device.VF{}, err
+		}
+	}
 	c, err := d.common()
 	if err != nil {
 		return device.VF{}, err

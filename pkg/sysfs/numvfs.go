@@ -15,8 +15,13 @@ import (
 // a change between two numbers above 0 fails with ErrBusy and changes nothing.
 //
 // On return the VFs are on the bus and drivers have been offered them; their
-// netdevs, and the names that udev gives, may come later.
+// netdevs, and the names that udev gives, may come later. As BindDriver does, it
+// gives up with ErrBusy where the kernel waits for a process that has a VF open.
 func (f FS) SetNumVFs(pf pci.Address, n int) error {
+	return f.within(f.numVFsWithin, pf, fmt.Sprintf("set %d VFs on PF %s", n, pf), func() error { return f.setNumVFs(pf, n) })
+}
+
+func (f FS) setNumVFs(pf pci.Address, n int) error {
 	current, err := f.readNumVFs(pf, n)
 	if err != nil || current == n {
 		return err

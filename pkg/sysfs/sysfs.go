@@ -19,9 +19,12 @@ import (
 
 // FS is a node's /sys. The zero value is not usable; see New.
 type FS struct {
-	root       string
-	writer     Writer
-	bindWithin time.Duration
+	root         string
+	writer       Writer
+	open         func(path string) error // opens a device node, and closes it
+	pending      *pending
+	bindWithin   time.Duration
+	numVFsWithin time.Duration
 }
 
 // Writer writes one sysfs attribute.
@@ -33,13 +36,20 @@ type Writer interface {
 // seconds, but VFIO lets go only when the last process has closed the device.
 const defaultBindWithin = 30 * time.Second
 
+// defaultNumVFsWithin bounds a change of the number of VFs. 125 VFs have taken 65 s
+// (op#1015); one that is open in a process when it is to go takes as long as that likes.
+const defaultNumVFsWithin = 3 * time.Minute
+
 // New is the sysfs below root: files are read from root/sys/…. "" and "/" are
 // the machine's own.
 func New(root string) FS {
 	if root == "" {
 		root = "/"
 	}
-	return FS{root: root, writer: fileWriter{}, bindWithin: defaultBindWithin}
+	return FS{
+		root: root, writer: fileWriter{}, open: openNode, pending: &pending{at: map[pci.Address]bool{}},
+		bindWithin: defaultBindWithin, numVFsWithin: defaultNumVFsWithin,
+	}
 }
 
 // WithWriter returns a copy of f that writes through w.
@@ -48,9 +58,15 @@ func (f FS) WithWriter(w Writer) FS {
 	return f
 }
 
-// WithBindTimeout returns a copy of f whose BindDriver waits at most d.
-func (f FS) WithBindTimeout(d time.Duration) FS {
-	f.bindWithin = d
+// WithOpener returns a copy of f that opens device nodes by open.
+func (f FS) WithOpener(open func(path string) error) FS {
+	f.open = open
+	return f
+}
+
+// WithTimeout returns a copy of f whose changes wait at most d.
+func (f FS) WithTimeout(d time.Duration) FS {
+	f.bindWithin, f.numVFsWithin = d, d
 	return f
 }
 

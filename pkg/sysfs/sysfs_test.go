@@ -80,6 +80,32 @@ func TestReadsWhatTheTreeHolds(t *testing.T) {
 	}
 }
 
+// Crypto accelerators, NVMe disks and GPUs have VFs, too. A profile that selects
+// NICs by vendor, or by nothing, must not make theirs.
+func TestOnlyNetworkFunctionsAreNICs(t *testing.T) {
+	for class, nic := range map[string]bool{
+		"0x020000": true, // Ethernet
+		"0x020700": true, // InfiniBand
+		"0x0b4000": false, "0x010802": false, "0x030200": false, "0x120000": false,
+	} {
+		t.Run(class, func(t *testing.T) {
+			tree := sysfstest.New(t)
+			tree.AddPF(igb())
+			tree.SetAttr(pfAddr, "class", class)
+			found, err := tree.FS().Scan()
+			if err != nil || len(found.PFs) == 1 != nic || len(found.NICs) != 0 {
+				t.Errorf("Scan = %v, %v", found, err)
+			}
+			if _, err := tree.FS().PF(pfAddr); (err == nil) != nic || !nic && !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("PF: %v", err)
+			}
+			if _, err := tree.FS().VF(pfAddr); (err == nil) != nic || !nic && !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("VF, as a function without a PF: %v", err)
+			}
+		})
+	}
+}
+
 func TestVFsWithAGap(t *testing.T) {
 	tree := sysfstest.New(t)
 	pf := igb()

@@ -1,0 +1,43 @@
+package sysfs
+
+import (
+	"errors"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"fairlead.dev/fairlead/pkg/device"
+	"fairlead.dev/fairlead/pkg/pci"
+)
+
+// hostDev is the host's /dev as a privileged container with the host's PIDs sees
+// it: its own has the nodes that were there when it began.
+const hostDev = "proc/1/root/dev"
+
+// VFIOOpen reports whether a process has a function, or another of its IOMMU group,
+// open through VFIO: the kernel then refuses to open the group once more. Anything
+// but that refusal, such as a node that isn't there, tells nothing and is false.
+func (f FS) VFIOOpen(addr pci.Address) bool {
+	if driver, err := f.Driver(addr); err != nil || !device.VFIODriver(driver) {
+		return false
+	}
+	group, ok := f.VFIOGroup(addr)
+	if !ok {
+		return false
+	}
+	for _, dev := range []string{hostDev, "dev"} {
+		err := f.open(filepath.Join(f.root, dev, "vfio", group))
+		if err == nil || errors.Is(err, unix.EBUSY) {
+			return err != nil
+		}
+	}
+	return false
+}
+
+func openNode(path string) error {
+	fd, err := retryEINTR(func() (int, error) { return unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0) })
+	if err != nil {
+		return err
+	}
+	return unix.Close(fd)
+}
