@@ -60,7 +60,8 @@ func newNode(p *parts, changed chan struct{}) *node {
 	}
 	host := cni.NewHostExec()
 	n.applier = &profile.Applier{
-		FS: sysfs.New(p.o.SysRoot), Links: p.links, Holders: n.holder, Log: p.log,
+		Withhold: p.plugin.Withhold,
+		FS:       sysfs.New(p.o.SysRoot), Links: p.links, Holders: n.holder, Log: p.log,
 		LoadModule: host.Modprobe,
 	}
 	return n

@@ -21,11 +21,23 @@ import (
 	"fairlead.dev/fairlead/pkg/sysfs/sysfstest"
 )
 
+func openLedger(t *testing.T) *ledger.Ledger {
+	t.Helper()
+	l, err := ledger.Open(filepath.Join(t.TempDir(), "ledger.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	return l
+}
+
 // testNode is a node on a /sys below root, for which a profile is declared.
 func testNode(t *testing.T, root string) *node {
 	n := &node{
 		inv:    inventory.New(inventory.Options{FS: sysfs.New(root)}),
-		plugin: deviceplugin.New(deviceplugin.Options{Dir: t.TempDir(), FS: sysfs.New(root)}),
+		plugin: deviceplugin.New(deviceplugin.Options{
+			Dir: t.TempDir(), FS: sysfs.New(root), Ledger: openLedger(t), Now: time.Now, Log: slog.New(slog.DiscardHandler),
+		}),
 		declared: newDeclared(t, t.TempDir(), &api{labels: map[string]string{"nic": "yes"}, configMaps: map[string]map[string]string{
 			"fairlead-profiles": {"a.yaml": goodProfile},
 		}}),

@@ -33,15 +33,13 @@ type missing struct {
 	since map[pci.Address]time.Time
 }
 
-func (h *handedBack) note(sandbox ledger.Sandbox, now time.Time) (any bool) {
+func (h *handedBack) note(devices []pci.Address, now time.Time) (any bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, a := range sandbox.Attachments {
-		if !a.Device.IsZero() {
-			h.at[a.Device], any = now, true
-		}
+	for _, d := range devices {
+		h.at[d] = now
 	}
-	return any
+	return len(devices) > 0
 }
 
 // since reports whether the device came back after it was allocated.

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/containernetworking/cni/pkg/invoke"
 
 	"fairlead.dev/fairlead/pkg/ledger"
+	"fairlead.dev/fairlead/pkg/pci"
 )
 
 // release undoes a sandbox from its record alone and removes the record. What
@@ -20,7 +22,13 @@ func (s *Server) release(ctx context.Context, sandbox ledger.Sandbox, exec invok
 	// ledger that cannot be written (a full disk) is no reason to keep the devices.
 	sandbox.Releasing = true
 	markErr := s.o.Ledger.PutSandbox(sandbox)
+	held := devicesOf(sandbox)
 	errs := s.releaseAll(ctx, &sandbox, s.delegate(sandbox, exec, path))
+	still := devicesOf(sandbox)
+	held = slices.DeleteFunc(held, func(d pci.Address) bool { return slices.Contains(still, d) })
+	if s.back.note(held, s.o.Now()) {
+		s.retryLater() // to see whether the kubelet has them back as well
+	}
 	if err := errors.Join(errs...); err != nil {
 		return s.keepForRetry(sandbox, err, markErr)
 	}
@@ -29,10 +37,18 @@ func (s *Server) release(ctx context.Context, sandbox ledger.Sandbox, exec invok
 		s.retryLater()
 	}
 	s.done.note(sandbox.ID)
-	if s.back.note(sandbox, s.o.Now()) {
-		s.retryLater() // to see whether the kubelet has them back as well
-	}
 	return nil
+}
+
+// devicesOf are those that a sandbox holds.
+func devicesOf(sandbox ledger.Sandbox) []pci.Address {
+	var devices []pci.Address
+	for _, a := range sandbox.Attachments {
+		if !a.Device.IsZero() && !a.DeviceBack && a.Phase != ledger.Released {
+			devices = append(devices, a.Device)
+		}
+	}
+	return devices
 }
 
 // releaseAll undoes the attachments: built-in ones side by side, the others in

@@ -13,11 +13,14 @@ import (
 	"fairlead.dev/fairlead/pkg/sysfs"
 )
 
-// Applier changes NICs. All fields but Wait and Log are needed.
+// Applier changes NICs. All fields but Withhold, Wait and Log are needed.
 type Applier struct {
 	FS      FS
 	Links   Links
 	Holders Holders
+	// Withhold keeps VFs from being handed out until end is called, and asks check of
+	// each once that is so; nil: nobody hands VFs out.
+	Withhold func(vfs []pci.Address, check func(pci.Address) error) (end func(), err error)
 	// LoadModule loads a kernel module on the host, for a driver that isn't there yet.
 	LoadModule func(ctx context.Context, module string) error
 	// Wait bounds how long a VF's netdev may take to appear; 0: 15 seconds.
@@ -166,11 +169,11 @@ func (s Blocked) apply(context.Context, *Applier) error { return errors.New(s.Re
 
 func (s SetNumVFs) apply(ctx context.Context, a *Applier) error {
 	if s.To < s.From {
-		for i := range s.From {
-			if err := a.spare(s.PF, i); err != nil {
-				return err
-			}
+		end, err := a.spareAll(s.PF, s.From)
+		if err != nil {
+			return err
 		}
+		defer end()
 	}
 	err := until(ctx, func() error { return a.FS.SetNumVFs(s.PF, s.To) })
 	if err == nil || s.Back == 0 {
@@ -203,16 +206,39 @@ func (e *refusedError) Error() string {
 
 func (e *refusedError) Unwrap() error { return e.cause }
 
+// spareAll is spare for the first n VFs of a PF, none of which is handed out until
+// end is called.
+func (a *Applier) spareAll(pf pci.Address, n int) (end func(), err error) {
+	var vfs []pci.Address
+	indexes := map[pci.Address]int{}
+	for i := range n {
+		addr, err := a.FS.VFAddress(pf, i)
+		if errors.Is(err, errNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		vfs, indexes[addr] = append(vfs, addr), i
+	}
+	return a.withhold(vfs, func(vf pci.Address) error { return a.spare(vf, indexes[vf]) })
+}
+
+func (a *Applier) withhold(vfs []pci.Address, check func(pci.Address) error) (end func(), err error) {
+	if a.Withhold != nil {
+		return a.Withhold(vfs, check)
+	}
+	for _, vf := range vfs {
+		if err := check(vf); err != nil {
+			return nil, err
+		}
+	}
+	return func() {}, nil
+}
+
 // spare refuses to take a VF from a user that it got since the plan was made, or
 // that no record tells of: the host itself.
-func (a *Applier) spare(pf pci.Address, index int) error {
-	addr, err := a.FS.VFAddress(pf, index)
-	if errors.Is(err, errNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
+func (a *Applier) spare(addr pci.Address, index int) error {
 	if h, held := a.held(addr); held {
 		return inUse("VF %d is held by %s since a moment ago: free it first", index, h.Who)
 	}
@@ -257,9 +283,11 @@ func (s BindDriver) apply(ctx context.Context, a *Applier) error {
 	if err != nil {
 		return err
 	}
-	if err := a.spare(s.PF, s.VF); err != nil {
+	end, err := a.withhold([]pci.Address{addr}, func(vf pci.Address) error { return a.spare(vf, s.VF) })
+	if err != nil {
 		return err
 	}
+	defer end()
 	err = until(ctx, func() error { return a.FS.BindDriver(addr, s.To) })
 	if !errors.Is(err, sysfs.ErrDriverNotLoaded) {
 		return err
