@@ -34,7 +34,7 @@ func openLedger(t *testing.T) *ledger.Ledger {
 // testNode is a node on a /sys below root, for which a profile is declared.
 func testNode(t *testing.T, root string) *node {
 	n := &node{
-		inv:    inventory.New(inventory.Options{FS: sysfs.New(root)}),
+		inv: inventory.New(inventory.Options{FS: sysfs.New(root)}),
 		plugin: deviceplugin.New(deviceplugin.Options{
 			Dir: t.TempDir(), FS: sysfs.New(root), Ledger: openLedger(t), Now: time.Now, Log: slog.New(slog.DiscardHandler),
 		}),
