@@ -143,6 +143,9 @@ func (n *testNode) dump(path string) string {
 			continue
 		}
 		words := []string{l.Name, l.Kind, fmt.Sprint("mtu ", l.MTU), map[bool]string{true: "up", false: "down"}[l.Up], l.MAC}
+		for _, alt := range slices.Sorted(slices.Values(l.AltNames)) {
+			words = append(words, "altname "+alt)
+		}
 		addrs, _ := h.Addresses(l.Index)
 		for _, a := range addrs {
 			if !a.IPNet.IP.IsLinkLocalUnicast() {

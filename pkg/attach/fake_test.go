@@ -201,9 +201,10 @@ func (k *fakeKernel) endNetns(path string, pauses int) {
 				continue
 			}
 			l.Up, l.addrs, l.routes = false, nil, nil
-			if k.spaces[""].links[l.Name] != nil {
+			if k.spaces[""].named(l.Name) != nil {
 				l.Name = "dev0"
 			}
+			l.AltNames = slices.DeleteFunc(slices.Clone(l.AltNames), func(alt string) bool { return k.spaces[""].named(alt) != nil })
 			k.place("", l)
 		}
 		s.links = nil
@@ -261,6 +262,9 @@ func (l *fakeLink) text() string {
 		words = append(words, l.Kind, l.Mode)
 	}
 	words = append(words, map[bool]string{true: "up", false: "down"}[l.Up], fmt.Sprint("mtu ", l.MTU), l.MAC)
+	for _, alt := range slices.Sorted(slices.Values(l.AltNames)) {
+		words = append(words, "altname "+alt)
+	}
 	for _, a := range l.addrs {
 		words = append(words, a.IPNet.String())
 	}

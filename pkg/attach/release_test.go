@@ -69,6 +69,24 @@ func TestReleaseRestoresTheVF(t *testing.T) {
 			return strings.Replace(b, "  eth3 down mtu 1500 "+vf0MAC+"\n",
 				"  eth3 down mtu 1500 02:00:00:00:00:99\n  vf001100 down mtu 1500 "+vf0MAC+"\n", 1)
 		}},
+		{name: "it came home as net1, and udev made its old name an altname (cni#445)", meanwhile: func(k *fakeKernel, l *fakeLink) {
+			k.endNetns(podNS, 0)
+			l.AltNames = []string{"eth3"}
+		}},
+		{name: "the pod gave it the old name as an altname", meanwhile: func(_ *fakeKernel, l *fakeLink) { l.AltNames = []string{"eth3"} }},
+		{name: "the pod gave it the name of a link on the host", meanwhile: func(_ *fakeKernel, l *fakeLink) { l.AltNames = []string{"fast0", "eth1"} }},
+		{name: "its altname is what the pod calls it (cni#250)", before: func(k *fakeKernel) { k.spaces[""].links["eth3"].AltNames = []string{"net1"} }},
+		{name: "the same, and the namespace is gone", before: func(k *fakeKernel) { k.spaces[""].links["eth3"].AltNames = []string{"net1"} },
+			meanwhile: func(k *fakeKernel, _ *fakeLink) { k.endNetns(podNS, 0) }},
+		{name: "its altname is the name of another interface of the pod", before: func(k *fakeKernel) {
+			k.addLink(podNS, link.Link{Name: "eth0", Kind: "veth"})
+			k.spaces[""].links["eth3"].AltNames = []string{"eth0"}
+		}},
+		{name: "another link has its altname by now", before: func(k *fakeKernel) { k.spaces[""].links["eth3"].AltNames = []string{"net1"} }, meanwhile: func(k *fakeKernel, _ *fakeLink) {
+			k.addLink("", link.Link{Name: "net1", MAC: "02:00:00:00:00:99", MTU: 1500})
+		}, want: func(b string) string {
+			return strings.Replace(b, " altname net1\n", "\n  net1 down mtu 1500 02:00:00:00:00:99\n", 1)
+		}},
 		{name: "the VF is gone", meanwhile: func(k *fakeKernel, l *fakeLink) {
 			delete(k.vfs, vf0Addr)
 			delete(k.spaces[podNS].links, l.Name)
@@ -157,6 +175,7 @@ func TestReleaseThatFailsAnywhereIsFinishedByTheNext(t *testing.T) {
 					t.Fatal(err)
 				}
 				att = stored(t, att)
+				k.vfs[vf0Addr].netdev.AltNames = []string{"eth3", "fast0"} // the pod's doing
 				if gone {
 					k.endNetns(podNS, 0)
 					before = strings.Replace(before, "pod:\n", "", 1)

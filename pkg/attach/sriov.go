@@ -97,6 +97,7 @@ func (p preparation) netdevState(vf device.VF, state *ledger.VFState) error {
 		return err
 	}
 	state.MAC, state.MTU, state.Up, state.Promisc, state.AllMulti = l.MAC, &l.MTU, &l.Up, &l.Promisc, &l.AllMulti
+	state.AltNames = append([]string{}, l.AltNames...)
 	return p.notTheHosts(l)
 }
 

@@ -19,7 +19,7 @@ func (v *vfJob) moveIn(context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := v.host.MoveTo(l.Index, v.pod, v.att.IfName, v.env.Ifindex); err != nil {
+	if err := v.move(l, v.host, v.pod, v.att.IfName, v.env.Ifindex); err != nil {
 		if errors.Is(err, link.ErrExists) {
 			return fmt.Errorf("the pod has an interface %s already: %w", v.att.IfName, err)
 		}
@@ -119,7 +119,7 @@ func (v *vfJob) bringHome(l link.Link) error {
 	if err != nil {
 		return err
 	}
-	return v.pod.MoveTo(l.Index, v.host, name, 0)
+	return v.move(l, v.pod, v.host, name, 0)
 }
 
 // awaitHome waits for the netdev only where the kernel is about to bring it.
@@ -136,41 +136,6 @@ func (v *vfJob) awaitHome(ctx context.Context) (link.Link, error) {
 			return l, fmt.Errorf("the pod's network namespace is gone, but the interface of VF %s has not come back to the host: a process still holds the namespace", v.now.Address)
 		}
 	}
-}
-
-func (v *vfJob) rename(l link.Link) error {
-	if l.Name == v.was.Netdev || v.was.Netdev == "" {
-		return nil
-	}
-	name, err := v.freeName(l.Index)
-	if err != nil || name == l.Name {
-		return err
-	}
-	if l.Up { // kernels before 6.2 rename no netdev that is up; restoreAdminState comes later
-		if err := v.host.SetDown(l.Index); err != nil {
-			return err
-		}
-	}
-	return v.host.Rename(l.Index, name)
-}
-
-// freeName is the VF's old name, or where another link has taken it, one made of
-// its PCI address: a VF under another name is of use, one that is stuck is lost. own
-// is the VF's index on the host: its old name may be an altname of its own by now.
-func (v *vfJob) freeName(own int) (string, error) {
-	if v.was.Netdev != "" {
-		l, err := v.host.ByName(v.was.Netdev)
-		if errors.Is(err, link.ErrNotFound) || err == nil && l.Index == own {
-			return v.was.Netdev, nil
-		}
-		if err != nil {
-			return "", err
-		}
-	}
-	a := v.now.Address
-	name := fmt.Sprintf("vf%x%02x%02x%x", a.Domain, a.Bus, a.Device, a.Function)
-	v.Log.Warn("the VF's name is taken by another link; it keeps another", "vf", a, "name", v.was.Netdev, "instead", name)
-	return name, nil
 }
 
 // setResult starts the CNI result with the attachment's interface, and notes in
