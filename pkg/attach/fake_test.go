@@ -39,6 +39,7 @@ type fakeKernel struct {
 	failKind string     // of which the kernel knows nothing
 
 	noOptimisticDAD bool
+	hidesParents    bool     // as kernels before 5.14; sysfs tells all the same
 	pending         []func() // what the kernel has yet to do, one for each pause
 }
 

@@ -48,9 +48,17 @@ func (f fakeLinks) ByName(name string) (link.Link, error) {
 		return link.Link{}, err
 	}
 	if l := f.named(name); l != nil {
-		return l.Link, nil
+		return f.shown(l), nil
 	}
 	return link.Link{}, fail("look-up "+name, unix.ENODEV)
+}
+
+func (f fakeLinks) shown(l *fakeLink) link.Link {
+	seen := l.Link
+	if f.hidesParents {
+		seen.ParentDev = ""
+	}
+	return seen
 }
 
 // named finds a link as the kernel does: links and their altnames share one set of names.
@@ -71,7 +79,7 @@ func (f fakeLinks) ByIndex(index int) (link.Link, error) {
 	if err != nil {
 		return link.Link{}, err
 	}
-	return l.Link, nil
+	return f.shown(l), nil
 }
 
 func (f fakeLinks) List() ([]link.Link, error) {
@@ -80,7 +88,7 @@ func (f fakeLinks) List() ([]link.Link, error) {
 	}
 	var links []link.Link
 	for _, l := range f.links {
-		links = append(links, l.Link)
+		links = append(links, f.shown(l))
 	}
 	slices.SortFunc(links, func(a, b link.Link) int { return a.Index - b.Index })
 	return links, nil

@@ -148,6 +148,10 @@ func TestTheVFComesHomeNotItsImpostor(t *testing.T) {
 		}
 		return netlink.LinkSetHardwareAddr(impostor, mac)
 	})
+	a, _ := n.set.For(att.Kind)
+	if err := a.Check(context.Background(), env, att, pod); err == nil || !strings.Contains(err.Error(), `interface net1 is of kind "bridge", not VF 0000:05:00.0`) {
+		t.Errorf("Check: %v", err)
+	}
 	n.release(att, pod, "s1")
 	if l, home := n.link(n.host, "eth3"); !home || l.Kind != "veth" {
 		t.Errorf("on the host:\n%s", n.dump(n.host))

@@ -41,6 +41,12 @@ func TestReleaseRestoresTheVF(t *testing.T) {
 			l.Name = "renamed"
 			k.spaces[podNS].links["renamed"] = l
 		}},
+		{name: "the pod renamed it, and a link of its own has its name and MAC", meanwhile: impersonate,
+			want: withImpostor},
+		{name: "the same on a kernel that tells no parent device (before 5.14)", meanwhile: func(k *fakeKernel, l *fakeLink) {
+			impersonate(k, l)
+			l.MAC, k.hidesParents = vf0MAC, true
+		}, want: withImpostor},
 		{name: "the pod changed MAC and MTU", meanwhile: func(_ *fakeKernel, l *fakeLink) {
 			l.MAC, l.MTU = "02:00:00:00:00:55", 1300
 			l.vf.info.MAC = l.MAC
@@ -158,6 +164,40 @@ func TestReleaseRestoresTheVF(t *testing.T) {
 			}
 		})
 	}
+}
+
+// impersonate is what a pod does that puts a bridge on its VF.
+func impersonate(k *fakeKernel, l *fakeLink) {
+	pod := k.spaces[podNS]
+	delete(pod.links, l.Name)
+	bridge := link.Link{Name: l.Name, Kind: "bridge", MAC: l.MAC, MTU: 1500}
+	l.Name, l.MAC = l.Name+"-nic", "02:00:00:00:00:aa"
+	pod.links[l.Name] = l
+	k.addLink(podNS, bridge)
+}
+
+// The same where an ADD was interrupted before the VF's index was on record.
+func TestReleaseOfAnInterruptedADDIsNotTakenIn(t *testing.T) {
+	k := newNode(t, igb)
+	s := k.set(t.TempDir())
+	before := k.state()
+	att := prepared(t, s, "sriov", request(full, vf0Addr))
+	a := attacherOf(t, s, "sriov")
+	if _, err := a.Bind(context.Background(), env, &att, podNS); err != nil {
+		t.Fatal(err)
+	}
+	att.Link = nil
+	impersonate(k, k.vfs[vf0Addr].netdev)
+	if err := a.Release(context.Background(), env, stored(t, att), podNS); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(withImpostor(before), k.state()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func withImpostor(before string) string {
+	return before + "  net1 bridge down mtu 1500 02:00:00:cc:00:01\n"
 }
 
 // A failed undo keeps the record and is tried again; what else can be undone is.

@@ -101,18 +101,24 @@ func (v *vfJob) podNetdev() (link.Link, error) {
 }
 
 // isVF goes by the PCI address. Before kernel 5.14, which does not tell it, it goes
-// by the index that the VF came under, which a pod cannot change, or where an ADD
-// was interrupted before that was known, by a MAC that nothing else in the pod has.
-// Anything else may be the pod's own making, in the VF's name and with its MAC.
+// by the index that the VF came under, or where an ADD was interrupted before that
+// was known, by a MAC that no other NIC in the pod has. All else may be the pod's own
+// making, in the VF's name, with its MAC, and once it has moved the VF elsewhere,
+// with its index.
 func (v *vfJob) isVF(l link.Link) bool {
-	if l.ParentDev != "" {
+	switch {
+	case l.ParentDev != "":
 		return l.ParentDev == v.now.Address.String()
-	}
-	if v.att.Link != nil && v.att.Link.Ifindex != 0 {
+	case !isNIC(l):
+		return false
+	case v.att.Link != nil && v.att.Link.Ifindex != 0:
 		return l.Index == v.att.Link.Ifindex
 	}
 	return l.MAC != "" && (l.MAC == v.asked.MAC || l.MAC == v.was.MAC)
 }
+
+// isNIC: all that a program makes is of some kind.
+func isNIC(l link.Link) bool { return l.Kind == "" }
 
 func (v *vfJob) bringHome(l link.Link) error {
 	name, err := v.freeName(0) // the VF is not on the host
