@@ -263,6 +263,12 @@ func (l *fakeLink) text() string {
 		words = append(words, l.Kind, l.Mode)
 	}
 	words = append(words, map[bool]string{true: "up", false: "down"}[l.Up], fmt.Sprint("mtu ", l.MTU), l.MAC)
+	if l.Promisc {
+		words = append(words, "promisc")
+	}
+	if l.AllMulti {
+		words = append(words, "allmulti")
+	}
 	for _, alt := range slices.Sorted(slices.Values(l.AltNames)) {
 		words = append(words, "altname "+alt)
 	}

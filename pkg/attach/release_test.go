@@ -51,6 +51,14 @@ func TestReleaseRestoresTheVF(t *testing.T) {
 			l.MAC, l.MTU = "02:00:00:00:00:55", 1300
 			l.vf.info.MAC = l.MAC
 		}},
+		{name: "the pod made it take in every frame", meanwhile: func(_ *fakeKernel, l *fakeLink) { l.Promisc, l.AllMulti = true, true }},
+		{name: "the pod did so, and the namespace is gone", meanwhile: func(k *fakeKernel, l *fakeLink) {
+			l.Promisc, l.AllMulti = true, true
+			k.endNetns(podNS, 0)
+		}},
+		{name: "the pod undid so", before: func(k *fakeKernel) {
+			k.spaces[""].links["eth3"].Promisc, k.spaces[""].links["eth3"].AllMulti = true, true
+		}, meanwhile: func(_ *fakeKernel, l *fakeLink) { l.Promisc, l.AllMulti = false, false }},
 		{name: "the PF was renamed", meanwhile: func(k *fakeKernel, _ *fakeLink) {
 			host := k.spaces[""]
 			pf := host.links["eth1"]
@@ -215,7 +223,8 @@ func TestReleaseThatFailsAnywhereIsFinishedByTheNext(t *testing.T) {
 					t.Fatal(err)
 				}
 				att = stored(t, att)
-				k.vfs[vf0Addr].netdev.AltNames = []string{"eth3", "fast0"} // the pod's doing
+				l := k.vfs[vf0Addr].netdev
+				l.AltNames, l.Promisc, l.AllMulti = []string{"eth3", "fast0"}, true, true // the pod's doing
 				if gone {
 					k.endNetns(podNS, 0)
 					before = strings.Replace(before, "pod:\n", "", 1)
@@ -266,6 +275,27 @@ func TestReleaseFindsTheVFThroughSysfs(t *testing.T) {
 		if diff := cmp.Diff(before, k.state()); diff != "" {
 			t.Errorf("namespace gone %t: %s", gone, diff)
 		}
+	}
+}
+
+// Records of earlier versions do not have all that is restored now.
+func TestReleaseLeavesAloneWhatTheRecordDoesNotKnow(t *testing.T) {
+	k := newNode(t, igb)
+	l := k.vfs[vf0Addr].netdev
+	l.AltNames, l.Promisc, l.AllMulti = []string{"fast0"}, true, true
+	s := k.set(t.TempDir())
+	before := k.state()
+	att := prepared(t, s, "sriov", request(full, vf0Addr))
+	a := attacherOf(t, s, "sriov")
+	if _, err := a.Bind(context.Background(), env, &att, podNS); err != nil {
+		t.Fatal(err)
+	}
+	att.VF.AltNames, att.VF.Promisc, att.VF.AllMulti = nil, nil, nil
+	if err := a.Release(context.Background(), env, stored(t, att), podNS); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(before, k.state()); diff != "" {
+		t.Error(diff)
 	}
 }
 

@@ -117,7 +117,8 @@ func (v *vfJob) restoreAdminState(l link.Link) error {
 	return v.host.SetDown(l.Index)
 }
 
-// restoreListening: what a pod had its VF listen to, the next pod would hear.
+// restoreListening: what a pod had its VF listen to, the next pod would hear. It
+// comes before the netdev is up again, when drivers tell the NIC.
 func (v *vfJob) restoreListening(l link.Link) error {
 	if v.was.Promisc == nil || v.was.AllMulti == nil || l.Promisc == *v.was.Promisc && l.AllMulti == *v.was.AllMulti {
 		return nil
