@@ -191,6 +191,15 @@ func (k *fakeKernel) addVF(pf *fakeLink, addr pci.Address, mac, driver, netdev s
 	k.vfs[addr] = vf
 }
 
+// rebind gives a VF to another driver, "" for none: its netdev ceases to be.
+func (k *fakeKernel) rebind(addr pci.Address, driver string) {
+	vf := k.vfs[addr]
+	for _, s := range k.spaces {
+		delete(s.links, vf.netdev.Name)
+	}
+	vf.driver, vf.netdev = driver, nil
+}
+
 // endNetns ends a namespace as the kernel does: virtual links die, a VF's netdev
 // goes to the host some pauses later, under its name or, where that is taken, devN.
 func (k *fakeKernel) endNetns(path string, pauses int) {

@@ -111,12 +111,10 @@ func TestReleaseRestoresTheVF(t *testing.T) {
 			delete(k.spaces[podNS].links, l.Name)
 			delete(k.spaces[""].links, "eth1")
 		}, want: func(string) string { return "" }},
-		{name: "the VF was rebound to vfio-pci", meanwhile: func(k *fakeKernel, l *fakeLink) {
-			k.vfs[vf0Addr].driver = "vfio-pci"
-			delete(k.spaces[podNS].links, l.Name)
-		}, want: func(b string) string {
-			return strings.Replace(b, "  eth3 down mtu 1500 "+vf0MAC+"\n", "", 1) // dp#685: not with the pod's MAC at the PF
-		}},
+		{name: "the VF was rebound to vfio-pci (dp#685)", meanwhile: func(k *fakeKernel, _ *fakeLink) { k.rebind(vf0Addr, "vfio-pci") }, want: withoutNetdev},
+		{name: "the VF lost its driver (dp#685)", meanwhile: func(k *fakeKernel, _ *fakeLink) { k.rebind(vf0Addr, "") }, want: withoutNetdev},
+		{name: "the same, and the PF had no MAC for it before", before: func(k *fakeKernel) { k.vfs[vf0Addr].info.MAC = zeroMAC },
+			meanwhile: func(k *fakeKernel, _ *fakeLink) { k.rebind(vf0Addr, "") }, want: withoutNetdev},
 		{name: "the VF was up", before: func(k *fakeKernel) { k.spaces[""].links["eth3"].Up = true }},
 		{name: "the VF was up, and the namespace is gone", before: func(k *fakeKernel) { k.spaces[""].links["eth3"].Up = true },
 			meanwhile: func(k *fakeKernel, _ *fakeLink) { k.endNetns(podNS, 0) }},
@@ -171,6 +169,31 @@ func TestReleaseRestoresTheVF(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func withoutNetdev(before string) string {
+	host, _, _ := strings.Cut(before, "  eth3 ")
+	return host
+}
+
+// The pod may change the MAC, as far as the PF, though its network asked for none.
+func TestAMACOfThePodsOwnIsTakenFromThePFOfAReboundVF(t *testing.T) {
+	k := newNode(t, igb)
+	s := k.set(t.TempDir())
+	before := k.state()
+	att := prepared(t, s, "sriov", request(plain, vf0Addr))
+	a := attacherOf(t, s, "sriov")
+	if _, err := a.Bind(context.Background(), env, &att, podNS); err != nil {
+		t.Fatal(err)
+	}
+	k.vfs[vf0Addr].info.MAC = "02:00:00:00:00:55"
+	k.rebind(vf0Addr, "vfio-pci")
+	if err := a.Release(context.Background(), env, stored(t, att), podNS); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(withoutNetdev(before), strings.Replace(k.state(), "pod:\n", "", 1)); diff != "" {
+		t.Error(diff)
 	}
 }
 

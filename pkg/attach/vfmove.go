@@ -63,8 +63,8 @@ const (
 // moveOut brings the netdev home wherever it is: the pod, or the host under
 // whatever name the kernel gave it when the pod's namespace ended (cni#349).
 func (v *vfJob) moveOut(ctx context.Context) error {
-	if v.now.Driver == "" || v.now.Userspace() {
-		return nil // rebound since: there is no netdev to bring home
+	if !v.hasNetdev() {
+		return nil // rebound since
 	}
 	if v.pod != nil {
 		l, err := v.podNetdev()
@@ -81,6 +81,9 @@ func (v *vfJob) moveOut(ctx context.Context) error {
 	}
 	return v.rename(l)
 }
+
+// hasNetdev: with its driver, a VF's netdev goes too, wherever it was.
+func (v *vfJob) hasNetdev() bool { return v.now.Driver != "" && !v.now.Userspace() }
 
 // podNetdev finds the VF in the pod: by name in the usual case, by its PCI address
 // where the pod renamed it.
