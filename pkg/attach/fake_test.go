@@ -47,6 +47,7 @@ type fakeKernel struct {
 type fakeDriver struct {
 	linkState, minRate, tags8021ad bool
 	noVFInfo                       bool // tells nothing about VFs
+	mute                           bool // takes trust and spoof check, and tells neither
 	deafNetdev                     bool // a netdev's MAC does not reach the PF
 	ignoresTrust                   bool // says success and changes nothing
 	halfMoves                      bool // a move ends before the renaming

@@ -130,6 +130,9 @@ func (f fakeLinks) VF(pfIndex, n int) (link.VFInfo, error) {
 	info := vf.info // the pointers in it are the caller's to keep
 	spoof, trust := *info.SpoofCheck, *info.Trust
 	info.SpoofCheck, info.Trust = &spoof, &trust
+	if f.driver.mute {
+		info.SpoofCheck, info.Trust = nil, nil
+	}
 	return info, nil
 }
 
