@@ -178,3 +178,19 @@ func TestAVFThatTheHostUsesIsRefused(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// One that is up hears router advertisements, and has an address by them.
+func TestAVFWithAnAdvertisedAddressIsNotInUse(t *testing.T) {
+	n := newTestNode(t)
+	n.veth("eth3", "peer")
+	n.inside(n.host, func() error {
+		addr, err := netlink.ParseAddr("2001:db8::7/64")
+		if err != nil {
+			return err
+		}
+		addr.ValidLft, addr.PreferedLft = 600, 600
+		return netlink.AddrAdd(&netlink.Device{LinkAttrs: netlink.LinkAttrs{Name: "eth3", Index: n.index(n.host, "eth3")}}, addr)
+	})
+	pod := netnstest.New(t)
+	n.release(n.bind("sriov", movedVF, pod, "net1", "s1", vethAddr), pod, "s1")
+}
