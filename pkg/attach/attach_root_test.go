@@ -42,8 +42,40 @@ func newTestNode(t testing.TB) *testNode {
 	return n
 }
 
-func (n *testNode) Host() (Links, error)          { return open(link.OpenAt(n.host)) }
-func (n *testNode) At(path string) (Links, error) { return open(link.OpenAt(path)) }
+func (n *testNode) Host() (Links, error) { return n.At(n.host) }
+
+func (n *testNode) At(path string) (Links, error) {
+	l, err := open(link.OpenAt(path))
+	if err != nil {
+		return nil, err
+	}
+	return standIns{l}, nil
+}
+
+// standIns is a kernel in which a veth end is the netdev of a PCI device.
+type standIns struct{ Links }
+
+func (s standIns) ByName(name string) (link.Link, error) { return standIn(s.Links.ByName(name)) }
+func (s standIns) ByIndex(i int) (link.Link, error)      { return standIn(s.Links.ByIndex(i)) }
+
+func (s standIns) List() ([]link.Link, error) {
+	links, err := s.Links.List()
+	for i := range links {
+		links[i], _ = standIn(links[i], nil)
+	}
+	return links, err
+}
+
+func standIn(l link.Link, err error) (link.Link, error) {
+	if isStandIn(l) {
+		l.ParentDev = vethAddr.String()
+	}
+	return l, err
+}
+
+func isStandIn(l link.Link) bool {
+	return l.Kind == "veth" && l.Name != "peer" && l.Name != "net9" && !strings.HasPrefix(l.Name, "up0") && !strings.HasPrefix(l.Name, "eth0")
+}
 
 // VF, PF and Netdevs are a sysfs in which the veth end is a VF without a PF.
 func (n *testNode) VF(addr pci.Address) (device.VF, error) {
@@ -58,7 +90,7 @@ func (n *testNode) Netdevs(pci.Address) ([]string, error) {
 	defer h.Close()
 	links, err := h.List()
 	for _, l := range links {
-		if l.Kind == "veth" && l.Name != "peer" && !strings.HasPrefix(l.Name, "up0") && l.Name != "net9" {
+		if isStandIn(l) {
 			return []string{l.Name}, err
 		}
 	}
@@ -143,6 +175,9 @@ func (n *testNode) dump(path string) string {
 			continue
 		}
 		words := []string{l.Name, l.Kind, fmt.Sprint("mtu ", l.MTU), map[bool]string{true: "up", false: "down"}[l.Up], l.MAC}
+		for _, alt := range slices.Sorted(slices.Values(l.AltNames)) {
+			words = append(words, "altname "+alt)
+		}
 		addrs, _ := h.Addresses(l.Index)
 		for _, a := range addrs {
 			if !a.IPNet.IP.IsLinkLocalUnicast() {

@@ -126,6 +126,10 @@ func TestBindThatFailsAnywhereLeavesNoTrace(t *testing.T) {
 	}{
 		{"kernel VF", full, vf0Addr, func(k *fakeKernel) { k.spaces[""].links["eth3"].Up = true }},
 		{"kernel VF after an earlier pod", full, vf0Addr, func(k *fakeKernel) { k.vfs[vf0Addr].setByPF = true }},
+		{"kernel VF whose altnames are in the way", full, vf0Addr, func(k *fakeKernel) {
+			k.addLink(podNS, link.Link{Name: "eth0", Kind: "veth"})
+			k.spaces[""].links["eth3"].AltNames = []string{"net1", "eth0"}
+		}},
 		{"vfio", strings.Replace(full, `"mtu": 9000, `, "", 1), vf1Addr, func(*fakeKernel) {}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

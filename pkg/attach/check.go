@@ -94,6 +94,9 @@ func (j *job) isOurs(l link.Link) error {
 		if l.ParentDev != "" && l.ParentDev != device {
 			return fmt.Errorf("interface %s belongs to device %s, not to VF %s", l.Name, l.ParentDev, device)
 		}
+		if l.ParentDev == "" && !isNIC(l) {
+			return fmt.Errorf("interface %s is of kind %q, not VF %s", l.Name, l.Kind, device)
+		}
 	case l.Kind != j.att.Kind:
 		return fmt.Errorf("interface %s is of kind %q, not %s", l.Name, l.Kind, j.att.Kind)
 	}

@@ -52,3 +52,22 @@ func TestCheckFindsEveryDifference(t *testing.T) {
 		})
 	}
 }
+
+// A driver that takes trust and spoof check but reports neither: there is nothing
+// to compare with, and the rest is compared all the same.
+func TestCheckOfKnobsThatTheDriverDoesNotTell(t *testing.T) {
+	k := newNode(t, fakeDriver{mute: true})
+	s := k.set(t.TempDir())
+	att := prepared(t, s, "sriov", request(full, vf0Addr))
+	a := attacherOf(t, s, "sriov")
+	if _, err := a.Bind(context.Background(), env, &att, podNS); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Check(context.Background(), env, stored(t, att), podNS); err != nil {
+		t.Errorf("got %v", err)
+	}
+	k.vfs[vf0Addr].info.VLAN = 5
+	if err := a.Check(context.Background(), env, stored(t, att), podNS); err == nil || !strings.Contains(err.Error(), "VLAN of VF 0 at PF eth1 is 5") {
+		t.Errorf("got %v", err)
+	}
+}

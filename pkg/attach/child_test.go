@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -367,6 +369,58 @@ func TestTheLastUserRemovesTheVLANLink(t *testing.T) {
 	}
 }
 
+// The server marks a sandbox, releases all in it side by side, and writes the
+// record again only then: two that end at once must not leave the link to each other.
+func TestUsersThatGoTogetherRemoveTheVLANLink(t *testing.T) {
+	for name, of := range map[string]func(i int) string{
+		"one sandbox":   func(int) string { return "s1" },
+		"two sandboxes": func(i int) string { return fmt.Sprintf("s%d", i+1) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			k := newNode(t, igb)
+			s := k.set(t.TempDir())
+			records := map[string]ledger.Sandbox{}
+			s.Sandboxes = func() ([]ledger.Sandbox, error) { return slices.Collect(maps.Values(records)), nil }
+			a := attacherOf(t, s, "sriov")
+			before := k.state()
+			var atts []ledger.Attachment
+			for i := range 3 { // the third goes first
+				r := request(`{"name": "fast", "type": "sriov", "fallback": ["macvlan"], "vlan": 100}`, pci.Address{})
+				r.Uplinks, r.IfName = []string{"eth1"}, fmt.Sprintf("net%d", i+1)
+				id := of(i)
+				if i == 2 {
+					id = "s3"
+				}
+				att := prepared(t, s, "sriov", r)
+				if _, err := a.Bind(context.Background(), Env{SandboxID: id}, &att, podNS); err != nil {
+					t.Fatal(err)
+				}
+				atts = append(atts, att)
+				records[id] = ledger.Sandbox{ID: id, Attachments: append(records[id].Attachments, att)}
+			}
+			release := func(i int, id string) {
+				t.Helper()
+				r := records[id]
+				r.Releasing = true
+				records[id] = r
+				if err := a.Release(context.Background(), Env{SandboxID: id}, atts[i], podNS); err != nil {
+					t.Fatal(err)
+				}
+			}
+			release(2, "s3")
+			if k.spaces[""].links["eth1.100"] == nil {
+				t.Fatal("the VLAN link went while two pods use it")
+			}
+			for i := range 2 {
+				release(i, of(i))
+			}
+			if diff := cmp.Diff(before, k.state()); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
 func TestAVLANLinkIsKeptWhereNobodyCanTellWhoUsesIt(t *testing.T) {
 	k := newNode(t, igb)
 	s := k.set(t.TempDir())
@@ -383,34 +437,5 @@ func TestAVLANLinkIsKeptWhereNobodyCanTellWhoUsesIt(t *testing.T) {
 	}
 	if k.spaces[""].links["eth1.100"] == nil {
 		t.Error("the VLAN link was removed")
-	}
-}
-
-// The last users may go together: one pod with two such networks, or two pods at once.
-func TestTheLastUsersTogetherRemoveTheVLANLink(t *testing.T) {
-	k := newNode(t, igb)
-	s := k.set(t.TempDir())
-	records := []ledger.Sandbox{{ID: "s1"}, {ID: "s2"}}
-	s.Sandboxes = func() ([]ledger.Sandbox, error) { return records, nil }
-	a := attacherOf(t, s, "sriov")
-	for i := range records {
-		r := request(`{"name": "fast", "type": "sriov", "fallback": ["macvlan"], "vlan": 100}`, pci.Address{})
-		r.Uplinks, r.IfName = []string{"eth1"}, fmt.Sprintf("net%d", i+1)
-		att := prepared(t, s, "sriov", r)
-		if _, err := a.Bind(t.Context(), Env{SandboxID: records[i].ID}, &att, podNS); err != nil {
-			t.Fatal(err)
-		}
-		records[i].Attachments = append(records[i].Attachments, att)
-	}
-	for i := range records {
-		records[i].Releasing = true // on disk before anything is undone, and deleted when all is
-	}
-	for i := range records {
-		if err := a.Release(t.Context(), Env{SandboxID: records[i].ID}, records[i].Attachments[0], podNS); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if k.spaces[""].links["eth1.100"] != nil {
-		t.Errorf("eth1.100 is left:\n%s", k.state())
 	}
 }

@@ -39,6 +39,7 @@ type fakeKernel struct {
 	failKind string     // of which the kernel knows nothing
 
 	noOptimisticDAD bool
+	hidesParents    bool     // as kernels before 5.14; sysfs tells all the same
 	pending         []func() // what the kernel has yet to do, one for each pause
 }
 
@@ -46,6 +47,7 @@ type fakeKernel struct {
 type fakeDriver struct {
 	linkState, minRate, tags8021ad bool
 	noVFInfo                       bool // tells nothing about VFs
+	mute                           bool // takes trust and spoof check, and tells neither
 	deafNetdev                     bool // a netdev's MAC does not reach the PF
 	ignoresTrust                   bool // says success and changes nothing
 	halfMoves                      bool // a move ends before the renaming
@@ -190,6 +192,15 @@ func (k *fakeKernel) addVF(pf *fakeLink, addr pci.Address, mac, driver, netdev s
 	k.vfs[addr] = vf
 }
 
+// rebind gives a VF to another driver, "" for none: its netdev ceases to be.
+func (k *fakeKernel) rebind(addr pci.Address, driver string) {
+	vf := k.vfs[addr]
+	for _, s := range k.spaces {
+		delete(s.links, vf.netdev.Name)
+	}
+	vf.driver, vf.netdev = driver, nil
+}
+
 // endNetns ends a namespace as the kernel does: virtual links die, a VF's netdev
 // goes to the host some pauses later, under its name or, where that is taken, devN.
 func (k *fakeKernel) endNetns(path string, pauses int) {
@@ -201,9 +212,10 @@ func (k *fakeKernel) endNetns(path string, pauses int) {
 				continue
 			}
 			l.Up, l.addrs, l.routes = false, nil, nil
-			if k.spaces[""].links[l.Name] != nil {
+			if k.spaces[""].named(l.Name) != nil {
 				l.Name = "dev0"
 			}
+			l.AltNames = slices.DeleteFunc(slices.Clone(l.AltNames), func(alt string) bool { return k.spaces[""].named(alt) != nil })
 			k.place("", l)
 		}
 		s.links = nil
@@ -261,6 +273,15 @@ func (l *fakeLink) text() string {
 		words = append(words, l.Kind, l.Mode)
 	}
 	words = append(words, map[bool]string{true: "up", false: "down"}[l.Up], fmt.Sprint("mtu ", l.MTU), l.MAC)
+	if l.Promisc {
+		words = append(words, "promisc")
+	}
+	if l.AllMulti {
+		words = append(words, "allmulti")
+	}
+	for _, alt := range slices.Sorted(slices.Values(l.AltNames)) {
+		words = append(words, "altname "+alt)
+	}
 	for _, a := range l.addrs {
 		words = append(words, a.IPNet.String())
 	}

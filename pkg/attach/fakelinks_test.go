@@ -47,12 +47,28 @@ func (f fakeLinks) ByName(name string) (link.Link, error) {
 	if err := f.read("look-up " + name); err != nil {
 		return link.Link{}, err
 	}
-	for _, l := range f.links {
-		if l.Name == name || slices.Contains(l.AltNames, name) {
-			return l.Link, nil
-		}
+	if l := f.named(name); l != nil {
+		return f.shown(l), nil
 	}
 	return link.Link{}, fail("look-up "+name, unix.ENODEV)
+}
+
+func (f fakeLinks) shown(l *fakeLink) link.Link {
+	seen := l.Link
+	if f.hidesParents {
+		seen.ParentDev = ""
+	}
+	return seen
+}
+
+// named finds a link as the kernel does: links and their altnames share one set of names.
+func (s *space) named(name string) *fakeLink {
+	for _, l := range s.links {
+		if l.Name == name || slices.Contains(l.AltNames, name) {
+			return l
+		}
+	}
+	return nil
 }
 
 func (f fakeLinks) ByIndex(index int) (link.Link, error) {
@@ -63,7 +79,7 @@ func (f fakeLinks) ByIndex(index int) (link.Link, error) {
 	if err != nil {
 		return link.Link{}, err
 	}
-	return l.Link, nil
+	return f.shown(l), nil
 }
 
 func (f fakeLinks) List() ([]link.Link, error) {
@@ -72,7 +88,7 @@ func (f fakeLinks) List() ([]link.Link, error) {
 	}
 	var links []link.Link
 	for _, l := range f.links {
-		links = append(links, l.Link)
+		links = append(links, f.shown(l))
 	}
 	slices.SortFunc(links, func(a, b link.Link) int { return a.Index - b.Index })
 	return links, nil
@@ -114,6 +130,9 @@ func (f fakeLinks) VF(pfIndex, n int) (link.VFInfo, error) {
 	info := vf.info // the pointers in it are the caller's to keep
 	spoof, trust := *info.SpoofCheck, *info.Trust
 	info.SpoofCheck, info.Trust = &spoof, &trust
+	if f.driver.mute {
+		info.SpoofCheck, info.Trust = nil, nil
+	}
 	return info, nil
 }
 
@@ -268,7 +287,7 @@ func (f fakeLinks) Rename(index int, name string) error {
 	switch {
 	case err != nil:
 		return err
-	case f.links[name] != nil:
+	case f.named(name) != nil: // by itself too
 		return fail("rename", unix.EEXIST)
 	case l.Up:
 		return fail("rename", unix.EBUSY)
@@ -276,6 +295,36 @@ func (f fakeLinks) Rename(index int, name string) error {
 	delete(f.links, l.Name)
 	l.Name = name
 	f.place(f.name, l)
+	return nil
+}
+
+func (f fakeLinks) AddAltName(index int, name string) error {
+	if err := f.write("add altname %s", name); err != nil {
+		return err
+	}
+	l, err := f.find(index)
+	switch {
+	case err != nil:
+		return err
+	case f.named(name) != nil:
+		return fail("add altname", unix.EEXIST)
+	}
+	l.AltNames = append(slices.Clone(l.AltNames), name)
+	return nil
+}
+
+func (f fakeLinks) DeleteAltName(index int, name string) error {
+	if err := f.write("delete altname %s", name); err != nil {
+		return err
+	}
+	l, err := f.find(index)
+	switch {
+	case err != nil:
+		return err
+	case !slices.Contains(l.AltNames, name):
+		return fail("delete altname", unix.ENOENT)
+	}
+	l.AltNames = slices.DeleteFunc(slices.Clone(l.AltNames), func(alt string) bool { return alt == name })
 	return nil
 }
 
@@ -292,14 +341,24 @@ func (f fakeLinks) MoveTo(index int, target link.Target, name string, _ int) err
 	switch {
 	case err != nil:
 		return err
-	case to.links[name] != nil:
+	case to.named(name) != nil:
 		return fail("move", unix.EEXIST)
+	}
+	for _, alt := range l.AltNames {
+		if to.named(alt) != nil {
+			return fail("move", unix.EEXIST)
+		}
 	}
 	delete(f.links, l.Name)
 	if f.driver.halfMoves && to.name != "" {
 		l.Up, l.addrs, l.routes = false, nil, nil
 		f.place(to.name, l)
 		return fail("move", unix.ENOMEM)
+	}
+	if slices.Contains(l.AltNames, name) { // found out when it is there already
+		l.Up, l.addrs, l.routes = false, nil, nil
+		f.place(to.name, l)
+		return fail("move", unix.EEXIST)
 	}
 	l.Name, l.Up, l.addrs, l.routes = name, false, nil, nil
 	f.place(to.name, l)

@@ -33,6 +33,8 @@ type Links interface {
 	SetUp(index int) error
 	SetDown(index int) error
 	SetListening(index int, promisc, allMulti bool) error
+	AddAltName(index int, name string) error
+	DeleteAltName(index int, name string) error
 	MoveTo(index int, target link.Target, newName string, newIndex int) error
 	DeleteGroup(group uint32) error
 

@@ -4,10 +4,12 @@ package attach
 
 import (
 	"context"
+	"errors"
 	"net"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
 
 	"fairlead.dev/fairlead/pkg/link"
@@ -26,14 +28,6 @@ func (n *testNode) link(path, name string) (link.Link, bool) {
 	return l, err == nil && l.Name == name
 }
 
-// altName gives a link an altname, as udev does by its naming policy.
-func (n *testNode) altName(path, name, alt string) {
-	n.t.Helper()
-	n.inside(path, func() error {
-		return netlink.LinkAddAltName(&netlink.Device{LinkAttrs: netlink.LinkAttrs{Name: name, Index: n.index(path, name)}}, alt)
-	})
-}
-
 func (n *testNode) index(path, name string) int {
 	n.t.Helper()
 	l, ok := n.link(path, name)
@@ -43,50 +37,68 @@ func (n *testNode) index(path, name string) int {
 	return l.Index
 }
 
-// sriov-cni#250, #445: an altname that equals the name that a VF is to have kept
-// it from the pod, and from its old name when it came home.
-func TestAltNamesAreNotInTheWay(t *testing.T) {
-	t.Run("into the pod", func(t *testing.T) {
-		n := newTestNode(t)
-		n.veth("eth3", "peer")
-		n.altName(n.host, "eth3", "net1")
-		pod := netnstest.New(t)
-		n.release(n.bind("sriov", movedVF, pod, "net1", "s1", vethAddr), pod, "s1")
-		if _, home := n.link(n.host, "eth3"); !home {
-			t.Errorf("on the host:\n%s", n.dump(n.host))
-		}
-	})
-	t.Run("home, the altname given in the pod", func(t *testing.T) {
-		n := newTestNode(t)
-		n.veth("eth3", "peer")
-		pod := netnstest.New(t)
-		att := n.bind("sriov", movedVF, pod, "net1", "s1", vethAddr)
-		n.altName(pod, "net1", "eth3")
-		n.release(att, pod, "s1")
-		if _, home := n.link(n.host, "eth3"); !home {
-			t.Errorf("on the host:\n%s", n.dump(n.host))
-		}
-	})
-	t.Run("home, the altname given on the host", func(t *testing.T) {
-		n := newTestNode(t)
-		n.veth("eth3", "peer")
-		pod := netnstest.New(t)
-		att := n.bind("sriov", movedVF, pod, "net1", "s1", vethAddr)
-		// The namespace ends: the kernel brings a NIC home under the pod's name. It
-		// deletes a veth, so this one is brought by hand.
-		host, inPod := n.handle(n.host), n.handle(pod)
-		defer host.Close()
-		if err := inPod.MoveTo(n.index(pod, "net1"), host, "net1", 0); err != nil {
-			t.Fatal(err)
-		}
-		inPod.Close()
-		netnstest.Remove(t, pod)
-		n.altName(n.host, "net1", "eth3")
-		n.release(att, pod, "s1")
-		if _, home := n.link(n.host, "eth3"); !home {
-			t.Errorf("on the host:\n%s", n.dump(n.host))
-		}
-	})
+// cni#250, cni#445: wherever the VF gets altnames, and whatever they are, it goes
+// into the pod and comes home as it was.
+func TestVFWithAltnames(t *testing.T) {
+	tests := []struct {
+		name            string
+		before          []string // on the host, before ADD
+		inPod, cameHome []string // given by the pod; by udev, after the namespace ended
+	}{
+		{"the interface's name in the pod", []string{"net1"}, nil, nil},
+		{"the name of another interface of the pod", []string{"eth0"}, nil, nil},
+		{"given by the pod: the VF's name on the host", nil, []string{"eth3"}, nil},
+		{"given by the pod: another link's name on the host", []string{"fast0"}, []string{"up0"}, nil},
+		{"given by udev: the name that the VF had", nil, nil, []string{"eth3"}},
+		{"all of them", []string{"net1", "eth0"}, []string{"up0", "other"}, []string{"eth3"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			n := newTestNode(t)
+			n.veth("eth3", "peer")
+			pod := netnstest.New(t)
+			host, inside := n.handle(n.host), n.handle(pod)
+			defer host.Close()
+			n.inside(pod, func() error {
+				return netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "eth0", TxQLen: -1}, PeerName: "eth0x"})
+			})
+			altnames(t, host, "eth3", tt.before)
+			before, inPod := n.dump(n.host), n.dump(pod)
+			att := stored(t, n.bind("sriov", vethVF, pod, "net1", "s1", vethAddr))
+			altnames(t, inside, "net1", tt.inPod)
+			if tt.cameHome != nil { // as the kernel does it, and udev then
+				l, _ := inside.ByName("net1")
+				for _, alt := range l.AltNames {
+					_ = inside.DeleteAltName(l.Index, alt)
+				}
+				if err := inside.MoveTo(l.Index, host, "net1", 0); err != nil {
+					t.Fatal(err)
+				}
+				altnames(t, host, "net1", tt.cameHome)
+			}
+			inside.Close()
+			for range 2 {
+				n.release(att, pod, "s1")
+				if diff := cmp.Diff(before, n.dump(n.host)); diff != "" {
+					t.Error(diff)
+				}
+			}
+			if diff := cmp.Diff(inPod, n.dump(pod)); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func altnames(t *testing.T, h *link.Handle, name string, alts []string) {
+	t.Helper()
+	l, err := h.ByName(name)
+	for _, alt := range alts {
+		err = errors.Join(err, h.AddAltName(l.Index, alt))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // What one pod had its VF listen to, the next one must not hear.
@@ -136,6 +148,10 @@ func TestTheVFComesHomeNotItsImpostor(t *testing.T) {
 		}
 		return netlink.LinkSetHardwareAddr(impostor, mac)
 	})
+	a, _ := n.set.For(att.Kind)
+	if err := a.Check(context.Background(), env, att, pod); err == nil || !strings.Contains(err.Error(), `interface net1 is of kind "bridge", not VF 0000:05:00.0`) {
+		t.Errorf("Check: %v", err)
+	}
 	n.release(att, pod, "s1")
 	if l, home := n.link(n.host, "eth3"); !home || l.Kind != "veth" {
 		t.Errorf("on the host:\n%s", n.dump(n.host))
@@ -161,4 +177,20 @@ func TestAVFThatTheHostUsesIsRefused(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "192.0.2.7/24") || !strings.Contains(err.Error(), "the host itself uses") {
 		t.Errorf("got %v", err)
 	}
+}
+
+// One that is up hears router advertisements, and has an address by them.
+func TestAVFWithAnAdvertisedAddressIsNotInUse(t *testing.T) {
+	n := newTestNode(t)
+	n.veth("eth3", "peer")
+	n.inside(n.host, func() error {
+		addr, err := netlink.ParseAddr("2001:db8::7/64")
+		if err != nil {
+			return err
+		}
+		addr.ValidLft, addr.PreferedLft = 600, 600
+		return netlink.AddrAdd(&netlink.Device{LinkAttrs: netlink.LinkAttrs{Name: "eth3", Index: n.index(n.host, "eth3")}}, addr)
+	})
+	pod := netnstest.New(t)
+	n.release(n.bind("sriov", movedVF, pod, "net1", "s1", vethAddr), pod, "s1")
 }

@@ -41,10 +41,24 @@ func TestReleaseRestoresTheVF(t *testing.T) {
 			l.Name = "renamed"
 			k.spaces[podNS].links["renamed"] = l
 		}},
+		{name: "the pod renamed it, and a link of its own has its name and MAC", meanwhile: impersonate,
+			want: withImpostor},
+		{name: "the same on a kernel that tells no parent device (before 5.14)", meanwhile: func(k *fakeKernel, l *fakeLink) {
+			impersonate(k, l)
+			l.MAC, k.hidesParents = vf0MAC, true
+		}, want: withImpostor},
 		{name: "the pod changed MAC and MTU", meanwhile: func(_ *fakeKernel, l *fakeLink) {
 			l.MAC, l.MTU = "02:00:00:00:00:55", 1300
 			l.vf.info.MAC = l.MAC
 		}},
+		{name: "the pod made it take in every frame", meanwhile: func(_ *fakeKernel, l *fakeLink) { l.Promisc, l.AllMulti = true, true }},
+		{name: "the pod did so, and the namespace is gone", meanwhile: func(k *fakeKernel, l *fakeLink) {
+			l.Promisc, l.AllMulti = true, true
+			k.endNetns(podNS, 0)
+		}},
+		{name: "the pod undid so", before: func(k *fakeKernel) {
+			k.spaces[""].links["eth3"].Promisc, k.spaces[""].links["eth3"].AllMulti = true, true
+		}, meanwhile: func(_ *fakeKernel, l *fakeLink) { l.Promisc, l.AllMulti = false, false }},
 		{name: "the PF was renamed", meanwhile: func(k *fakeKernel, _ *fakeLink) {
 			host := k.spaces[""]
 			pf := host.links["eth1"]
@@ -69,6 +83,24 @@ func TestReleaseRestoresTheVF(t *testing.T) {
 			return strings.Replace(b, "  eth3 down mtu 1500 "+vf0MAC+"\n",
 				"  eth3 down mtu 1500 02:00:00:00:00:99\n  vf001100 down mtu 1500 "+vf0MAC+"\n", 1)
 		}},
+		{name: "it came home as net1, and udev made its old name an altname (cni#445)", meanwhile: func(k *fakeKernel, l *fakeLink) {
+			k.endNetns(podNS, 0)
+			l.AltNames = []string{"eth3"}
+		}},
+		{name: "the pod gave it the old name as an altname", meanwhile: func(_ *fakeKernel, l *fakeLink) { l.AltNames = []string{"eth3"} }},
+		{name: "the pod gave it the name of a link on the host", meanwhile: func(_ *fakeKernel, l *fakeLink) { l.AltNames = []string{"fast0", "eth1"} }},
+		{name: "its altname is what the pod calls it (cni#250)", before: func(k *fakeKernel) { k.spaces[""].links["eth3"].AltNames = []string{"net1"} }},
+		{name: "the same, and the namespace is gone", before: func(k *fakeKernel) { k.spaces[""].links["eth3"].AltNames = []string{"net1"} },
+			meanwhile: func(k *fakeKernel, _ *fakeLink) { k.endNetns(podNS, 0) }},
+		{name: "its altname is the name of another interface of the pod", before: func(k *fakeKernel) {
+			k.addLink(podNS, link.Link{Name: "eth0", Kind: "veth"})
+			k.spaces[""].links["eth3"].AltNames = []string{"eth0"}
+		}},
+		{name: "another link has its altname by now", before: func(k *fakeKernel) { k.spaces[""].links["eth3"].AltNames = []string{"net1"} }, meanwhile: func(k *fakeKernel, _ *fakeLink) {
+			k.addLink("", link.Link{Name: "net1", MAC: "02:00:00:00:00:99", MTU: 1500})
+		}, want: func(b string) string {
+			return strings.Replace(b, " altname net1\n", "\n  net1 down mtu 1500 02:00:00:00:00:99\n", 1)
+		}},
 		{name: "the VF is gone", meanwhile: func(k *fakeKernel, l *fakeLink) {
 			delete(k.vfs, vf0Addr)
 			delete(k.spaces[podNS].links, l.Name)
@@ -79,12 +111,10 @@ func TestReleaseRestoresTheVF(t *testing.T) {
 			delete(k.spaces[podNS].links, l.Name)
 			delete(k.spaces[""].links, "eth1")
 		}, want: func(string) string { return "" }},
-		{name: "the VF was rebound to vfio-pci", meanwhile: func(k *fakeKernel, l *fakeLink) {
-			k.vfs[vf0Addr].driver = "vfio-pci"
-			delete(k.spaces[podNS].links, l.Name)
-		}, want: func(b string) string {
-			return strings.Replace(b, "  eth3 down mtu 1500 "+vf0MAC+"\n", "", 1) // dp#685: not with the pod's MAC at the PF
-		}},
+		{name: "the VF was rebound to vfio-pci (dp#685)", meanwhile: func(k *fakeKernel, _ *fakeLink) { k.rebind(vf0Addr, "vfio-pci") }, want: withoutNetdev},
+		{name: "the VF lost its driver (dp#685)", meanwhile: func(k *fakeKernel, _ *fakeLink) { k.rebind(vf0Addr, "") }, want: withoutNetdev},
+		{name: "the same, and the PF had no MAC for it before", before: func(k *fakeKernel) { k.vfs[vf0Addr].info.MAC = zeroMAC },
+			meanwhile: func(k *fakeKernel, _ *fakeLink) { k.rebind(vf0Addr, "") }, want: withoutNetdev},
 		{name: "the VF was up", before: func(k *fakeKernel) { k.spaces[""].links["eth3"].Up = true }},
 		{name: "the VF was up, and the namespace is gone", before: func(k *fakeKernel) { k.spaces[""].links["eth3"].Up = true },
 			meanwhile: func(k *fakeKernel, _ *fakeLink) { k.endNetns(podNS, 0) }},
@@ -142,6 +172,65 @@ func TestReleaseRestoresTheVF(t *testing.T) {
 	}
 }
 
+func withoutNetdev(before string) string {
+	host, _, _ := strings.Cut(before, "  eth3 ")
+	return host
+}
+
+// The pod may change the MAC, as far as the PF, though its network asked for none.
+func TestAMACOfThePodsOwnIsTakenFromThePFOfAReboundVF(t *testing.T) {
+	k := newNode(t, igb)
+	s := k.set(t.TempDir())
+	before := k.state()
+	att := prepared(t, s, "sriov", request(plain, vf0Addr))
+	a := attacherOf(t, s, "sriov")
+	if _, err := a.Bind(context.Background(), env, &att, podNS); err != nil {
+		t.Fatal(err)
+	}
+	k.vfs[vf0Addr].info.MAC = "02:00:00:00:00:55"
+	k.rebind(vf0Addr, "vfio-pci")
+	if err := a.Release(context.Background(), env, stored(t, att), podNS); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(withoutNetdev(before), strings.Replace(k.state(), "pod:\n", "", 1)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// impersonate is what a pod does that puts a bridge on its VF.
+func impersonate(k *fakeKernel, l *fakeLink) {
+	pod := k.spaces[podNS]
+	delete(pod.links, l.Name)
+	bridge := link.Link{Name: l.Name, Kind: "bridge", MAC: l.MAC, MTU: 1500}
+	l.Name, l.MAC = l.Name+"-nic", "02:00:00:00:00:aa"
+	pod.links[l.Name] = l
+	k.addLink(podNS, bridge)
+}
+
+// The same where an ADD was interrupted before the VF's index was on record.
+func TestReleaseOfAnInterruptedADDIsNotTakenIn(t *testing.T) {
+	k := newNode(t, igb)
+	s := k.set(t.TempDir())
+	before := k.state()
+	att := prepared(t, s, "sriov", request(full, vf0Addr))
+	a := attacherOf(t, s, "sriov")
+	if _, err := a.Bind(context.Background(), env, &att, podNS); err != nil {
+		t.Fatal(err)
+	}
+	att.Link = nil
+	impersonate(k, k.vfs[vf0Addr].netdev)
+	if err := a.Release(context.Background(), env, stored(t, att), podNS); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(withImpostor(before), k.state()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func withImpostor(before string) string {
+	return before + "  net1 bridge down mtu 1500 02:00:00:cc:00:01\n"
+}
+
 // A failed undo keeps the record and is tried again; what else can be undone is.
 func TestReleaseThatFailsAnywhereIsFinishedByTheNext(t *testing.T) {
 	for _, gone := range []bool{false, true} {
@@ -157,6 +246,8 @@ func TestReleaseThatFailsAnywhereIsFinishedByTheNext(t *testing.T) {
 					t.Fatal(err)
 				}
 				att = stored(t, att)
+				l := k.vfs[vf0Addr].netdev
+				l.AltNames, l.Promisc, l.AllMulti = []string{"eth3", "fast0"}, true, true // the pod's doing
 				if gone {
 					k.endNetns(podNS, 0)
 					before = strings.Replace(before, "pod:\n", "", 1)
@@ -207,6 +298,27 @@ func TestReleaseFindsTheVFThroughSysfs(t *testing.T) {
 		if diff := cmp.Diff(before, k.state()); diff != "" {
 			t.Errorf("namespace gone %t: %s", gone, diff)
 		}
+	}
+}
+
+// Records of earlier versions do not have all that is restored now.
+func TestReleaseLeavesAloneWhatTheRecordDoesNotKnow(t *testing.T) {
+	k := newNode(t, igb)
+	l := k.vfs[vf0Addr].netdev
+	l.AltNames, l.Promisc, l.AllMulti = []string{"fast0"}, true, true
+	s := k.set(t.TempDir())
+	before := k.state()
+	att := prepared(t, s, "sriov", request(full, vf0Addr))
+	a := attacherOf(t, s, "sriov")
+	if _, err := a.Bind(context.Background(), env, &att, podNS); err != nil {
+		t.Fatal(err)
+	}
+	att.VF.AltNames, att.VF.Promisc, att.VF.AllMulti = nil, nil, nil
+	if err := a.Release(context.Background(), env, stored(t, att), podNS); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(before, k.state()); diff != "" {
+		t.Error(diff)
 	}
 }
 

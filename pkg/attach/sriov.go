@@ -97,6 +97,7 @@ func (p preparation) netdevState(vf device.VF, state *ledger.VFState) error {
 		return err
 	}
 	state.MAC, state.MTU, state.Up, state.Promisc, state.AllMulti = l.MAC, &l.MTU, &l.Up, &l.Promisc, &l.AllMulti
+	state.AltNames = append([]string{}, l.AltNames...)
 	return p.notTheHosts(l)
 }
 
@@ -111,7 +112,10 @@ func (p preparation) notTheHosts(l link.Link) error {
 		return err
 	}
 	for _, a := range addrs {
-		if !a.IPNet.IP.IsLinkLocalUnicast() {
+		// As link.Handle.Busy has it: what any link gets by itself that is up, the
+		// kernel's of router advertisements too, does not say that it is in use.
+		advertised := a.IPNet.IP.To4() == nil && a.Expires
+		if !a.IPNet.IP.IsLinkLocalUnicast() && !advertised {
 			return fmt.Errorf("the host itself uses interface %s of %s: it has the address %s; remove that, or give the pod another device", l.Name, p.describeDevice(), a.IPNet.String())
 		}
 	}

@@ -93,6 +93,11 @@ func (j *job) releaseVLAN() error {
 	return j.host.Delete(l.Index)
 }
 
+// vlanUsedByOthers does not count what is being released, be it beside this in
+// the same sandbox or in others: each would leave the link to the other. Nothing
+// runs in such a sandbox any more that needs it, and its own release does not mind
+// that the link and what is on it are gone. A sandbox that is being attached is on
+// record before makeOnVLAN looks for the link, and so keeps it, or makes it anew.
 func (j *job) vlanUsedByOthers() (bool, error) {
 	if j.Sandboxes == nil {
 		return true, nil // nobody can tell: better a link too many than a pod cut off
@@ -102,7 +107,7 @@ func (j *job) vlanUsedByOthers() (bool, error) {
 		return false, fmt.Errorf("who else uses %s: %w", j.att.Link.VLANLink, err)
 	}
 	for _, s := range sandboxes {
-		if s.Releasing { // its links go, or are gone: the last two that go together would each leave it to the other
+		if s.Releasing {
 			continue
 		}
 		for _, a := range s.Attachments {

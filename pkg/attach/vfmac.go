@@ -31,16 +31,16 @@ func (v *vfJob) setMAC(ctx context.Context) error {
 }
 
 // restoreMAC always compares: the pod may have changed the netdev's MAC though
-// the network asked for none (dp#685: duplicates).
+// the network asked for none (dp#685: duplicates). Without a netdev there is still
+// the PF's, which the NIC filters by.
 func (v *vfJob) restoreMAC(ctx context.Context) error {
 	if v.was.MAC == "" {
 		return nil
 	}
-	err := v.retryMAC(ctx, v.writeBackMAC)
-	if errors.Is(err, errNoNetdev) && (v.now.Driver == "" || v.now.Userspace()) {
-		return v.restoreAdminMAC(ctx) // rebound since: the PF has its part still
+	if !v.hasNetdev() {
+		return v.writeBackAdminMAC(ctx)
 	}
-	return ignoreNoNetdev(err)
+	return ignoreNoNetdev(v.retryMAC(ctx, v.writeBackMAC))
 }
 
 func (v *vfJob) retryMAC(ctx context.Context, write func() error) error {
@@ -159,7 +159,14 @@ func (v *vfJob) setAdminMAC(ctx context.Context) error {
 }
 
 func (v *vfJob) restoreAdminMAC(ctx context.Context) error {
-	if v.asked.AdminMAC == nil || v.was.AdminMAC == nil {
+	if v.asked.AdminMAC == nil {
+		return nil
+	}
+	return v.writeBackAdminMAC(ctx)
+}
+
+func (v *vfJob) writeBackAdminMAC(ctx context.Context) error {
+	if v.was.AdminMAC == nil {
 		return nil
 	}
 	_, now, err := v.readKnobs()

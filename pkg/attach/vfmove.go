@@ -19,7 +19,7 @@ func (v *vfJob) moveIn(context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := v.host.MoveTo(l.Index, v.pod, v.att.IfName, v.env.Ifindex); err != nil {
+	if err := v.move(l, v.host, v.pod, v.att.IfName, v.env.Ifindex); err != nil {
 		if errors.Is(err, link.ErrExists) {
 			return fmt.Errorf("the pod has an interface %s already: %w", v.att.IfName, err)
 		}
@@ -63,8 +63,8 @@ const (
 // moveOut brings the netdev home wherever it is: the pod, or the host under
 // whatever name the kernel gave it when the pod's namespace ended (cni#349).
 func (v *vfJob) moveOut(ctx context.Context) error {
-	if v.now.Driver == "" || v.now.Userspace() {
-		return nil // rebound since: there is no netdev to bring home
+	if !v.hasNetdev() {
+		return nil // rebound since
 	}
 	if v.pod != nil {
 		l, err := v.podNetdev()
@@ -81,6 +81,9 @@ func (v *vfJob) moveOut(ctx context.Context) error {
 	}
 	return v.rename(l)
 }
+
+// hasNetdev: with its driver, a VF's netdev goes too, wherever it was.
+func (v *vfJob) hasNetdev() bool { return v.now.Driver != "" && !v.now.Userspace() }
 
 // podNetdev finds the VF in the pod: by name in the usual case, by its PCI address
 // where the pod renamed it.
@@ -101,25 +104,31 @@ func (v *vfJob) podNetdev() (link.Link, error) {
 }
 
 // isVF goes by the PCI address. Before kernel 5.14, which does not tell it, it goes
-// by the index that the VF came under, which a pod cannot change, or where an ADD
-// was interrupted before that was known, by a MAC that nothing else in the pod has.
-// Anything else may be the pod's own making, in the VF's name and with its MAC.
+// by the index that the VF came under, or where an ADD was interrupted before that
+// was known, by a MAC that no other NIC in the pod has. All else may be the pod's own
+// making, in the VF's name, with its MAC, and once it has moved the VF elsewhere,
+// with its index.
 func (v *vfJob) isVF(l link.Link) bool {
-	if l.ParentDev != "" {
+	switch {
+	case l.ParentDev != "":
 		return l.ParentDev == v.now.Address.String()
-	}
-	if v.att.Link != nil && v.att.Link.Ifindex != 0 {
+	case !isNIC(l):
+		return false
+	case v.att.Link != nil && v.att.Link.Ifindex != 0:
 		return l.Index == v.att.Link.Ifindex
 	}
 	return l.MAC != "" && (l.MAC == v.asked.MAC || l.MAC == v.was.MAC)
 }
+
+// isNIC: all that a program makes is of some kind.
+func isNIC(l link.Link) bool { return l.Kind == "" }
 
 func (v *vfJob) bringHome(l link.Link) error {
 	name, err := v.freeName(0) // the VF is not on the host
 	if err != nil {
 		return err
 	}
-	return v.pod.MoveTo(l.Index, v.host, name, 0)
+	return v.move(l, v.pod, v.host, name, 0)
 }
 
 // awaitHome waits for the netdev only where the kernel is about to bring it.
@@ -136,41 +145,6 @@ func (v *vfJob) awaitHome(ctx context.Context) (link.Link, error) {
 			return l, fmt.Errorf("the pod's network namespace is gone, but the interface of VF %s has not come back to the host: a process still holds the namespace", v.now.Address)
 		}
 	}
-}
-
-func (v *vfJob) rename(l link.Link) error {
-	if l.Name == v.was.Netdev || v.was.Netdev == "" {
-		return nil
-	}
-	name, err := v.freeName(l.Index)
-	if err != nil || name == l.Name {
-		return err
-	}
-	if l.Up { // kernels before 6.2 rename no netdev that is up; restoreAdminState comes later
-		if err := v.host.SetDown(l.Index); err != nil {
-			return err
-		}
-	}
-	return v.host.Rename(l.Index, name)
-}
-
-// freeName is the VF's old name, or where another link has taken it, one made of
-// its PCI address: a VF under another name is of use, one that is stuck is lost. own
-// is the VF's index on the host: its old name may be an altname of its own by now.
-func (v *vfJob) freeName(own int) (string, error) {
-	if v.was.Netdev != "" {
-		l, err := v.host.ByName(v.was.Netdev)
-		if errors.Is(err, link.ErrNotFound) || err == nil && l.Index == own {
-			return v.was.Netdev, nil
-		}
-		if err != nil {
-			return "", err
-		}
-	}
-	a := v.now.Address
-	name := fmt.Sprintf("vf%x%02x%02x%x", a.Domain, a.Bus, a.Device, a.Function)
-	v.Log.Warn("the VF's name is taken by another link; it keeps another", "vf", a, "name", v.was.Netdev, "instead", name)
-	return name, nil
 }
 
 // setResult starts the CNI result with the attachment's interface, and notes in

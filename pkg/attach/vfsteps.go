@@ -35,7 +35,7 @@ func (j *job) vfSteps() (steps, error) {
 		return v.userspaceSteps(), nil
 	}
 	list := steps{
-		{"take the VF down", v.takeDown, v.restoreAdminState},
+		{"take the VF down", v.takeDown, v.restoreNetdev},
 		{"set the VF's MTU", v.setMTU, v.restoreMTU},
 	}
 	list = append(list, v.knobSteps(step{"set the VF's MAC", v.setMAC, v.restoreMAC})...)
@@ -97,14 +97,17 @@ func (v *vfJob) takeDown(context.Context) error {
 	return v.host.SetDown(l.Index)
 }
 
-func (v *vfJob) restoreAdminState(context.Context) error {
+// restoreNetdev compares what a pod can change of an interface, whatever was asked
+// for: the next pod would have it.
+func (v *vfJob) restoreNetdev(context.Context) error {
 	l, err := v.hostNetdev()
 	if err != nil {
 		return ignoreNoNetdev(err)
 	}
-	if err := v.restoreListening(l); err != nil {
-		return err
-	}
+	return errors.Join(v.restoreAltNames(l), v.restoreListening(l), v.restoreAdminState(l))
+}
+
+func (v *vfJob) restoreAdminState(l link.Link) error {
 	if v.was.Up == nil || l.Up == *v.was.Up {
 		return nil
 	}
@@ -114,7 +117,8 @@ func (v *vfJob) restoreAdminState(context.Context) error {
 	return v.host.SetDown(l.Index)
 }
 
-// restoreListening: what a pod had its VF listen to, the next pod would hear.
+// restoreListening: what a pod had its VF listen to, the next pod would hear. It
+// comes before the netdev is up again, when drivers tell the NIC.
 func (v *vfJob) restoreListening(l link.Link) error {
 	if v.was.Promisc == nil || v.was.AllMulti == nil || l.Promisc == *v.was.Promisc && l.AllMulti == *v.was.AllMulti {
 		return nil

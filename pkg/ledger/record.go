@@ -100,7 +100,8 @@ type VFState struct {
 	Index      int         `json:"index"`
 	Driver     string      `json:"driver,omitempty"`
 	Netdev     string      `json:"netdev,omitempty"`
-	MAC        string      `json:"mac,omitempty"` // of the netdev
+	AltNames   []string    `json:"altNames,omitzero"` // of the netdev; nil: not known
+	MAC        string      `json:"mac,omitempty"`     // of the netdev
 	MTU        *int        `json:"mtu,omitempty"`
 	AdminMAC   *string     `json:"adminMAC,omitempty"` // at the PF; 00:00:00:00:00:00 where none is set
 	VLAN       *int        `json:"vlan,omitempty"`

@@ -15,6 +15,8 @@ type Address struct {
 	// Tentative: duplicate address detection runs, and the address cannot be used
 	// yet, unless it is Optimistic. Duplicate: somebody else on the link has it.
 	Tentative, Optimistic, Duplicate bool
+	// Expires: it is held for a time, as of DHCP or router advertisements.
+	Expires bool
 }
 
 // Route is a unicast route. A nil GW means that the destination is on the link.
@@ -71,6 +73,7 @@ func (h *Handle) Addresses(index int) ([]Address, error) {
 			Tentative:  a.Flags&unix.IFA_F_TENTATIVE != 0,
 			Optimistic: a.Flags&unix.IFA_F_OPTIMISTIC != 0,
 			Duplicate:  a.Flags&unix.IFA_F_DADFAILED != 0,
+			Expires:    a.Flags&unix.IFA_F_PERMANENT == 0,
 		})
 	}
 	return addrs, nil

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"slices"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -57,25 +56,25 @@ func (h *Handle) SetMAC(index int, mac string) error {
 	return wrap(op, indexed(index), h.change(unix.RTM_SETLINK, 0, index, nl.NewRtAttr(unix.IFLA_ADDRESS, hw)))
 }
 
-// Rename gives a link another name; an altname of its own that is the same goes.
-// Kernels before 6.2 want the link down.
+// Rename gives a link another name. Kernels before 6.2 want the link down. An
+// altname, the link's own too, is a name that is taken: DeleteAltName comes first.
 func (h *Handle) Rename(index int, name string) error {
-	if err := h.dropAltName(index, name); err != nil {
-		return err
-	}
 	return wrap(fmt.Sprintf("renaming to %q", name), indexed(index),
 		h.change(unix.RTM_SETLINK, 0, index, text(unix.IFLA_IFNAME, name)))
 }
 
-// dropAltName takes an altname from a link that is to have it as its name: the
-// kernel refuses that, and udev gives links altnames that they had as names.
-func (h *Handle) dropAltName(index int, name string) error {
-	l, err := h.ByIndex(index)
-	if err != nil || !slices.Contains(l.AltNames, name) {
-		return err
-	}
-	return wrap(fmt.Sprintf("deleting altname %q", name), indexed(index), h.change(unix.RTM_DELLINKPROP, 0, index,
-		nested(unix.IFLA_PROP_LIST, nl.NewRtAttr(unix.IFLA_ALT_IFNAME, nl.ZeroTerminated(name)))))
+// AddAltName gives a link one more name, by which ByName finds it too.
+func (h *Handle) AddAltName(index int, name string) error {
+	return wrap(fmt.Sprintf("adding altname %q", name), indexed(index), h.changeAltName(unix.RTM_NEWLINKPROP, index, name))
+}
+
+// DeleteAltName takes such a name from a link.
+func (h *Handle) DeleteAltName(index int, name string) error {
+	return wrap(fmt.Sprintf("deleting altname %q", name), indexed(index), h.changeAltName(unix.RTM_DELLINKPROP, index, name))
+}
+
+func (h *Handle) changeAltName(message, index int, name string) error {
+	return h.change(message, 0, index, nested(unix.IFLA_PROP_LIST, nl.NewRtAttr(unix.IFLA_ALT_IFNAME, nl.ZeroTerminated(name))))
 }
 
 // MoveTo puts a link into target's namespace under newName and newIndex, in one
@@ -84,16 +83,14 @@ func (h *Handle) dropAltName(index int, name string) error {
 // the kernel's choice.
 //
 // The kernel moves first and renames then: after an error the link may be in
-// either namespace. A name that is taken in target is refused beforehand.
+// either namespace. A name that is taken in target is refused beforehand, by the
+// kernel since 6.6 also an altname of the link that is taken there.
 func (h *Handle) MoveTo(index int, target Target, newName string, newIndex int) error {
 	op := fmt.Sprintf("moving as %q", newName)
 	if _, err := target.ByName(newName); err == nil {
 		return wrap(op, indexed(index), fmt.Errorf("the name is taken there: %w", unix.EEXIST))
 	} else if !errors.Is(err, ErrNotFound) {
 		return wrap(op, indexed(index), err)
-	}
-	if err := h.dropAltName(index, newName); err != nil {
-		return err
 	}
 	err := h.move(index, target, newName, newIndex)
 	if newIndex > 0 && errors.Is(err, unix.EBUSY) { // said before anything is changed

@@ -147,18 +147,14 @@ func TestChangesAreReadBack(t *testing.T) {
 }
 
 func TestAltNamesAreFound(t *testing.T) {
-	path := netnstest.New(t)
-	h := handleAt(t, path)
+	h := handle(t)
 	l := veth(t, h, "eth3", "peer")
 	long := "a-name-of-more-than-fifteen-bytes"
-	inside(t, path, func() error {
-		for _, alt := range []string{"fast0", long} {
-			if err := netlink.LinkAddAltName(&netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: l.Index}}, alt); err != nil {
-				return err
-			}
+	for _, alt := range []string{"fast0", long} {
+		if err := h.AddAltName(l.Index, alt); err != nil {
+			t.Fatal(err)
 		}
-		return nil
-	})
+	}
 	for _, alt := range []string{"fast0", long} {
 		got, err := h.ByName(alt)
 		if err != nil || got.Index != l.Index {
@@ -168,6 +164,39 @@ func TestAltNamesAreFound(t *testing.T) {
 	got, _ := h.ByIndex(l.Index)
 	if diff := cmp.Diff([]string{"fast0", long}, got.AltNames); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// What pkg/attach goes by (cni#250, cni#445).
+func TestAltNamesAreTaken(t *testing.T) {
+	h, pod := handle(t), handle(t)
+	l := veth(t, h, "eth3", "peer")
+	if err := h.AddAltName(l.Index, "fast0"); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.AddAltName(l.Index, "peer"); !errors.Is(err, link.ErrExists) {
+		t.Errorf("another link's name: %v, want ErrExists", err)
+	}
+	if err := h.Rename(l.Index, "fast0"); !errors.Is(err, link.ErrExists) {
+		t.Errorf("its own altname: %v, want ErrExists", err)
+	}
+	if err := h.DeleteAltName(l.Index, "fast0"); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.DeleteAltName(l.Index, "fast0"); !errors.Is(err, link.ErrNotFound) {
+		t.Errorf("one that is not there: %v, want ErrNotFound", err)
+	}
+	if err := h.Rename(l.Index, "fast0"); err != nil {
+		t.Error(err)
+	}
+	if err := h.AddAltName(l.Index, "net2"); err != nil {
+		t.Fatal(err)
+	}
+	veth(t, pod, "net2", "net3")
+	if err := h.MoveTo(l.Index, pod, "net1", 0); err != nil && !errors.Is(err, link.ErrExists) { // before kernel 6.6 it moves
+		t.Errorf("to where its altname is taken: %v, want ErrExists", err)
+	} else if err != nil {
+		names(t, h, "fast0", "lo", "peer")
 	}
 }
 
