@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 
 	"github.com/containernetworking/cni/pkg/invoke"
@@ -14,6 +13,7 @@ import (
 
 	"fairlead.dev/fairlead/cni/run"
 	"fairlead.dev/fairlead/cni/wire"
+	"fairlead.dev/fairlead/pkg/netns"
 )
 
 // HostExec runs plugins where no shim is there to do it: after a tombstone, on a
@@ -80,21 +80,20 @@ func (e *HostExec) start(ctx context.Context, c run.Command) (func() (run.Output
 }
 
 // onHost runs fn on a thread in the host's mount namespace. The thread is given
-// up afterwards: its goroutine ends while locked to it.
-func (e *HostExec) onHost(fn func() error) error {
+// up afterwards.
+func (e *HostExec) onHost(fn func() error) (err error) {
 	if e.mountNS == "" {
 		return fn()
 	}
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread()
-		if err := e.enter(); err != nil {
-			done <- fmt.Errorf("entering the host's mount namespace: %w; the agent needs hostPID and CAP_SYS_ADMIN", err)
-			return
+	netns.Apart(func() (asItWas bool) {
+		if err = e.enter(); err != nil {
+			err = fmt.Errorf("entering the host's mount namespace: %w; the agent needs hostPID and CAP_SYS_ADMIN", err)
+		} else {
+			err = fn()
 		}
-		done <- fn()
-	}()
-	return <-done
+		return false
+	})
+	return err
 }
 
 func (e *HostExec) enter() error {

@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"runtime"
 
 	"golang.org/x/sys/unix"
 )
@@ -68,33 +67,25 @@ func (n *NS) Close() error { return n.file.Close() }
 // fn starts are outside. The caller's own thread never moves; a thread that
 // cannot return to where it came from is thrown away.
 func (n *NS) Do(fn func() error) error {
-	result := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread()
-		home, err := Current()
-		if err != nil {
-			runtime.UnlockOSThread()
-			result <- err
-			return
-		}
-		defer home.Close()
-		result <- n.visit(home, fn)
-	}()
-	return <-result
+	var err error
+	Apart(func() (atHome bool) {
+		atHome, err = n.visit(fn)
+		return atHome
+	})
+	return err
 }
 
-// visit unlocks the thread only when it is back home: the runtime ends a thread
-// whose goroutine ends while still locked to it.
-func (n *NS) visit(home *NS, fn func() error) error {
+func (n *NS) visit(fn func() error) (atHome bool, err error) {
+	home, err := Current()
+	if err != nil {
+		return true, err
+	}
+	defer home.Close()
 	if err := unix.Setns(n.FD(), unix.CLONE_NEWNET); err != nil {
-		runtime.UnlockOSThread()
-		return fmt.Errorf("enter network namespace %s: %w", n.file.Name(), err)
+		return true, fmt.Errorf("enter network namespace %s: %w", n.file.Name(), err)
 	}
-	err := fn()
-	if unix.Setns(home.FD(), unix.CLONE_NEWNET) == nil {
-		runtime.UnlockOSThread()
-	}
-	return err
+	err = fn()
+	return unix.Setns(home.FD(), unix.CLONE_NEWNET) == nil, err
 }
 
 // IsGone reports whether err, from this package, says that the namespace does

@@ -1,0 +1,33 @@
+package netns
+
+import (
+	"os"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+// Apart runs fn on a thread of its own, for fn to change what the kernel keeps by
+// thread, and waits for it. fn reports whether the thread is as it was; one that is
+// not is thrown away.
+//
+// It is never the process's first thread. That one cannot be thrown away, and its
+// namespaces are the process's in the eyes of others: what enters a container
+// (kubectl exec, probes) does so by /proc/PID/ns, and would find itself wherever
+// the thread has gone.
+func Apart(fn func() (asItWas bool)) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		if unix.Gettid() == os.Getpid() {
+			Apart(fn) // gets another thread, while this goroutine keeps the first
+			runtime.UnlockOSThread()
+			return
+		}
+		if fn() {
+			runtime.UnlockOSThread()
+		}
+	}()
+	<-done
+}
