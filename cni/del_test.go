@@ -62,12 +62,7 @@ func TestDelFromTheLedgerAlone(t *testing.T) {
 // where it cannot be done now.
 func TestDelOfUnknownSandbox(t *testing.T) {
 	n := newNode(t)
-	n.world.fail = func(_ int, name string) error {
-		if name == "del" {
-			return errors.New("even so")
-		}
-		return nil
-	}
+	n.world.failing("del")
 	if _, err := n.call("DEL", "c9", "p"); err != nil {
 		t.Fatal(err)
 	}
@@ -140,12 +135,7 @@ func TestFailedReleaseShows(t *testing.T) {
 	n := newNode(t)
 	n.pod("p", "fast", vf1)
 	n.mustAdd("c1", "p")
-	n.world.fail = func(_ int, name string) error {
-		if name == "release" {
-			return errors.New("mailbox timeout")
-		}
-		return nil
-	}
+	n.world.failing("release")
 	if _, err := n.call("DEL", "c1", "p"); err != nil {
 		t.Fatal(err)
 	}
@@ -177,12 +167,7 @@ func TestReleaseIsRetriedAtTheStartOfTheAgent(t *testing.T) {
 	n := newNode(t)
 	n.pod("p", "fast", vf1)
 	n.mustAdd("c1", "p")
-	n.world.fail = func(_ int, name string) error {
-		if name == "release" {
-			return errors.New("mailbox timeout")
-		}
-		return nil
-	}
+	n.world.failing("release")
 	if _, err := n.call("DEL", "c1", "p"); err != nil {
 		t.Fatal(err)
 	}
@@ -304,12 +289,7 @@ func TestLateDelOfAnOldPod(t *testing.T) {
 	n.pod("old", "fast", vf1)
 	n.pod("new", "fast", vf1)
 	n.mustAdd("c1", "old")
-	n.world.fail = func(_ int, name string) error {
-		if name == "release" {
-			return errors.New("mailbox timeout")
-		}
-		return nil
-	}
+	n.world.failing("release")
 	if _, err := n.call("DEL", "c1", "old"); err != nil {
 		t.Fatal(err)
 	}

@@ -238,12 +238,7 @@ func TestAProgramThatWaitedInVainLeavesNothing(t *testing.T) {
 	n := newNode(t)
 	n.nad("forced", "fairlead.dev/fast", `{"cniVersion":"1.0.0","type":"sriov","builtin":false}`)
 	n.pod("p", "macvlan-conf, forced", vf1)
-	n.world.fail = func(_ int, name string) error {
-		if name == "bind" {
-			return errors.New("boom")
-		}
-		return nil
-	}
+	n.world.failing("bind")
 	if _, err := n.call("ADD", "c1", "p"); err == nil {
 		t.Fatal("no error")
 	}

@@ -32,9 +32,6 @@ func NewHostExec() *HostExec {
 	return &HostExec{mountNS: "/proc/1/ns/mnt", cgroup: "/sys/fs/cgroup"}
 }
 
-// NewLocalExec makes an executor for an agent that runs on the host itself.
-func NewLocalExec() *HostExec { return &HostExec{} }
-
 var _ invoke.Exec = (*HostExec)(nil)
 
 // FindInPath looks for the plugin in the host's directories.

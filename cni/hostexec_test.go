@@ -23,7 +23,7 @@ func script(t *testing.T, name, text string) string {
 }
 
 func TestLocalExec(t *testing.T) {
-	e := NewLocalExec()
+	e := &HostExec{}
 	t.Setenv("SECRET", "of the agent")
 	dir := script(t, "p", `read x; echo "$CNI_COMMAND $x $SECRET"`)
 	file, err := e.FindInPath("p", []string{"/nonexistent", dir})
@@ -55,7 +55,7 @@ func TestPluginErrors(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := NewLocalExec().ExecPlugin(t.Context(), filepath.Join(script(t, "p", tt.script), "p"), nil, nil)
+			_, err := (&HostExec{}).ExecPlugin(t.Context(), filepath.Join(script(t, "p", tt.script), "p"), nil, nil)
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Fatalf("got %v, want %q", err, tt.want)
 			}
@@ -71,7 +71,7 @@ func TestExecEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	dir := script(t, "p", "echo > "+filepath.Join(t.TempDir(), "x")+"; sleep 1000")
 	cancel(errHungUp)
-	if _, err := NewLocalExec().ExecPlugin(ctx, filepath.Join(dir, "p"), nil, nil); err == nil {
+	if _, err := (&HostExec{}).ExecPlugin(ctx, filepath.Join(dir, "p"), nil, nil); err == nil {
 		t.Error("ran on")
 	}
 }

@@ -40,7 +40,7 @@ func newLive(t testing.TB) *live {
 	for _, name := range []string{"bridge", "portmap"} {
 		l.plugin(name, plugin)
 	}
-	n.server.o.HostExec = NewLocalExec()
+	n.server.o.HostExec = &HostExec{}
 	n.server.o.CNIPath = l.bin
 	l.start()
 	return l

@@ -69,6 +69,16 @@ func (w *world) beginnings() int {
 	return w.began
 }
 
+// failing makes every step of a name fail.
+func (w *world) failing(name string) {
+	w.fail = func(_ int, step string) error {
+		if step == name {
+			return errors.New("mailbox timeout")
+		}
+		return nil
+	}
+}
+
 // step counts an operation without an effect on the world.
 func (w *world) step(name, line string) error { return w.do(name, line, func() {}) }
 

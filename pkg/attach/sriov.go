@@ -112,10 +112,7 @@ func (p preparation) notTheHosts(l link.Link) error {
 		return err
 	}
 	for _, a := range addrs {
-		// As link.Handle.Busy has it: what any link gets by itself that is up, the
-		// kernel's of router advertisements too, does not say that it is in use.
-		advertised := a.IPNet.IP.To4() == nil && a.Expires
-		if !a.IPNet.IP.IsLinkLocalUnicast() && !advertised {
+		if a.InUse() {
 			return fmt.Errorf("the host itself uses interface %s of %s: it has the address %s; remove that, or give the pod another device", l.Name, p.describeDevice(), a.IPNet.String())
 		}
 	}

@@ -19,6 +19,14 @@ type Address struct {
 	Expires bool
 }
 
+// InUse tells an address that somebody gave the link from those that any link gets
+// that is up: link-local ones, and with IPv6 those that the kernel makes of router
+// advertisements, which expire.
+func (a Address) InUse() bool {
+	advertised := a.IPNet.IP.To4() == nil && a.Expires
+	return !a.IPNet.IP.IsLinkLocalUnicast() && !advertised
+}
+
 // Route is a unicast route. A nil GW means that the destination is on the link.
 type Route struct {
 	Link     int // ifindex
@@ -68,15 +76,19 @@ func (h *Handle) Addresses(index int) ([]Address, error) {
 	}
 	addrs := make([]Address, 0, len(found))
 	for _, a := range found {
-		addrs = append(addrs, Address{
-			IPNet:      *a.IPNet,
-			Tentative:  a.Flags&unix.IFA_F_TENTATIVE != 0,
-			Optimistic: a.Flags&unix.IFA_F_OPTIMISTIC != 0,
-			Duplicate:  a.Flags&unix.IFA_F_DADFAILED != 0,
-			Expires:    a.Flags&unix.IFA_F_PERMANENT == 0,
-		})
+		addrs = append(addrs, addressOf(a))
 	}
 	return addrs, nil
+}
+
+func addressOf(a netlink.Addr) Address {
+	return Address{
+		IPNet:      *a.IPNet,
+		Tentative:  a.Flags&unix.IFA_F_TENTATIVE != 0,
+		Optimistic: a.Flags&unix.IFA_F_OPTIMISTIC != 0,
+		Duplicate:  a.Flags&unix.IFA_F_DADFAILED != 0,
+		Expires:    a.Flags&unix.IFA_F_PERMANENT == 0,
+	}
 }
 
 // AddRoute adds a route, beside others to the same destination as the stock CNI

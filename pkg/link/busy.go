@@ -11,9 +11,8 @@ import (
 // bridge or bond, a link on top, a default route, an address. It takes one dump of
 // each, whatever the number of links.
 //
-// What every link gets that is up does not count: link-local addresses, and with
-// IPv6 those that the kernel derives from router advertisements (which expire),
-// with the default route that comes along.
+// What every link gets that is up does not count: see Address.InUse; nor does the
+// IPv6 default route that comes along with router advertisements.
 func (h *Handle) Busy() (map[string]string, error) {
 	links, err := h.List()
 	if err != nil {
@@ -70,8 +69,7 @@ func (h *Handle) addAddresses(use map[int]string) error {
 		return err
 	})
 	for _, a := range addrs {
-		expires := a.IP.To4() == nil && a.Flags&unix.IFA_F_PERMANENT == 0
-		if !a.IP.IsLinkLocalUnicast() && !expires && use[a.LinkIndex] == "" {
+		if addressOf(a).InUse() && use[a.LinkIndex] == "" {
 			use[a.LinkIndex] = fmt.Sprintf("with the address %s", a.IPNet)
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -127,4 +129,23 @@ func words(typ int, vs ...uint32) *nl.RtAttr {
 		b = binary.NativeEndian.AppendUint32(b, v)
 	}
 	return nl.NewRtAttr(typ, b)
+}
+
+// What any link gets by itself that is up does not say that somebody uses it.
+func TestAddressInUse(t *testing.T) {
+	for text, want := range map[string]bool{
+		"192.0.2.7/24": true, "169.254.1.1/16": false, "fe80::1/64": false, "2001:db8::7/64": true,
+		"2001:db8::7/64 expires": false, // of a router's advertisements
+		"192.0.2.7/24 expires":   true,  // of DHCP, which somebody runs
+	} {
+		address, expires := strings.CutSuffix(text, " expires")
+		ip, subnet, err := net.ParseCIDR(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		subnet.IP = ip
+		if got := (Address{IPNet: *subnet, Expires: expires}).InUse(); got != want {
+			t.Errorf("%s: in use %t, want %t", text, got, want)
+		}
+	}
 }

@@ -271,7 +271,7 @@ func (a *Applier) unused(netdev string) error {
 		return err
 	}
 	for _, addr := range addresses {
-		if !addr.IPNet.IP.IsLinkLocalUnicast() {
+		if addr.InUse() {
 			return inUse("the host uses its netdev %s with the address %s: take the address away first", netdev, addr.IPNet.String())
 		}
 	}

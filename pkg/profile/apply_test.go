@@ -183,7 +183,7 @@ func TestApplySparesWhatTheHostUses(t *testing.T) {
 	use := map[string]func(*kernel){
 		"the host uses its netdev ens1f0v1 with the address 192.0.2.7/24: take the address away first": func(k *kernel) { k.addresses["ens1f0v1"] = "192.0.2.7/24" },
 		"the host uses its netdev ens1f0v1 as a port of a bridge or bond: take it out first":           func(k *kernel) { k.masters["ens1f0v1"] = 9 },
-		"": func(k *kernel) { k.addresses["ens1f0v1"] = "fe80::1/64" }, // every netdev that is up has one
+		"": func(k *kernel) { k.addresses["ens1f0v1"] = "fe80::1/64 2001:db8::7/64~" }, // what every netdev that is up has, where a router is
 	}
 	for cause, begin := range use {
 		t.Run(cause, func(t *testing.T) {

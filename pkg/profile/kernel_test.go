@@ -93,11 +93,19 @@ func (k *kernel) ByIndex(index int) (link.Link, error) {
 
 func (k *kernel) Addresses(index int) ([]link.Address, error) {
 	l, err := k.ByIndex(index)
-	if err != nil || k.addresses[l.Name] == "" {
+	if err != nil {
 		return nil, err
 	}
-	ip, n, err := net.ParseCIDR(k.addresses[l.Name])
-	return []link.Address{{IPNet: net.IPNet{IP: ip, Mask: n.Mask}}}, err
+	var all []link.Address
+	for _, text := range strings.Fields(k.addresses[l.Name]) {
+		text, expires := strings.CutSuffix(text, "~")
+		ip, n, err := net.ParseCIDR(text)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, link.Address{IPNet: net.IPNet{IP: ip, Mask: n.Mask}, Expires: expires})
+	}
+	return all, nil
 }
 
 func (k *kernel) VF(pfIndex, vf int) (link.VFInfo, error) {
