@@ -16,6 +16,7 @@ import (
 	"github.com/containernetworking/cni/pkg/version"
 
 	"fairlead.dev/fairlead/cni/run"
+	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/pci"
 )
@@ -154,7 +155,7 @@ func (f fakeAttacher) Prepare(_ context.Context, r AttachRequest) (ledger.Attach
 				f.w.t.Errorf("original state of %s was read while sandbox %s has it", r.Device, owner)
 			}
 			mtu := 1500
-			a.VF = &ledger.VFState{PF: pci.MustParseAddress("0000:3b:00.0"), MTU: &mtu}
+			a.VF = &ledger.VFState{PF: pci.MustParseAddress("0000:3b:00.0"), Settings: device.Settings{MTU: &mtu}}
 		}
 	}
 	return a, f.w.step("prepare", "prepare "+r.IfName+" "+conf.Type)

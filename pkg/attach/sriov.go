@@ -79,7 +79,7 @@ func (p preparation) usableVF(addr pci.Address) (device.VF, error) {
 
 // originalState reads everything that Bind, or the pod, may change.
 func (p preparation) originalState(vf device.VF, asked ledger.VFState) (*ledger.VFState, error) {
-	state := ledger.VFState{PF: vf.PF, Index: vf.Index, Driver: vf.Driver, Netdev: vf.Netdev}
+	state := ledger.VFState{PF: vf.PF, Index: vf.Index, Netdev: vf.Netdev, Settings: device.Settings{Driver: vf.Driver}}
 	if !vf.Userspace() {
 		if err := p.netdevState(vf, &state); err != nil {
 			return nil, err

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/pci"
 	"github.com/google/go-cmp/cmp"
 	bolt "go.etcd.io/bbolt"
@@ -40,7 +41,7 @@ func sandbox(id string, devices ...pci.Address) Sandbox {
 		mtu, trust := 1500, true
 		s.Attachments = append(s.Attachments, Attachment{
 			Network: "default/fast", IfName: fmt.Sprintf("net%d", i+1), Kind: "sriov", Phase: Intent, Device: d,
-			Config: json.RawMessage(`{"name":"fast"}`), VF: &VFState{Index: i, MTU: &mtu, Trust: &trust},
+			Config: json.RawMessage(`{"name":"fast"}`), VF: &VFState{Index: i, Settings: device.Settings{MTU: &mtu, Trust: &trust}},
 			CapabilityArgs: map[string]any{"mac": "02:00:00:00:00:01"},
 		})
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
@@ -91,30 +92,19 @@ type LinkState struct {
 	MTU      int    `json:"mtu,omitempty"`
 }
 
-// VFState is the state of a VF: its knobs at the PF and its netdev. In
-// Attachment.VF it is the original; nil means the driver does not tell, or that
-// the knob is not touched.
+// VFState is the state of a VF: its settings and its netdev. In Attachment.VF it is
+// the original. A nil field means that the driver does not report it, or that it is
+// not touched.
 type VFState struct {
-	PF         pci.Address `json:"pf,omitzero"`
-	PFName     string      `json:"pfName,omitempty"`
-	Index      int         `json:"index"`
-	Driver     string      `json:"driver,omitempty"`
-	Netdev     string      `json:"netdev,omitempty"`
-	AltNames   []string    `json:"altNames,omitzero"` // of the netdev; nil: not known
-	MAC        string      `json:"mac,omitempty"`     // of the netdev
-	MTU        *int        `json:"mtu,omitempty"`
-	AdminMAC   *string     `json:"adminMAC,omitempty"` // at the PF; 00:00:00:00:00:00 where none is set
-	VLAN       *int        `json:"vlan,omitempty"`
-	QoS        *int        `json:"qos,omitempty"`
-	VLANProto  *string     `json:"vlanProto,omitempty"` // 802.1q, 802.1ad
-	SpoofCheck *bool       `json:"spoofCheck,omitempty"`
-	Trust      *bool       `json:"trust,omitempty"`
-	LinkState  *string     `json:"linkState,omitempty"` // auto, enable, disable
-	MinTxRate  *int        `json:"minTxRateMbps,omitempty"`
-	MaxTxRate  *int        `json:"maxTxRateMbps,omitempty"`
-	Up         *bool       `json:"up,omitempty"` // the netdev's admin state
-	Promisc    *bool       `json:"promisc,omitempty"`
-	AllMulti   *bool       `json:"allMulti,omitempty"`
+	PF     pci.Address `json:"pf,omitzero"`
+	PFName string      `json:"pfName,omitempty"`
+	Index  int         `json:"index"`
+	device.Settings
+	Netdev   string   `json:"netdev,omitempty"`
+	AltNames []string `json:"altNames,omitzero"` // of the netdev; nil: not known
+	Up       *bool    `json:"up,omitempty"`      // the netdev's admin state
+	Promisc  *bool    `json:"promisc,omitempty"`
+	AllMulti *bool    `json:"allMulti,omitempty"`
 }
 
 // Allocation is a device that the kubelet has been handed for some container.

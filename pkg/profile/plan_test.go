@@ -242,9 +242,9 @@ func TestPlanComparesHowAHeldVFComesBack(t *testing.T) {
 		returns ledger.VFState
 		want    string
 	}{
-		"as declared":      {ledger.VFState{VLAN: ptr(5), QoS: ptr(0), VLANProto: ptr("802.1q"), Trust: ptr(true), MTU: ptr(1400)}, ""},
-		"as it was before": {ledger.VFState{VLAN: ptr(0), QoS: ptr(0), Trust: ptr(false), MTU: ptr(1500)}, "VLAN 0 -> 5, trust on, MTU 1500 -> 1400"},
-		"in part":          {ledger.VFState{VLAN: ptr(5), QoS: ptr(0), Trust: ptr(false), MTU: ptr(1400)}, "trust on"},
+		"as declared":      {ledger.VFState{Settings: device.Settings{VLAN: ptr(5), QoS: ptr(0), VLANProto: ptr("802.1q"), Trust: ptr(true), MTU: ptr(1400)}}, ""},
+		"as it was before": {ledger.VFState{Settings: device.Settings{VLAN: ptr(0), QoS: ptr(0), Trust: ptr(false), MTU: ptr(1500)}}, "VLAN 0 -> 5, trust on, MTU 1500 -> 1400"},
+		"in part":          {ledger.VFState{Settings: device.Settings{VLAN: ptr(5), QoS: ptr(0), Trust: ptr(false), MTU: ptr(1400)}}, "trust on"},
 		"nobody knows":     {ledger.VFState{}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -28,12 +28,12 @@ func input() Input {
 		PFs: []device.PF{{Address: pfAddress, Netdev: "pf0", VFs: []device.VF{
 			{Address: vf1, PF: pfAddress, Index: 1}, {Address: vf0, PF: pfAddress, Index: 0}, {Address: vf2, PF: pfAddress, Index: 2},
 		}}},
-		Knobs: map[pci.Address]ledger.VFState{vf0: {VLAN: ptr(100)}},
+		Knobs: map[pci.Address]ledger.VFState{vf0: {Settings: device.Settings{VLAN: ptr(100)}}},
 		Pools: []PoolMembers{{Resource: "fairlead.dev/fast", Source: "lab.yaml", Devices: []pci.Address{vf0, vf1}, Unhealthy: map[pci.Address]string{}}},
 		Sandboxes: []ledger.Sandbox{{ID: "abc", Pod: ledger.PodRef{Namespace: "demo", Name: "alpha"}, Created: created, Attachments: []ledger.Attachment{{
 			Network: "demo/fast", IfName: "net1", Kind: "sriov", Phase: ledger.Bound, Device: vf0,
-			VF:      &ledger.VFState{Netdev: "pf0v0", MTU: ptr(1500)},
-			Applied: &ledger.VFState{MAC: "02:00:00:00:00:01", MTU: ptr(9000), VLAN: ptr(100)},
+			VF:      &ledger.VFState{Netdev: "pf0v0", Settings: device.Settings{MTU: ptr(1500)}},
+			Applied: &ledger.VFState{Settings: device.Settings{MAC: "02:00:00:00:00:01", MTU: ptr(9000), VLAN: ptr(100)}},
 			Result:  json.RawMessage(`{"cniVersion":"1.0.0","interfaces":[{"name":"pf0v0"},{"name":"net1","mac":"02:00:00:00:00:01","sandbox":"/x"}],"ips":[{"address":"10.0.0.5/24"},{"address":"fd00::5/64"}]}`),
 		}}}},
 		Allocations: []ledger.Allocation{{Resource: "fairlead.dev/fast", Device: vf1}},
@@ -48,9 +48,9 @@ func TestVFsAreJoinedWithPoolHolderAndKnobs(t *testing.T) {
 		{
 			VF: device.VF{Address: vf0, PF: pfAddress, Index: 0}, Pool: "fairlead.dev/fast", Allocated: true, Healthy: true,
 			Holder:   &Holder{Sandbox: "abc", Pod: ledger.PodRef{Namespace: "demo", Name: "alpha"}, IfName: "net1", Network: "demo/fast", Phase: ledger.Bound, Since: created},
-			Original: &ledger.VFState{Netdev: "pf0v0", MTU: ptr(1500)},
-			Applied:  &ledger.VFState{MAC: "02:00:00:00:00:01", MTU: ptr(9000), VLAN: ptr(100)},
-			Current:  &ledger.VFState{VLAN: ptr(100)},
+			Original: &ledger.VFState{Netdev: "pf0v0", Settings: device.Settings{MTU: ptr(1500)}},
+			Applied:  &ledger.VFState{Settings: device.Settings{MAC: "02:00:00:00:00:01", MTU: ptr(9000), VLAN: ptr(100)}},
+			Current:  &ledger.VFState{Settings: device.Settings{VLAN: ptr(100)}},
 		},
 		{VF: device.VF{Address: vf1, PF: pfAddress, Index: 1}, Pool: "fairlead.dev/fast", Allocated: true, Healthy: false, Reason: "no driver is bound to it"},
 		{VF: device.VF{Address: vf2, PF: pfAddress, Index: 2}},

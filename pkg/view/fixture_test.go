@@ -83,8 +83,8 @@ func busyNode() state.State {
 	return state.Build(state.Input{
 		Node: "node1", Build: "v0.1.0-3-gabc1234", Time: noon, PFs: []device.PF{pf0, pf1},
 		Knobs: map[pci.Address]ledger.VFState{
-			pf0.VFs[0].Address: {AdminMAC: ptr("02:00:00:00:01:0a"), VLAN: ptr(100), Trust: ptr(true), SpoofCheck: ptr(false)},
-			pf0.VFs[4].Address: {AdminMAC: ptr("02:00:00:00:01:0d"), VLAN: ptr(100), Trust: ptr(false), SpoofCheck: ptr(true)},
+			pf0.VFs[0].Address: {Settings: device.Settings{AdminMAC: ptr("02:00:00:00:01:0a"), VLAN: ptr(100), Trust: ptr(true), SpoofCheck: ptr(false)}},
+			pf0.VFs[4].Address: {Settings: device.Settings{AdminMAC: ptr("02:00:00:00:01:0d"), VLAN: ptr(100), Trust: ptr(false), SpoofCheck: ptr(true)}},
 		},
 		Pools: []state.PoolMembers{
 			{Resource: "fairlead.dev/fast", Type: device.NetDevice, Source: `profile "lab", group 0`, Devices: addresses(pf0, 0, 1, 2, 3)},
@@ -103,9 +103,8 @@ func busyNode() state.State {
 				{Network: "lab", IfName: "eth0", Kind: "exec", Phase: ledger.Bound},
 				{
 					Network: "demo/vlan100", IfName: "net1", Kind: "sriov", Phase: ledger.Bound, Resource: "fairlead.dev/fast", Device: pf0.VFs[0].Address,
-					VF: &ledger.VFState{PF: pf0.Address, PFName: "pf0", Index: 0, Driver: "igbvf", Netdev: "pf0v0", MAC: "52:54:00:00:02:01",
-						MTU: ptr(1500), AdminMAC: ptr("00:00:00:00:00:00"), VLAN: ptr(0), QoS: ptr(0), SpoofCheck: ptr(true), Trust: ptr(false)},
-					Applied: &ledger.VFState{MAC: "02:00:00:00:01:0a", MTU: ptr(9000), VLAN: ptr(100), Trust: ptr(true), SpoofCheck: ptr(false)},
+					VF:      &ledger.VFState{PF: pf0.Address, PFName: "pf0", Index: 0, Netdev: "pf0v0", Settings: device.Settings{Driver: "igbvf", MAC: "52:54:00:00:02:01", MTU: ptr(1500), AdminMAC: ptr("00:00:00:00:00:00"), VLAN: ptr(0), QoS: ptr(0), SpoofCheck: ptr(true), Trust: ptr(false)}},
+					Applied: &ledger.VFState{Settings: device.Settings{MAC: "02:00:00:00:01:0a", MTU: ptr(9000), VLAN: ptr(100), Trust: ptr(true), SpoofCheck: ptr(false)}},
 					Result:  cniResult("net1", "02:00:00:00:01:0a", "10.100.0.10/24"),
 				},
 			}},

@@ -1,0 +1,211 @@
+package device
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Settings is what can be set of a VF. A nil or empty field has no value: it was
+// not asked for, or the driver does not report it. The table Knobs has a row for
+// each setting; code that handles settings loops over the table.
+type Settings struct {
+	Driver     string  `json:"driver,omitempty"`   // the kernel driver that is bound; KernelDriver for the kernel's own choice
+	MAC        string  `json:"mac,omitempty"`      // of the netdev
+	AdminMAC   *string `json:"adminMAC,omitempty"` // at the PF; NoMAC if none is set
+	MTU        *int    `json:"mtu,omitempty"`      // of the netdev, in bytes
+	VLAN       *int    `json:"vlan,omitempty"`     // 0: untagged
+	QoS        *int    `json:"qos,omitempty"`
+	VLANProto  *string `json:"vlanProto,omitempty"` // 802.1q, 802.1ad
+	SpoofCheck *bool   `json:"spoofCheck,omitempty"`
+	Trust      *bool   `json:"trust,omitempty"`
+	LinkState  *string `json:"linkState,omitempty"`     // auto, enable, disable
+	MinTxRate  *int    `json:"minTxRateMbps,omitempty"` // 0: no guarantee
+	MaxTxRate  *int    `json:"maxTxRateMbps,omitempty"` // 0: no limit
+}
+
+// NoMAC is the administrative MAC of a VF for which the PF has set none.
+const NoMAC = "00:00:00:00:00:00"
+
+// Place says who has a knob.
+type Place int
+
+// The places of knobs.
+const (
+	AtPF     Place = iota // one netlink message about the PF carries all of them
+	AtNetdev              // the VF's own netdev
+	AtDevice              // the PCI function: its driver
+)
+
+// Knob is one row of Knobs: one setting of a VF, or several that the kernel sets
+// together.
+type Knob struct {
+	Name  string // as messages name it: "spoof check"
+	Field string // of an sriov network: "spoofchk"; empty if networks have no such field
+	Group string // of a profile's VF group: "spoofCheck"; empty if profiles have no such field
+	Place Place
+	// Has reports whether the settings have a value for the knob.
+	Has func(Settings) bool
+	// Equal reports whether both settings have the same value. Both must have one.
+	Equal func(a, b Settings) bool
+	// Text is the value as people read it; the settings must have one.
+	Text func(Settings) string
+	// Copy sets the value in one of the settings to that of the other, or to none.
+	Copy func(to *Settings, from Settings)
+	// Default gives the value that a new VF has; nil if it differs from NIC to NIC.
+	Default func(*Settings)
+}
+
+// Names of knobs that need more than a table: a MAC has two places and an order in
+// which drivers accept it; a driver and an MTU have their own steps.
+const (
+	KnobMAC    = "MAC"
+	KnobMTU    = "MTU"
+	KnobDriver = "driver"
+)
+
+// Knobs has a row for each knob, in the order in which they are set.
+var Knobs = []Knob{
+	{
+		Name: "VLAN", Field: "vlan", Group: "vlan", Place: AtPF,
+		Has: func(s Settings) bool { return s.VLAN != nil },
+		Equal: func(a, b Settings) bool {
+			// Without a VLAN there is no tag that could have a priority or protocol.
+			return *a.VLAN == *b.VLAN && orZero(a.QoS) == orZero(b.QoS) && (*a.VLAN == 0 || proto(a) == proto(b))
+		},
+		Text: func(s Settings) string {
+			text := fmt.Sprint(*s.VLAN)
+			if qos := orZero(s.QoS); qos != 0 {
+				text += fmt.Sprintf(" QoS %d", qos)
+			}
+			if proto(s) != Proto8021Q {
+				text += " " + proto(s)
+			}
+			return text
+		},
+		Copy:    func(to *Settings, from Settings) { to.VLAN, to.QoS, to.VLANProto = from.VLAN, from.QoS, from.VLANProto },
+		Default: func(s *Settings) { s.VLAN, s.QoS, s.VLANProto = new(int), new(int), ptr(Proto8021Q) },
+	},
+	{
+		Name: KnobMAC, Field: "mac", Place: AtPF,
+		Has:   func(s Settings) bool { return s.AdminMAC != nil },
+		Equal: func(a, b Settings) bool { return *a.AdminMAC == *b.AdminMAC },
+		Text:  func(s Settings) string { return *s.AdminMAC },
+		Copy:  func(to *Settings, from Settings) { to.AdminMAC = from.AdminMAC },
+	},
+	{
+		Name: "rate", Field: "min_tx_rate and max_tx_rate", Place: AtPF,
+		Has: func(s Settings) bool { return s.MinTxRate != nil || s.MaxTxRate != nil },
+		Equal: func(a, b Settings) bool {
+			return orZero(a.MinTxRate) == orZero(b.MinTxRate) && orZero(a.MaxTxRate) == orZero(b.MaxTxRate)
+		},
+		Text: func(s Settings) string {
+			return fmt.Sprintf("%d to %d Mbit/s", orZero(s.MinTxRate), orZero(s.MaxTxRate))
+		},
+		Copy:    func(to *Settings, from Settings) { to.MinTxRate, to.MaxTxRate = from.MinTxRate, from.MaxTxRate },
+		Default: func(s *Settings) { s.MinTxRate, s.MaxTxRate = new(int), new(int) },
+	},
+	{
+		Name: "spoof check", Field: "spoofchk", Group: "spoofCheck", Place: AtPF,
+		Has:     func(s Settings) bool { return s.SpoofCheck != nil },
+		Equal:   func(a, b Settings) bool { return *a.SpoofCheck == *b.SpoofCheck },
+		Text:    func(s Settings) string { return OnOff(*s.SpoofCheck) },
+		Copy:    func(to *Settings, from Settings) { to.SpoofCheck = from.SpoofCheck },
+		Default: func(s *Settings) { s.SpoofCheck = ptr(true) },
+	},
+	{
+		Name: "trust", Field: "trust", Group: "trust", Place: AtPF,
+		Has:     func(s Settings) bool { return s.Trust != nil },
+		Equal:   func(a, b Settings) bool { return *a.Trust == *b.Trust },
+		Text:    func(s Settings) string { return OnOff(*s.Trust) },
+		Copy:    func(to *Settings, from Settings) { to.Trust = from.Trust },
+		Default: func(s *Settings) { s.Trust = ptr(false) },
+	},
+	{
+		Name: "link state", Field: "link_state", Place: AtPF,
+		Has:     func(s Settings) bool { return s.LinkState != nil },
+		Equal:   func(a, b Settings) bool { return *a.LinkState == *b.LinkState },
+		Text:    func(s Settings) string { return *s.LinkState },
+		Copy:    func(to *Settings, from Settings) { to.LinkState = from.LinkState },
+		Default: func(s *Settings) { s.LinkState = ptr("auto") },
+	},
+	{
+		Name: KnobDriver, Group: "driver", Place: AtDevice,
+		Has: func(s Settings) bool { return s.Driver != "" },
+		Equal: func(a, b Settings) bool {
+			return a.Driver == b.Driver || a.Driver == KernelDriver && kernelDriver(b) || b.Driver == KernelDriver && kernelDriver(a)
+		},
+		Text: func(s Settings) string { return s.Driver },
+		Copy: func(to *Settings, from Settings) { to.Driver = from.Driver },
+	},
+	{
+		Name: KnobMTU, Field: "mtu", Group: "mtu", Place: AtNetdev,
+		Has:   func(s Settings) bool { return s.MTU != nil },
+		Equal: func(a, b Settings) bool { return *a.MTU == *b.MTU },
+		Text:  func(s Settings) string { return fmt.Sprint(*s.MTU) },
+		Copy:  func(to *Settings, from Settings) { to.MTU = from.MTU },
+	},
+}
+
+// KnobsAt returns the rows of one place, in order.
+func KnobsAt(place Place) []Knob {
+	return slices.DeleteFunc(slices.Clone(Knobs), func(k Knob) bool { return k.Place != place })
+}
+
+// Same reports whether have is known to have the value that want asks for.
+func (k Knob) Same(want, have Settings) bool {
+	return k.Has(want) && k.Has(have) && k.Equal(want, have)
+}
+
+// Differ returns the knobs of a place that want has a value for, and have another
+// value or none.
+func Differ(place Place, want, have Settings) []Knob {
+	var out []Knob
+	for _, k := range Knobs {
+		if k.Place == place && k.Has(want) && !k.Same(want, have) {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
+// Only returns the values that the given knobs have in s, and no others.
+func (s Settings) Only(knobs ...Knob) Settings {
+	var out Settings
+	for _, k := range knobs {
+		k.Copy(&out, s)
+	}
+	return out
+}
+
+// The protocols of a VLAN tag.
+const (
+	Proto8021Q  = "802.1q"
+	Proto8021AD = "802.1ad"
+)
+
+func proto(s Settings) string {
+	if s.VLANProto == nil || *s.VLANProto == "" {
+		return Proto8021Q
+	}
+	return *s.VLANProto
+}
+
+// kernelDriver: any driver that makes a netdev is the kernel's own choice.
+func kernelDriver(s Settings) bool { return s.Driver != "" && !UserspaceDriver(s.Driver) }
+
+// OnOff is a switch as users write it.
+func OnOff(on bool) string {
+	if on {
+		return "on"
+	}
+	return "off"
+}
+
+func orZero(n *int) int {
+	if n == nil {
+		return 0
+	}
+	return *n
+}
+
+func ptr[T any](v T) *T { return &v }
