@@ -2,8 +2,8 @@ package ledger
 
 import "fairlead.dev/fairlead/pkg/pci"
 
-// Holding is what one attachment has of the host: a PCI function, a place on a host
-// netdev, or both.
+// Holding is what one member of an attachment has of the host: a PCI function, a
+// place on a host netdev, or both.
 type Holding struct {
 	Network, IfName string
 	Resource        string      // extended resource that backs it; empty: none
@@ -20,16 +20,28 @@ func (s Sandbox) Holdings() []Holding {
 		if a.Phase == Released {
 			continue
 		}
-		h := Holding{Network: a.Network, IfName: a.IfName, Resource: a.Resource}
-		if !a.Device.IsZero() && !a.DeviceBack {
-			h.Device, h.Original = a.Device, a.VF
-		}
-		if a.Link != nil {
-			h.Uplink, h.VLANLink = a.Link.Uplink, a.Link.VLANLink
-		}
-		if !h.Device.IsZero() || h.Uplink != "" {
-			out = append(out, h)
+		for _, m := range a.Members {
+			if h := m.holding(a); !h.Device.IsZero() || h.Uplink != "" {
+				out = append(out, h)
+			}
 		}
 	}
 	return out
+}
+
+func (m Member) holding(a Attachment) Holding {
+	h := Holding{Network: a.Network, IfName: a.IfName, Resource: a.Resource}
+	if m.Released {
+		return h
+	}
+	if !m.DeviceReturned {
+		h.Device = m.Device
+	}
+	if m.VF != nil && !h.Device.IsZero() {
+		h.Original = &m.VF.Original
+	}
+	if m.Child != nil {
+		h.Uplink, h.VLANLink = m.Child.Uplink, m.Child.VLANLink
+	}
+	return h
 }
