@@ -7,7 +7,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-const kindExec = "exec" // Attachment.Kind of plugins that are programs
+const pluginBinary = "binary" // Member.Plugin of plugins that are programs
 
 var bootKey = []byte("boot") // in the bucket meta: the kernel's boot id that the records are of
 
@@ -55,8 +55,10 @@ func forgetBoot(tx *bolt.Tx) error {
 			return err
 		}
 		s.EarlierBoot = true
-		for i, a := range s.Attachments {
-			s.Attachments[i].DeviceBack = a.DeviceBack || !a.Device.IsZero() && a.Kind != kindExec
+		for _, a := range s.Attachments {
+			for i, m := range a.Members {
+				a.Members[i].DeviceReturned = m.DeviceReturned || !m.Device.IsZero() && m.Plugin != pluginBinary
+			}
 		}
 		if err := takeDevices(tx, s); err != nil {
 			return err

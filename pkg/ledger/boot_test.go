@@ -23,7 +23,7 @@ func TestBoot(t *testing.T) {
 	allocation := Allocation{Resource: "fairlead.dev/fast", Device: vf2, At: time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC)}
 	vf3 := pci.MustParseAddress("0000:3b:02.3")
 	before := sandbox("a", vf1, vf3)
-	before.Attachments[1].Kind = "exec"
+	before.Attachments[1].Members[0].Plugin = "binary"
 	if err := l.PutSandbox(before); err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +56,7 @@ func TestBoot(t *testing.T) {
 
 	boot("two", true)
 	after := sandbox("a", vf1, vf3)
-	after.EarlierBoot, after.Attachments[0].DeviceBack, after.Attachments[1].Kind = true, true, "exec"
+	after.EarlierBoot, after.Attachments[0].Members[0].DeviceReturned, after.Attachments[1].Members[0].Plugin = true, true, "binary"
 	check("the node was rebooted", after)
 	boot("two", false)
 	if id, _, held := l.Holder(vf1); held {

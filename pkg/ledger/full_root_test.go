@@ -32,7 +32,7 @@ func TestFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	big := sandbox("b", vf2)
-	big.Attachments[0].Config = json.RawMessage(`"` + strings.Repeat("x", 1<<20) + `"`)
+	big.Attachments[0].Members[0].Config = json.RawMessage(`"` + strings.Repeat("x", 1<<20) + `"`)
 	if err := l.PutSandbox(big); !errors.Is(err, ErrFull) {
 		t.Fatalf("got %v, want ErrFull", err)
 	}

@@ -23,7 +23,7 @@ import (
 )
 
 // formatVersion is the version of the buckets and records, in the bucket meta.
-const formatVersion = "1"
+const formatVersion = "2"
 
 // lockWait is how long Open waits for the file's lock: a predecessor that is
 // shutting down needs a moment.

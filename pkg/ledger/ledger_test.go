@@ -36,13 +36,13 @@ func openTemp(t testing.TB) (*Ledger, string) {
 
 func sandbox(id string, devices ...pci.Address) Sandbox {
 	s := Sandbox{ID: id, IfName: "eth0", Pod: PodRef{Namespace: "default", Name: "pod-" + id, UID: "uid-" + id},
-		Netns: "/run/netns/" + id, Created: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+		Netns: Netns{Path: "/run/netns/" + id, Device: 4, Inode: 4026532001, Boot: "one"}, Created: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 	for i, d := range devices {
 		mtu, trust := 1500, true
+		vf := &VFMember{Original: VFState{Index: i, Settings: device.Settings{MTU: &mtu, Trust: &trust}, Netdev: &NetdevState{Name: fmt.Sprint("vf", d.Function)}}}
 		s.Attachments = append(s.Attachments, Attachment{
-			Network: "default/fast", IfName: fmt.Sprintf("net%d", i+1), Kind: "sriov", Phase: Intent, Device: d,
-			Config: json.RawMessage(`{"name":"fast"}`), VF: &VFState{Index: i, Settings: device.Settings{MTU: &mtu, Trust: &trust}},
-			CapabilityArgs: map[string]any{"mac": "02:00:00:00:00:01"},
+			Network: "default/fast", IfName: fmt.Sprintf("net%d", i+1), Phase: Intent, CNIVersion: "1.0.0", Resource: "fairlead.dev/fast",
+			Members: []Member{{Type: "sriov", Plugin: "sriov", Config: json.RawMessage(`{"name":"fast"}`), Device: d, VF: vf}},
 		})
 	}
 	return s
@@ -285,14 +285,14 @@ func TestOpenDamaged(t *testing.T) {
 
 func TestOpenNewerFormat(t *testing.T) {
 	l, path := openTemp(t)
-	err := l.db.Update(func(tx *bolt.Tx) error { return tx.Bucket(metaBucket).Put(versionKey, []byte("2")) })
+	err := l.db.Update(func(tx *bolt.Tx) error { return tx.Bucket(metaBucket).Put(versionKey, []byte("3")) })
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(path); err == nil || !strings.Contains(err.Error(), `format version "2"`) {
+	if _, err := Open(path); err == nil || !strings.Contains(err.Error(), `format version "3"`) {
 		t.Errorf("got %v, want the version named", err)
 	}
 }
@@ -304,7 +304,7 @@ func TestFull(t *testing.T) {
 	}
 	l.db.MaxSize = 1 << 16
 	big := sandbox("b", vf2)
-	big.Attachments[0].Config = json.RawMessage(`"` + strings.Repeat("x", 1<<20) + `"`)
+	big.Attachments[0].Members[0].Config = json.RawMessage(`"` + strings.Repeat("x", 1<<20) + `"`)
 	if err := l.PutSandbox(big); !errors.Is(err, ErrFull) {
 		t.Fatalf("got %v, want ErrFull", err)
 	}

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -150,22 +151,23 @@ func putSandbox(tx *bolt.Tx, s Sandbox) error {
 	return tx.Bucket(sandboxesBucket).Put([]byte(s.ID), raw)
 }
 
-// takeDevices enters the devices that the sandbox still holds into the index.
+// takeDevices enters the devices that the sandbox still holds into the index. Two
+// members of one attachment may have the same device.
 func takeDevices(tx *bolt.Tx, s Sandbox) error {
 	index := tx.Bucket(devicesBucket)
-	for _, a := range s.Attachments {
-		if a.Device.IsZero() || a.Phase == Released || a.DeviceBack {
+	for _, h := range s.Holdings() {
+		if h.Device.IsZero() {
 			continue
 		}
-		key := []byte(a.Device.String())
-		if raw := index.Get(key); raw != nil {
-			return heldError(tx, a.Device, raw)
-		}
-		raw, err := json.Marshal(holder{Sandbox: s.ID, IfName: a.IfName})
+		key := []byte(h.Device.String())
+		entry, err := json.Marshal(holder{Sandbox: s.ID, IfName: h.IfName})
 		if err != nil {
 			return err
 		}
-		if err := index.Put(key, raw); err != nil {
+		if raw := index.Get(key); raw != nil && !bytes.Equal(raw, entry) {
+			return heldError(tx, h.Device, raw)
+		}
+		if err := index.Put(key, entry); err != nil {
 			return err
 		}
 	}
@@ -187,11 +189,11 @@ func heldError(tx *bolt.Tx, device pci.Address, raw []byte) error {
 // freeDevices removes the sandbox's own entries, and no other's, from the index.
 func freeDevices(tx *bolt.Tx, s Sandbox) error {
 	index := tx.Bucket(devicesBucket)
-	for _, a := range s.Attachments {
-		if a.Device.IsZero() {
+	for _, held := range s.Holdings() {
+		if held.Device.IsZero() {
 			continue
 		}
-		key := []byte(a.Device.String())
+		key := []byte(held.Device.String())
 		var h holder
 		raw := index.Get(key)
 		if raw == nil {
