@@ -125,10 +125,22 @@ type ChildMember struct {
 	// of its users removes it.
 	VLANLink string `json:"vlanLink,omitempty"`
 	Ifindex  int    `json:"ifindex,omitempty"` // in the pod's namespace; 0: not there yet
+	// Fallback is set if the link stands in for a VF. The attachment has a copy.
+	Fallback *Fallback `json:"fallback,omitempty"`
+	// OtherKinds are the declared fallbacks after this one: ADD makes the next of
+	// them if the kernel turns out not to have this kind.
+	OtherKinds []string `json:"otherKinds,omitempty"`
 }
 
-// TuningMember is what tuning found in the pod, and will put back.
+// TuningMember is what tuning was asked for, and what it found in the pod and will put back.
 type TuningMember struct {
+	Asked    TuningSettings `json:"asked"`
+	Original TuningSettings `json:"original"` // of what was asked for
+}
+
+// TuningSettings are settings of an interface and of its namespace. Empty and nil
+// fields were not asked for.
+type TuningSettings struct {
 	Sysctls  map[string]string `json:"sysctls,omitempty"` // by name with slashes: net/ipv4/conf/net1/arp_notify
 	MAC      string            `json:"mac,omitempty"`
 	MTU      int               `json:"mtu,omitempty"`
