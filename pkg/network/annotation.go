@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"fairlead.dev/fairlead/pkg/pci"
 )
 
 // ParseSelections reads the networks annotation: `[namespace/]name[@interface]`
@@ -195,7 +197,7 @@ func (s *Selection) setField(key string, raw json.RawMessage) *fieldError {
 	case "infiniband-guid":
 		return decodeString(raw, &s.InfinibandGUID, checkGUID, "write eight bytes such as c2:11:22:33:44:55:66:77")
 	case "deviceid":
-		return decodeString(raw, &s.DeviceID, nil, "")
+		return s.setDeviceID(raw)
 	case "ipam-claim-reference":
 		return decodeString(raw, &s.IPAMClaim, nil, "")
 	case "ips":
@@ -224,6 +226,21 @@ func decodeString(raw json.RawMessage, to *string, check func(string) error, rem
 		}
 	}
 	return nil
+}
+
+// setDeviceID keeps the canonical form: a device has one name wherever it is locked,
+// recorded and compared.
+func (s *Selection) setDeviceID(raw json.RawMessage) *fieldError {
+	fault := decodeString(raw, &s.DeviceID, checkDeviceID, "write a PCI address such as 0000:3b:02.1")
+	if fault == nil {
+		s.DeviceID = canonicalDevice(s.DeviceID)
+	}
+	return fault
+}
+
+func checkDeviceID(id string) error {
+	_, err := pci.ParseAddress(id)
+	return err
 }
 
 func (s *Selection) setIPs(raw json.RawMessage) *fieldError {

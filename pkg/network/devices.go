@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"fairlead.dev/fairlead/pkg/pci"
 )
 
 // devicePool hands a pod's devices out to its selections: by resource, in the
@@ -32,27 +34,26 @@ func newDevicePool(devices map[string][]string, selections []Selection, definiti
 	return p
 }
 
-// take gives the selection its device. fallback is true where the pod has no
-// device of the resource at all and the network's own config declares what to do
-// then.
-func (p *devicePool) take(s Selection, d Definition) (id string, fallback bool, err error) {
+// take gives the selection its device, and says whether the kubelet gave it to the
+// pod. fallback is true if the pod has no device of the resource at all and the
+// network's own config declares what to do then.
+func (p *devicePool) take(s Selection, d Definition) (id string, given, fallback bool, err error) {
 	if d.Resource == "" {
-		return cmp.Or(s.DeviceID, ownDevice(d)), false, nil
+		id := namedDevice(s, d)
+		return id, id != "" && p.given(id), false, nil
 	}
 	if free := p.free[d.Resource]; len(free) > 0 {
 		p.free[d.Resource] = free[1:]
-		return free[0], false, nil
+		return free[0], true, false, nil
 	}
-	switch {
-	case s.DeviceID != "":
-		return s.DeviceID, false, nil
-	case configDevice(d) != "":
-		return configDevice(d), false, nil
-	case len(p.all[d.Resource]) == 0 && declaresFallback(d):
-		return "", true, nil
+	if id := cmp.Or(configDevice(d), s.DeviceID); id != "" {
+		return id, p.given(id), false, nil
+	}
+	if len(p.all[d.Resource]) == 0 && declaresFallback(d) {
+		return "", false, true, nil
 	}
 	users := p.users[d.Resource]
-	return "", false, fmt.Errorf("network %s: too few devices of resource %s: %d asked for (by %s), %d allocated to the pod by the kubelet; request %s: %d in the pod's container resources",
+	return "", false, false, fmt.Errorf("network %s: too few devices of resource %s: %d asked for (by %s), %d allocated to the pod by the kubelet; request %s: %d in the pod's container resources",
 		s.Network(), d.Resource, len(users), strings.Join(users, ", "), len(p.all[d.Resource]), d.Resource, len(users))
 }
 
@@ -66,22 +67,76 @@ func (p *devicePool) given(device string) bool {
 	return false
 }
 
-// ownDevice is the device of a VF network without a resource: the config's. What
-// another plugin's deviceID means, and who may share it, is that plugin's matter.
-func ownDevice(d Definition) string {
-	if first := d.List.Plugins[0]; first.Type == "sriov" && first.Builtin {
-		return configDevice(d)
+// namedDevice is the device of a network without a resource. A config that names
+// one has the last word: a pod's annotation never replaces it. What the deviceID of
+// a plugin other than sriov means is that plugin's matter.
+func namedDevice(s Selection, d Definition) string {
+	first := d.List.Plugins[0]
+	switch configured := configDevice(d); {
+	case configured == "":
+		return s.DeviceID
+	case first.Type == "sriov" && first.Builtin:
+		return configured
 	}
 	return ""
 }
 
-// configDevice is the deviceID that the network's own config names, if any.
+// configDevice is the deviceID that the network's own config names, if any, in the
+// canonical form if it is a PCI address.
 func configDevice(d Definition) string {
-	var conf struct {
+	conf := deviceKeys(d.List.Plugins[0].Conf)
+	return canonicalDevice(cmp.Or(conf.DeviceID, conf.PCIBusID, conf.Runtime.DeviceID))
+}
+
+type deviceConf struct {
+	DeviceID string `json:"deviceID"`
+	PCIBusID string `json:"pciBusID"`
+	Runtime  struct {
 		DeviceID string `json:"deviceID"`
+	} `json:"runtimeConfig"` // that an author wrote by hand: plugins read it like ours
+}
+
+func deviceKeys(raw json.RawMessage) deviceConf {
+	var conf deviceConf
+	_ = json.Unmarshal(raw, &conf) // a value that is no string is the plugin's to refuse
+	return conf
+}
+
+func canonicalDevice(id string) string {
+	if address, err := pci.ParseAddress(id); err == nil {
+		return address.String()
 	}
-	_ = json.Unmarshal(d.List.Plugins[0].Conf, &conf) // a deviceID that is no string is the plugin's to refuse
-	return conf.DeviceID
+	return id
+}
+
+// NamedDevice is a device that somebody names without the kubelet having given it to
+// the pod.
+type NamedDevice struct {
+	Address pci.Address
+	Member  int    // whose config names it, counted from 0; -1: the pod's annotation
+	By      string // for messages: "deviceID of the pod's annotation"
+	BusID   bool   // by pciBusID, which has no meaning to Fairlead: it is for a plugin's binary
+}
+
+// named lists the devices that the selection or the network's config names and that
+// the kubelet did not give to the pod. If it gave one, no member sees another.
+func (p *devicePool) named(s Selection, d Definition) []NamedDevice {
+	var all []NamedDevice
+	add := func(id string, n NamedDevice) {
+		address, err := pci.ParseAddress(id)
+		if err == nil && !p.given(address.String()) {
+			n.Address = address
+			all = append(all, n)
+		}
+	}
+	for i, plugin := range d.List.Plugins {
+		conf := deviceKeys(plugin.Conf)
+		add(conf.DeviceID, NamedDevice{Member: i, By: "deviceID of plugin " + plugin.Type + " in the net-attach-def"})
+		add(conf.Runtime.DeviceID, NamedDevice{Member: i, By: "runtimeConfig.deviceID of plugin " + plugin.Type + " in the net-attach-def"})
+		add(conf.PCIBusID, NamedDevice{Member: i, By: "pciBusID of plugin " + plugin.Type + " in the net-attach-def", BusID: plugin.Type != "sriov"})
+	}
+	add(s.DeviceID, NamedDevice{Member: -1, By: "deviceID of the pod's annotation"})
+	return all
 }
 
 // declaresFallback reports a built-in sriov network with a non-empty "fallback".

@@ -1,6 +1,7 @@
 package network
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -14,7 +15,7 @@ func (p *Planned) resolve(in Input, d Definition) error {
 		p.DeviceInfo = in.DeviceInfoPath(DeviceInfoFileName(d.Namespace, d.Name, in.SandboxID, p.IfName))
 	}
 	p.CNIArgs = cniArgs(in.CNIArgs, p.Selection)
-	p.Capabilities = capabilities(p.Selection, p.Device, p.DeviceInfo)
+	p.Capabilities = capabilities(p.Selection, cmp.Or(p.Device, p.Selection.DeviceID), p.DeviceInfo)
 	if p.Primary {
 		// What the annotation asks for wins over what the runtime passed.
 		merged := map[string]any{}
@@ -22,7 +23,11 @@ func (p *Planned) resolve(in Input, d Definition) error {
 		maps.Copy(merged, p.Capabilities)
 		p.Capabilities = merged
 	}
-	list, err := resolveList(d.List, p.Device, args(p.Selection), p.Capabilities)
+	given := ""
+	if p.Given {
+		given = p.Device // one that is only named reaches plugins as the capability deviceID
+	}
+	list, err := resolveList(d.List, given, args(p.Selection), p.Capabilities)
 	p.List = list
 	return err
 }

@@ -14,9 +14,10 @@ type Planned struct {
 	Network    string // namespace/name
 	IfName     string
 	Resource   string
-	Device     string // id of the device it gets; empty for none
+	Device     string        // id of the device it gets; empty for none
+	Given      bool          // the kubelet gave Device to the pod
+	Named      []NamedDevice // other devices that it names: whether it may have them is a policy
 	List       ConfList
-	Named      bool // the pod or the network's config named the device; the kubelet did not give it to the pod
 	Fallback   bool // a device was asked for, the pod has none, and the network declares a fallback
 	DeviceInfo string
 	// Capabilities is the runtimeConfig that was offered; each member of List
@@ -65,10 +66,12 @@ func Resolve(in Input) ([]Planned, error) {
 		d := in.Definitions[s.Network()]
 		p := Planned{Selection: s, Network: d.Network(), IfName: names[i], Resource: d.Resource, DefaultRoute: s.DefaultRoute}
 		p.Primary = in.Default != nil && i == 0
-		if p.Device, p.Fallback, err = pool.take(s, d); err != nil {
+		if p.Device, p.Given, p.Fallback, err = pool.take(s, d); err != nil {
 			return nil, err
 		}
-		p.Named = p.Device != "" && !pool.given(p.Device)
+		if !p.Given {
+			p.Named = pool.named(s, d)
+		}
 		if err := p.resolve(in, d); err != nil {
 			return nil, fmt.Errorf("network %s (interface %s): %w", p.Network, p.IfName, err)
 		}

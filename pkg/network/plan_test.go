@@ -92,7 +92,7 @@ func text(plan []Planned) string {
 			text  string
 		}{
 			{p.Primary, "primary"}, {p.Resource != "", "resource=" + p.Resource}, {p.Device != "", "device=" + p.Device},
-			{p.Fallback, "fallback"}, {len(p.DefaultRoute) > 0, fmt.Sprintf("default-route=%v", p.DefaultRoute)},
+			{len(p.Named) > 0, namedText(p.Named)}, {p.Fallback, "fallback"}, {len(p.DefaultRoute) > 0, fmt.Sprintf("default-route=%v", p.DefaultRoute)},
 		} {
 			if word.shown {
 				b.WriteString("  " + word.text)
@@ -111,6 +111,14 @@ func text(plan []Planned) string {
 		return "nothing\n"
 	}
 	return b.String()
+}
+
+func namedText(named []NamedDevice) string {
+	var words []string
+	for _, n := range named {
+		words = append(words, fmt.Sprintf("named=%s (%s)", n.Address, n.By))
+	}
+	return strings.Join(words, "  ")
 }
 
 func compact(v any) string {
