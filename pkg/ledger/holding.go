@@ -8,12 +8,14 @@ type Holding struct {
 	Network, IfName string
 	Resource        string      // extended resource that backs it; empty: none
 	Device          pci.Address // the function that it holds; zero: none
+	Named           bool        // Device was named by the pod or the network, not given by the kubelet
 	Original        *VFState    // how Device will be when it is released; nil: as it is now
 	Uplink          string      // the host netdev below its link; empty: none
 	VLANLink        string      // the shared VLAN netdev between Uplink and its link; empty: none
 }
 
-// Holdings lists what the sandbox has of the host and has not given back.
+// Holdings lists what the sandbox has of the host and has not given back. Links do
+// not survive a reboot of the node.
 func (s Sandbox) Holdings() []Holding {
 	var out []Holding
 	for _, a := range s.Attachments {
@@ -21,7 +23,11 @@ func (s Sandbox) Holdings() []Holding {
 			continue
 		}
 		for _, m := range a.Members {
-			if h := m.holding(a); !h.Device.IsZero() || h.Uplink != "" {
+			h := m.holding(a)
+			if s.EarlierBoot {
+				h.Uplink, h.VLANLink = "", ""
+			}
+			if !h.Device.IsZero() || h.Uplink != "" {
 				out = append(out, h)
 			}
 		}
@@ -35,7 +41,7 @@ func (m Member) holding(a Attachment) Holding {
 		return h
 	}
 	if !m.DeviceReturned {
-		h.Device = m.Device
+		h.Device, h.Named = m.Device, m.Named
 	}
 	if m.VF != nil && !h.Device.IsZero() {
 		h.Original = &m.VF.Original
@@ -44,4 +50,12 @@ func (m Member) holding(a Attachment) Holding {
 		h.Uplink, h.VLANLink = m.Child.Uplink, m.Child.VLANLink
 	}
 	return h
+}
+
+// netdev is the name that Device's netdev had on the host; empty if there was none.
+func (h Holding) netdev() string {
+	if h.Original == nil || h.Original.Netdev == nil {
+		return ""
+	}
+	return h.Original.Netdev.Name
 }

@@ -3,8 +3,9 @@
 // devices the kubelet was handed. A call that changes it returns when the change
 // is durable.
 //
-// It decides nothing: when a sandbox is released, and how, is package cni's
-// matter. The one rule it holds is that no two sandboxes have the same device.
+// It refuses what would give one device to two: a sandbox does not get a device of
+// another sandbox, of the kubelet, or with another pod's links on it. It decides
+// nothing else: package sandbox decides when a sandbox is released, and how.
 package ledger
 
 import (
@@ -30,8 +31,8 @@ const formatVersion = "2"
 const lockWait = 5 * time.Second
 
 var (
-	sandboxesBucket   = []byte("sandboxes")   // sandbox id → Sandbox
-	devicesBucket     = []byte("devices")     // device address → holder; kept with sandboxes in one transaction
+	sandboxesBucket   = []byte("sandboxes")   // sandbox id → Sandbox, without Status
+	statusesBucket    = []byte("statuses")    // sandbox id → Sandbox.Status
 	allocationsBucket = []byte("allocations") // device address → Allocation
 	metaBucket        = []byte("meta")        // "version" → formatVersion, "boot" → the boot id
 	versionKey        = []byte("version")
@@ -49,9 +50,7 @@ var (
 
 // Ledger is an open ledger file. Its methods may be called from several
 // goroutines; the file is locked against other processes.
-type Ledger struct {
-	writer
-}
+type Ledger struct{ w *writer }
 
 // Open opens the ledger file, and makes it and its directory where missing.
 // A damaged file is left as it is and reported: its records are all that is
@@ -92,11 +91,11 @@ func open(path string, wait time.Duration) (l *Ledger, err error) {
 	case err != nil: // bbolt's own objections are all to the file's content
 		return nil, damaged(path, err)
 	}
-	l = &Ledger{writer{db: db}}
-	if err := l.prepare(path); err != nil {
+	w, err := load(db, path)
+	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	return l, nil
+	return &Ledger{w}, nil
 }
 
 func damaged(path string, cause error) error {
@@ -104,38 +103,23 @@ func damaged(path string, cause error) error {
 		"restore the file from a backup, or drain the node, move the file aside (mv %[2]s %[2]s.damaged) and start the agent again", ErrDamaged, path, cause)
 }
 
-// prepare makes the buckets and reads every record once, so that a damaged one
-// is found at start and not in a pod's way.
-func (l *Ledger) prepare(path string) error {
-	err := l.db.Update(func(tx *bolt.Tx) error {
-		for _, name := range [][]byte{sandboxesBucket, devicesBucket, allocationsBucket, metaBucket} {
-			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
-				return err
-			}
-		}
-		meta := tx.Bucket(metaBucket)
-		switch v := meta.Get(versionKey); {
-		case v == nil:
-			return meta.Put(versionKey, []byte(formatVersion))
-		case string(v) != formatVersion:
-			return fmt.Errorf("ledger %s has format version %q and this agent knows %q: run the agent that wrote it, or a newer one", path, v, formatVersion)
-		}
-		return nil
+// Boot says which boot of the node this is, by the kernel's boot id. If the node has
+// rebooted, the records no longer describe the kernel: no container from before is
+// running, so no allocation is valid, and every VF is fresh and unconfigured. The
+// sandboxes stay, marked EarlierBoot, for the addresses that they hold. Their VFs count
+// as returned: their release touches no VF, whoever has it by then (cni#219). Only a
+// plugin that is a program touches the VF of its config all the same: nobody else gets
+// that VF before the release.
+func (l *Ledger) Boot(id string) (rebooted bool, err error) {
+	err = l.w.update(func(b *batch) (err error) {
+		rebooted, err = b.setBoot(id)
+		return err
 	})
-	if err != nil {
-		return describe(err)
-	}
-	if _, err := l.Sandboxes(); err != nil {
-		return damaged(path, err)
-	}
-	if _, err := l.Allocations(); err != nil {
-		return damaged(path, err)
-	}
-	return nil
+	return rebooted, err
 }
 
-// Close releases the file.
-func (l *Ledger) Close() error { return l.db.Close() }
+// Close writes what nobody has waited for and releases the file.
+func (l *Ledger) Close() error { return l.w.close() }
 
 // describe marks the errors that a full disk causes.
 func describe(err error) error {

@@ -285,7 +285,7 @@ func TestOpenDamaged(t *testing.T) {
 
 func TestOpenNewerFormat(t *testing.T) {
 	l, path := openTemp(t)
-	err := l.db.Update(func(tx *bolt.Tx) error { return tx.Bucket(metaBucket).Put(versionKey, []byte("3")) })
+	err := l.w.db.Update(func(tx *bolt.Tx) error { return tx.Bucket(metaBucket).Put(versionKey, []byte("3")) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -302,7 +302,7 @@ func TestFull(t *testing.T) {
 	if err := l.PutSandbox(sandbox("a", vf1)); err != nil {
 		t.Fatal(err)
 	}
-	l.db.MaxSize = 1 << 16
+	l.w.db.MaxSize = 1 << 16
 	big := sandbox("b", vf2)
 	big.Attachments[0].Members[0].Config = json.RawMessage(`"` + strings.Repeat("x", 1<<20) + `"`)
 	if err := l.PutSandbox(big); !errors.Is(err, ErrFull) {
@@ -324,13 +324,17 @@ func TestBatches(t *testing.T) {
 	l, _ := openTemp(t)
 	boom := errors.New("boom")
 	var wg sync.WaitGroup
-	l.commit.Lock() // a commit is under way: the rest queues up
+	l.w.turn <- struct{}{} // a commit is under way: the rest queues up
 	errs := make([]error, 30)
 	for i := range errs {
 		wg.Go(func() {
 			if i%3 == 0 {
-				errs[i] = l.update(func(tx *bolt.Tx) error {
-					if err := putSandbox(tx, sandbox(fmt.Sprint("bad", i))); err != nil {
+				errs[i] = l.w.update(func(b *batch) error {
+					e, raw, err := encode(sandbox(fmt.Sprint("bad", i), vf1))
+					if err != nil {
+						return err
+					}
+					if err := b.put(e, raw); err != nil {
 						return err
 					}
 					return boom
@@ -341,11 +345,11 @@ func TestBatches(t *testing.T) {
 		})
 	}
 	for queued := 0; queued < len(errs); {
-		l.mu.Lock()
-		queued = len(l.queue)
-		l.mu.Unlock()
+		l.w.queueMu.Lock()
+		queued = len(l.w.queue)
+		l.w.queueMu.Unlock()
 	}
-	l.commit.Unlock()
+	<-l.w.turn
 	wg.Wait()
 	for i, err := range errs {
 		if want := i%3 == 0; errors.Is(err, boom) != want || (err != nil) != want {
@@ -360,6 +364,9 @@ func TestBatches(t *testing.T) {
 		if strings.HasPrefix(s.ID, "bad") {
 			t.Errorf("%s was committed", s.ID)
 		}
+	}
+	if id, _, held := l.Holder(vf1); held {
+		t.Errorf("the index has a device of %s, which was not committed", id)
 	}
 }
 

@@ -97,6 +97,9 @@ type Member struct {
 	IPAM     string          `json:"ipam,omitempty"`     // type of the IPAM that holds addresses for it
 	Released bool            `json:"released,omitempty"` // its Del has succeeded: a retry leaves it out
 	Device   pci.Address     `json:"device,omitzero"`    // the function that it holds; zero: none
+	// Named means that the pod or the network has named Device: the kubelet has not
+	// given it to the pod.
+	Named bool `json:"named,omitempty"`
 	// DeviceReturned means that Device is restored and free again; the rest of the
 	// member is still to be undone.
 	DeviceReturned bool `json:"deviceReturned,omitempty"`
@@ -183,4 +186,8 @@ type Allocation struct {
 	Resource string      `json:"resource"`
 	Device   pci.Address `json:"device"`
 	At       time.Time   `json:"at"`
+	Netdev   string      `json:"netdev,omitempty"` // of the device; empty: a userspace driver has it
+	// Sandbox is set if the kubelet knows nothing of it: a sandbox has named the device.
+	// It lasts as long as the sandbox holds the device.
+	Sandbox string `json:"sandbox,omitempty"`
 }

@@ -1,0 +1,70 @@
+package ledger
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+
+	"fairlead.dev/fairlead/pkg/pci"
+)
+
+// Entry returns what is known of a sandbox without reading its record.
+func (l *Ledger) Entry(id string) (Entry, bool) {
+	l.w.mu.RLock()
+	defer l.w.mu.RUnlock()
+	e := l.w.index.sandboxes[id]
+	if e == nil {
+		return Entry{}, false
+	}
+	return l.w.current(e), true
+}
+
+// Entries returns what is known of all sandboxes, in the order of their ids.
+func (l *Ledger) Entries() []Entry {
+	l.w.mu.RLock()
+	defer l.w.mu.RUnlock()
+	all := make([]Entry, 0, len(l.w.index.sandboxes))
+	for _, e := range l.w.index.sandboxes {
+		all = append(all, l.w.current(e))
+	}
+	slices.SortFunc(all, func(a, b Entry) int { return cmp.Compare(a.ID, b.ID) })
+	return all
+}
+
+// Holder returns which sandbox has a device, and as which interface.
+func (l *Ledger) Holder(device pci.Address) (sandboxID, ifName string, ok bool) {
+	l.w.mu.RLock()
+	defer l.w.mu.RUnlock()
+	by, ok := l.w.index.devices[device]
+	return by.SandboxID, by.IfName, ok
+}
+
+// VLANLinkUsers returns the interfaces that are on a shared VLAN link of the host.
+// Sandboxes that are being released do not count: two of them, released at the same
+// time, would each leave the link for the other to delete.
+func (l *Ledger) VLANLinkUsers(name string) []LinkUser {
+	l.w.mu.RLock()
+	defer l.w.mu.RUnlock()
+	var users []LinkUser
+	for u := range l.w.index.vlanLinks[name] {
+		if !l.w.index.sandboxes[u.SandboxID].Releasing {
+			users = append(users, u)
+		}
+	}
+	slices.SortFunc(users, func(a, b LinkUser) int {
+		return cmp.Or(cmp.Compare(a.SandboxID, b.SandboxID), cmp.Compare(a.IfName, b.IfName))
+	})
+	return users
+}
+
+// Allocations returns all, in the order of their addresses.
+func (l *Ledger) Allocations() ([]Allocation, error) {
+	l.w.mu.RLock()
+	defer l.w.mu.RUnlock()
+	return slices.SortedFunc(maps.Values(l.w.index.allocations), func(a, b Allocation) int { return a.Device.Compare(b.Device) }), nil
+}
+
+// Subscribe returns a channel of changes that are durable. Equal changes that the
+// subscriber has not taken yet are merged. The channel is closed by cancel, and with
+// the ledger. Whoever subscribes first and then reads misses nothing.
+func (l *Ledger) Subscribe() (changes <-chan Change, cancel func()) { return l.w.watchers.subscribe() }

@@ -1,0 +1,209 @@
+package ledger
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"sync"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// writer commits changes. A commit waits for the disk twice. Changes that are asked
+// for meanwhile are committed together in the next one: a burst of pods costs a few
+// waits instead of one a pod, and a single change waits for nobody.
+type writer struct {
+	db       *bolt.DB
+	turn     chan struct{} // has room for one: the token of whoever commits
+	staged   *index        // of whoever has the turn: with the changes that are being committed
+	revision uint64        // likewise
+
+	queueMu sync.Mutex // guards queue
+	queue   []*change
+
+	mu      sync.RWMutex               // guards index and written
+	index   *index                     // what is durable
+	written map[string]json.RawMessage // sandbox id → a status that is on the pod, and still on record
+
+	watchers watchers
+}
+
+type change struct {
+	apply func(*batch) error // may be called more than once
+	done  chan error         // has room for the outcome
+}
+
+// Errors that roll a transaction back.
+var (
+	errNoChange = errors.New("nothing to write")
+	errHalfDone = errors.New("a change has failed halfway")
+)
+
+// update makes a change durable. An error of apply is returned as it is, and the
+// change has then not happened.
+func (w *writer) update(apply func(*batch) error) error {
+	c := &change{apply: apply, done: make(chan error, 1)}
+	w.queueMu.Lock()
+	w.queue = append(w.queue, c)
+	w.queueMu.Unlock()
+	select {
+	case err := <-c.done:
+		return err
+	case w.turn <- struct{}{}:
+	}
+	defer func() { <-w.turn }()
+	select {
+	case err := <-c.done: // by whoever had the turn before
+		return err
+	default:
+	}
+	w.commitQueue()
+	return <-c.done
+}
+
+// commitQueue commits all changes that wait. The caller has the turn.
+func (w *writer) commitQueue() {
+	w.queueMu.Lock()
+	changes := w.queue
+	w.queue = nil
+	w.queueMu.Unlock()
+	// bbolt panics if the file is damaged. Everyone who waits gets an answer: one who
+	// does not would wait for ever, and so would everyone after it.
+	defer func() {
+		if p := recover(); p != nil {
+			for _, c := range changes {
+				select {
+				case c.done <- fmt.Errorf("panic: %v", p):
+				default: // it has its answer
+				}
+			}
+		}
+	}()
+	for again := true; again; {
+		changes, again = w.commit(changes)
+	}
+}
+
+// commit commits the changes and answers them. It returns those that are to be tried
+// again, because one among them has failed.
+func (w *writer) commit(changes []*change) (rest []*change, again bool) {
+	b := &batch{index: w.staged, revision: &w.revision}
+	committed := false
+	defer func() { // also if bbolt panics
+		if !committed {
+			b.revert()
+		}
+	}()
+	written := w.writtenStatuses()
+	var applied []*change
+	err := w.db.Update(func(tx *bolt.Tx) (err error) {
+		b.tx = tx
+		if applied, rest, err = b.applyAll(changes); err != nil {
+			return err
+		}
+		if err := b.statusesWritten(written); err != nil {
+			return err
+		}
+		if b.writes == 0 {
+			return errNoChange
+		}
+		return nil
+	})
+	switch {
+	case err == nil:
+		committed = true
+		w.publish(b.edits, written)
+	case errors.Is(err, errHalfDone):
+		return rest, true
+	case errors.Is(err, errNoChange):
+		err = nil
+	}
+	for _, c := range applied {
+		c.done <- describe(err)
+	}
+	return nil, false
+}
+
+// applyAll applies changes and answers those that fail. The traces of one that fails
+// halfway must not be committed: applyAll stops there with errHalfDone, and returns
+// all others as rest.
+func (b *batch) applyAll(changes []*change) (applied, rest []*change, err error) {
+	for i, c := range changes {
+		before := b.writes
+		err := c.apply(b)
+		if err == nil {
+			applied = append(applied, c)
+			continue
+		}
+		c.done <- describe(err)
+		if b.writes > before {
+			return nil, append(applied, changes[i+1:]...), errHalfDone
+		}
+	}
+	return applied, nil, nil
+}
+
+func (w *writer) writtenStatuses() map[string]json.RawMessage {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	return maps.Clone(w.written)
+}
+
+// publish shows readers what has been committed.
+func (w *writer) publish(edits []edit, written map[string]json.RawMessage) {
+	w.mu.Lock()
+	for _, e := range edits {
+		e.apply(w.index)
+	}
+	for id, status := range written {
+		if bytes.Equal(w.written[id], status) {
+			delete(w.written, id)
+		}
+	}
+	w.mu.Unlock()
+	w.watchers.notify(edits)
+}
+
+// close commits what nobody has waited for, and closes the file.
+func (w *writer) close() error {
+	w.turn <- struct{}{}
+	defer func() { <-w.turn }()
+	if len(w.writtenStatuses()) > 0 {
+		w.commitQueue() // a status that stays on record is written once more
+	}
+	w.watchers.close()
+	return w.db.Close()
+}
+
+// statusWritten notes that a status is on the pod.
+func (w *writer) statusWritten(id string, status json.RawMessage) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if e := w.index.sandboxes[id]; e != nil && len(status) > 0 && bytes.Equal(e.status, status) {
+		w.written[id] = status
+	}
+}
+
+func (w *writer) writtenStatus(id string) json.RawMessage {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	return w.written[id]
+}
+
+// current is an entry as readers see it. The caller has mu.
+func (w *writer) current(e *entry) Entry {
+	out := e.Entry
+	out.OwesStatus = len(e.status) > 0 && !bytes.Equal(e.status, w.written[e.ID])
+	return out
+}
+
+func (w *writer) revisionOf(id string) uint64 {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	if e := w.index.sandboxes[id]; e != nil {
+		return e.revision
+	}
+	return 0
+}
