@@ -1,26 +1,29 @@
 package ledger
 
 import (
-	"encoding/json"
+	"errors"
 	"fmt"
 
 	bolt "go.etcd.io/bbolt"
 )
 
 // load reads every record once, so that a damaged one is found at start and not in a
-// pod's way.
+// pod's way. On an error the file is as it was.
 func load(db *bolt.DB, path string) (*writer, error) {
-	if err := db.Update(func(tx *bolt.Tx) error { return prepare(tx, path) }); err != nil {
-		return nil, describe(err)
-	}
-	w := &writer{db: db, turn: make(chan struct{}, 1), staged: newIndex(), index: newIndex(), written: map[string]json.RawMessage{}, watchers: watchers{all: map[*watcher]struct{}{}}}
-	if err := db.View(w.fill); err != nil {
-		return nil, damaged(path, err)
-	}
-	return w, nil
+	w := newWriter(db)
+	err := db.Update(func(tx *bolt.Tx) error {
+		if err := prepare(tx, path); err != nil {
+			return err
+		}
+		if err := w.fill(tx); err != nil {
+			return damaged(path, err)
+		}
+		return nil
+	})
+	return w, describe(err)
 }
 
-// prepare makes the buckets.
+// prepare makes the buckets, and a file of format 1 one of today's format.
 func prepare(tx *bolt.Tx, path string) error {
 	for _, name := range [][]byte{sandboxesBucket, statusesBucket, allocationsBucket, metaBucket} {
 		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
@@ -31,6 +34,14 @@ func prepare(tx *bolt.Tx, path string) error {
 	switch v := meta.Get(versionKey); {
 	case v == nil:
 		return meta.Put(versionKey, []byte(formatVersion))
+	case string(v) == "1":
+		err := migrate1(tx)
+		if errors.As(err, new(damagedRecord)) {
+			return damaged(path, err)
+		}
+		if err != nil {
+			return fmt.Errorf("convert ledger %s from format 1: %w; the file is unchanged: run the agent that wrote it, and delete that pod", path, err)
+		}
 	case string(v) != formatVersion:
 		return fmt.Errorf("ledger %s has format version %q and this agent knows %q: run the agent that wrote it, or a newer one", path, v, formatVersion)
 	}

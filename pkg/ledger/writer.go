@@ -30,6 +30,13 @@ type writer struct {
 	watchers watchers
 }
 
+func newWriter(db *bolt.DB) *writer {
+	return &writer{
+		db: db, turn: make(chan struct{}, 1), staged: newIndex(), index: newIndex(),
+		written: map[string]json.RawMessage{}, watchers: watchers{all: map[*watcher]struct{}{}},
+	}
+}
+
 type change struct {
 	apply func(*batch) error // may be called more than once
 	done  chan error         // has room for the outcome
