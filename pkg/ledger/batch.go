@@ -65,9 +65,6 @@ func (b *batch) put(e *entry, raw []byte) error {
 	*b.revision++
 	fresh.revision = *b.revision
 	b.edit(edit{sandbox: e.ID, oldEntry: old, entry: &fresh})
-	if err := b.dropOwnAllocations(old, &fresh); err != nil {
-		return err
-	}
 	if err := b.putStatus(e.ID, e.status); err != nil {
 		return err
 	}
@@ -87,31 +84,10 @@ func (b *batch) delete(id string) error {
 		return nil
 	}
 	b.edit(edit{sandbox: id, oldEntry: old})
-	if err := b.dropOwnAllocations(old, nil); err != nil {
-		return err
-	}
 	if err := b.putStatus(id, nil); err != nil {
 		return err
 	}
 	return b.tx.Bucket(sandboxesBucket).Delete([]byte(id))
-}
-
-// dropOwnAllocations removes the allocations of devices that the sandbox itself has
-// named and no longer holds.
-func (b *batch) dropOwnAllocations(old, e *entry) error {
-	if old == nil {
-		return nil
-	}
-	for _, h := range old.Holdings {
-		a, ok := b.index.allocations[h.Device]
-		if _, still := e.holding(h.Device); !ok || still || a.Sandbox != old.ID {
-			continue
-		}
-		if err := b.deleteAllocation(h.Device); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func (b *batch) putAllocation(a Allocation) error {

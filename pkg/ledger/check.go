@@ -113,7 +113,7 @@ func (x *index) checkDevice(e *entry, h Holding) error {
 		return x.sandboxes[by.SandboxID].heldError(h.Device, by.IfName)
 	}
 	a, allocated := x.allocations[h.Device]
-	if allocated && h.Named && a.Sandbox != e.ID {
+	if allocated && h.Named {
 		return &AllocatedError{Device: h.Device, Resource: a.Resource}
 	}
 	for _, netdev := range []string{h.netdev(), a.Netdev} {

@@ -160,10 +160,10 @@ func (a attachment1) childMember(config json.RawMessage) (*ChildMember, error) {
 		Mode       string `json:"mode"`
 		BcQueueLen uint32 `json:"bcqueuelen"`
 	}
-	if a.FallbackFrom == "" {
-		if err := json.Unmarshal(config, &conf); err != nil {
-			return nil, fmt.Errorf("read the config: %w", err)
-		}
+	if a.FallbackFrom != "" {
+		m.Fallback = &Fallback{From: a.FallbackFrom, Reason: a.FallbackReason}
+	} else if err := json.Unmarshal(config, &conf); err != nil {
+		return nil, fmt.Errorf("read the config: %w", err)
 	}
 	if a.Kind == "ipvlan" {
 		m.Mode = cmp.Or(conf.Mode, "l2")

@@ -187,7 +187,4 @@ type Allocation struct {
 	Device   pci.Address `json:"device"`
 	At       time.Time   `json:"at"`
 	Netdev   string      `json:"netdev,omitempty"` // of the device; empty: a userspace driver has it
-	// Sandbox is set if the kubelet knows nothing of it: a sandbox has named the device.
-	// It lasts as long as the sandbox holds the device.
-	Sandbox string `json:"sandbox,omitempty"`
 }

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -18,35 +17,19 @@ var ErrReleasing = errors.New("sandbox is being released")
 // errChanged: the record is no longer the one that was read.
 var errChanged = errors.New("the record has changed meanwhile")
 
-// PutSandbox writes a sandbox's record, in place of one it may have, and allocations
-// of devices that the sandbox itself has named. It is durable on return. It fails with
-// *HeldError, *AllocatedError or *UplinkError if the sandbox takes something that is
-// another's. On any error nothing has changed.
-func (l *Ledger) PutSandbox(s Sandbox, own ...Allocation) error {
+// PutSandbox writes a sandbox's record, in place of one it may have. It is durable on
+// return. It fails with *HeldError, *AllocatedError or *UplinkError if the sandbox takes
+// something that is another's. On any error nothing has changed.
+func (l *Ledger) PutSandbox(s Sandbox) error {
 	e, raw, err := encode(s)
 	if err != nil {
 		return err
-	}
-	own = slices.Clone(own)
-	for i, a := range own {
-		if _, ok := e.holding(a.Device); !ok {
-			return fmt.Errorf("record the allocation of %s: sandbox %s does not hold it", a.Device, s.ID)
-		}
-		own[i].Sandbox = s.ID
 	}
 	return l.w.update(func(b *batch) error {
 		if err := b.index.checkSandbox(b.index.sandboxes[s.ID], e); err != nil {
 			return err
 		}
-		if err := b.put(e, raw); err != nil {
-			return err
-		}
-		for _, a := range own {
-			if err := b.putAllocation(a); err != nil {
-				return err
-			}
-		}
-		return nil
+		return b.put(e, raw)
 	})
 }
 
