@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -370,47 +369,6 @@ func TestBatches(t *testing.T) {
 	}
 }
 
-// m#452, m#1016: a burst of pods shares the disk's waits.
-func BenchmarkPutSandboxParallel(b *testing.B) {
-	l, _ := openTemp(b)
-	var next atomic.Int64
-	b.SetParallelism(8)
-	b.RunParallel(func(pb *testing.PB) {
-		s := sandbox(fmt.Sprint(next.Add(1)))
-		for pb.Next() {
-			if err := l.PutSandbox(s); err != nil {
-				b.Error(err)
-			}
-		}
-	})
-}
-
-func BenchmarkPutSandbox(b *testing.B) {
-	l, _ := openTemp(b)
-	s := sandbox("a", vf1, vf2)
-	for b.Loop() {
-		if err := l.PutSandbox(s); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
-func BenchmarkPutSandboxAmong1000(b *testing.B) {
-	l, _ := openTemp(b)
-	for i := range 1000 {
-		s := sandbox(fmt.Sprint(i), pci.Address{Domain: 1, Bus: uint8(i / 256), Device: uint8(i / 8 % 32), Function: uint8(i % 8)})
-		if err := l.PutSandbox(s); err != nil {
-			b.Fatal(err)
-		}
-	}
-	s := sandbox("a", vf1, vf2)
-	for b.Loop() {
-		if err := l.PutSandbox(s); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
 func write(t *testing.T, path string, raw []byte) {
 	t.Helper()
 	if err := os.WriteFile(path, raw, 0o600); err != nil {
@@ -423,4 +381,13 @@ func truncate(t *testing.T, path string, size int64) {
 	if err := os.Truncate(path, size); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func copyFile(t *testing.T, from, to string) {
+	t.Helper()
+	raw, err := os.ReadFile(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, to, raw)
 }

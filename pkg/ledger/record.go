@@ -165,7 +165,7 @@ type VFState struct {
 // NetdevState is what a pod can change of a netdev.
 type NetdevState struct {
 	Name       string   `json:"name"`
-	AltNames   []string `json:"altNames,omitempty"`
+	AltNames   []string `json:"altNames,omitzero"` // nil: not known
 	Alias      string   `json:"alias,omitempty"`
 	Up         bool     `json:"up,omitempty"`
 	Promisc    bool     `json:"promisc,omitempty"`
@@ -174,9 +174,12 @@ type NetdevState struct {
 	Multicast  bool     `json:"multicast,omitempty"`
 	Group      uint32   `json:"group,omitempty"`
 	TxQLen     int      `json:"txQLen,omitempty"`
-	GSOMaxSize uint32   `json:"gsoMaxSize,omitempty"`
-	GSOMaxSegs uint32   `json:"gsoMaxSegs,omitempty"`
-	GROMaxSize uint32   `json:"groMaxSize,omitempty"`
+	// Limits of segmentation offload, in bytes and segments; 0: not known.
+	GSOMaxSize     int `json:"gsoMaxSize,omitempty"`
+	GSOMaxSegs     int `json:"gsoMaxSegs,omitempty"`
+	GROMaxSize     int `json:"groMaxSize,omitempty"`
+	GSOIPv4MaxSize int `json:"gsoIPv4MaxSize,omitempty"`
+	GROIPv4MaxSize int `json:"groIPv4MaxSize,omitempty"`
 	// Features are the ethtool features that were on, by the kernel's names; nil: not known.
 	Features []string `json:"features,omitzero"`
 }

@@ -1,10 +1,9 @@
-package cni
+package sandbox
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"slices"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -12,113 +11,81 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// allocationGrace is how long a device has to be missing in the kubelet's account
-// before its allocation is over. It covers the time between the kubelet's Allocate
-// and the pod's showing up there, and a kubelet that has just restarted and does
-// not list its pods yet.
+// allocationGrace is how long the kubelet must not list a device before its allocation
+// is over. It covers the time between the kubelet's Allocate and the pod's showing up
+// there, and a kubelet that has just restarted and does not list its pods yet.
 const allocationGrace = time.Minute
 
-// handedBack remembers when sandboxes gave devices back. The kubelet says nothing
-// when a container's devices are its own again; a device that was attached, came
-// back and is in no account of the kubelet's is free, and needs no grace.
-type handedBack struct {
-	mu sync.Mutex // guards at
-	at map[pci.Address]time.Time
+const (
+	firstLook = 15 * time.Second
+	lastLook  = 4 * time.Minute // longer pauses are left to Reconcile
+)
+
+// allocations forgets allocations of devices that no pod has any more. The kubelet does
+// not announce that it has freed a device. If a sandbox has returned a device and the
+// kubelet no longer lists it, it is free at once, without the grace.
+type allocations struct {
+	ledger  Ledger
+	devices Devices
+	now     func() time.Time
+	log     *slog.Logger
+	wake    signal
+
+	looking sync.Mutex // held by prune
+
+	mu       sync.Mutex                // guards what follows
+	returned map[pci.Address]time.Time // by sandboxes
+	unlisted map[pci.Address]time.Time // since when the kubelet does not list them
+	inUse    map[pci.Address]time.Time // allocation that the kubelet has confirmed, by its time
+	news     bool                      // a device was returned since the last look
+	pause    time.Duration             // before the next look
 }
 
-// missing remembers since when allocated devices are in no account. Only
-// pruneAllocations uses it, one call at a time.
-type missing struct {
-	mu    sync.Mutex // held by pruneAllocations
-	since map[pci.Address]time.Time
+func newAllocations(o Options) *allocations {
+	return &allocations{ledger: o.Ledger, devices: o.Devices, now: o.Now, log: o.Log, wake: newSignal(),
+		returned: map[pci.Address]time.Time{}, inUse: map[pci.Address]time.Time{}}
 }
 
-func (h *handedBack) note(devices []pci.Address, now time.Time) (any bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+// noteReturned remembers that sandboxes have returned devices.
+func (a *allocations) noteReturned(devices []pci.Address) {
+	if len(devices) == 0 {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	for _, d := range devices {
-		h.at[d] = now
+		a.returned[d] = a.now()
 	}
-	return len(devices) > 0
+	a.news = true
+	a.wake.kick()
 }
 
-// since reports whether the device came back after it was allocated.
-func (h *handedBack) since(a ledger.Allocation) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	back, ok := h.at[a.Device]
-	return ok && back.After(a.At)
-}
-
-// keep forgets all devices but those that are still waited for, and those that
-// came back after the look at them began.
-func (h *handedBack) keep(waiting map[pci.Address]bool, began time.Time) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for device, back := range h.at {
-		if !waiting[device] && !back.After(began) {
-			delete(h.at, device)
-		}
-	}
-}
-
-func (h *handedBack) empty() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return len(h.at) == 0
-}
-
-// pruneAllocations forgets allocations of devices that no pod has any more.
-func (s *Server) pruneAllocations(ctx context.Context) error {
-	s.missing.mu.Lock()
-	defer s.missing.mu.Unlock()
-	began := s.o.Now()
-	allocations, err := s.o.Ledger.Allocations()
+// prune forgets the allocations that are over.
+func (a *allocations) prune(ctx context.Context) error {
+	a.looking.Lock()
+	defer a.looking.Unlock()
+	began := a.now()
+	all, err := a.ledger.Allocations()
 	if err != nil {
 		return err
 	}
-	if len(allocations) == 0 {
-		s.back.keep(nil, began)
-		return nil
-	}
-	used, err := s.devicesInUse(ctx)
-	if err != nil {
-		return fmt.Errorf("comparing allocations with the kubelet's: %w", err)
-	}
-	var stale []ledger.Allocation
-	gone := map[pci.Address]time.Time{}
-	waiting := map[pci.Address]bool{}
-	for _, a := range allocations {
-		_, _, held := s.o.Ledger.Holder(a.Device)
-		switch {
-		case held:
-		case used[a.Device.String()]:
-			waiting[a.Device] = s.back.since(a) // the pod is going, or its sandbox is made anew
-		case s.back.since(a):
-			stale = append(stale, a)
-		default:
-			first, ok := s.missing.since[a.Device]
-			if !ok || first.Before(a.At) { // allocated anew meanwhile
-				first = began
-			}
-			gone[a.Device] = first
-			if began.Sub(first) >= allocationGrace {
-				stale = append(stale, a)
-			}
+	used := map[string]bool{}
+	if len(all) > 0 {
+		if used, err = a.listed(ctx); err != nil {
+			return fmt.Errorf("comparing allocations with the kubelet's: %w", err)
 		}
 	}
-	s.missing.since = gone
+	stale := a.judge(all, used, began)
 	if len(stale) > 0 {
-		if err := s.o.Ledger.DeleteAllocations(stale); err != nil {
-			return err
-		}
+		return a.ledger.DeleteAllocations(stale)
 	}
-	s.back.keep(waiting, began)
 	return nil
 }
 
-func (s *Server) devicesInUse(ctx context.Context) (map[string]bool, error) {
-	inUse, err := s.o.Devices.InUse(ctx)
+func (a *allocations) listed(ctx context.Context) (map[string]bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	inUse, err := a.devices.InUse(ctx)
 	used := map[string]bool{}
 	for _, ids := range inUse {
 		for _, id := range ids {
@@ -128,19 +95,113 @@ func (s *Server) devicesInUse(ctx context.Context) (map[string]bool, error) {
 	return used, err
 }
 
-// pruneLoose is pruneAllocations where there is something to prune, perhaps: a
-// device that came back, or an allocation without an attachment. On a quiet node,
-// where sandboxes hold all allocated devices, the kubelet is not asked.
-func (s *Server) pruneLoose(ctx context.Context) {
-	allocations, err := s.o.Ledger.Allocations()
-	loose := slices.ContainsFunc(allocations, func(a ledger.Allocation) bool {
-		_, _, held := s.o.Ledger.Holder(a.Device)
-		return !held
+// judge returns the allocations that are over, and remembers what it has seen.
+func (a *allocations) judge(all []ledger.Allocation, used map[string]bool, began time.Time) (stale []ledger.Allocation) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	unlisted, inUse, waiting := map[pci.Address]time.Time{}, map[pci.Address]time.Time{}, map[pci.Address]bool{}
+	for _, alloc := range all {
+		_, _, held := a.ledger.Holder(alloc.Device)
+		at, back := a.returned[alloc.Device]
+		back = back && at.After(alloc.At)
+		switch {
+		case held:
+		case used[alloc.Device.String()]:
+			inUse[alloc.Device] = alloc.At
+			waiting[alloc.Device] = back // the pod is going, or its sandbox is made again
+		case back:
+			stale = append(stale, alloc)
+		default:
+			first, ok := a.unlisted[alloc.Device]
+			if !ok || first.Before(alloc.At) { // allocated again meanwhile
+				first = began
+			}
+			unlisted[alloc.Device] = first
+			if began.Sub(first) >= allocationGrace {
+				stale = append(stale, alloc)
+			}
+		}
+	}
+	a.unlisted, a.inUse = unlisted, inUse
+	for device, at := range a.returned {
+		if !waiting[device] && !at.After(began) {
+			delete(a.returned, device)
+		}
+	}
+	return stale
+}
+
+// loop prunes until ctx ends. The device plugin's allocations wake it as well.
+func (a *allocations) loop(ctx context.Context) {
+	changes, stop := a.ledger.Subscribe()
+	defer stop()
+	var forward sync.WaitGroup
+	defer forward.Wait()
+	forward.Go(func() { // ends with ctx
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case c := <-changes:
+				if c.Allocations {
+					a.wake.kick()
+				}
+			}
+		}
 	})
-	if err == nil && !loose && s.back.empty() {
-		return
+	loop(ctx, a.wake, a.look)
+}
+
+// look prunes if there may be something to prune: a device that was returned, or an
+// allocation without an attachment. It asks the kubelet again less and less often. A
+// device that the kubelet has confirmed as in use (a VF without a net-attach-def, for
+// one) is left to Reconcile.
+func (a *allocations) look(ctx context.Context) (next time.Duration, any bool) {
+	all, err := a.ledger.Allocations()
+	if err == nil && !a.undecided(all) {
+		return 0, false
 	}
-	if err := errors.Join(err, s.pruneAllocations(ctx)); err != nil && ctx.Err() == nil {
-		s.log.Warn("forgetting allocations of released devices; it will be retried", "error", err)
+	if err == nil {
+		err = a.prune(ctx)
 	}
+	if err != nil && ctx.Err() == nil {
+		a.log.Warn("forgetting allocations of released devices; it will be retried", "error", err)
+	}
+	return a.schedule(err != nil)
+}
+
+func (a *allocations) undecided(all []ledger.Allocation) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, alloc := range all {
+		_, _, held := a.ledger.Holder(alloc.Device)
+		if !held && !a.inUse[alloc.Device].Equal(alloc.At) {
+			return true
+		}
+	}
+	return len(a.returned) > 0
+}
+
+// schedule returns when to look again.
+func (a *allocations) schedule(failed bool) (next time.Duration, any bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.pause *= 2; a.news || a.pause == 0 {
+		a.pause, a.news = firstLook, false
+	}
+	if failed || len(a.returned) > 0 && a.pause <= lastLook {
+		next, any = min(a.pause, lastLook), true
+	}
+	for _, since := range a.unlisted {
+		if over := since.Add(allocationGrace).Sub(a.now()); !any || over < next {
+			next, any = over, true
+		}
+	}
+	return next, any
+}
+
+func (a *allocations) quiet() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.returned) == 0
 }

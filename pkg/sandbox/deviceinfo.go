@@ -1,4 +1,4 @@
-package cni
+package sandbox
 
 import (
 	"encoding/json"
@@ -22,8 +22,8 @@ type deviceInfo struct{ dir string }
 
 func (d deviceInfo) path(fileName string) string { return filepath.Join(d.dir, "cni", fileName) }
 
-// write copies the device plugin's file for the attachment. Where there is none,
-// what the PCI address tells is written.
+// write copies the device plugin's file for the attachment. If there is none, it
+// writes one from the PCI address.
 func (d deviceInfo) write(a ledger.Attachment, deviceID string) error {
 	raw, err := os.ReadFile(filepath.Join(d.dir, "dp", network.DeviceFileName(a.Resource, deviceID)))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -47,14 +47,16 @@ func pciInfo(a ledger.Attachment, deviceID string) ([]byte, error) {
 		return nil, nil // another kind of device, of which nothing is known
 	}
 	pf := ""
-	if a.VF != nil && !a.VF.PF.IsZero() {
-		pf = a.VF.PF.String()
+	for _, m := range a.Members {
+		if m.Device == address && m.VF != nil && !m.VF.Original.PF.IsZero() {
+			pf = m.VF.Original.PF.String()
+		}
 	}
 	return json.Marshal(network.PCIDeviceInfo(address.String(), pf))
 }
 
-// read reads an attachment's file, which the plugin may have written anew; nil
-// where there is none.
+// read reads an attachment's file, which the plugin may have written again; nil if
+// there is none.
 func (d deviceInfo) read(a ledger.Attachment) (*nadv1.DeviceInfo, error) {
 	if a.DeviceInfo == "" {
 		return nil, nil

@@ -1,4 +1,4 @@
-package cni
+package sandbox
 
 import (
 	"context"
@@ -30,7 +30,7 @@ func (l *locks) lock(ctx context.Context, name string) (unlock func(), err error
 	}
 }
 
-// tryLock takes the lock where it is free.
+// tryLock takes the lock if it is free.
 func (l *locks) tryLock(name string) (unlock func(), ok bool) {
 	h := l.enter(name)
 	select {

@@ -1,10 +1,11 @@
-package cni
+package sandbox
 
 import (
 	"context"
 	"slices"
 	"sync"
 
+	"fairlead.dev/fairlead/pkg/attach"
 	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/link"
 )
@@ -16,34 +17,39 @@ import (
 // A link that is born in the pod gets the next free index: it waits for its turn. A
 // VF brings its index from the host, and its move takes long: it is moved at once,
 // to the index that will be its own if each network before it makes one interface.
-// Where that is wrong, only the order suffers.
+// If that is wrong, only the order suffers.
 type order struct {
 	made  []latch // the interface is there, or will not be
 	ended []latch // the attachment is complete, or failed
 	last  int     // the highest ifindex in the pod before there was any; 0: unknown
 }
 
-func (s *Server) newOrder(sandbox ledger.Sandbox) *order {
+func newOrder(sandbox ledger.Sandbox, lastIfindex func(path string) int) *order {
 	o := &order{made: latches(len(sandbox.Attachments)), ended: latches(len(sandbox.Attachments))}
-	moved := func(a ledger.Attachment) bool { return a.Kind != kindExec && !a.Device.IsZero() }
-	if slices.ContainsFunc(sandbox.Attachments, moved) {
-		o.last = s.lastIfindex(sandbox.Netns)
+	if slices.ContainsFunc(sandbox.Attachments, movesVF) {
+		o.last = lastIfindex(sandbox.Netns.Path)
 	}
 	return o
 }
 
-// place tells attachment i's attacher of its place.
-func (o *order) place(env AttachEnv, i int) AttachEnv {
-	if o.last > 0 {
-		env.Ifindex = o.last + 1 + i
-	}
-	env.Turn = func(ctx context.Context) error { return wait(ctx, o.made[:i]) }
-	env.Made = o.made[i].open
-	env.Last = func(ctx context.Context) error { return wait(ctx, o.ended[:i]) }
-	return env
+func movesVF(a ledger.Attachment) bool {
+	return slices.ContainsFunc(a.Members, func(m ledger.Member) bool { return m.Plugin == attach.PluginSRIOV })
 }
 
-// end marks attachment i as over and done with.
+// place returns the place of attachment i.
+func (o *order) place(i int) attach.Order {
+	place := attach.Order{
+		Turn: func(ctx context.Context) error { return wait(ctx, o.made[:i]) },
+		Made: o.made[i].open,
+		Last: func(ctx context.Context) error { return wait(ctx, o.ended[:i]) },
+	}
+	if o.last > 0 {
+		place.Ifindex = o.last + 1 + i
+	}
+	return place
+}
+
+// end marks attachment i as complete, or failed.
 func (o *order) end(i int) {
 	o.made[i].open()
 	o.ended[i].open()
@@ -70,6 +76,8 @@ func wait(ctx context.Context, all []latch) error {
 		select {
 		case <-l.opened:
 		case <-ctx.Done():
+		}
+		if ctx.Err() != nil { // also if both have come
 			return context.Cause(ctx)
 		}
 	}
@@ -77,8 +85,8 @@ func wait(ctx context.Context, all []latch) error {
 }
 
 // lastIfindex is the highest ifindex in a namespace: of lo, and of the tunnels
-// that some kernel modules put into every namespace. What is wrong with a namespace
-// that cannot be read is said where something is to be done in it.
+// that some kernel modules put into every namespace. If a namespace cannot be read, the
+// calls that work in it report why.
 func lastIfindex(netns string) int {
 	h, err := link.OpenAt(netns)
 	if err != nil {

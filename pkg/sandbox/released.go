@@ -1,11 +1,12 @@
-package cni
+package sandbox
 
 import "sync"
 
-// released remembers the sandboxes that were released last. The kubelet stops a
-// sandbox more than once; without this, each further DEL would run the primary's
-// plugins again, for a sandbox of which nothing is left. After a restart of the
-// agent nothing is remembered, and such a DEL does a little needless work.
+// released remembers the sandboxes that were released last, and those of which nothing
+// was made. The kubelet stops a sandbox more than once; without this, each further DEL
+// would run the primary's plugins again, for a sandbox of which nothing is left. After
+// a restart of the agent nothing is remembered, and such a DEL does a little needless
+// work.
 type released struct {
 	mu    sync.Mutex // guards all
 	known map[string]bool
@@ -13,7 +14,7 @@ type released struct {
 	next  int
 }
 
-// maxReleased is some times the pods that a node has.
+// maxReleased is several times the number of pods of a node.
 const maxReleased = 1024
 
 func (r *released) note(id string) {

@@ -1,4 +1,4 @@
-package cni
+package sandbox
 
 import (
 	"fmt"
@@ -10,9 +10,9 @@ import (
 	"fairlead.dev/fairlead/pkg/link"
 )
 
-// moveDefaultRoute makes gateways the pod's default routes, over the given
+// moveDefaultRoutes makes gateways the pod's default routes, over the given
 // interface. The default route of a family for which no gateway is given stays.
-func moveDefaultRoute(netns, ifName string, gateways []netip.Addr) error {
+func moveDefaultRoutes(netns, ifName string, gateways []netip.Addr) error {
 	h, err := link.OpenAt(netns)
 	if err != nil {
 		return err
@@ -30,8 +30,8 @@ func moveDefaultRoute(netns, ifName string, gateways []netip.Addr) error {
 	return nil
 }
 
-// replaceDefault deletes the family's default routes and adds the new one; where
-// the gateway is refused, the pod has its old routes again.
+// replaceDefault deletes the family's default routes and adds the new one. If the
+// kernel refuses the gateway, the pod has its old routes again.
 func replaceDefault(h *link.Handle, index int, gw netip.Addr) error {
 	all, err := h.Routes(0)
 	if err != nil {
