@@ -95,6 +95,7 @@ func open(path string, wait time.Duration) (l *Ledger, err error) {
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
+	go w.run() // until Close
 	return &Ledger{w}, nil
 }
 

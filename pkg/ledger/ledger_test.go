@@ -323,7 +323,7 @@ func TestBatches(t *testing.T) {
 	l, _ := openTemp(t)
 	boom := errors.New("boom")
 	var wg sync.WaitGroup
-	l.w.turn <- struct{}{} // a commit is under way: the rest queues up
+	gate := hold(t, l) // a commit is under way: the rest queues up
 	errs := make([]error, 30)
 	for i := range errs {
 		wg.Go(func() {
@@ -343,12 +343,8 @@ func TestBatches(t *testing.T) {
 			errs[i] = l.PutSandbox(sandbox(fmt.Sprint("good", i)))
 		})
 	}
-	for queued := 0; queued < len(errs); {
-		l.w.queueMu.Lock()
-		queued = len(l.w.queue)
-		l.w.queueMu.Unlock()
-	}
-	<-l.w.turn
+	awaitQueue(l, len(errs))
+	close(gate)
 	wg.Wait()
 	for i, err := range errs {
 		if want := i%3 == 0; errors.Is(err, boom) != want || (err != nil) != want {
@@ -390,4 +386,21 @@ func copyFile(t *testing.T, from, to string) {
 		t.Fatal(err)
 	}
 	write(t, to, raw)
+}
+
+// hold keeps the ledger in a commit until the gate is closed.
+func hold(t *testing.T, l *Ledger) (gate chan struct{}) {
+	t.Helper()
+	gate = make(chan struct{})
+	begun := make(chan struct{}, 1)
+	go l.w.update(func(*batch) error {
+		select {
+		case begun <- struct{}{}:
+		default:
+		}
+		<-gate
+		return nil
+	})
+	<-begun
+	return gate
 }

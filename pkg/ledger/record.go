@@ -164,16 +164,16 @@ type VFState struct {
 
 // NetdevState is what a pod can change of a netdev.
 type NetdevState struct {
-	Name       string   `json:"name"`
-	AltNames   []string `json:"altNames,omitzero"` // nil: not known
-	Alias      string   `json:"alias,omitempty"`
-	Up         bool     `json:"up,omitempty"`
-	Promisc    bool     `json:"promisc,omitempty"`
-	AllMulti   bool     `json:"allMulti,omitempty"`
-	NoARP      bool     `json:"noARP,omitempty"`
-	Multicast  bool     `json:"multicast,omitempty"`
-	Group      uint32   `json:"group,omitempty"`
-	TxQLen     int      `json:"txQLen,omitempty"`
+	Name      string   `json:"name"`
+	AltNames  []string `json:"altNames,omitzero"` // nil: not known
+	Alias     string   `json:"alias,omitempty"`
+	Up        bool     `json:"up,omitempty"`
+	Promisc   bool     `json:"promisc,omitempty"`
+	AllMulti  bool     `json:"allMulti,omitempty"`
+	NoARP     bool     `json:"noARP,omitempty"`
+	Multicast bool     `json:"multicast,omitempty"`
+	Group     uint32   `json:"group,omitempty"`
+	TxQLen    int      `json:"txQLen,omitempty"`
 	// Limits of segmentation offload, in bytes and segments; 0: not known.
 	GSOMaxSize     int `json:"gsoMaxSize,omitempty"`
 	GSOMaxSegs     int `json:"gsoMaxSegs,omitempty"`

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 // writer commits changes. A commit waits for the disk twice. Changes that are asked
@@ -16,12 +17,14 @@ import (
 // waits instead of one a pod, and a single change waits for nobody.
 type writer struct {
 	db       *bolt.DB
-	turn     chan struct{} // has room for one: the token of whoever commits
-	staged   *index        // of whoever has the turn: with the changes that are being committed
-	revision uint64        // likewise
+	staged   *index // of run: with the changes that are being committed
+	revision uint64 // likewise
 
-	queueMu sync.Mutex // guards queue
+	queueMu sync.Mutex // guards queue and closed
 	queue   []*change
+	closed  bool
+	wake    chan struct{} // has room for one: something is queued; closed by close
+	ended   chan struct{} // closed when run has ended
 
 	mu      sync.RWMutex               // guards index and written
 	index   *index                     // what is durable
@@ -32,7 +35,7 @@ type writer struct {
 
 func newWriter(db *bolt.DB) *writer {
 	return &writer{
-		db: db, turn: make(chan struct{}, 1), staged: newIndex(), index: newIndex(),
+		db: db, wake: make(chan struct{}, 1), ended: make(chan struct{}), staged: newIndex(), index: newIndex(),
 		written: map[string]json.RawMessage{}, watchers: watchers{all: map[*watcher]struct{}{}},
 	}
 }
@@ -53,24 +56,31 @@ var (
 func (w *writer) update(apply func(*batch) error) error {
 	c := &change{apply: apply, done: make(chan error, 1)}
 	w.queueMu.Lock()
+	if w.closed {
+		w.queueMu.Unlock()
+		return bolterrors.ErrDatabaseNotOpen
+	}
 	w.queue = append(w.queue, c)
+	select {
+	case w.wake <- struct{}{}:
+	default: // awake
+	}
 	w.queueMu.Unlock()
-	select {
-	case err := <-c.done:
-		return err
-	case w.turn <- struct{}{}:
-	}
-	defer func() { <-w.turn }()
-	select {
-	case err := <-c.done: // by whoever had the turn before
-		return err
-	default:
-	}
-	w.commitQueue()
 	return <-c.done
 }
 
-// commitQueue commits all changes that wait. The caller has the turn.
+// run commits, until close.
+func (w *writer) run() {
+	defer close(w.ended)
+	for range w.wake {
+		w.commitQueue()
+	}
+	if len(w.writtenStatuses()) > 0 {
+		w.commitQueue() // a status that stays on record is written once more
+	}
+}
+
+// commitQueue commits all changes that wait.
 func (w *writer) commitQueue() {
 	w.queueMu.Lock()
 	changes := w.queue
@@ -173,13 +183,15 @@ func (w *writer) publish(edits []edit, written map[string]json.RawMessage) {
 	w.watchers.notify(edits)
 }
 
-// close commits what nobody has waited for, and closes the file.
+// close commits what is queued, and what nobody has waited for, and closes the file.
 func (w *writer) close() error {
-	w.turn <- struct{}{}
-	defer func() { <-w.turn }()
-	if len(w.writtenStatuses()) > 0 {
-		w.commitQueue() // a status that stays on record is written once more
+	w.queueMu.Lock()
+	if !w.closed {
+		w.closed = true
+		close(w.wake)
 	}
+	w.queueMu.Unlock()
+	<-w.ended
 	w.watchers.close()
 	return w.db.Close()
 }

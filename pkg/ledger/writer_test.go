@@ -3,6 +3,7 @@ package ledger
 import (
 	"encoding/json"
 	"errors"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -14,24 +15,34 @@ import (
 // meta-cni E1: a change that is durable does not wait for the commit of others.
 func TestDurableChangeDoesNotWait(t *testing.T) {
 	l, _ := openTemp(t)
-	l.w.turn <- struct{}{} // somebody commits
-	put := make(chan error)
-	go func() { put <- l.PutSandbox(sandbox("a", vf1)) }()
-	for queued := 0; queued == 0; {
-		l.w.queueMu.Lock()
-		queued = len(l.w.queue)
-		l.w.queueMu.Unlock()
-	}
-	l.w.commitQueue() // with a's change; the turn is kept
+	gate := make(chan struct{})
+	defer close(gate)
+	answered := make(chan error, 1)
+	go func() {
+		answered <- l.w.update(func(*batch) error {
+			// Meanwhile somebody else asks for a change, whose commit takes its time.
+			go l.w.update(func(*batch) error { <-gate; return nil })
+			awaitQueue(l, 1)
+			return nil
+		})
+	}()
 	select {
-	case err := <-put:
+	case err := <-answered:
 		if err != nil {
 			t.Error(err)
 		}
 	case <-time.After(10 * time.Second):
 		t.Fatal("the change is durable, and still waits")
 	}
-	<-l.w.turn
+}
+
+func awaitQueue(l *Ledger, n int) {
+	for queued := -1; queued < n; {
+		l.w.queueMu.Lock()
+		queued = len(l.w.queue)
+		l.w.queueMu.Unlock()
+		runtime.Gosched()
+	}
 }
 
 // commits counts the transactions that have been written.
