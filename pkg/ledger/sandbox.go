@@ -92,7 +92,7 @@ func (l *Ledger) tryUpdate(id string, change func(*Sandbox) error) error {
 // StatusWritten takes a network-status document off the sandbox's record: it is on the
 // pod. Readers see that at once. It is durable with the next change or at Close, and
 // is lost in a crash: the same status is then written to the pod once more.
-func (l *Ledger) StatusWritten(id string, status json.RawMessage) { l.w.statusWritten(id, status) }
+func (l *Ledger) StatusWritten(id string, status []byte) { l.w.statusWritten(id, status) }
 
 // DeleteSandbox removes a record and frees its devices. It is no error if there is
 // none.

@@ -197,7 +197,7 @@ func (w *writer) close() error {
 }
 
 // statusWritten notes that a status is on the pod.
-func (w *writer) statusWritten(id string, status json.RawMessage) {
+func (w *writer) statusWritten(id string, status []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if e := w.index.sandboxes[id]; e != nil && len(status) > 0 && bytes.Equal(e.status, status) {
