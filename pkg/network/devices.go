@@ -118,6 +118,11 @@ type NamedDevice struct {
 	BusID   bool   // by pciBusID, which has no meaning to Fairlead: it is for a plugin's binary
 }
 
+// NamesDevice reports a member that names a PCI device in its config.
+func (d Definition) NamesDevice() bool {
+	return len((&devicePool{}).named(Selection{}, d)) > 0
+}
+
 // named lists the devices that the selection or the network's config names and that
 // the kubelet did not give to the pod. If it gave one, no member sees another.
 func (p *devicePool) named(s Selection, d Definition) []NamedDevice {

@@ -53,18 +53,18 @@ func (r *reconciler) retryDue(ctx context.Context, errs *joined) (next time.Dura
 		if !e.Releasing {
 			continue
 		}
-		if r.due(e) && !r.busy(e.ID) {
+		switch pause := e.RetryAt.Sub(r.o.Now()); {
+		case r.busy(e.ID): // its end wakes the loop
+		case r.due(e):
 			r.start(ctx, e, "its release failed or was interrupted", r.programs(), errs)
-			continue // a failure wakes the loop
-		}
-		if pause := e.RetryAt.Sub(r.o.Now()); !any || pause < next {
+		case !any || pause < next:
 			next, any = pause, true
 		}
 	}
 	return next, any
 }
 
-// busy reports a release under way: by a call, or by an earlier round. Neither is waited for.
+// busy reports a release that an earlier round has started.
 func (r *reconciler) busy(id string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

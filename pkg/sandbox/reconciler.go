@@ -127,12 +127,14 @@ func (r *reconciler) start(ctx context.Context, e ledger.Entry, reason string, p
 	errs.begin()
 	r.work.Go(func() { // bounded by the time limits of both parts, and by ctx
 		defer errs.end()
-		defer func() {
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			delete(r.inWork, e.ID)
-		}()
-		errs.add(named(e, r.releaseDead(ctx, e.ID, reason, p)))
+		err := r.releaseDead(ctx, e.ID, reason, p)
+		errs.add(named(e, err))
+		r.mu.Lock()
+		delete(r.inWork, e.ID)
+		r.mu.Unlock()
+		if err != nil {
+			r.releaser.wake.kick() // now it can be started again
+		}
 	})
 }
 
@@ -186,20 +188,20 @@ func (r *reconciler) releaseQueued(ctx context.Context, sandbox ledger.Sandbox, 
 
 func (r *reconciler) releaseBuiltIn(ctx context.Context, sandbox ledger.Sandbox, p programs) (failed map[string]error, rest bool, err error) {
 	if err := take(ctx, r.width); err != nil {
-		return nil, false, err
+		return nil, false, &notBegunError{err}
 	}
 	defer func() { <-r.width }()
 	ctx, cancel := context.WithTimeout(ctx, undoTimeout)
 	defer cancel()
 	unlock, err := r.locks.lock(ctx, sandbox.ID)
 	if err != nil {
-		return nil, false, err
+		return nil, false, &notBegunError{err}
 	}
 	defer unlock()
 	current, ok, err := r.o.Ledger.Sandbox(sandbox.ID)
 	switch {
 	case err != nil:
-		return nil, false, err
+		return nil, false, &notBegunError{err}
 	case ok:
 		sandbox = current
 	case r.releaser.released.has(sandbox.ID): // by a call, meanwhile

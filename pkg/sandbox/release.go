@@ -31,11 +31,21 @@ func (k *Keeper) Release(ctx context.Context, r Request) error {
 		err = k.releaser.release(ctx, sandbox, k.programs(r), everything)
 		unlock()
 	}
-	if lost := (*unrecordedError)(nil); errors.As(err, &lost) {
+	var (
+		lost     *unrecordedError
+		notBegun *notBegunError
+	)
+	if errors.As(err, &lost) || errors.As(err, &notBegun) {
 		return fail("releasing the sandbox", TryAgain, err)
 	}
 	return nil
 }
+
+// notBegunError is a release that ended before it was on record.
+type notBegunError struct{ cause error }
+
+func (e *notBegunError) Error() string { return e.cause.Error() }
+func (e *notBegunError) Unwrap() error { return e.cause }
 
 // record finds the sandbox. One that the ledger does not have was made before Fairlead
 // was installed, or is released already. In the first case, the primary's own DEL is

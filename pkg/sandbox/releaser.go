@@ -64,6 +64,9 @@ func (r *releaser) releaseBuiltIn(ctx context.Context, sandbox ledger.Sandbox, p
 	r.noteReturned(t)
 	if err := r.ledger.PutSandbox(t.sandbox); err != nil {
 		r.log.Warn("recording that a part of a sandbox is released; it will be released again", "sandbox", sandbox.ID, "pod", sandbox.Pod.String(), "error", err)
+		if t.markErr != nil {
+			return nil, false, &unrecordedError{cause: t.markErr, record: err}
+		}
 	}
 	return t.failures(), true, nil
 }
