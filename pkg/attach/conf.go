@@ -7,45 +7,8 @@ import (
 	"net"
 	"strings"
 
-	"fairlead.dev/fairlead/pkg/ledger"
+	"fairlead.dev/fairlead/pkg/device"
 )
-
-// pluginConf is the conf of the plugin that made an attachment. The record holds
-// it alone, or as a member of the config list that it came from.
-func pluginConf(att *ledger.Attachment) (json.RawMessage, error) {
-	var list struct {
-		CNIVersion string                       `json:"cniVersion"`
-		Name       string                       `json:"name"`
-		Plugins    []map[string]json.RawMessage `json:"plugins"`
-	}
-	if err := json.Unmarshal(att.Config, &list); err != nil {
-		return nil, fmt.Errorf("the record's config: %w", err)
-	}
-	if list.Plugins == nil {
-		return att.Config, nil
-	}
-	for _, p := range list.Plugins {
-		var typ string
-		if json.Unmarshal(p["type"], &typ) != nil || typ != pluginType(att) {
-			continue
-		}
-		p["name"], _ = json.Marshal(list.Name) // a string never fails
-		p["cniVersion"], _ = json.Marshal(list.CNIVersion)
-		return json.Marshal(p)
-	}
-	return nil, fmt.Errorf("the record's config list has no plugin of type %s", pluginType(att))
-}
-
-// pluginType is what an attachment's plugin is called in its conf.
-func pluginType(att *ledger.Attachment) string {
-	switch {
-	case att.FallbackFrom != "":
-		return att.FallbackFrom
-	case att.Kind == KindVFIO:
-		return KindSRIOV
-	}
-	return att.Kind
-}
 
 // runtimeConf is the part of a plugin's conf that a pod's annotation fills.
 type runtimeConf struct {
@@ -102,13 +65,11 @@ func (p *problems) checkMAC(field, mac string) string {
 		p.add(field, "%q is no MAC address such as 02:00:00:12:34:56", mac)
 	case hw[0]&1 != 0:
 		p.add(field, "%s is a group address (the first byte is odd); an interface needs a unicast one", mac)
-	case hw.String() == zeroMAC:
+	case hw.String() == device.NoMAC:
 		p.add(field, "all zero is no address; leave the field out to keep the interface's own")
 	}
 	return hw.String()
 }
-
-const zeroMAC = "00:00:00:00:00:00"
 
 // checkMTU refuses what no link has; 0 is "not asked for". 68 is the least that
 // IPv4 works with (RFC 791), and the kernel's own limit.

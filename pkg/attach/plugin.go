@@ -49,6 +49,12 @@ type Call struct {
 	Exec      invoke.Exec // runs plugin binaries on the host
 	Path      string      // CNI_PATH
 
+	// Handles are shared by the calls for one sandbox; see Set.Open. A call that has
+	// none opens its own.
+	Handles *Handles
+	// NewSandbox says, for Add, that the sandbox has had no ADD before.
+	NewSandbox bool
+
 	// For Prepare.
 	Resource string
 	Device   pci.Address // that the pod was given; zero: none
@@ -60,6 +66,11 @@ type Call struct {
 
 	// Order is the interface's place among those of the pod, for Add.
 	Order Order
+
+	// What the chain tells its members.
+	version string // of the config list; empty: that of the results on record
+	inChain bool   // other members follow, which need this one's link at their Del
+	program bool   // one of those is a program, which may change the link and not say so
 }
 
 // Order keeps a pod's interfaces in the order of its networks, although they are made

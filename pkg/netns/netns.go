@@ -95,7 +95,10 @@ func IsGone(err error) bool {
 	return errors.As(err, &gone)
 }
 
-var errNotMounted = errors.New("the file is no mounted namespace")
+var (
+	errNotMounted = errors.New("the file is no mounted namespace")
+	errReplaced   = errors.New("another namespace is mounted there now")
+)
 
 type goneError struct {
 	path string

@@ -1,0 +1,143 @@
+package attach
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"fairlead.dev/fairlead/pkg/link"
+	"fairlead.dev/fairlead/pkg/pci"
+)
+
+// mayAttach refuses a function that another holder or the host itself has.
+func (at site) mayAttach(addr pci.Address) error {
+	if err := at.set.custodyOf(at.call, addr); err != nil {
+		return err
+	}
+	names, err := at.set.Sysfs.Netdevs(addr)
+	if err != nil {
+		return nil // no function of that address: the plugin says so better
+	}
+	for _, name := range names {
+		l, err := at.host.ByName(name)
+		if errors.Is(err, link.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if err := at.notTheHosts(l, addr); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// custodyOf asks whether the call's sandbox may have a function.
+func (s *Set) custodyOf(c Call, addr pci.Address) error {
+	if s.Custody == nil {
+		return nil
+	}
+	if err := s.Custody.ToAttach(addr, c.SandboxID, c.Pod, addr == c.Device); err != nil {
+		return fmt.Errorf("device %s cannot be attached: %w", addr, err)
+	}
+	return nil
+}
+
+// mayCarry asks whether a host netdev may have a link of the call's sandbox on it.
+func (s *Set) mayCarry(c Call, netdev string) error {
+	if s.Custody == nil {
+		return nil
+	}
+	if err := s.Custody.ToCarry(netdev, c.SandboxID); err != nil {
+		return fmt.Errorf("no link can be made on %s: %w", netdev, err)
+	}
+	return nil
+}
+
+// notTheHosts refuses a function by which the node itself is reached: it would lose
+// its network to the pod.
+func (at site) notTheHosts(l link.Link, addr pci.Address) error {
+	use, err := at.hostUse(l)
+	if err != nil || use == "" {
+		return err
+	}
+	which := "the device that the network names, " + addr.String()
+	if addr == at.call.Device {
+		which = "device " + addr.String()
+	}
+	return fmt.Errorf("the host itself uses interface %s of %s %s; end that, or give the pod another device", l.Name, which, use)
+}
+
+// hostUse says how the host uses one of its netdevs: "with the address 10.0.0.1/24".
+func (at site) hostUse(l link.Link) (string, error) {
+	if at.set.HostUse != nil {
+		return at.set.HostUse(l.Name)
+	}
+	return askHostUse(at.host, l)
+}
+
+// onTop are kinds whose parent lies in the same namespace: a veth's is its peer,
+// whose index means another link here.
+func onTop(kind string) bool {
+	switch kind {
+	case "vlan", "macvlan", "macvtap", "ipvlan", "ipvtap":
+		return true
+	}
+	return false
+}
+
+func askHostUse(host Links, l link.Link) (string, error) {
+	if l.Master != 0 {
+		return "as a port of a bridge or bond", nil
+	}
+	links, err := host.List()
+	if err != nil {
+		return "", err
+	}
+	for _, above := range links {
+		if onTop(above.Kind) && above.Parent == l.Index {
+			return "below " + above.Name, nil
+		}
+	}
+	routes, err := host.Routes(l.Index)
+	if err != nil {
+		return "", err
+	}
+	for _, r := range routes {
+		// The IPv6 one comes with router advertisements, to any link that is up.
+		if isDefault(r) && r.Dst.IP.To4() != nil && r.Table != unix.RT_TABLE_LOCAL {
+			return "for a default route", nil
+		}
+	}
+	addrs, err := host.Addresses(l.Index)
+	if err != nil {
+		return "", err
+	}
+	for _, a := range addrs {
+		if a.InUse() {
+			return "with the address " + a.IPNet.String(), nil
+		}
+	}
+	return "", nil
+}
+
+func isDefault(r link.Route) bool {
+	ones, _ := r.Dst.Mask.Size()
+	return ones == 0
+}
+
+// functionOf is the PCI function of a host netdev; none if it has none.
+func (at site) functionOf(netdev string) []pci.Address {
+	l, err := at.host.ByName(netdev)
+	if err != nil {
+		return nil // the plugin says so better
+	}
+	addr, err := pci.ParseAddress(l.ParentDev)
+	if err != nil {
+		return nil
+	}
+	return []pci.Address{addr}
+}
+

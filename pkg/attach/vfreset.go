@@ -1,0 +1,179 @@
+package attach
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"fairlead.dev/fairlead/pkg/ledger"
+	"fairlead.dev/fairlead/pkg/link"
+)
+
+// The next pod must not find anything of the last one on its VF: an XDP program would
+// see all its frames, promiscuous mode would pass it others'. The kernel keeps all of
+// that when the netdev moves, and when the pod's namespace and processes end.
+
+// netdevState records everything that a pod can change of its netdev.
+func netdevState(l link.Link, features []string) *ledger.NetdevState {
+	return &ledger.NetdevState{
+		Name: l.Name, AltNames: append([]string{}, l.AltNames...), Alias: l.Alias,
+		Up: l.Up, Promisc: l.Promisc, AllMulti: l.AllMulti, NoARP: l.NoARP, Multicast: l.Multicast,
+		Group: l.Group, TxQLen: l.TxQLen, GSOMaxSize: l.GSOMaxSize, GSOMaxSegs: l.GSOMaxSegs, GROMaxSize: l.GROMaxSize,
+		GSOIPv4MaxSize: l.GSOIPv4MaxSize, GROIPv4MaxSize: l.GROIPv4MaxSize, Features: features,
+	}
+}
+
+// difference collects what SetAttributes has to set for a link to be as it was.
+type difference struct {
+	set   link.Attributes
+	names []string
+}
+
+// differenceOf compares. A number that the record does not know, 0, is left alone.
+func differenceOf(now link.Link, was ledger.NetdevState) difference {
+	var d difference
+	d.onOff("promiscuous mode", now.Promisc, was.Promisc, &d.set.Promisc)
+	d.onOff("all-multicast mode", now.AllMulti, was.AllMulti, &d.set.AllMulti)
+	d.onOff("ARP", !now.NoARP, !was.NoARP, &d.set.ARP)
+	d.onOff("multicast", now.Multicast, was.Multicast, &d.set.Multicast)
+	d.number("txqueuelen", now.TxQLen, was.TxQLen, &d.set.TxQLen)
+	d.number("gso_max_size", now.GSOMaxSize, was.GSOMaxSize, &d.set.GSOMaxSize)
+	d.number("gso_max_segs", now.GSOMaxSegs, was.GSOMaxSegs, &d.set.GSOMaxSegs)
+	d.number("gro_max_size", now.GROMaxSize, was.GROMaxSize, &d.set.GROMaxSize)
+	d.number("gso_ipv4_max_size", now.GSOIPv4MaxSize, was.GSOIPv4MaxSize, &d.set.GSOIPv4MaxSize)
+	d.number("gro_ipv4_max_size", now.GROIPv4MaxSize, was.GROIPv4MaxSize, &d.set.GROIPv4MaxSize)
+	if now.Alias != was.Alias {
+		d.names, d.set.Alias = append(d.names, "alias"), &was.Alias
+	}
+	if now.Group != was.Group {
+		d.names, d.set.Group = append(d.names, "group"), &was.Group
+	}
+	return d
+}
+
+func (d *difference) onOff(name string, now, was bool, set **bool) {
+	if now != was {
+		d.names, *set = append(d.names, name), &was
+	}
+}
+
+func (d *difference) number(name string, now, was int, set **int) {
+	if was != 0 && now != was {
+		d.names, *set = append(d.names, name), &was
+	}
+}
+
+// reset makes the netdev, which is home, what it was before the pod had it. If
+// something remains that cannot be restored, it rebinds the driver.
+func (n *netdev) reset(ctx context.Context) error {
+	if !n.exists() || n.vf.Original.Netdev == nil {
+		return nil
+	}
+	n.forget()
+	left, err := n.restoreAll()
+	if errors.Is(err, errNoNetdev) {
+		return nil // moveOut has reported it
+	}
+	always := n.at.set.Reset != nil && n.at.set.Reset(n.addr) == ResetRebind && n.vf.Ifindex != 0
+	if n.at.set.Rebinder == nil || !always && err == nil && len(left) == 0 {
+		n.warn(left)
+		return err
+	}
+	n.at.set.Log.Info("rebinding the VF's driver", "vf", n.addr, "differs", strings.Join(left, ", "), "error", err)
+	if err := n.rebind(ctx); err != nil {
+		return err
+	}
+	left, err = n.restoreAll()
+	n.warn(left)
+	return err
+}
+
+func (n *netdev) warn(left []string) {
+	if len(left) > 0 {
+		n.at.set.Log.Warn("the VF is not as it was before the pod had it", "vf", n.addr, "differs", strings.Join(left, ", "))
+	}
+}
+
+// restoreAll restores what a pod can change, whatever was asked for, and lists what
+// differs afterwards. XDP programs are the pod's: the host attaches none to a VF.
+func (n *netdev) restoreAll() (left []string, err error) {
+	l, err := n.onHost()
+	if err != nil {
+		return nil, err
+	}
+	was := *n.vf.Original.Netdev
+	errs := []error{n.restoreAltNames(l)}
+	if l.XDP {
+		errs = append(errs, n.at.host.DetachXDP(l.Index))
+	}
+	if d := differenceOf(l, was); len(d.names) > 0 {
+		errs = append(errs, n.at.host.SetAttributes(l.Index, d.set))
+		if err := n.reread(n.at.host); err != nil {
+			return nil, errors.Join(append(errs, err)...)
+		}
+		left = differenceOf(n.now, was).names
+	}
+	return append(left, n.restoreFeatures(l.Name, was.Features)...), errors.Join(errs...)
+}
+
+// restoreFeatures returns those that differ afterwards. Nil: the record has none.
+func (n *netdev) restoreFeatures(name string, was []string) []string {
+	if was == nil {
+		return nil
+	}
+	now, err := n.at.host.Features(name)
+	if err != nil {
+		n.at.set.Log.Warn("reading the VF's ethtool features failed; leaving them", "vf", n.addr, "error", err)
+		return nil
+	}
+	change := changes(now, was)
+	if len(change) == 0 {
+		return nil
+	}
+	if err := n.at.host.SetFeatures(name, change); err != nil {
+		n.at.set.Log.Warn("restoring the VF's ethtool features failed", "vf", n.addr, "error", err)
+	}
+	if now, err = n.at.host.Features(name); err != nil {
+		return nil
+	}
+	var left []string
+	for feature := range changes(now, was) {
+		left = append(left, feature)
+	}
+	slices.Sort(left)
+	return left
+}
+
+// changes says which features to turn on and off.
+func changes(now, want []string) map[string]bool {
+	out := map[string]bool{}
+	for _, f := range now {
+		if !slices.Contains(want, f) {
+			out[f] = false
+		}
+	}
+	for _, f := range want {
+		if !slices.Contains(now, f) {
+			out[f] = true
+		}
+	}
+	return out
+}
+
+// rebind gives the VF a new netdev, and that one the old name.
+func (n *netdev) rebind(ctx context.Context) error {
+	if err := n.at.set.Rebinder.Rebind(n.addr); err != nil {
+		return fmt.Errorf("rebind VF %s: %w", n.addr, err)
+	}
+	for try := 1; ; try++ {
+		l, err := n.onHost()
+		if err == nil {
+			return n.rename(l)
+		}
+		if !errors.Is(err, errNoNetdev) || try == homeTries || n.at.set.pause(ctx, homePause) != nil {
+			return err
+		}
+	}
+}
