@@ -87,9 +87,13 @@ func (h *Handle) Busy() (map[string]string, error) {
 	return busy, nil
 }
 
-// readUse reads a table. Links come last, so that each address and route belongs to
-// a link that is listed, or that is gone.
+// readUse reads a table. Links come last: each address and route belongs to a link
+// that is listed, or that has gone meanwhile.
 func (h *Handle) readUse() (*useTable, error) {
+	exist, err := h.indexes()
+	if err != nil {
+		return nil, fmt.Errorf("list links: %w", err)
+	}
 	t := &useTable{}
 	if err := h.dumpUsedAddresses(t); err != nil {
 		return nil, fmt.Errorf("list addresses: %w", err)
@@ -108,7 +112,7 @@ func (h *Handle) readUse() (*useTable, error) {
 	for index := range t.links {
 		listed[index] = true
 	}
-	return t, h.checkListed(listed, t.mentioned()...)
+	return t, h.checkListed(listed, exist)
 }
 
 func (h *Handle) dumpUsedAddresses(t *useTable) error {

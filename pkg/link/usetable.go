@@ -231,23 +231,3 @@ func hops(b []byte) []int {
 	}
 	return links
 }
-
-// mentioned returns the links that have to be listed if they exist; see checkComplete.
-func (t *useTable) mentioned() []int {
-	indexes := []int{loopback}
-	for _, l := range t.links {
-		if l.master != 0 {
-			indexes = append(indexes, l.master)
-		}
-		if l.lower != 0 {
-			indexes = append(indexes, l.lower)
-		}
-	}
-	for index := range t.addresses {
-		indexes = append(indexes, index)
-	}
-	for index := range t.defaults {
-		indexes = append(indexes, index)
-	}
-	return indexes
-}

@@ -15,6 +15,11 @@ import (
 // The kernel puts a message about each change into the table's socket while it makes
 // the change. Each answer reads these messages first, so it is as current as a
 // listing. If messages were lost, it reads everything again.
+//
+// The kernel announces two changes late. An IPv6 address without duplicate address
+// detection is announced a moment after the link is up, however long it is down. A
+// new lifetime of an IPv6 address during the detection is announced when that ends.
+// Reread sees both at once.
 type UseTable struct {
 	handle  *Handle // for dumps
 	events  *conn
@@ -89,6 +94,14 @@ func (t *UseTable) Of(index int) (Use, error) {
 		return Use{}, wrap("reading", "the use of links", err)
 	}
 	return t.table.of(index)
+}
+
+// Reread reads everything again.
+func (t *UseTable) Reread() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.stale = true
+	return wrap("reading", "the use of links", t.refresh())
 }
 
 // followRetry is the pause after the table could not be read.
@@ -169,16 +182,6 @@ func (t *UseTable) finish(sum change) error {
 func (t *UseTable) reread() error {
 	fresh, err := t.handle.readUse()
 	if err != nil {
-		return err
-	}
-	listed, known := map[int]bool{}, make([]int, 0, len(t.table.links))
-	for index := range fresh.links {
-		listed[index] = true
-	}
-	for index := range t.table.links {
-		known = append(known, index)
-	}
-	if err := t.handle.checkListed(listed, known...); err != nil {
 		return err
 	}
 	t.table = fresh
