@@ -48,12 +48,15 @@ type VF struct {
 	// Holder is the attachment that has the VF. Nil with Allocated set: the kubelet
 	// handed it out, and no network has asked for it (yet).
 	Holder *Holder `json:"holder,omitempty"`
-	// Original is how the VF was before its holder got it, and will be again.
-	Original *ledger.VFState `json:"original,omitempty"`
-	// Applied is what the holder's network asked for; nil fields were not asked for.
-	Applied *ledger.VFState `json:"applied,omitempty"`
-	// Current is how the PF shows the VF now; nil: not known.
-	Current *ledger.VFState `json:"current,omitempty"`
+	// Original is how the VF was before its holder got it, and will be again;
+	// OriginalNetdev is what its netdev was called.
+	Original       *device.Settings `json:"original,omitempty"`
+	OriginalNetdev string           `json:"originalNetdev,omitempty"`
+	// Applied is what the holder's network asked for; fields without a value were not
+	// asked for.
+	Applied *device.Settings `json:"applied,omitempty"`
+	// Current is how the VF is now, as far as the host sees it.
+	Current *device.Settings `json:"current,omitempty"`
 }
 
 // Holder names the attachment that holds a VF.
@@ -94,7 +97,7 @@ type Sandbox struct {
 type Attachment struct {
 	Network        string       `json:"network"`
 	IfName         string       `json:"ifName"`
-	Kind           string       `json:"kind"` // sriov, vfio, macvlan, ipvlan, exec
+	Kind           string       `json:"kind"` // of the first plugin: sriov, vfio, macvlan, ipvlan, …; exec for a binary
 	Phase          ledger.Phase `json:"phase"`
 	IPs            []string     `json:"ips,omitempty"` // with prefix length
 	MAC            string       `json:"mac,omitempty"`
