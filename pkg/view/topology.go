@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"slices"
 	"strconv"
+	"strings"
 
+	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/state"
 )
@@ -198,40 +200,53 @@ func usePart(vf state.VF) part {
 // PF shows them, or else as its network asked for them.
 func knobs(vf state.VF, held state.Attachment, address bool) []part {
 	var out []part
-	if vlan := pick(vf, func(s *ledger.VFState) *int { return s.VLAN }); vlan != nil && *vlan != 0 {
-		out = append(out, part{"vlan " + strconv.Itoa(*vlan), plain})
-	}
-	if mac := macOf(vf, held); address && mac != "" {
-		out = append(out, part{mac, plain})
-	}
-	if mtu := cmp.Or(held.MTU, vf.MTU); mtu != 0 {
-		out = append(out, part{"mtu " + strconv.Itoa(mtu), plain})
-	}
-	if trust := pick(vf, func(s *ledger.VFState) *bool { return s.Trust }); trust != nil && *trust {
-		out = append(out, part{"trust on", plain})
-	}
-	if spoof := pick(vf, func(s *ledger.VFState) *bool { return s.SpoofCheck }); spoof != nil && !*spoof {
-		out = append(out, part{"spoofcheck off", plain})
+	for _, k := range device.KnobsAt(device.AtPF) {
+		if k.Name != device.KnobMAC {
+			out = appendText(out, knobPart(k, vf), plain)
+			continue
+		}
+		if address {
+			out = appendText(out, macOf(vf, held), plain)
+		}
+		if mtu := cmp.Or(held.MTU, vf.MTU); mtu != 0 {
+			out = append(out, part{"mtu " + strconv.Itoa(mtu), plain})
+		}
 	}
 	return out
 }
 
-func pick[T any](vf state.VF, knob func(*ledger.VFState) *T) *T {
-	for _, s := range []*ledger.VFState{vf.Current, vf.Applied} {
-		if s != nil && knob(s) != nil {
-			return knob(s)
-		}
+// knobPart is empty if the knob has the value of a new VF, or none that is known.
+func knobPart(k device.Knob, vf state.VF) string {
+	var fresh device.Settings
+	if k.Default != nil {
+		k.Default(&fresh)
 	}
-	return nil
+	s, known := known(k, vf)
+	if !known || k.Same(fresh, s) {
+		return ""
+	}
+	return strings.ToLower(k.Name) + " " + k.Text(s)
 }
 
-const noMAC = "00:00:00:00:00:00"
+// known returns settings in which the knob has a value: the present ones, or else
+// those that the network asked for.
+func known(k device.Knob, vf state.VF) (device.Settings, bool) {
+	for _, s := range []*device.Settings{vf.Current, vf.Applied} {
+		if s != nil && k.Has(*s) {
+			return *s, true
+		}
+	}
+	return device.Settings{}, false
+}
 
-// macOf prefers what the pod has; of a VF in userspace the PF's table tells.
+// macOf prefers the MAC that the pod has. The PF's table knows that of a VF in
+// userspace.
 func macOf(vf state.VF, held state.Attachment) string {
 	mac := cmp.Or(held.MAC, vf.MAC)
-	if admin := pick(vf, func(s *ledger.VFState) *string { return s.AdminMAC }); mac == "" && admin != nil && *admin != noMAC {
-		return *admin
+	for _, s := range []*device.Settings{vf.Current, vf.Applied} {
+		if mac == "" && s != nil && s.AdminMAC != nil && *s.AdminMAC != device.NoMAC {
+			mac = *s.AdminMAC
+		}
 	}
 	return mac
 }

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"fairlead.dev/fairlead/pkg/ledger"
+	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/pci"
 	"fairlead.dev/fairlead/pkg/state"
 )
@@ -139,62 +139,50 @@ func heldBy(vf state.VF) string {
 	return "nobody"
 }
 
-// knobRows has a line per knob of which anything is known: how the VF was before
-// its pod got it, what the pod's network asked for, how the PF shows it now.
+// knobRows has a line for each knob of which anything is known: how the VF was before
+// its pod got it, what the pod's network asked for, and how it is now.
 func knobRows(vf state.VF) [][]string {
-	columns := []*ledger.VFState{vf.Original, vf.Applied, vf.Current}
 	rows := [][]string{{"KNOB", "ORIGINAL", "ASKED FOR", "NOW"}}
-	for _, knob := range vfKnobs() {
-		row, known := []string{knob.name}, false
+	add := func(name string, cells ...string) {
+		if slices.ContainsFunc(cells, func(cell string) bool { return cell != "" }) {
+			rows = append(rows, append([]string{name}, cells...))
+		}
+	}
+	columns := []device.Settings{orNone(vf.Original), orNone(vf.Applied), orNone(vf.Current)}
+	if vf.OriginalNetdev != "" {
+		add("netdev", vf.OriginalNetdev, "", vf.Netdev)
+	}
+	add("MAC", columns[0].MAC, columns[1].MAC, columns[2].MAC)
+	for _, k := range device.Knobs {
+		var cells []string
 		for _, s := range columns {
-			cell := ""
-			if s != nil {
-				cell = knob.text(*s)
-			}
-			row, known = append(row, cell), known || cell != ""
+			cells = append(cells, knobText(k, s))
 		}
-		if known {
-			rows = append(rows, row)
-		}
+		add(knobName(k), cells...)
 	}
 	return rows
 }
 
-type vfKnob struct {
-	name string
-	text func(ledger.VFState) string
-}
-
-func vfKnobs() []vfKnob {
-	return []vfKnob{
-		{"netdev", func(s ledger.VFState) string { return s.Netdev }},
-		{"driver", func(s ledger.VFState) string { return s.Driver }},
-		{"MAC", func(s ledger.VFState) string { return s.MAC }},
-		{"MAC at the PF", func(s ledger.VFState) string { return text(s.AdminMAC, func(v string) string { return v }) }},
-		{"MTU", func(s ledger.VFState) string { return text(s.MTU, strconv.Itoa) }},
-		{"VLAN", func(s ledger.VFState) string { return text(s.VLAN, strconv.Itoa) }},
-		{"VLAN QoS", func(s ledger.VFState) string { return text(s.QoS, strconv.Itoa) }},
-		{"VLAN protocol", func(s ledger.VFState) string { return text(s.VLANProto, func(v string) string { return v }) }},
-		{"trust", func(s ledger.VFState) string { return text(s.Trust, onOff) }},
-		{"spoofcheck", func(s ledger.VFState) string { return text(s.SpoofCheck, onOff) }},
-		{"link state", func(s ledger.VFState) string { return text(s.LinkState, func(v string) string { return v }) }},
-		{"min rate Mbit/s", func(s ledger.VFState) string { return text(s.MinTxRate, strconv.Itoa) }},
-		{"max rate Mbit/s", func(s ledger.VFState) string { return text(s.MaxTxRate, strconv.Itoa) }},
+func orNone(s *device.Settings) device.Settings {
+	if s == nil {
+		return device.Settings{}
 	}
+	return *s
 }
 
-func text[T any](v *T, format func(T) string) string {
-	if v == nil {
+func knobText(k device.Knob, s device.Settings) string {
+	if !k.Has(s) {
 		return ""
 	}
-	return format(*v)
+	return k.Text(s)
 }
 
-func onOff(v bool) string {
-	if v {
-		return "on"
+// knobName tells the PF's MAC of a VF from the netdev's own.
+func knobName(k device.Knob) string {
+	if k.Name == device.KnobMAC {
+		return "MAC at the PF"
 	}
-	return "off"
+	return k.Name
 }
 
 func number(n int) string {

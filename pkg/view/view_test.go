@@ -123,8 +123,8 @@ func TestHealthyIsFalseWithAProblem(t *testing.T) {
 func TestAddressOnTwoNodesIsReported(t *testing.T) {
 	on := func(node, pod, network, ip string) state.State {
 		return state.Build(state.Input{Node: node, Sandboxes: []ledger.Sandbox{{ID: pod, Pod: ledger.PodRef{Namespace: "database", Name: pod}, Attachments: []ledger.Attachment{
-			{Network: "cbr0", IfName: "eth0", Kind: "exec", Result: cniResult("eth0", "", "10.244.0.2/24")},
-			{Network: network, IfName: "net1", Kind: "macvlan", Result: cniResult("net1", "", ip)},
+			{Network: "cbr0", IfName: "eth0", Result: cniResult("eth0", "", "10.244.0.2/24")},
+			{Network: network, IfName: "net1", Result: cniResult("net1", "", ip)},
 		}}}})
 	}
 	tests := []struct {
