@@ -18,12 +18,12 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// binary is the Plugin of every type that is not built in: a program in CNI_PATH.
-type binary struct{ set *Set }
+// program is the Plugin of every type that is not built in: a program in CNI_PATH.
+type program struct{ set *Set }
 
 // Prepare asks for what the program will use of the host by its config: functions,
 // and netdevs that it makes links on.
-func (b binary) Prepare(_ context.Context, c Call, conf Conf) (ledger.Member, error) {
+func (b program) Prepare(_ context.Context, c Call, conf Conf) (ledger.Member, error) {
 	m := ledger.Member{Plugin: PluginBinary}
 	uses, err := readHostUses(conf)
 	if err != nil {
@@ -110,7 +110,7 @@ func readHostUses(conf Conf) (hostUses, error) {
 
 // Add runs the program. It waits for the networks before this one: a program, such as
 // bond, expects complete interfaces.
-func (b binary) Add(ctx context.Context, c Call, m *ledger.Member) (*types100.Result, error) {
+func (b program) Add(ctx context.Context, c Call, m *ledger.Member) (*types100.Result, error) {
 	if c.Prev == nil { // the first of its chain
 		if err := c.Order.last(ctx); err != nil {
 			return nil, err
@@ -135,7 +135,7 @@ func (b binary) Add(ctx context.Context, c Call, m *ledger.Member) (*types100.Re
 }
 
 // undo runs DEL after an ADD that failed, as the specification asks.
-func (b binary) undo(ctx context.Context, c Call, m *ledger.Member, cause error) error {
+func (b program) undo(ctx context.Context, c Call, m *ledger.Member, cause error) error {
 	ctx, cancel := undoContext(ctx)
 	defer cancel()
 	c.Prev = nil
@@ -146,7 +146,7 @@ func (b binary) undo(ctx context.Context, c Call, m *ledger.Member, cause error)
 }
 
 // Check runs the program's CHECK.
-func (b binary) Check(ctx context.Context, c Call, m ledger.Member) error {
+func (b program) Check(ctx context.Context, c Call, m ledger.Member) error {
 	file, err := b.find(c, m)
 	if err != nil {
 		return err
@@ -160,7 +160,7 @@ func (b binary) Check(ctx context.Context, c Call, m ledger.Member) error {
 
 // Del runs the program's DEL. A program that is not installed, of a chain that was
 // never complete, is the reason for that: there is nothing to undo.
-func (b binary) Del(ctx context.Context, c Call, m *ledger.Member) error {
+func (b program) Del(ctx context.Context, c Call, m *ledger.Member) error {
 	file, err := b.find(c, *m)
 	if errors.Is(err, fs.ErrNotExist) && c.Prev == nil {
 		return nil
@@ -183,14 +183,14 @@ func (b binary) Del(ctx context.Context, c Call, m *ledger.Member) error {
 	return invoke.ExecPluginWithoutResult(ctx, file, stdin, args, c.Exec)
 }
 
-func (b binary) find(c Call, m ledger.Member) (string, error) {
+func (b program) find(c Call, m ledger.Member) (string, error) {
 	if c.Exec == nil {
 		return "", fmt.Errorf("run plugin %s: nothing here runs programs", m.Type)
 	}
 	return c.Exec.FindInPath(m.Type, strings.Split(c.Path, ":"))
 }
 
-func (b binary) args(command string, c Call) *invoke.Args {
+func (b program) args(command string, c Call) *invoke.Args {
 	return &invoke.Args{Command: command, ContainerID: c.SandboxID, NetNS: c.Netns.Path, PluginArgsStr: c.CNIArgs, IfName: c.IfName, Path: c.Path}
 }
 

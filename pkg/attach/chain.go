@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/containernetworking/cni/pkg/types"
@@ -14,6 +15,7 @@ import (
 	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/netns"
 	"fairlead.dev/fairlead/pkg/network"
+	"fairlead.dev/fairlead/pkg/pci"
 )
 
 // Prepare prepares every member of a network's chain, in order. It changes nothing:
@@ -30,10 +32,17 @@ func (s *Set) Prepare(ctx context.Context, c Call, list network.ConfList) (ledge
 		if err != nil {
 			return ledger.Attachment{}, memberError(i, len(list.Plugins), plugin.Type, err)
 		}
+		if holds(att, m.Device) {
+			m.Device, m.Named = pci.Address{}, false // it uses the device of a member before it
+		}
 		att.Members = append(att.Members, m)
 	}
 	noteFallback(&att)
 	return att, nil
+}
+
+func holds(att ledger.Attachment, device pci.Address) bool {
+	return slices.ContainsFunc(att.Members, func(m ledger.Member) bool { return m.Device == device })
 }
 
 func (s *Set) prepareMember(ctx context.Context, c Call, list network.ConfList, i int) (ledger.Member, error) {

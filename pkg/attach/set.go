@@ -99,7 +99,7 @@ func (s *Set) Plugin(conf Conf) Plugin {
 			return tuning{s}
 		}
 	}
-	return binary{s}
+	return program{s}
 }
 
 // pluginOf returns the plugin that made a member.
@@ -112,7 +112,7 @@ func (s *Set) pluginOf(m ledger.Member) (Plugin, error) {
 	case PluginTuning:
 		return tuning{s}, nil
 	case PluginBinary:
-		return binary{s}, nil
+		return program{s}, nil
 	}
 	return nil, fmt.Errorf("this agent has no built-in plugin %q: the record is of another release; run the agent that wrote it", m.Plugin)
 }

@@ -1,0 +1,143 @@
+package attach
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"regexp"
+	"strings"
+
+	"fairlead.dev/fairlead/pkg/ledger"
+)
+
+// tuningConf is the conf of a member of type tuning: the stock plugin's fields. Its
+// dataDir has no meaning here, where the record holds what DEL restores.
+type tuningConf struct {
+	tuningFields
+	RuntimeConfig runtimeConf `json:"runtimeConfig"`
+	Args          struct {
+		CNI tuningFields `json:"cni"`
+	} `json:"args"`
+}
+
+type tuningFields struct {
+	Sysctl   map[string]string `json:"sysctl"`
+	MAC      string            `json:"mac"`
+	MTU      int               `json:"mtu"`
+	Promisc  *bool             `json:"promisc"`
+	AllMulti *bool             `json:"allmulti"`
+	TxQLen   *int              `json:"txQLen"`
+}
+
+// parseTuning reads and validates the conf. What args.cni has wins, then the
+// capability, CNI_ARGS, and the conf, as in the stock plugin. promisc false is the same
+// as none.
+func parseTuning(conf json.RawMessage, cniArgs, ifName string) (ledger.TuningSettings, error) {
+	var c tuningConf
+	if err := decode(conf, &c); err != nil {
+		return ledger.TuningSettings{}, err
+	}
+	var p problems
+	over := c.Args.CNI
+	asked := ledger.TuningSettings{MTU: c.MTU, Promisc: c.Promisc, AllMulti: c.AllMulti, TxQLen: c.TxQLen}
+	if over.MAC != "" {
+		asked.MAC = p.checkMAC("args.cni.mac", over.MAC)
+	} else {
+		asked.MAC = p.chooseMAC(c.RuntimeConfig.MAC, cniArgs, c.MAC)
+	}
+	if over.MTU != 0 {
+		asked.MTU = over.MTU
+	}
+	if over.Promisc != nil {
+		asked.Promisc = over.Promisc
+	}
+	if over.AllMulti != nil {
+		asked.AllMulti = over.AllMulti
+	}
+	if over.TxQLen != nil {
+		asked.TxQLen = over.TxQLen
+	}
+	if asked.Promisc != nil && !*asked.Promisc {
+		asked.Promisc = nil
+	}
+	p.checkMTU(asked.MTU)
+	if asked.TxQLen != nil && *asked.TxQLen < 0 {
+		p.add("txQLen", "%d is below 0", *asked.TxQLen)
+	}
+	p.sysctls(&asked, c.Sysctl, ifName)
+	p.sysctls(&asked, over.Sysctl, ifName)
+	return asked, p.err()
+}
+
+func (p *problems) sysctls(asked *ledger.TuningSettings, sysctls map[string]string, ifName string) {
+	for name, value := range sysctls {
+		key, err := sysctlKey(name, ifName)
+		if err != nil {
+			p.add("sysctl", "%v", err)
+			continue
+		}
+		if asked.Sysctls == nil {
+			asked.Sysctls = map[string]string{}
+		}
+		asked.Sysctls[key] = value
+	}
+}
+
+// sysctlKey turns a name with dots or slashes into the path below /proc/sys, with the
+// interface in the place of IFNAME. Only what a network namespace has of its own may be
+// set: the path must not lead out of net.
+func sysctlKey(name, ifName string) (string, error) {
+	key := strings.Replace(strings.ReplaceAll(name, ".", "/"), "IFNAME", ifName, 1)
+	if clean := path.Clean(key); clean != key || !strings.HasPrefix(key, "net/") || strings.Contains(key, "\x00") {
+		return "", fmt.Errorf("%q is no sysctl of a network namespace; their names begin with net", name)
+	}
+	return key, nil
+}
+
+// checkAllowed compares the names, as the network writes them, with the host's list of
+// regular expressions. Without the file every sysctl of a namespace is allowed.
+func checkAllowed(file string, conf json.RawMessage) error {
+	if file == "" {
+		return nil
+	}
+	content, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read the list of sysctls that networks may set: %w", err)
+	}
+	var c tuningConf
+	if err := decode(conf, &c); err != nil {
+		return err
+	}
+	var p problems
+	for _, sysctls := range []map[string]string{c.Sysctl, c.Args.CNI.Sysctl} {
+		for name := range sysctls {
+			ok, err := matchesAny(name, string(content))
+			if err != nil {
+				return fmt.Errorf("%s: %w", file, err)
+			}
+			if !ok {
+				p.add("sysctl", "%s is not allowed on this node; the administrator allows sysctls in %s", name, file)
+			}
+		}
+	}
+	return p.err()
+}
+
+func matchesAny(name, patterns string) (bool, error) {
+	for _, line := range strings.Split(patterns, "\n") {
+		line = strings.TrimSpace(line)
+		if line == "" {
+			continue
+		}
+		if ok, err := regexp.MatchString(line, name); ok || err != nil {
+			return ok, err
+		}
+	}
+	return false, nil
+}
