@@ -1,7 +1,6 @@
-package cni
+package sandbox
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -9,13 +8,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/containernetworking/cni/pkg/types"
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 	"github.com/google/go-cmp/cmp"
 
 	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/network"
 	"fairlead.dev/fairlead/pkg/pci"
+	"fairlead.dev/fairlead/pkg/sandbox/sandboxtest"
 )
 
 const (
@@ -42,26 +41,8 @@ exec ADD c1 eth0 bridge
 exec ADD c1 eth0 portmap {"portMappings":[{"hostPort":80}]} prevResult
 put c1 eth0=exec/bound
 `
-	if diff := cmp.Diff(want, n.world.trace()); diff != "" {
+	if diff := cmp.Diff(want, n.world.Trace()); diff != "" {
 		t.Error(diff)
-	}
-}
-
-func TestAddInTheRequestedVersion(t *testing.T) {
-	n := newNode(t)
-	n.pod("p", "")
-	for _, v := range []string{"0.3.1", "0.4.0", "1.0.0", "1.1.0"} {
-		r := n.request("ADD", "c"+strings.ReplaceAll(v, ".", ""), "p")
-		r.Stdin = []byte(`{"cniVersion":"` + v + `","name":"fairlead"}`)
-		out, err := n.serve(t.Context(), r)
-		if err != nil || !strings.Contains(out, `"cniVersion": "`+v+`"`) {
-			t.Errorf("%s: %s, %v", v, out, err)
-		}
-	}
-	r := n.request("ADD", "c9", "p")
-	r.Stdin = []byte(`{"cniVersion":"9.9.9"}`)
-	if _, err := n.serve(t.Context(), r); err == nil || !strings.Contains(err.Error(), `"code":1,`) {
-		t.Errorf("unknown version: %v", err)
 	}
 }
 
@@ -72,7 +53,7 @@ func TestAddSeveralNetworks(t *testing.T) {
 	n.mustAdd("c1", "p")
 	var got []string
 	for _, a := range n.sandbox("c1").Attachments {
-		got = append(got, fmt.Sprintf("%s %s %s %s %s", a.IfName, a.Network, a.Kind, a.Phase, a.Device))
+		got = append(got, fmt.Sprintf("%s %s %s %s %s", a.IfName, a.Network, sandboxtest.Kind(a), a.Phase, a.Members[0].Device))
 	}
 	want := []string{
 		"eth0 cluster exec bound 0000:00:00.0",
@@ -84,7 +65,7 @@ func TestAddSeveralNetworks(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	trace := n.world.trace()
+	trace := n.world.Trace()
 	for _, line := range []string{"exec ADD c1 net4 tuning prevResult", "exec ADD c1 net4 sbr prevResult", "bind c1 data0 sriov"} {
 		if !strings.Contains(trace, line+"\n") {
 			t.Errorf("%q is not in:\n%s", line, trace)
@@ -105,17 +86,17 @@ func TestBuiltinsRunBesideThePrimary(t *testing.T) {
 	n := newNode(t)
 	n.pod("p", "macvlan-conf, fast", vf1)
 	gate := make(chan struct{})
-	n.world.hold["add"] = gate // the primary's plugin hangs
+	n.world.Hold["add"] = gate // the primary's plugin hangs
 	done := make(chan error, 1)
 	go func() { _, err := n.call("ADD", "c1", "p"); done <- err }()
-	for !strings.Contains(n.world.trace(), "bind c1 net2") || n.world.beginnings() < 2 {
+	for !strings.Contains(n.world.Trace(), "bind c1 net2") || n.world.Beginnings() < 2 {
 		select {
 		case err := <-done:
 			t.Fatalf("ended early: %v", err)
 		default:
 		}
 	}
-	if strings.Contains(n.world.trace(), "bind c1 net1") {
+	if strings.Contains(n.world.Trace(), "bind c1 net1") {
 		t.Error("a macvlan was born before the primary's interface")
 	}
 	close(gate)
@@ -130,7 +111,7 @@ func TestInterfacesComeInTheOrderOfTheNetworks(t *testing.T) {
 	n.pod("p", "macvlan-conf, bridge-conf, fast, tuned, bridge-conf", vf1)
 	n.mustAdd("c1", "p")
 	var born []string
-	for _, line := range strings.Split(n.world.trace(), "\n") {
+	for _, line := range strings.Split(n.world.Trace(), "\n") {
 		f := strings.Fields(line)
 		switch {
 		case strings.HasPrefix(line, "exec ADD") && (f[4] == "bridge"):
@@ -144,8 +125,8 @@ func TestInterfacesComeInTheOrderOfTheNetworks(t *testing.T) {
 	}
 	for _, a := range n.sandbox("c1").Attachments {
 		const lo, position = 1, 4 // eth0 net1 net2 net3
-		if a.Kind == "sriov" && a.Link.Ifindex != lo+position {
-			t.Errorf("the VF was to get index %d, want %d", a.Link.Ifindex, lo+position)
+		if sandboxtest.Kind(a) == "sriov" && a.Members[0].VF.Ifindex != lo+position {
+			t.Errorf("the VF was to get index %d, want %d", a.Members[0].VF.Ifindex, lo+position)
 		}
 	}
 }
@@ -164,8 +145,8 @@ func TestStatusOnThePod(t *testing.T) {
 	}
 	n.mustAdd("c1", "p")
 	n.mustAdd("c2", "q")
-	golden(t, "status-vf.json", n.cluster.status["default/p"])
-	golden(t, "status-fallback.json", n.cluster.status["default/q"])
+	golden(t, "status-vf.json", n.cluster.Status["default/p"])
+	golden(t, "status-fallback.json", n.cluster.Status["default/q"])
 	if got := n.sandbox("c1").Status; got != nil {
 		t.Errorf("the status is still owed: %s", got)
 	}
@@ -181,7 +162,7 @@ func TestStatusOnThePod(t *testing.T) {
 		"default/q Normal AddedInterface: Add net1 [10.1.2.3/24] from default/fb",
 		"default/q Normal Fallback: network default/fb (interface net1) is macvlan in place of sriov: the pod has no device",
 	}
-	if diff := cmp.Diff(want, n.cluster.events); diff != "" {
+	if diff := cmp.Diff(want, n.cluster.Events); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -190,14 +171,14 @@ func TestStatusOnThePod(t *testing.T) {
 func TestStatusIsOwed(t *testing.T) {
 	n := newNode(t)
 	n.pod("p", "macvlan-conf")
-	n.cluster.statusErr = errors.New("API server away")
+	n.cluster.StatusErr = errors.New("API server away")
 	n.mustAdd("c1", "p")
 	if n.sandbox("c1").Status == nil {
 		t.Fatal("the status is not kept")
 	}
-	n.cluster.statusErr = nil
-	n.server.retryDue(t.Context())
-	if n.cluster.status["default/p"] == "" || n.sandbox("c1").Status != nil {
+	n.cluster.StatusErr = nil
+	n.retryDue(t.Context())
+	if n.cluster.Status["default/p"] == "" || n.sandbox("c1").Status != nil {
 		t.Error("the status was not written in the second try")
 	}
 }
@@ -205,31 +186,31 @@ func TestStatusIsOwed(t *testing.T) {
 func TestDefaultNetworkAndRoutes(t *testing.T) {
 	n := newNode(t)
 	n.pod("p", `[{"name":"macvlan-conf","default-route":["192.0.2.1"]}]`)
-	p := n.cluster.pods["default/p"]
+	p := n.cluster.Pods["default/p"]
 	p.Annotations[network.DefaultNetworkAnnotation] = "bridge-conf"
 	n.mustAdd("c1", "p")
-	n.server.o.DefaultNetworkNamespace = "kube-system"
+	n.restart(func(o *Options) { o.DefaultNetworkNamespace = "kube-system" })
 	if _, err := n.call("ADD", "c2", "p"); err == nil || !strings.Contains(err.Error(), "kube-system/bridge-conf") {
 		t.Errorf("a bare name is looked up in the namespace for such networks: %v", err)
 	}
-	if a := n.sandbox("c1").Attachments[0]; a.Network != "default/bridge-conf" || a.IfName != "eth0" || a.Kind != kindExec {
+	if a := n.sandbox("c1").Attachments[0]; a.Network != "default/bridge-conf" || a.IfName != "eth0" || sandboxtest.Kind(a) != "exec" {
 		t.Errorf("primary: %+v", a)
 	}
-	if !strings.Contains(n.world.trace(), "routes net1 [192.0.2.1]") {
-		t.Errorf("the default route was not moved:\n%s", n.world.trace())
+	if !strings.Contains(n.world.Trace(), "routes net1 [192.0.2.1]") {
+		t.Errorf("the default route was not moved:\n%s", n.world.Trace())
 	}
 }
 
 // The namespace of networks that replace a primary is open for that alone.
 func TestIsolationOfADefaultNetwork(t *testing.T) {
 	n := newNode(t)
-	n.server.o.NamespaceIsolation, n.server.o.DefaultNetworkNamespace = true, "kube-system"
-	n.cluster.nads["kube-system/bridge-conf"] = n.cluster.nads["default/bridge-conf"]
+	n.restart(func(o *Options) { o.NamespaceIsolation, o.DefaultNetworkNamespace = true, "kube-system" })
+	n.cluster.NADs["kube-system/bridge-conf"] = n.cluster.NADs["default/bridge-conf"]
 	n.pod("p", "")
-	n.cluster.pods["default/p"].Annotations[network.DefaultNetworkAnnotation] = "bridge-conf"
+	n.cluster.Pods["default/p"].Annotations[network.DefaultNetworkAnnotation] = "bridge-conf"
 	n.mustAdd("c1", "p")
 	n.pod("q", "kube-system/bridge-conf")
-	n.cluster.pods["default/q"].Annotations[network.DefaultNetworkAnnotation] = "bridge-conf"
+	n.cluster.Pods["default/q"].Annotations[network.DefaultNetworkAnnotation] = "bridge-conf"
 	if _, err := n.call("ADD", "c2", "q"); err == nil || !strings.Contains(err.Error(), "isolation") {
 		t.Errorf("as a secondary network: %v", err)
 	}
@@ -240,6 +221,7 @@ func TestIsolationOfADefaultNetwork(t *testing.T) {
 func TestDeviceOfTheConfig(t *testing.T) {
 	n := newNode(t)
 	n.nad("own", "", `{"cniVersion":"1.0.0","type":"sriov","deviceID":"`+vf1+`"}`)
+	n.restart(func(o *Options) { o.AllowNamedDevices = true })
 	n.pod("p", "own")
 	n.mustAdd("c1", "p")
 	if holder, ifName, held := n.ledger.Holder(pci.MustParseAddress(vf1)); !held || holder != "c1" || ifName != "net1" {
@@ -254,6 +236,9 @@ func TestANamedDeviceIsNotAnotherPods(t *testing.T) {
 	if err := n.ledger.PutAllocations([]ledger.Allocation{allocated}); err != nil {
 		t.Fatal(err)
 	}
+	n.restart(func(o *Options) {
+		o.AllowNamedDevices, o.Pool = true, func(pci.Address) string { return "fairlead.dev/fast" }
+	})
 	n.pod("thief", `[{"name":"fast","deviceID":"`+vf1+`"}]`)
 	if _, err := n.call("ADD", "c1", "thief"); err == nil || !strings.Contains(err.Error(), "allocated to another pod") {
 		t.Errorf("got %v", err)
@@ -268,60 +253,8 @@ func TestBuiltinFalseForcesTheBinary(t *testing.T) {
 	n.nad("forced", "", `{"cniVersion":"1.0.0","type":"macvlan","builtin":false}`)
 	n.pod("p", "forced")
 	n.mustAdd("c1", "p")
-	if !strings.Contains(n.world.trace(), "exec ADD c1 net1 macvlan\n") || strings.Contains(n.world.trace(), "bind") {
-		t.Errorf("got:\n%s", n.world.trace())
-	}
-}
-
-// What bad input gets: the pod, the network, the field, the reason, the remedy.
-func TestAddRefuses(t *testing.T) {
-	isolated := func(n *node) { n.server.o.NamespaceIsolation, n.server.o.GlobalNamespaces = true, []string{"global"} }
-	tests := []struct {
-		name, networks string
-		prepare        func(*node)
-		code           string
-		want           []string
-	}{
-		{name: "malformed annotation", networks: `[{"name": "macvlan-conf"`, code: "7", want: []string{"networks", "line 1"}},
-		{name: "unknown network", networks: "nosuch", code: "7", want: []string{"default/nosuch", "create it"}},
-		{name: "bad interface", networks: "macvlan-conf@a/b", code: "7", want: []string{"network 1", "interface", "15 bytes"}},
-		{name: "primary's interface", networks: "macvlan-conf@eth0", code: "7", want: []string{"eth0", "primary"}},
-		{name: "too few devices", networks: "fast, fast", code: "7", want: []string{"default/fast", "2 asked for", "1 allocated", "fairlead.dev/fast: 2"}},
-		{name: "group MAC", networks: `[{"name":"fast","mac":"01:00:00:00:00:01"}]`, code: "7", want: []string{"field mac", "group bit"}},
-		{name: "namespace isolation", networks: "other/x", prepare: isolated, code: "7", want: []string{"other/x", "isolation", "global"}},
-		{name: "no API server", networks: "x", prepare: func(n *node) { n.cluster.down = errors.New("connection refused") }, code: "11", want: []string{"connection refused"}},
-		{name: "no primary", prepare: func(n *node) {
-			if err := os.Remove(filepath.Join(n.dir, "net.d", "10-bridge.conflist")); err != nil {
-				n.t.Fatal(err)
-			}
-		}, code: "11", want: []string{"no primary network", "install"}},
-		{name: "plugin missing", networks: "absent", prepare: func(n *node) { n.nad("absent", "", `{"type":"absent"}`) }, code: "999", want: []string{"default/absent", "plugin not found"}},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			n := newNode(t)
-			n.pod("p", tt.networks, vf1)
-			if tt.prepare != nil {
-				tt.prepare(n)
-			}
-			_, err := n.call("ADD", "c1", "p")
-			if err == nil {
-				t.Fatal("no error")
-			}
-			var e types.Error
-			if jsonErr := json.Unmarshal([]byte(err.Error()), &e); jsonErr != nil {
-				t.Fatalf("%v: %s", jsonErr, err)
-			}
-			if fmt.Sprint(e.Code) != tt.code {
-				t.Errorf("code %d, want %s: %s", e.Code, tt.code, e.Msg)
-			}
-			for _, want := range append(tt.want, "pod default/p", "c1") {
-				if !strings.Contains(e.Msg, want) {
-					t.Errorf("%q is not in: %s", want, e.Msg)
-				}
-			}
-			n.wantClean()
-		})
+	if !strings.Contains(n.world.Trace(), "exec ADD c1 net1 macvlan\n") || strings.Contains(n.world.Trace(), "bind") {
+		t.Errorf("got:\n%s", n.world.Trace())
 	}
 }
 
@@ -331,8 +264,8 @@ func TestNoNetworkFoundEvent(t *testing.T) {
 	if _, err := n.call("ADD", "c1", "p"); err == nil {
 		t.Fatal("no error")
 	}
-	if len(n.cluster.events) != 1 || !strings.Contains(n.cluster.events[0], "Warning NoNetworkFound") {
-		t.Errorf("events: %v", n.cluster.events)
+	if len(n.cluster.Events) != 1 || !strings.Contains(n.cluster.Events[0], "Warning NoNetworkFound") {
+		t.Errorf("events: %v", n.cluster.Events)
 	}
 }
 
@@ -343,20 +276,21 @@ func TestSecondAdd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	steps := n.world.steps
+	steps := n.world.Steps
 	second, err := n.call("ADD", "c1", "p")
 	if err != nil || second != first {
 		t.Errorf("got %s, %v; want the first result", second, err)
 	}
-	if n.world.steps != steps {
-		t.Errorf("the second ADD did something:\n%s", n.world.trace())
+	if n.world.Steps != steps {
+		t.Errorf("the second ADD did something:\n%s", n.world.Trace())
 	}
-	r := n.request("ADD", "c1", "p")
-	r.Netns = "/run/netns/other" // made anew by the runtime
-	if _, err := n.serve(t.Context(), r); err != nil {
+	r := n.request("c1", "p")
+	r.Netns = "/run/netns/other" // made again by the runtime
+	n.newNetns(r.Netns)
+	if _, err := n.serve(t.Context(), "ADD", r); err != nil {
 		t.Fatal(err)
 	}
-	if got := n.sandbox("c1").Netns; got != r.Netns {
+	if got := n.sandbox("c1").Netns.Path; got != r.Netns {
 		t.Errorf("recorded for %s", got)
 	}
 }

@@ -1,4 +1,4 @@
-package cni
+package sandbox
 
 import (
 	"testing"
@@ -27,12 +27,12 @@ func TestAllocationsArePruned(t *testing.T) {
 		{"missing for a while again", allocationGrace - time.Second, func() {}, 2},
 		{"missing for the grace", time.Second, func() {}, 1},
 		{"the kubelet lists the other for ever", 24 * time.Hour, func() {}, 1},
-		{"and lists it no more", time.Second, func() { delete(n.kubelet, "default/p") }, 1},
+		{"and lists it no more", time.Second, func() { delete(n.kubelet.ByPod, "default/p") }, 1},
 		{"gone for the grace", allocationGrace, func() {}, 0},
 	} {
 		n.now = n.now.Add(look.after)
 		look.do()
-		n.server.pruneLoose(t.Context())
+		n.keeper.allocations.look(t.Context())
 		left, err := n.ledger.Allocations()
 		if err != nil || len(left) != look.left {
 			t.Fatalf("%s: %d allocations are left, %v; want %d", look.name, len(left), err, look.left)
@@ -58,7 +58,7 @@ func TestAllocationEndsWhenDeviceIsHandedBack(t *testing.T) {
 			}
 		}, 1},
 		{"allocated anew before the kubelet lists it", func(t *testing.T, n *node) {
-			delete(n.kubelet, "default/p")
+			delete(n.kubelet.ByPod, "default/p")
 			n.now = n.now.Add(time.Second)
 			n.allocate(t, vf1)
 		}, 1},
@@ -69,7 +69,7 @@ func TestAllocationEndsWhenDeviceIsHandedBack(t *testing.T) {
 			if _, err := n.call("DEL", "c2", "q"); err != nil {
 				t.Fatal(err)
 			}
-			delete(n.kubelet, "default/q")
+			delete(n.kubelet.ByPod, "default/q")
 		}, 0},
 	}
 	n := newNode(t)
@@ -77,13 +77,13 @@ func TestAllocationEndsWhenDeviceIsHandedBack(t *testing.T) {
 	for _, step := range steps {
 		n.now = n.now.Add(time.Second)
 		step.do(t, n)
-		n.server.pruneLoose(t.Context())
+		n.keeper.allocations.look(t.Context())
 		left, err := n.ledger.Allocations()
 		if err != nil || len(left) != step.left {
 			t.Fatalf("%s: %d allocations are left, %v; want %d", step.name, len(left), err, step.left)
 		}
 	}
-	if !n.server.back.empty() {
+	if !n.keeper.allocations.quiet() {
 		t.Error("nothing is waited for any more, and yet remembered")
 	}
 }

@@ -1,4 +1,4 @@
-package cni
+package sandbox
 
 import (
 	"errors"
@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"fairlead.dev/fairlead/pkg/ledger"
+	"fairlead.dev/fairlead/pkg/sandbox/sandboxtest"
 )
 
 // The agent dies at any step of an ADD or a DEL, before the step or just after it;
@@ -31,12 +32,12 @@ func crash(t *testing.T, command string, late bool, at int) bool {
 	if command == "DEL" {
 		n.mustAdd("c1", "p")
 	}
-	before := n.world.steps
+	before := n.world.Steps
 	file := filepath.Join(n.dir, "crashed.db")
-	var after *world
+	var after *sandboxtest.World
 	snapshot := func(step int, _ string) error {
 		if step == before+at && after == nil {
-			after = n.world.clone()
+			after = n.world.Clone()
 			raw, err := os.ReadFile(filepath.Join(n.dir, "ledger.db"))
 			if err == nil {
 				err = os.WriteFile(file, raw, 0o600)
@@ -51,23 +52,23 @@ func crash(t *testing.T, command string, late bool, at int) bool {
 		return nil
 	}
 	if late {
-		n.world.late = snapshot
+		n.world.Late = snapshot
 	} else {
-		n.world.fail = snapshot
+		n.world.Fail = snapshot
 	}
 	_, _ = n.call(command, "c1", "p")
 	if after == nil {
 		return false
 	}
 	t.Run(fmt.Sprintf("%s step %d late=%v", command, at, late), func(t *testing.T) {
-		n.t, n.world, after.t = t, after, t
-		n.cluster.world = after
+		n.t, n.world = t, after
+		after.Use(t)
 		n.open(file)
 		before, known, err := n.ledger.Sandbox("c1")
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := n.server.Reconcile(t.Context()); err != nil {
+		if err := n.keeper.Reconcile(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		if known && complete(before) && !before.Releasing {
@@ -83,12 +84,12 @@ func crash(t *testing.T, command string, late bool, at int) bool {
 
 func wantWhole(t *testing.T, n *node, before ledger.Sandbox) {
 	t.Helper()
-	if got := describe(n.sandbox("c1")); got != describe(before) {
-		t.Errorf("record: %s, was %s", got, describe(before))
+	if got := sandboxtest.Describe(n.sandbox("c1")); got != sandboxtest.Describe(before) {
+		t.Errorf("record: %s, was %s", got, sandboxtest.Describe(before))
 	}
 	for _, want := range []string{"c1 eth0 bridge", "c1 net1 sriov", "c1 net2 bridge", "c1 net3 macvlan", "VF " + vf1 + " of c1"} {
-		if !strings.Contains(n.world.left(), want) {
-			t.Errorf("%q is gone; left:\n%s", want, n.world.left())
+		if !strings.Contains(n.world.Left(), want) {
+			t.Errorf("%q is gone; left:\n%s", want, n.world.Left())
 		}
 	}
 }

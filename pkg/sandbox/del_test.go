@@ -1,27 +1,26 @@
-package cni
+package sandbox
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
-	"fairlead.dev/fairlead/cni/wire"
 	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/pci"
+	"fairlead.dev/fairlead/pkg/sandbox/sandboxtest"
 )
 
 func TestDelUndoesInReverse(t *testing.T) {
 	n := newNode(t)
 	n.pod("p", "bridge-conf, bridge-conf")
 	n.mustAdd("c1", "p")
-	n.world.log = nil
+	n.world.Log = nil
 	if _, err := n.call("DEL", "c1", "p"); err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +31,7 @@ exec DEL c1 eth0 portmap {"portMappings":[{"hostPort":80}]} prevResult
 exec DEL c1 eth0 bridge prevResult
 delete c1
 `
-	if diff := cmp.Diff(want, n.world.trace()); diff != "" {
+	if diff := cmp.Diff(want, n.world.Trace()); diff != "" {
 		t.Error(diff)
 	}
 	n.wantClean()
@@ -44,15 +43,13 @@ func TestDelFromTheLedgerAlone(t *testing.T) {
 	n := newNode(t)
 	n.pod("p", "fast, tuned", vf1)
 	n.mustAdd("c1", "p")
-	n.cluster.down = errors.New("API server away")
-	n.cluster.nads, n.kubelet = nil, nil
-	delete(n.netns, "/run/netns/c1")
+	n.cluster.Down = errors.New("API server away")
+	n.cluster.NADs, n.kubelet.ByPod = nil, nil
+	n.noNetns("/run/netns/c1")
 	if err := os.RemoveAll(n.dir + "/net.d"); err != nil {
 		t.Fatal(err)
 	}
-	r := n.request("DEL", "c1", "p")
-	r.Netns, r.Args, r.Stdin = "", "", []byte("nonsense")
-	if _, err := n.serve(t.Context(), r); err != nil {
+	if _, err := n.serve(t.Context(), "DEL", Request{ID: "c1", IfName: "eth0", Exec: n.world, At: n.now}); err != nil {
 		t.Fatal(err)
 	}
 	n.wantClean()
@@ -62,19 +59,19 @@ func TestDelFromTheLedgerAlone(t *testing.T) {
 // where it cannot be done now.
 func TestDelOfUnknownSandbox(t *testing.T) {
 	n := newNode(t)
-	n.world.failing("del")
+	n.world.Failing("del")
 	if _, err := n.call("DEL", "c9", "p"); err != nil {
 		t.Fatal(err)
 	}
 	if s := n.sandbox("c9"); !s.Releasing || s.Attempts != 1 {
 		t.Errorf("the failed DEL is not on record: %+v", s)
 	}
-	n.world.fail = nil
+	n.world.Fail = nil
 	n.now = n.now.Add(maxRetry)
-	n.server.retryDue(t.Context())
+	n.retryDue(t.Context())
 	n.wantClean()
-	if strings.Count(n.world.trace(), "exec DEL c9 eth0 bridge") != 2 {
-		t.Errorf("the primary's DEL was not run, and run again:\n%s", n.world.trace())
+	if strings.Count(n.world.Trace(), "exec DEL c9 eth0 bridge") != 2 {
+		t.Errorf("the primary's DEL was not run, and run again:\n%s", n.world.Trace())
 	}
 }
 
@@ -85,8 +82,8 @@ func TestDelFailsAtEveryStep(t *testing.T) {
 		n := newNode(t)
 		n.pod("p", "fast, bridge-conf, tuned", vf1)
 		n.mustAdd("c1", "p")
-		before, hit := n.world.steps, false
-		n.world.fail = func(step int, name string) error {
+		before, hit := n.world.Steps, false
+		n.world.Fail = func(step int, name string) error {
 			if step == before+at {
 				hit = true
 				return errors.New("boom")
@@ -102,9 +99,9 @@ func TestDelFailsAtEveryStep(t *testing.T) {
 		}
 		t.Run(fmt.Sprintf("step %d", at), func(t *testing.T) {
 			n.t = t
-			n.world.fail = nil
+			n.world.Fail = nil
 			n.now = n.now.Add(maxRetry)
-			n.server.retryDue(t.Context())
+			n.retryDue(t.Context())
 			n.wantClean()
 		})
 	}
@@ -115,7 +112,7 @@ func TestDelThatCannotBeRecorded(t *testing.T) {
 	n := newNode(t)
 	n.pod("p", "macvlan-conf")
 	n.mustAdd("c1", "p")
-	n.world.fail = func(_ int, name string) error {
+	n.world.Fail = func(_ int, name string) error {
 		if name == "put" || name == "release" {
 			return errors.New("boom")
 		}
@@ -124,7 +121,7 @@ func TestDelThatCannotBeRecorded(t *testing.T) {
 	if _, err := n.call("DEL", "c1", "p"); err == nil || !strings.Contains(err.Error(), "ledger cannot keep it") {
 		t.Errorf("got %v", err)
 	}
-	n.world.fail = nil
+	n.world.Fail = nil
 	if _, err := n.call("DEL", "c1", "p"); err != nil {
 		t.Error(err)
 	}
@@ -135,7 +132,7 @@ func TestFailedReleaseShows(t *testing.T) {
 	n := newNode(t)
 	n.pod("p", "fast", vf1)
 	n.mustAdd("c1", "p")
-	n.world.failing("release")
+	n.world.Failing("release")
 	if _, err := n.call("DEL", "c1", "p"); err != nil {
 		t.Fatal(err)
 	}
@@ -147,16 +144,16 @@ func TestFailedReleaseShows(t *testing.T) {
 	if s.Attachments[0].Phase != ledger.Released || s.Attachments[1].Phase != ledger.Bound {
 		t.Errorf("phases: %s %s", s.Attachments[0].Phase, s.Attachments[1].Phase)
 	}
-	if last := n.cluster.events[len(n.cluster.events)-1]; !strings.Contains(last, "Warning ReleaseFailed") {
+	if last := n.cluster.Events[len(n.cluster.Events)-1]; !strings.Contains(last, "Warning ReleaseFailed") {
 		t.Errorf("event: %s", last)
 	}
-	steps := n.world.steps
-	n.server.retryDue(t.Context()) // too early
-	if n.world.steps != steps {
+	steps := n.world.Steps
+	n.retryDue(t.Context()) // too early
+	if n.world.Steps != steps {
 		t.Error("retried before its time")
 	}
 	n.now = n.now.Add(firstRetry)
-	n.server.retryDue(t.Context())
+	n.retryDue(t.Context())
 	if s := n.sandbox("c1"); s.Attempts != 2 || !s.RetryAt.Equal(n.now.Add(2*firstRetry)) {
 		t.Errorf("second attempt: %d, %v", s.Attempts, s.RetryAt)
 	}
@@ -167,24 +164,21 @@ func TestReleaseIsRetriedAtTheStartOfTheAgent(t *testing.T) {
 	n := newNode(t)
 	n.pod("p", "fast", vf1)
 	n.mustAdd("c1", "p")
-	n.world.failing("release")
+	n.world.Failing("release")
 	if _, err := n.call("DEL", "c1", "p"); err != nil {
 		t.Fatal(err)
 	}
-	n.world.fail = nil
+	n.world.Fail = nil
 	n.now = n.now.Add(time.Second) // before the next retry of the old agent
-	if err := n.ledger.Close(); err != nil {
-		t.Fatal(err)
-	}
-	n.open(filepath.Join(n.dir, "ledger.db"))
-	if err := n.server.Reconcile(t.Context()); err != nil {
+	n.restart(func(*Options) {})
+	if err := n.keeper.Reconcile(t.Context()); err != nil {
 		t.Error(err)
 	}
 	n.wantClean()
 }
 
 // hanging is a host on which plugins hang until they are killed.
-type hanging struct{ *world }
+type hanging struct{ *sandboxtest.World }
 
 func (hanging) ExecPlugin(ctx context.Context, _ string, _ []byte, _ []string) ([]byte, error) {
 	if _, limited := ctx.Deadline(); !limited {
@@ -198,59 +192,34 @@ func TestRetriesAreLimitedInTime(t *testing.T) {
 	n := newNode(t)
 	n.pod("p", "")
 	n.mustAdd("c1", "p")
-	n.server.o.HostExec = hanging{n.world}
-	if err := n.ledger.UpdateSandbox("c1", func(s *ledger.Sandbox) error { s.Releasing = true; return nil }); err != nil {
-		t.Fatal(err)
-	}
-	n.server.retryDue(t.Context())
+	n.o.HostExec = hanging{n.world}
+	n.keeper = New(n.o)
+	n.markReleasing("c1")
+	n.retryDue(t.Context())
 	if s := n.sandbox("c1"); !strings.Contains(s.Failure, context.DeadlineExceeded.Error()) {
 		t.Errorf("failure: %s", s.Failure)
 	}
-}
-
-// restWithoutDevice gives devices back, but not the addresses.
-type restWithoutDevice struct{ fakeAttacher }
-
-type deviceBack struct{ error }
-
-func (deviceBack) DeviceBack() bool { return true }
-
-func (r restWithoutDevice) Release(ctx context.Context, env AttachEnv, a ledger.Attachment, netns string) error {
-	if a.DeviceBack {
-		return errors.New("the ipam's daemon is down")
-	}
-	return errors.Join(r.fakeAttacher.Release(ctx, env, a, netns), deviceBack{errors.New("the ipam's daemon is down")})
-}
-
-type withoutDevice struct{ *world }
-
-func (w withoutDevice) For(kind string) (Attacher, bool) {
-	a, ok := w.world.For(kind)
-	if kind == "sriov" {
-		return restWithoutDevice{a.(fakeAttacher)}, ok
-	}
-	return a, ok
 }
 
 // A VF that is back is free, though the addresses of its last pod are still owed;
 // and the retry of that does not touch it.
 func TestAVFThatIsBackIsFree(t *testing.T) {
 	n := newNode(t)
-	n.server.o.Attachers = withoutDevice{n.world}
+	n.world.Owing = errors.New("the ipam's daemon is down")
 	n.pod("p", "fast", vf1)
 	n.mustAdd("c1", "p")
 	if _, err := n.call("DEL", "c1", "p"); err != nil {
 		t.Fatal(err)
 	}
-	if s := n.sandbox("c1"); !s.Releasing || !s.Attachments[1].DeviceBack {
-		t.Fatalf("record: %s", describe(s))
+	if s := n.sandbox("c1"); !s.Releasing || !s.Attachments[1].Members[0].DeviceReturned {
+		t.Fatalf("record: %s", sandboxtest.Describe(s))
 	}
 	n.pod("q", "fast", vf1)
 	n.mustAdd("c2", "q")
 	n.now = n.now.Add(maxRetry)
-	n.server.retryDue(t.Context())
-	if n.world.vfs[vf1] != "c2" {
-		t.Errorf("%s belongs to %q, want c2", vf1, n.world.vfs[vf1])
+	n.retryDue(t.Context())
+	if n.world.VFs[vf1] != "c2" {
+		t.Errorf("%s belongs to %q, want c2", vf1, n.world.VFs[vf1])
 	}
 	if holder, _, _ := n.ledger.Holder(pci.MustParseAddress(vf1)); holder != "c2" {
 		t.Errorf("the ledger says %q", holder)
@@ -262,13 +231,13 @@ func TestAVFThatIsBackIsFree(t *testing.T) {
 func TestReleaseLooksWhereThePluginsWere(t *testing.T) {
 	n := newNode(t)
 	n.pod("p", "")
-	r := n.request("ADD", "c1", "p")
+	r := n.request("c1", "p")
 	r.Path = "/opt/cni/bin:/usr/libexec/cni"
-	n.netns[r.Netns] = true
-	if _, err := n.serve(t.Context(), r); err != nil {
+	n.newNetns(r.Netns)
+	if _, err := n.serve(t.Context(), "ADD", r); err != nil {
 		t.Fatal(err)
 	}
-	if d := n.server.delegate(n.sandbox("c1"), n.world, "/opt/cni/bin"); d.path != "/opt/cni/bin:/usr/libexec/cni:/opt/cni/bin" {
+	if d := n.keeper.releaser.searched(n.sandbox("c1"), programs{path: "/opt/cni/bin"}); d.path != "/opt/cni/bin:/usr/libexec/cni:/opt/cni/bin" {
 		t.Errorf("it is looked for in %s", d.path)
 	}
 }
@@ -289,14 +258,14 @@ func TestLateDelOfAnOldPod(t *testing.T) {
 	n.pod("old", "fast", vf1)
 	n.pod("new", "fast", vf1)
 	n.mustAdd("c1", "old")
-	n.world.failing("release")
+	n.world.Failing("release")
 	if _, err := n.call("DEL", "c1", "old"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := n.call("ADD", "c2", "new"); err == nil || !strings.Contains(err.Error(), "held by pod default/old") || !strings.Contains(err.Error(), "mailbox") {
 		t.Errorf("while the old pod's release fails: %v", err)
 	}
-	n.world.fail = nil
+	n.world.Fail = nil
 	n.mustAdd("c2", "new") // releases c1 first
 	for range 2 {
 		if _, err := n.call("DEL", "c1", "old"); err != nil {
@@ -304,11 +273,11 @@ func TestLateDelOfAnOldPod(t *testing.T) {
 		}
 	}
 	n.now = n.now.Add(time.Hour)
-	if err := n.server.Reconcile(t.Context()); err != nil {
+	if err := n.keeper.Reconcile(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if id, _, _ := n.ledger.Holder(pci.MustParseAddress(vf1)); id != "c2" || n.world.vfs[vf1] != "c2" {
-		t.Errorf("the VF is %s's by the ledger, %s's in fact", id, n.world.vfs[vf1])
+	if id, _, _ := n.ledger.Holder(pci.MustParseAddress(vf1)); id != "c2" || n.world.VFs[vf1] != "c2" {
+		t.Errorf("the VF is %s's by the ledger, %s's in fact", id, n.world.VFs[vf1])
 	}
 }
 
@@ -318,70 +287,16 @@ func TestSandboxMadeAnew(t *testing.T) {
 	n.pod("p", "fast", vf1)
 	n.mustAdd("c1", "p")
 	n.mustAdd("c2", "p") // same pod, by UID: its first sandbox is dead
-	if n.world.vfs[vf1] != "c2" {
-		t.Errorf("VF of %s", n.world.vfs[vf1])
+	if n.world.VFs[vf1] != "c2" {
+		t.Errorf("VF of %s", n.world.VFs[vf1])
 	}
 	n.pod("q", "fast", vf1)
 	if _, err := n.call("ADD", "c3", "q"); err == nil || !strings.Contains(err.Error(), "held by pod default/p") {
 		t.Errorf("a live pod's VF: %v", err)
 	}
-	delete(n.netns, "/run/netns/c2")
+	n.noNetns("/run/netns/c2")
 	n.mustAdd("c3", "q")
-	if n.world.vfs[vf1] != "c3" {
-		t.Errorf("VF of %s", n.world.vfs[vf1])
-	}
-}
-
-func TestTombstones(t *testing.T) {
-	n := newNode(t)
-	n.pod("p", "fast, bridge-conf", vf1)
-	n.pod("q", "macvlan-conf")
-	n.mustAdd("c1", "p")
-	n.mustAdd("c2", "q")
-	tombs := n.server.o.Tombstones
-	for _, id := range []string{"c1", "unknown"} {
-		if err := tombs.Write(wire.Tombstone{Version: 1, Request: n.request("DEL", id, "p"), At: n.now, Reason: "no agent"}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	// m#948: what a power loss left of a tombstone still names its sandbox.
-	if err := os.WriteFile(tombs.Dir+"/c2@eth0.json", nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	n.server.ReplayTombstones(t.Context())
-	n.wantClean()
-	if left, err := tombs.List(); err != nil || len(left) != 0 {
-		t.Errorf("tombstones left: %+v, %v", left, err)
-	}
-}
-
-// A tombstone goes when its release is recorded for a retry, and stays when not.
-func TestTombstoneWhoseDelFails(t *testing.T) {
-	for _, ledgerFails := range []bool{false, true} {
-		n := newNode(t)
-		n.pod("p", "macvlan-conf")
-		n.mustAdd("c1", "p")
-		tombs := n.server.o.Tombstones
-		if err := tombs.Write(wire.Tombstone{Version: 1, Request: n.request("DEL", "c1", "p")}); err != nil {
-			t.Fatal(err)
-		}
-		n.world.fail = func(_ int, name string) error {
-			if name == "release" || name == "put" && ledgerFails {
-				return errors.New("boom")
-			}
-			return nil
-		}
-		n.server.ReplayTombstones(t.Context())
-		left, err := tombs.List()
-		if err != nil || (len(left) == 1) != ledgerFails {
-			t.Errorf("ledger fails %v: tombstones %+v, %v", ledgerFails, left, err)
-		}
-		n.world.fail = nil
-		n.now = n.now.Add(maxRetry)
-		n.server.ReplayTombstones(t.Context())
-		if err := n.server.Reconcile(t.Context()); err != nil {
-			t.Error(err)
-		}
-		n.wantClean()
+	if n.world.VFs[vf1] != "c3" {
+		t.Errorf("VF of %s", n.world.VFs[vf1])
 	}
 }

@@ -1,4 +1,4 @@
-package cni
+package sandbox
 
 import (
 	"context"
@@ -28,12 +28,12 @@ func TestAddFailsAtEveryStep(t *testing.T) {
 				return nil
 			}
 			if late {
-				n.world.late = inject
+				n.world.Late = inject
 			} else {
-				n.world.fail = inject
+				n.world.Fail = inject
 			}
 			_, err := n.call("ADD", "c1", "p")
-			if at > n.world.steps {
+			if at > n.world.Steps {
 				if err != nil || hit {
 					t.Fatalf("without a fault: %v", err)
 				}
@@ -44,8 +44,8 @@ func TestAddFailsAtEveryStep(t *testing.T) {
 			}
 			t.Run(fmt.Sprintf("step %d late=%v", at, late), func(t *testing.T) {
 				n.t = t
-				if err == nil || !strings.Contains(err.Error(), "boom") || !strings.Contains(err.Error(), "pod default/p") {
-					t.Errorf("error: %v\n%s", err, n.world.trace())
+				if err == nil || !strings.Contains(err.Error(), "boom") {
+					t.Errorf("error: %v\n%s", err, n.world.Trace())
 				}
 				n.wantClean()
 			})
@@ -60,8 +60,8 @@ func TestUndoFailsAtEveryStep(t *testing.T) {
 		n := newNode(t)
 		n.pod("p", "fast, bridge-conf, tuned", vf1)
 		undoing, undoSteps, hit := false, 0, false
-		n.world.fail = func(_ int, name string) error {
-			if !undoing && strings.Count(strings.Join(n.world.log, "\n"), "exec ADD") == 4 {
+		n.world.Fail = func(_ int, name string) error {
+			if !undoing && strings.Count(strings.Join(n.world.Log, "\n"), "exec ADD") == 4 {
 				undoing = true
 				return errors.New("boom")
 			}
@@ -82,9 +82,9 @@ func TestUndoFailsAtEveryStep(t *testing.T) {
 		}
 		t.Run(fmt.Sprintf("undo step %d", at), func(t *testing.T) {
 			n.t = t
-			n.world.fail = nil
+			n.world.Fail = nil
 			n.now = n.now.Add(maxRetry)
-			if err := n.server.Reconcile(t.Context()); err != nil {
+			if err := n.keeper.Reconcile(t.Context()); err != nil {
 				t.Error(err)
 			}
 			n.wantClean()
@@ -96,15 +96,15 @@ func TestFullDiskAtTheLedger(t *testing.T) {
 	for _, at := range []string{"intent", "bound"} {
 		n := newNode(t)
 		n.pod("p", "fast", vf1)
-		n.world.fail = func(_ int, name string) error {
-			bound := n.world.did("bind") || n.world.did("exec ADD")
+		n.world.Fail = func(_ int, name string) error {
+			bound := n.world.Did("bind") || n.world.Did("exec ADD")
 			if name == "put" && bound == (at == "bound") {
 				return fmt.Errorf("%w: no space left on device; free space", ledger.ErrFull)
 			}
 			return nil
 		}
 		_, err := n.call("ADD", "c1", "p")
-		if err == nil || !strings.Contains(err.Error(), `"code":11`) || !strings.Contains(err.Error(), "free space") {
+		if err == nil || KindOf(err) != TryAgain || !strings.Contains(err.Error(), "free space") {
 			t.Errorf("%s: %v", at, err)
 		}
 		n.wantClean()
@@ -117,12 +117,12 @@ func TestRaceForOneVF(t *testing.T) {
 	const pods = 6
 	for i := range pods {
 		n.pod(fmt.Sprint("p", i), "fast", vf1)
-		n.netns[fmt.Sprint("/run/netns/c", i)] = true
+		n.newNetns(fmt.Sprint("/run/netns/c", i))
 	}
 	errs := make([]error, pods)
 	var wg sync.WaitGroup
 	for i := range pods {
-		wg.Go(func() { _, errs[i] = n.serve(t.Context(), n.request("ADD", fmt.Sprint("c", i), fmt.Sprint("p", i))) })
+		wg.Go(func() { _, errs[i] = n.serve(t.Context(), "ADD", n.request(fmt.Sprint("c", i), fmt.Sprint("p", i))) })
 	}
 	wg.Wait()
 	winners := 0
@@ -130,7 +130,7 @@ func TestRaceForOneVF(t *testing.T) {
 		switch {
 		case err == nil:
 			winners++
-		case !strings.Contains(err.Error(), vf1+" is held by pod default/p") || !strings.Contains(err.Error(), `"code":11`):
+		case !strings.Contains(err.Error(), vf1+" is held by pod default/p") || KindOf(err) != TryAgain:
 			t.Errorf("error: %v", err)
 		}
 	}
@@ -145,30 +145,30 @@ func TestConcurrency(t *testing.T) {
 	const pods = 24
 	for i := range pods {
 		n.pod(fmt.Sprint("p", i), "fast, macvlan-conf, tuned", fmt.Sprintf("0000:3b:%02x.%d", 2+i/8, i%8))
-		n.netns[fmt.Sprint("/run/netns/c", i)] = true
+		n.newNetns(fmt.Sprint("/run/netns/c", i))
 	}
 	var wg sync.WaitGroup
 	for i := range pods {
 		wg.Go(func() {
 			for range 3 {
-				if _, err := n.serve(t.Context(), n.request("ADD", fmt.Sprint("c", i), fmt.Sprint("p", i))); err != nil {
+				if _, err := n.serve(t.Context(), "ADD", n.request(fmt.Sprint("c", i), fmt.Sprint("p", i))); err != nil {
 					t.Error(err)
 				}
-				if _, err := n.serve(t.Context(), n.request("DEL", fmt.Sprint("c", i), fmt.Sprint("p", i))); err != nil {
+				if _, err := n.serve(t.Context(), "DEL", n.request(fmt.Sprint("c", i), fmt.Sprint("p", i))); err != nil {
 					t.Error(err)
 				}
 			}
 		})
 	}
 	for range 5 {
-		if err := n.server.Reconcile(t.Context()); err != nil {
+		if err := n.keeper.Reconcile(t.Context()); err != nil {
 			t.Error(err)
 		}
 	}
 	wg.Wait()
 	n.wantClean()
-	if len(n.server.locks.held) != 0 {
-		t.Errorf("locks left: %v", n.server.locks.held)
+	if len(n.keeper.locks.held) != 0 {
+		t.Errorf("locks left: %v", n.keeper.locks.held)
 	}
 }
 
@@ -177,14 +177,14 @@ func TestPanic(t *testing.T) {
 	for _, where := range []string{"prepare", "bind", "add"} {
 		n := newNode(t)
 		n.pod("p", "fast, bridge-conf", vf1)
-		n.world.fail = func(_ int, name string) error {
+		n.world.Fail = func(_ int, name string) error {
 			if name == where {
 				panic("nil map")
 			}
 			return nil
 		}
 		_, err := n.call("ADD", "c1", "p")
-		if err == nil || !strings.Contains(err.Error(), "internal error: nil map") || !strings.Contains(err.Error(), "pod default/p") {
+		if err == nil || !strings.Contains(err.Error(), "internal error: nil map") {
 			t.Errorf("%s: %v", where, err)
 		}
 		n.wantClean()
@@ -197,18 +197,18 @@ func TestHangUp(t *testing.T) {
 	n := newNode(t)
 	n.pod("p", "fast", vf1)
 	ctx, cancel := context.WithCancelCause(t.Context())
-	n.world.late = func(_ int, name string) error {
+	n.world.Late = func(_ int, name string) error {
 		if name == "bind" {
-			cancel(errHungUp)
+			cancel(errors.New("the runtime gave the call up"))
 		}
 		return nil
 	}
-	n.netns["/run/netns/c1"] = true
+	n.newNetns("/run/netns/c1")
 	gate := make(chan struct{})
-	n.world.hold["add"] = gate
+	n.world.Hold["add"] = gate
 	go func() { <-ctx.Done(); close(gate) }()
 	n.writeConf("10-bridge.conflist", strings.Replace(primaryConf, `{"type":"bridge"},`, `{"type":"bridge"},{"type":"second"},`, 1))
-	if _, err := n.serve(ctx, n.request("ADD", "c1", "p")); err == nil || !strings.Contains(err.Error(), `"code":11`) && !strings.Contains(err.Error(), "canceled") {
+	if _, err := n.serve(ctx, "ADD", n.request("c1", "p")); err == nil || !strings.Contains(err.Error(), "gave the call up") && !strings.Contains(err.Error(), "canceled") {
 		t.Errorf("got %v", err)
 	}
 	n.wantClean()
@@ -218,8 +218,8 @@ func TestHangUp(t *testing.T) {
 func TestUndoHasTheResultsOfWhatWasMade(t *testing.T) {
 	n := newNode(t)
 	n.pod("p", "bridge-conf")
-	n.world.fail = func(_ int, name string) error {
-		if name == "add" && strings.Contains(strings.Join(n.world.log, "\n"), "exec ADD c1 eth0 portmap") {
+	n.world.Fail = func(_ int, name string) error {
+		if name == "add" && strings.Contains(strings.Join(n.world.Log, "\n"), "exec ADD c1 eth0 portmap") {
 			return errors.New("boom")
 		}
 		return nil
@@ -227,8 +227,8 @@ func TestUndoHasTheResultsOfWhatWasMade(t *testing.T) {
 	if _, err := n.call("ADD", "c1", "p"); err == nil {
 		t.Fatal("no error")
 	}
-	if !strings.Contains(n.world.trace(), "exec DEL c1 eth0 portmap {\"portMappings\":[{\"hostPort\":80}]} prevResult") {
-		t.Errorf("portmap was not told what it had made:\n%s", n.world.trace())
+	if !strings.Contains(n.world.Trace(), "exec DEL c1 eth0 portmap {\"portMappings\":[{\"hostPort\":80}]} prevResult") {
+		t.Errorf("portmap was not told what it had made:\n%s", n.world.Trace())
 	}
 	n.wantClean()
 }
@@ -238,7 +238,7 @@ func TestAProgramThatWaitedInVainLeavesNothing(t *testing.T) {
 	n := newNode(t)
 	n.nad("forced", "fairlead.dev/fast", `{"cniVersion":"1.0.0","type":"sriov","builtin":false}`)
 	n.pod("p", "macvlan-conf, forced", vf1)
-	n.world.failing("bind")
+	n.world.Failing("bind")
 	if _, err := n.call("ADD", "c1", "p"); err == nil {
 		t.Fatal("no error")
 	}

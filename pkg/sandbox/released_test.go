@@ -1,4 +1,4 @@
-package cni
+package sandbox
 
 import (
 	"fmt"
@@ -14,13 +14,13 @@ func TestRepeatedDelRunsNothing(t *testing.T) {
 	if _, err := n.call("DEL", "c1", "p"); err != nil {
 		t.Fatal(err)
 	}
-	n.world.log = nil
+	n.world.Log = nil
 	for range 3 {
 		if _, err := n.call("DEL", "c1", "p"); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if trace := strings.TrimSpace(n.world.trace()); trace != "" {
+	if trace := strings.TrimSpace(n.world.Trace()); trace != "" {
 		t.Errorf("a repeated DEL does something:\n%s", trace)
 	}
 }

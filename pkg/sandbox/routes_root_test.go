@@ -1,12 +1,14 @@
 //go:build root
 
-package cni
+package sandbox
 
 import (
 	"net/netip"
 	"os/exec"
 	"strings"
 	"testing"
+
+	"fairlead.dev/fairlead/pkg/ledger"
 )
 
 // The default route moves for the family that a gateway is given for, and no other;
@@ -44,31 +46,42 @@ func TestMoveDefaultRoute(t *testing.T) {
 		}
 	}
 	for range 2 {
-		if err := moveDefaultRoute(path, "net1", []netip.Addr{netip.MustParseAddr("10.1.0.1")}); err != nil {
+		if err := moveDefaultRoutes(path, "net1", []netip.Addr{netip.MustParseAddr("10.1.0.1")}); err != nil {
 			t.Fatal(err)
 		}
 		want("default via 10.1.0.1 dev net1", "default via fd00::1 dev eth0")
 	}
-	if err := moveDefaultRoute(path, "net1", []netip.Addr{netip.MustParseAddr("fd01::1")}); err != nil {
+	if err := moveDefaultRoutes(path, "net1", []netip.Addr{netip.MustParseAddr("fd01::1")}); err != nil {
 		t.Fatal(err)
 	}
 	want("default via 10.1.0.1 dev net1", "default via fd01::1 dev net1")
 
-	err := moveDefaultRoute(path, "eth0", []netip.Addr{netip.MustParseAddr("192.0.2.1")})
+	err := moveDefaultRoutes(path, "eth0", []netip.Addr{netip.MustParseAddr("192.0.2.1")})
 	if err == nil || !strings.Contains(err.Error(), "gateway 192.0.2.1") || !strings.Contains(err.Error(), "subnet") {
 		t.Errorf("a gateway out of reach: %v", err)
 	}
 	want("default via 10.1.0.1 dev net1", "default via fd01::1 dev net1")
-	if err := moveDefaultRoute(path, "net7", nil); err == nil {
+	if err := moveDefaultRoutes(path, "net7", nil); err == nil {
 		t.Error("an interface that is not there: no error")
 	}
 
-	if netnsGone(path) {
-		t.Error("the namespace is there and taken for gone")
+	k := RealKernel()
+	here, err := k.Identify(path)
+	if err != nil || k.gone(here) {
+		t.Errorf("the namespace is there and taken for gone: %v", err)
 	}
 	for _, gone := range []string{"/run/netns/fairlead-none", "/etc/hostname", ""} {
-		if !netnsGone(gone) {
+		if !k.gone(ledger.Netns{Path: gone}) {
 			t.Errorf("%q is taken for a namespace", gone)
 		}
+	}
+	// meta-cni A4: another namespace at the path, and the host's own.
+	run("netns", "delete", ns)
+	run("netns", "add", ns)
+	if !k.gone(here) || !k.reused(here) {
+		t.Error("another namespace at a reused path is taken for the old one")
+	}
+	if host := (ledger.Netns{Path: "/proc/self/ns/net"}); !k.gone(host) || !k.reused(host) {
+		t.Error("the host's own namespace is taken for a pod's")
 	}
 }

@@ -1,10 +1,14 @@
-package cni
+// Package sandboxtest has a node of fakes for tests of the keeper and of its doors: what
+// exists on it, the API server, the kubelet, and a ledger whose writes can fail. The
+// ledger itself is a real one.
+package sandboxtest
 
 import (
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net"
 	"slices"
@@ -14,65 +18,64 @@ import (
 
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 	"github.com/containernetworking/cni/pkg/version"
-
-	"fairlead.dev/fairlead/cni/run"
-	"fairlead.dev/fairlead/pkg/device"
-	"fairlead.dev/fairlead/pkg/ledger"
-	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// world is what exists on the node: "sandbox interface plugin" for each plugin
+// World is what exists on the node: "sandbox interface plugin" for each plugin
 // whose ADD has had an effect, and who has which VF. Every operation on it is one
 // step, which can be made to fail.
-type world struct {
+type World struct {
 	version.PluginDecoder
 	t  testing.TB
 	mu sync.Mutex // guards what follows
 
-	exists map[string]bool
-	vfs    map[string]string // VF → sandbox
-	log    []string
-	steps  int
-	began  int                               // Binds of built-in networks
-	fail   func(step int, name string) error // before the step has its effect
-	late   func(step int, name string) error // after it
-	hold   map[string]chan struct{}          // a step of that name waits here
+	Exists    map[string]bool
+	VFs       map[string]string // VF → sandbox
+	Log       []string
+	Steps     int
+	began     int                               // Binds of built-in networks
+	Fail      func(step int, name string) error // before the step has its effect
+	Late      func(step int, name string) error // after it
+	Hold      map[string]chan struct{}          // a step of that name waits here
+	Owing     error                             // of a built-in network at Del, whose device is back nevertheless
+	Configure func(ifName string)               // the interface is there, and not configured yet
+	Ended     func(ifName string)               // the network is complete
 }
 
-func newWorld(t testing.TB) *world {
-	return &world{t: t, exists: map[string]bool{}, vfs: map[string]string{}, hold: map[string]chan struct{}{}}
+// NewWorld makes an empty one.
+func NewWorld(t testing.TB) *World {
+	return &World{t: t, Exists: map[string]bool{}, VFs: map[string]string{}, Hold: map[string]chan struct{}{}}
 }
 
-func (w *world) left() string {
+func (w *World) Left() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	all := slices.Sorted(maps.Keys(w.exists))
-	for vf, id := range w.vfs {
+	all := slices.Sorted(maps.Keys(w.Exists))
+	for vf, id := range w.VFs {
 		all = append(all, "VF "+vf+" of "+id)
 	}
 	return strings.Join(all, "\n")
 }
 
-// did reports whether the last step was of that kind. The caller is a fault.
-func (w *world) did(prefix string) bool {
-	return len(w.log) > 0 && strings.HasPrefix(w.log[len(w.log)-1], prefix)
+// Did reports whether the last step was of that kind. The caller is a fault.
+func (w *World) Did(prefix string) bool {
+	return len(w.Log) > 0 && strings.HasPrefix(w.Log[len(w.Log)-1], prefix)
 }
 
-func (w *world) trace() string {
+func (w *World) Trace() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return strings.Join(w.log, "\n") + "\n"
+	return strings.Join(w.Log, "\n") + "\n"
 }
 
-func (w *world) beginnings() int {
+func (w *World) Beginnings() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.began
 }
 
-// failing makes every step of a name fail.
-func (w *world) failing(name string) {
-	w.fail = func(_ int, step string) error {
+// Failing makes every step of a name fail.
+func (w *World) Failing(name string) {
+	w.Fail = func(_ int, step string) error {
 		if step == name {
 			return errors.New("mailbox timeout")
 		}
@@ -80,128 +83,40 @@ func (w *world) failing(name string) {
 	}
 }
 
-// step counts an operation without an effect on the world.
-func (w *world) step(name, line string) error { return w.do(name, line, func() {}) }
+// Step counts an operation without an effect on the world.
+func (w *World) Step(name, line string) error { return w.Do(name, line, func() {}) }
 
-func (w *world) do(name, line string, effect func()) error {
+func (w *World) Do(name, line string, effect func()) error {
 	w.mu.Lock()
-	gate := w.hold[name]
+	gate := w.Hold[name]
 	w.mu.Unlock()
 	if gate != nil {
 		<-gate
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.steps++
-	n := w.steps
-	if w.fail != nil {
-		if err := w.fail(n, name); err != nil {
-			w.log = append(w.log, line+" FAILS")
+	w.Steps++
+	n := w.Steps
+	if w.Fail != nil {
+		if err := w.Fail(n, name); err != nil {
+			w.Log = append(w.Log, line+" FAILS")
 			return err
 		}
 	}
-	w.log = append(w.log, line)
+	w.Log = append(w.Log, line)
 	effect()
-	if w.late != nil {
-		return w.late(n, name)
+	if w.Late != nil {
+		return w.Late(n, name)
 	}
 	return nil
 }
 
-// clone is the world after a crash: all that exists, none of the faults.
-func (w *world) clone() *world {
-	c := newWorld(w.t)
-	maps.Copy(c.exists, w.exists)
-	maps.Copy(c.vfs, w.vfs)
+// Clone is the world after a crash: all that exists, none of the faults.
+func (w *World) Clone() *World {
+	c := NewWorld(w.t)
+	maps.Copy(c.Exists, w.Exists)
+	maps.Copy(c.VFs, w.VFs)
 	return c
-}
-
-// For makes the world the built-in attachers.
-func (w *world) For(kind string) (Attacher, bool) {
-	switch kind {
-	case "sriov", "macvlan", "ipvlan":
-		return fakeAttacher{w}, true
-	}
-	return nil, false
-}
-
-// DeleteLinks is the attachers' short cut; a fault of it changes nothing.
-func (w *world) DeleteLinks(netns string) error { return w.step("links", "links "+netns) }
-
-type fakeAttacher struct{ w *world }
-
-func (f fakeAttacher) Prepare(_ context.Context, r AttachRequest) (ledger.Attachment, error) {
-	var conf struct {
-		Type     string   `json:"type"`
-		Name     string   `json:"name"`
-		Fallback []string `json:"fallback"`
-	}
-	if err := json.Unmarshal(r.Config, &conf); err != nil {
-		return ledger.Attachment{}, err
-	}
-	a := ledger.Attachment{Kind: conf.Type, Config: r.Config}
-	if conf.Type == "sriov" {
-		if r.Device.IsZero() {
-			if len(conf.Fallback) == 0 || len(r.Uplinks) == 0 {
-				return a, errors.New("no device")
-			}
-			a.Kind, a.FallbackFrom, a.FallbackReason = conf.Fallback[0], "sriov", "the pod has no device"
-			a.Link = &ledger.LinkState{Uplink: r.Uplinks[0]}
-		} else {
-			f.w.mu.Lock()
-			owner := f.w.vfs[r.Device.String()]
-			f.w.mu.Unlock()
-			if owner != "" {
-				f.w.t.Errorf("original state of %s was read while sandbox %s has it", r.Device, owner)
-			}
-			mtu := 1500
-			a.VF = &ledger.VFState{PF: pci.MustParseAddress("0000:3b:00.0"), Settings: device.Settings{MTU: &mtu}}
-		}
-	}
-	return a, f.w.step("prepare", "prepare "+r.IfName+" "+conf.Type)
-}
-
-// Bind moves a VF in at once; a link that is born in the pod waits for its turn.
-func (f fakeAttacher) Bind(ctx context.Context, env AttachEnv, a *ledger.Attachment, netns string) (*types100.Result, error) {
-	f.w.mu.Lock()
-	f.w.began++
-	f.w.mu.Unlock()
-	if a.Device.IsZero() {
-		if err := env.Turn(ctx); err != nil {
-			return nil, err
-		}
-	}
-	err := f.w.do("bind", fmt.Sprintf("bind %s %s %s", env.SandboxID, a.IfName, a.Kind), func() {
-		f.w.exists[key(env.SandboxID, a.IfName, a.Kind)] = true
-		if !a.Device.IsZero() {
-			if owner := f.w.vfs[a.Device.String()]; owner != "" && owner != env.SandboxID {
-				f.w.t.Errorf("VF %s given to %s while %s has it", a.Device, env.SandboxID, owner)
-			}
-			f.w.vfs[a.Device.String()] = env.SandboxID
-		}
-	})
-	if err != nil {
-		return nil, err
-	}
-	env.Made()
-	a.Link = &ledger.LinkState{Ifindex: env.Ifindex, MTU: 9000}
-	return result(a.IfName, netns), nil
-}
-
-// Release resets the VF whoever has it, as a kernel would: that it is called for
-// a VF of another sandbox is what must not happen.
-func (f fakeAttacher) Release(_ context.Context, env AttachEnv, a ledger.Attachment, _ string) error {
-	return f.w.do("release", fmt.Sprintf("release %s %s %s", env.SandboxID, a.IfName, a.Kind), func() {
-		delete(f.w.exists, key(env.SandboxID, a.IfName, a.Kind))
-		if owner := f.w.vfs[a.Device.String()]; owner != "" && owner != env.SandboxID {
-			f.w.t.Errorf("VF %s reset for %s while %s has it", a.Device, env.SandboxID, owner)
-		}
-		delete(f.w.vfs, a.Device.String())
-	})
-}
-
-func (f fakeAttacher) Check(_ context.Context, env AttachEnv, a ledger.Attachment, _ string) error {
-	return f.w.step("check", fmt.Sprintf("check %s %s %s", env.SandboxID, a.IfName, a.Kind))
 }
 
 func key(id, ifName, plugin string) string { return id + " " + ifName + " " + plugin }
@@ -215,14 +130,14 @@ func result(ifName, netns string) *types100.Result {
 }
 
 // FindInPath and ExecPlugin make the world the plugins' binaries.
-func (w *world) FindInPath(plugin string, _ []string) (string, error) {
+func (w *World) FindInPath(plugin string, _ []string) (string, error) {
 	if plugin == "absent" {
-		return "", fmt.Errorf("absent: %w", run.ErrNotFound)
+		return "", fmt.Errorf("absent: plugin not found: %w", fs.ErrNotExist)
 	}
 	return plugin, nil
 }
 
-func (w *world) ExecPlugin(ctx context.Context, plugin string, stdin []byte, environ []string) ([]byte, error) {
+func (w *World) ExecPlugin(ctx context.Context, plugin string, stdin []byte, environ []string) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -242,12 +157,12 @@ func (w *world) ExecPlugin(ctx context.Context, plugin string, stdin []byte, env
 	if conf.PrevResult != nil {
 		line += " prevResult"
 	}
-	err := w.do(strings.ToLower(command), line, func() {
+	err := w.Do(strings.ToLower(command), line, func() {
 		switch command {
 		case "ADD":
-			w.exists[key(id, ifName, plugin)] = true
+			w.Exists[key(id, ifName, plugin)] = true
 		case "DEL":
-			delete(w.exists, key(id, ifName, plugin))
+			delete(w.Exists, key(id, ifName, plugin))
 		}
 	})
 	if err != nil {
@@ -257,7 +172,23 @@ func (w *world) ExecPlugin(ctx context.Context, plugin string, stdin []byte, env
 	case "VERSION":
 		return []byte(`{"cniVersion":"1.0.0","supportedVersions":["1.0.0"]}`), nil
 	case "ADD":
-		return resultJSON(result(ifName, envValue(environ, "CNI_NETNS")), conf.CNIVersion)
+		r, err := result(ifName, envValue(environ, "CNI_NETNS")).GetAsVersion(conf.CNIVersion)
+		if err != nil {
+			return nil, err
+		}
+		return json.Marshal(r)
 	}
 	return nil, nil
 }
+
+func envValue(environ []string, key string) string {
+	for _, v := range environ {
+		if value, ok := strings.CutPrefix(v, key+"="); ok {
+			return value
+		}
+	}
+	return ""
+}
+
+// Use makes another test the one that the world's own checks fail.
+func (w *World) Use(t testing.TB) { w.t = t }
