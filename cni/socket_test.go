@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -15,6 +16,9 @@ import (
 
 	"fairlead.dev/fairlead/cni/shim"
 	"fairlead.dev/fairlead/cni/wire"
+	"fairlead.dev/fairlead/pkg/ledger"
+	"fairlead.dev/fairlead/pkg/sandbox"
+	"fairlead.dev/fairlead/pkg/sandbox/sandboxtest"
 )
 
 // plugin is a CNI plugin of a few lines: it keeps a log and answers as bridge does.
@@ -40,8 +44,7 @@ func newLive(t testing.TB) *live {
 	for _, name := range []string{"bridge", "portmap"} {
 		l.plugin(name, plugin)
 	}
-	n.server.o.HostExec = &HostExec{}
-	n.server.o.CNIPath = l.bin
+	n.open(func(o *sandbox.Options) { o.HostExec, o.PluginPath = &HostExec{}, l.bin })
 	l.start()
 	return l
 }
@@ -77,7 +80,6 @@ func (l *live) start() {
 
 // shim runs the shim as the runtime would, within this process.
 func (l *live) shim(ctx context.Context, command, id, pod string) (int, string) {
-	l.netns["/run/netns/"+id] = true
 	env := map[string]string{"CNI_COMMAND": command, "CNI_CONTAINERID": id, "CNI_NETNS": "/run/netns/" + id, "CNI_IFNAME": "eth0",
 		"CNI_PATH": l.bin, "CNI_ARGS": "K8S_POD_NAMESPACE=default;K8S_POD_NAME=" + pod + ";K8S_POD_UID=uid-" + pod}
 	var out bytes.Buffer
@@ -149,18 +151,18 @@ func TestRestartAndTombstone(t *testing.T) {
 	if code, out := l.shim(t.Context(), "DEL", "c1", "p"); code != 0 || out != "" {
 		t.Fatalf("DEL without an agent: %d, %s", code, out)
 	}
-	if l.world.vfs[vf1] != "c1" {
+	if l.world.VFs[vf1] != "c1" {
 		t.Error("released without an agent?")
 	}
 	l.start()
-	if _, ok, err := l.ledger.Sandbox("c1"); ok || err != nil || l.world.vfs[vf1] != "" {
+	if _, ok, err := l.ledger.Sandbox("c1"); ok || err != nil || l.world.VFs[vf1] != "" {
 		t.Errorf("not released when the agent served again: %v", err)
 	}
 	if !strings.Contains(l.lines(), "DEL c1 net2 bridge \nDEL c1 eth0 portmap \nDEL c1 eth0 bridge \n") {
 		t.Errorf("programs:\n%s", l.lines())
 	}
-	if s := l.sandbox("c2"); !complete(s) {
-		t.Errorf("the running pod was touched: %s", describe(s))
+	if s := l.sandbox("c2"); !bound(s) {
+		t.Errorf("the running pod was touched: %s", sandboxtest.Describe(s))
 	}
 	if code, out := l.shim(t.Context(), "DEL", "c2", "q"); code != 0 {
 		t.Fatal(out)
@@ -272,7 +274,6 @@ func TestSocketTakenOver(t *testing.T) {
 func BenchmarkAddDelInAgent(b *testing.B) {
 	n := newNode(b)
 	n.pod("p", "fast", vf1)
-	n.netns["/run/netns/c1"] = true
 	add, del := n.request("ADD", "c1", "p"), n.request("DEL", "c1", "p")
 	for b.Loop() {
 		if _, err := n.serve(b.Context(), add); err != nil {
@@ -307,4 +308,8 @@ func BenchmarkShimRoundTrip(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(info.Size())/(1<<20), "MiB")
+}
+
+func bound(s ledger.Sandbox) bool {
+	return len(s.Attachments) > 0 && !slices.ContainsFunc(s.Attachments, func(a ledger.Attachment) bool { return a.Phase != ledger.Bound })
 }

@@ -16,23 +16,30 @@ func TestAllocationsArePruned(t *testing.T) {
 	n.allocate(t, vf1)
 	n.allocate(t, vf2)
 	for _, look := range []struct {
-		name  string
-		after time.Duration
-		do    func()
-		left  int
+		name      string
+		after     time.Duration
+		do        func()
+		left      int
+		reconcile bool // the kubelet has confirmed the device: only Reconcile asks again
 	}{
-		{"not listed yet", 0, func() {}, 2},
-		{"missing for a while", allocationGrace - time.Second, func() {}, 2},
-		{"allocated anew: the while begins anew", time.Second, func() { n.allocate(t, vf2) }, 2},
-		{"missing for a while again", allocationGrace - time.Second, func() {}, 2},
-		{"missing for the grace", time.Second, func() {}, 1},
-		{"the kubelet lists the other for ever", 24 * time.Hour, func() {}, 1},
-		{"and lists it no more", time.Second, func() { delete(n.kubelet.ByPod, "default/p") }, 1},
-		{"gone for the grace", allocationGrace, func() {}, 0},
+		{"not listed yet", 0, func() {}, 2, false},
+		{"missing for a while", allocationGrace - time.Second, func() {}, 2, false},
+		{"allocated anew: the while begins anew", time.Second, func() { n.allocate(t, vf2) }, 2, false},
+		{"missing for a while again", allocationGrace - time.Second, func() {}, 2, false},
+		{"missing for the grace", time.Second, func() {}, 1, false},
+		{"the kubelet lists the other for ever", 24 * time.Hour, func() {}, 1, false},
+		{"and lists it no more", time.Second, func() { delete(n.kubelet.ByPod, "default/p") }, 1, true},
+		{"gone for the grace", allocationGrace, func() {}, 0, true},
 	} {
 		n.now = n.now.Add(look.after)
 		look.do()
-		n.keeper.allocations.look(t.Context())
+		if look.reconcile {
+			if err := n.keeper.allocations.prune(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			n.keeper.allocations.look(t.Context())
+		}
 		left, err := n.ledger.Allocations()
 		if err != nil || len(left) != look.left {
 			t.Fatalf("%s: %d allocations are left, %v; want %d", look.name, len(left), err, look.left)
