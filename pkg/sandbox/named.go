@@ -3,8 +3,8 @@ package sandbox
 import (
 	"cmp"
 	"fmt"
+	"slices"
 
-	"fairlead.dev/fairlead/pkg/attach"
 	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/network"
 	"fairlead.dev/fairlead/pkg/pci"
@@ -47,21 +47,11 @@ func (p planner) pool(address pci.Address) string {
 	return p.o.Pool(address)
 }
 
-// claimNamed marks the members that hold a named device, and gives the device to those
-// of which Fairlead knows no more than the name: a program's config. From then on the
-// ledger lets nobody else have it, not even the kubelet.
-func claimNamed(a *ledger.Attachment, n planned) {
-	if !n.address.IsZero() && program(*a) && a.Members[0].Device.IsZero() {
-		a.Members[0].Device = n.address
-	}
-	for _, named := range n.Named {
-		if i := named.Member; i >= 0 && i < len(a.Members) && a.Members[i].Plugin == attach.PluginBinary && a.Members[i].Device.IsZero() {
-			a.Members[i].Device = named.Address
-		}
-		for i := range a.Members {
-			if m := &a.Members[i]; m.Device == named.Address {
-				m.Named = true
-			}
-		}
+// markNamed marks the members that hold a named device. The ledger then lets nobody
+// else have it, not even the kubelet.
+func markNamed(a *ledger.Attachment, n planned) {
+	for i := range a.Members {
+		m := &a.Members[i]
+		m.Named = m.Named || slices.ContainsFunc(n.Named, func(d network.NamedDevice) bool { return d.Address == m.Device })
 	}
 }

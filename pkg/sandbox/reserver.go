@@ -87,7 +87,7 @@ func (r reserver) prepare(ctx context.Context, sandbox *ledger.Sandbox, plan []p
 			return &Error{Network: n.Network, IfName: n.IfName, Step: "preparing", Err: err}
 		}
 		a.Network, a.IfName, a.Phase, a.CNIArgs, a.Resource, a.DeviceInfo = n.Network, n.IfName, ledger.Intent, n.CNIArgs, n.Resource, n.DeviceInfo
-		claimNamed(&a, n)
+		markNamed(&a, n)
 		sandbox.Attachments = append(sandbox.Attachments, a)
 	}
 	return nil

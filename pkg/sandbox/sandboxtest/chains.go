@@ -1,6 +1,7 @@
 package sandboxtest
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -42,7 +43,7 @@ func (w *World) Prepare(_ context.Context, c attach.Call, list network.ConfList)
 		if err != nil {
 			return a, err
 		}
-		m := ledger.Member{Type: p.Type, Plugin: attach.PluginBinary, Config: conf}
+		m := ledger.Member{Type: p.Type, Plugin: attach.PluginBinary, Config: conf, Device: namedBy(conf)}
 		if i == 0 && builtIn(p) {
 			if err := w.prepareBuiltIn(c, &a, &m); err != nil {
 				return a, err
@@ -53,6 +54,17 @@ func (w *World) Prepare(_ context.Context, c attach.Call, list network.ConfList)
 	return a, nil
 }
 
+// namedBy is the device that a program finds in its config.
+func namedBy(raw json.RawMessage) pci.Address {
+	var conf struct {
+		DeviceID string `json:"deviceID"`
+		PCIBusID string `json:"pciBusID"`
+	}
+	_ = json.Unmarshal(raw, &conf)
+	address, _ := pci.ParseAddress(cmp.Or(conf.DeviceID, conf.PCIBusID))
+	return address
+}
+
 func (w *World) prepareBuiltIn(c attach.Call, a *ledger.Attachment, m *ledger.Member) error {
 	var conf struct {
 		Fallback []string `json:"fallback"`
@@ -60,7 +72,7 @@ func (w *World) prepareBuiltIn(c attach.Call, a *ledger.Attachment, m *ledger.Me
 	if err := json.Unmarshal(m.Config, &conf); err != nil {
 		return err
 	}
-	m.Plugin = m.Type
+	m.Plugin, m.Device = m.Type, pci.Address{}
 	switch {
 	case m.Type != "sriov":
 		m.Child = &ledger.ChildMember{Uplink: "eth0"}
