@@ -55,7 +55,7 @@ func TestADefaultRouteWaitsForTheNetworksBefore(t *testing.T) {
 		conf := `{"cniVersion":"1.0.0","name":"n","type":"sriov","ipam":{"type":"static","addresses":[{"address":"10.1.0.2/24","gateway":"10.1.0.1"}],"routes":[{"dst":"` + dst + `"}]}}`
 		att := prepared(t, s, "sriov", request(conf, vf0Addr))
 		env, waited := env, false
-		env.Last = func(context.Context) error {
+		env.Order.Last = func(context.Context) error {
 			waited = true
 			if strings.Contains(strings.Join(k.calls, "\n"), "route") {
 				t.Error("the route was there before its turn")
@@ -98,16 +98,14 @@ func TestReleaseTellsThatTheVFIsBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	att.Result = []byte("{}")
-	err := a.Release(t.Context(), env, att, podNS)
-	var back *DeviceBackError
-	if !errors.As(err, &back) || !strings.Contains(err.Error(), "the daemon is down") {
+	err := a.Del(t.Context(), env.call(podNS), &att)
+	if !att.Members[0].DeviceReturned || att.Members[0].Released || err == nil || !strings.Contains(err.Error(), "the daemon is down") {
 		t.Fatalf("got %v, want that the device is back", err)
 	}
 	if after := k.state(); after != before {
 		t.Errorf("left\n%s\nwas\n%s", after, before)
 	}
 	k.calls = nil
-	att.DeviceBack = true
 	if err := a.Release(t.Context(), env, att, podNS); err == nil || len(k.calls) > 0 {
 		t.Errorf("the retry: %v, and it did %v", err, k.calls)
 	}

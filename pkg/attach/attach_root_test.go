@@ -36,16 +36,16 @@ type testNode struct {
 
 func newTestNode(t testing.TB) *testNode {
 	n := &testNode{t: t, host: netnstest.New(t)}
-	n.set = New(Deps{Sysfs: n, HostLocalDir: t.TempDir(), Sandboxes: func() ([]ledger.Sandbox, error) { return nil, nil }})
+	n.set = New(Deps{Sysfs: n, HostLocalDir: t.TempDir(), VLANLinkUsers: func(string, string, string) (int, error) { return 0, nil }})
 	n.set.kernel = n
 	n.veth("up0", "up0peer")
 	return n
 }
 
-func (n *testNode) Host() (Links, error) { return n.At(n.host) }
+func (n *testNode) Host() (Links, error) { return n.At(ledger.Netns{Path: n.host}) }
 
-func (n *testNode) At(path string) (Links, error) {
-	l, err := open(link.OpenAt(path))
+func (n *testNode) At(ns ledger.Netns) (Links, error) {
+	l, err := linux{}.At(ns)
 	if err != nil {
 		return nil, err
 	}
@@ -82,6 +82,8 @@ func (n *testNode) VF(addr pci.Address) (device.VF, error) {
 	names, err := n.Netdevs(addr)
 	return device.VF{Address: addr, Driver: "veth", Netdev: strings.Join(names, "")}, err
 }
+
+func (n *testNode) Driver(pci.Address) (string, error) { return "veth", nil }
 
 func (n *testNode) PF(pci.Address) (device.PF, error) { return device.PF{}, fs.ErrNotExist }
 
@@ -131,7 +133,7 @@ func (n *testNode) inside(path string, fn func() error) {
 
 func (n *testNode) bind(kind, conf, pod, ifName, sandbox string, device pci.Address) ledger.Attachment {
 	n.t.Helper()
-	a, _ := n.set.For(kind)
+	a := attacher{n.set, kind}
 	att, err := a.Prepare(context.Background(), Request{SandboxID: sandbox, Netns: pod, IfName: ifName, Network: "ns/fast", Config: json.RawMessage(conf), Device: device})
 	if err != nil {
 		n.t.Fatal(err)
@@ -146,7 +148,7 @@ func (n *testNode) bind(kind, conf, pod, ifName, sandbox string, device pci.Addr
 
 func (n *testNode) release(att ledger.Attachment, pod, sandbox string) {
 	n.t.Helper()
-	a, _ := n.set.For(att.Kind)
+	a := attacher{n.set, att.Members[0].Plugin}
 	if err := a.Release(context.Background(), Env{SandboxID: sandbox}, att, pod); err != nil {
 		n.t.Fatal(err)
 	}
@@ -154,7 +156,7 @@ func (n *testNode) release(att ledger.Attachment, pod, sandbox string) {
 
 func (n *testNode) check(att ledger.Attachment, pod, sandbox string) {
 	n.t.Helper()
-	a, _ := n.set.For(att.Kind)
+	a := attacher{n.set, att.Members[0].Plugin}
 	if err := a.Check(context.Background(), Env{SandboxID: sandbox}, att, pod); err != nil {
 		n.t.Error(err)
 	}
@@ -274,7 +276,7 @@ func TestThreeInterfacesGoAsOneGroup(t *testing.T) {
 		conf := strings.Replace(macvlanConf0, `"02:00:00:cc:00:01"`, fmt.Sprintf(`"02:00:00:cc:00:%02d"`, i), 1)
 		atts = append(atts, n.bind("macvlan", conf, pod, fmt.Sprintf("net%d", i+1), "s1", pci.Address{}))
 	}
-	if err := New(Deps{}).DeleteLinks(pod); err != nil {
+	if err := New(Deps{}).DeleteLinks(context.Background(), atts, ledger.Netns{Path: pod}); err != nil {
 		t.Fatal(err)
 	}
 	if left := n.dump(pod); left != "" {
@@ -329,7 +331,7 @@ func TestVFBindThatFailsLateComesHome(t *testing.T) {
 	n.veth("eth3", "peer")
 	pod := netnstest.New(t)
 	before := n.dump(n.host)
-	a, _ := n.set.For("sriov")
+	a := attacher{n.set, "sriov"}
 	conf := strings.Replace(vethVF, `"dst": "10.9.0.0/16"`, `"dst": "10.9.0.0/16", "gw": "10.77.0.1"`, 1)
 	att, err := a.Prepare(context.Background(), Request{IfName: "net1", Config: json.RawMessage(conf), Device: vethAddr})
 	if err != nil {
@@ -358,7 +360,7 @@ func TestAddressesAreAnnounced(t *testing.T) {
 	mac, _ := net.ParseMAC("02:00:00:cc:00:01")
 	for name, frame := range map[string][]byte{
 		"gratuitous ARP":          gratuitousARP(mac, net.ParseIP("10.1.0.5").To4()),
-		"neighbour advertisement": advertisement(mac, net.ParseIP("fd00::5")),
+		"neighbour advertisement": advertisement(mac, net.ParseIP("fd00::5"), false),
 	} {
 		if !wire(string(frame)) {
 			t.Errorf("no %s on the wire", name)

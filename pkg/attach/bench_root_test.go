@@ -82,7 +82,7 @@ func BenchmarkVFMove(b *testing.B) {
 	n.veth("eth3", "peer")
 	pod := netnstest.New(b)
 	conf := `{"cniVersion": "1.0.0", "name": "fast", "type": "sriov"}`
-	a, _ := n.set.For("sriov")
+	a := attacher{n.set, "sriov"}
 	b.Run("bind", func(b *testing.B) {
 		for b.Loop() {
 			att := n.bind("sriov", conf, pod, "net1", "s1", vethAddr)

@@ -212,6 +212,7 @@ func TestAddressesAreWaitedForWhereTheyAreNotOptimistic(t *testing.T) {
 func TestDeleteLinksTakesAllButVFs(t *testing.T) {
 	k := newNode(t, igb)
 	s := k.set(t.TempDir())
+	var atts []ledger.Attachment
 	for i, r := range []Request{request(plain, vf0Addr), request(`{"type": "macvlan", "master": "eth1"}`, pci.Address{}), request(`{"type": "ipvlan", "master": "eth1"}`, pci.Address{})} {
 		r.IfName = fmt.Sprintf("net%d", i+1)
 		kind := []string{"sriov", "macvlan", "ipvlan"}[i]
@@ -219,8 +220,9 @@ func TestDeleteLinksTakesAllButVFs(t *testing.T) {
 		if _, err := attacherOf(t, s, kind).Bind(context.Background(), env, &att, podNS); err != nil {
 			t.Fatal(err)
 		}
+		atts = append(atts, att)
 	}
-	if err := s.DeleteLinks(podNS); err != nil {
+	if err := s.DeleteLinks(context.Background(), atts, ledger.Netns{Path: podNS}); err != nil {
 		t.Fatal(err)
 	}
 	want := "pod:\n  net1 up mtu 1500 " + vf0MAC + "\n"
@@ -228,7 +230,7 @@ func TestDeleteLinksTakesAllButVFs(t *testing.T) {
 		t.Errorf("left: pod:%s", pod)
 	}
 	for _, path := range []string{"", "/run/netns/none"} {
-		if err := s.DeleteLinks(path); err != nil {
+		if err := s.DeleteLinks(context.Background(), atts, ledger.Netns{Path: path}); err != nil {
 			t.Errorf("namespace %q: %v", path, err)
 		}
 	}
@@ -267,7 +269,7 @@ func TestFallbackSaysWhichAndWhy(t *testing.T) {
 				tt.node(k)
 			}
 			s := k.set(t.TempDir())
-			s.Sandboxes = func() ([]ledger.Sandbox, error) { return nil, nil }
+			s.VLANLinkUsers = func(string, string, string) (int, error) { return 0, nil }
 			before := k.state()
 			r := request(`{"name": "fast", "type": "sriov", `+tt.conf+`}`, pci.Address{})
 			r.Uplinks = tt.uplinks
@@ -279,17 +281,17 @@ func TestFallbackSaysWhichAndWhy(t *testing.T) {
 			if diff := cmp.Diff(tt.calls, strings.Join(k.calls, "\n")); diff != "" {
 				t.Error(diff)
 			}
-			if att.Kind != tt.kind || att.FallbackFrom != "sriov" {
-				t.Errorf("kind %s from %s", att.Kind, att.FallbackFrom)
+			if att.Members[0].Plugin != tt.kind || att.Fallback.From != "sriov" {
+				t.Errorf("kind %s from %s", att.Members[0].Plugin, att.Fallback.From)
 			}
-			if diff := cmp.Diff(tt.reason, att.FallbackReason); diff != "" {
+			if diff := cmp.Diff(tt.reason, att.Fallback.Reason); diff != "" {
 				t.Error(diff)
 			}
 			att = stored(t, att)
-			if err := attacherOf(t, s, att.Kind).Check(context.Background(), env, att, podNS); err != nil {
+			if err := attacherOf(t, s, att.Members[0].Plugin).Check(context.Background(), env, att, podNS); err != nil {
 				t.Errorf("Check: %v", err)
 			}
-			if err := attacherOf(t, s, att.Kind).Release(context.Background(), env, att, podNS); err != nil {
+			if err := attacherOf(t, s, att.Members[0].Plugin).Release(context.Background(), env, att, podNS); err != nil {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff(before, k.state()); diff != "" {
@@ -324,13 +326,29 @@ func TestNoDeviceAndNoFallback(t *testing.T) {
 	}
 }
 
+// usersIn counts as the ledger does: attachments that are being released are none.
+func usersIn(records func() []ledger.Sandbox) func(name, sandbox, ifName string) (int, error) {
+	return func(name, sandbox, ifName string) (int, error) {
+		users := 0
+		for _, s := range records() {
+			for _, a := range s.Attachments {
+				own := s.ID == sandbox && a.IfName == ifName
+				if c := a.Members[0].Child; !own && !s.Releasing && a.Phase != ledger.Released && c != nil && c.VLANLink == name {
+					users++
+				}
+			}
+		}
+		return users, nil
+	}
+}
+
 // The VLAN link goes with the last pod that uses it, also when a pod's own
 // release comes again, and never while a pod that is being attached relies on it.
 func TestTheLastUserRemovesTheVLANLink(t *testing.T) {
 	k := newNode(t, igb)
 	s := k.set(t.TempDir())
 	var records []ledger.Sandbox
-	s.Sandboxes = func() ([]ledger.Sandbox, error) { return records, nil }
+	s.VLANLinkUsers = usersIn(func() []ledger.Sandbox { return records })
 	a := attacherOf(t, s, "sriov")
 	before := k.state()
 	for i := range 2 {
@@ -380,7 +398,7 @@ func TestUsersThatGoTogetherRemoveTheVLANLink(t *testing.T) {
 			k := newNode(t, igb)
 			s := k.set(t.TempDir())
 			records := map[string]ledger.Sandbox{}
-			s.Sandboxes = func() ([]ledger.Sandbox, error) { return slices.Collect(maps.Values(records)), nil }
+			s.VLANLinkUsers = usersIn(func() []ledger.Sandbox { return slices.Collect(maps.Values(records)) })
 			a := attacherOf(t, s, "sriov")
 			before := k.state()
 			var atts []ledger.Attachment
@@ -424,7 +442,7 @@ func TestUsersThatGoTogetherRemoveTheVLANLink(t *testing.T) {
 func TestAVLANLinkIsKeptWhereNobodyCanTellWhoUsesIt(t *testing.T) {
 	k := newNode(t, igb)
 	s := k.set(t.TempDir())
-	s.Sandboxes = func() ([]ledger.Sandbox, error) { return nil, errInjected }
+	s.VLANLinkUsers = func(string, string, string) (int, error) { return 0, errInjected }
 	r := request(`{"name": "fast", "type": "sriov", "fallback": ["macvlan"], "vlan": 100}`, pci.Address{})
 	r.Uplinks = []string{"eth1"}
 	att := prepared(t, s, "sriov", r)

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"fairlead.dev/fairlead/pkg/device"
+	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/link"
 	"fairlead.dev/fairlead/pkg/netns"
 	"fairlead.dev/fairlead/pkg/pci"
@@ -31,7 +32,8 @@ type fakeKernel struct {
 	driver fakeDriver
 
 	calls    []string // that changed, or tried to change, something
-	count    int      // all calls, reads too
+	count    int      // all messages, reads too
+	dumps    int      // of all VFs of a PF
 	failCall int      // the call that fails, counted from 1; 0: none
 	failErr  error
 	index    int
@@ -51,6 +53,9 @@ type fakeDriver struct {
 	deafNetdev                     bool // a netdev's MAC does not reach the PF
 	ignoresTrust                   bool // says success and changes nothing
 	halfMoves                      bool // a move ends before the renaming
+	muteMAC                        bool // does not report the MAC at the PF
+	holdsXDP                       bool // a bpf_link keeps the pod's program
+	keepsFeatures                  bool // takes changes of features, and makes none
 	followsPF                      bool // a netdev takes no MAC but the PF's, and then by itself
 }
 
@@ -63,21 +68,36 @@ type space struct {
 	sysctls map[string]string
 	told    []string // announcements
 	gone    bool
+	inode   uint64
 }
 
 type fakeLink struct {
 	link.Link
-	addrs  []link.Address
-	routes []link.Route
-	vf     *fakeVF   // it is a VF's netdev
-	vfs    []*fakeVF // it is a PF's
+	addrs    []link.Address
+	routes   []link.Route
+	vf       *fakeVF // it is a VF's netdev
+	features []string
+	vfs      []*fakeVF // it is a PF's
+}
+
+// fakeVFInfo is what the PF has for a VF.
+type fakeVFInfo struct {
+	Index         int
+	MAC           string
+	VLAN, QoS     int
+	VLANProto     string
+	MinTxRateMbps int
+	MaxTxRateMbps int
+	SpoofCheck    *bool
+	Trust         *bool
+	LinkState     string
 }
 
 type fakeVF struct {
 	addr    pci.Address
 	driver  string
 	pf      pci.Address
-	info    link.VFInfo
+	info    fakeVFInfo
 	setByPF bool // the flag that makes igb refuse the VF's own MAC
 	netdev  *fakeLink
 }
@@ -138,7 +158,20 @@ func (k *fakeKernel) PF(addr pci.Address) (device.PF, error) {
 	return *pf, nil
 }
 
+func (k *fakeKernel) Driver(addr pci.Address) (string, error) {
+	if vf, ok := k.vfs[addr]; ok {
+		return vf.driver, nil
+	}
+	if pf, ok := k.pfs[addr]; ok {
+		return pf.Driver, nil
+	}
+	return "", fmt.Errorf("read the driver of %s: %w", addr, fs.ErrNotExist)
+}
+
 func (k *fakeKernel) Netdevs(addr pci.Address) ([]string, error) {
+	if pf, ok := k.pfs[addr]; ok {
+		return slices.DeleteFunc([]string{pf.Netdev}, func(name string) bool { return name == "" }), nil
+	}
 	for name, l := range k.spaces[""].links {
 		if l.ParentDev == addr.String() {
 			return []string{name}, nil
@@ -152,6 +185,9 @@ func (k *fakeKernel) set(hostLocalDir string) *Set {
 	s := New(Deps{Sysfs: k, HostLocalDir: hostLocalDir})
 	if k.tree != nil {
 		s.Sysfs = k.tree.FS()
+	}
+	s.HostUse = func(name string) (string, error) {
+		return askHostUse(quiet{fakeLinks{k, k.spaces[""]}}, k.spaces[""].links[name].Link)
 	}
 	s.kernel = k
 	s.pause = func(ctx context.Context, _ time.Duration) error {
@@ -183,9 +219,10 @@ func (k *fakeKernel) addLink(space string, l link.Link) *fakeLink {
 
 func (k *fakeKernel) addVF(pf *fakeLink, addr pci.Address, mac, driver, netdev string) {
 	on, off := true, false
-	vf := &fakeVF{addr: addr, driver: driver, pf: pci.MustParseAddress(pf.ParentDev), info: link.VFInfo{Index: len(pf.vfs), MAC: mac, VLANProto: "802.1q", SpoofCheck: &on, Trust: &off, LinkState: "auto"}}
+	vf := &fakeVF{addr: addr, driver: driver, pf: pci.MustParseAddress(pf.ParentDev), info: fakeVFInfo{Index: len(pf.vfs), MAC: mac, VLANProto: "802.1q", SpoofCheck: &on, Trust: &off, LinkState: "auto"}}
 	if netdev != "" {
-		vf.netdev = k.addLink("", link.Link{Name: netdev, Type: "ether", MAC: mac, MTU: 1500, MaxMTU: 9216, ParentDev: addr.String()})
+		vf.netdev = k.addLink("", link.Link{Name: netdev, Type: "ether", MAC: mac, MTU: 1500, MaxMTU: 9216, ParentDev: addr.String(), Multicast: true, TxQLen: 1000, GSOMaxSize: 65536})
+		vf.netdev.features = []string{"rx-checksum", "tx-tcp-segmentation"}
 		vf.netdev.vf = vf
 	}
 	pf.vfs = append(pf.vfs, vf)
@@ -273,6 +310,7 @@ func (l *fakeLink) text() string {
 		words = append(words, l.Kind, l.Mode)
 	}
 	words = append(words, map[bool]string{true: "up", false: "down"}[l.Up], fmt.Sprint("mtu ", l.MTU), l.MAC)
+	words = append(words, l.residue()...)
 	if l.Promisc {
 		words = append(words, "promisc")
 	}
@@ -291,20 +329,64 @@ func (l *fakeLink) text() string {
 	for _, vf := range l.vfs {
 		i := vf.info
 		words = append(words, fmt.Sprintf("\n    vf %d %s vlan %d qos %d %s rate %d-%d spoofcheck %s trust %s link %s", i.Index, i.MAC, i.VLAN, i.QoS, i.VLANProto,
-			i.MinTxRateMbps, i.MaxTxRateMbps, onOff(*i.SpoofCheck), onOff(*i.Trust), i.LinkState))
+			i.MinTxRateMbps, i.MaxTxRateMbps, device.OnOff(*i.SpoofCheck), device.OnOff(*i.Trust), i.LinkState))
 	}
 	return strings.Join(strings.Fields(strings.Join(words, " ")), " ")
 }
 
+// residue is what a pod may leave, as far as it is not what a new netdev has.
+func (l *fakeLink) residue() []string {
+	var words []string
+	if l.Alias != "" {
+		words = append(words, fmt.Sprintf("alias %q", l.Alias))
+	}
+	if l.XDP {
+		words = append(words, "xdp")
+	}
+	if l.NoARP {
+		words = append(words, "noarp")
+	}
+	if l.vf != nil && !l.Multicast {
+		words = append(words, "nomulticast")
+	}
+	if l.vf != nil && (l.Group != 0 || l.TxQLen != 1000 || l.GSOMaxSize != 65536) {
+		words = append(words, fmt.Sprintf("group %d txqlen %d gso %d", l.Group, l.TxQLen, l.GSOMaxSize))
+	}
+	if l.vf != nil && !slices.Equal(l.features, []string{"rx-checksum", "tx-tcp-segmentation"}) {
+		words = append(words, "features "+strings.Join(l.features, ","))
+	}
+	return words
+}
+
 func (k *fakeKernel) Host() (Links, error) { return fakeLinks{k, k.spaces[""]}, nil }
 
-func (k *fakeKernel) At(path string) (Links, error) {
+func (k *fakeKernel) At(ns ledger.Netns) (Links, error) {
+	path := ns.Path
 	s := k.spaces[path]
+	if path == "/proc/1/ns/net" {
+		return nil, hostNetnsError(path)
+	}
+	if s != nil && ns.Inode != 0 && ns.Inode != s.inode {
+		return nil, netns.Replaced(path)
+	}
 	if path == "" || s == nil || s.gone {
 		_, err := netns.Open("/does/not/exist") // the one way to have its error
 		return nil, err
 	}
 	return fakeLinks{k, s}, nil
+}
+
+// quiet does not count what is asked of it.
+type quiet struct{ fakeLinks }
+
+func (q quiet) List() ([]link.Link, error) { return q.list(), nil }
+
+func (q quiet) Addresses(index int) ([]link.Address, error) {
+	l, err := q.find(index)
+	if err != nil {
+		return nil, err
+	}
+	return l.addrs, nil
 }
 
 // fakeLinks is the kernel as one namespace shows it.

@@ -2,12 +2,12 @@ package attach
 
 import (
 	"fmt"
-	"net"
 	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/link"
 )
 
@@ -86,12 +86,16 @@ func (f fakeLinks) List() ([]link.Link, error) {
 	if err := f.read("listing"); err != nil {
 		return nil, err
 	}
+	return f.list(), nil
+}
+
+func (f fakeLinks) list() []link.Link {
 	var links []link.Link
 	for _, l := range f.links {
 		links = append(links, f.shown(l))
 	}
 	slices.SortFunc(links, func(a, b link.Link) int { return a.Index - b.Index })
-	return links, nil
+	return links
 }
 
 func (f fakeLinks) DefaultLink() (link.Link, error) {
@@ -116,106 +120,110 @@ func (f fakeLinks) vf(pfIndex, n int) (*fakeLink, *fakeVF, error) {
 	return pf, pf.vfs[n], nil
 }
 
-func (f fakeLinks) VF(pfIndex, n int) (link.VFInfo, error) {
-	if err := f.read("reading VF"); err != nil {
-		return link.VFInfo{}, err
+// VFs counts as one dump.
+func (f fakeLinks) VFs(pfIndex int) (map[int]device.Settings, error) {
+	f.dumps++
+	if err := f.read("reading VFs"); err != nil {
+		return nil, err
 	}
-	_, vf, err := f.vf(pfIndex, n)
+	pf, err := f.find(pfIndex)
 	if err != nil {
-		return link.VFInfo{}, err
+		return nil, err
 	}
 	if f.driver.noVFInfo {
-		return link.VFInfo{}, fail("reading VF", unix.EOPNOTSUPP)
+		return nil, fail("reading VFs", unix.EOPNOTSUPP)
 	}
-	info := vf.info // the pointers in it are the caller's to keep
-	spoof, trust := *info.SpoofCheck, *info.Trust
-	info.SpoofCheck, info.Trust = &spoof, &trust
-	if f.driver.mute {
-		info.SpoofCheck, info.Trust = nil, nil
+	all := map[int]device.Settings{}
+	for n, vf := range pf.vfs {
+		all[n] = f.settings(vf.info) // the pointers in it are the caller's to keep
 	}
-	return info, nil
+	return all, nil
 }
 
-func (f fakeLinks) SetVFMAC(pfIndex, n int, mac string) error {
-	if err := f.write("vf %d mac %s", n, mac); err != nil {
-		return err
+func (f fakeLinks) settings(i fakeVFInfo) device.Settings {
+	s := device.Settings{AdminMAC: &i.MAC, VLAN: &i.VLAN, QoS: &i.QoS, VLANProto: &i.VLANProto,
+		MinTxRate: &i.MinTxRateMbps, MaxTxRate: &i.MaxTxRateMbps, LinkState: &i.LinkState}
+	if !f.driver.mute {
+		spoof, trust := *i.SpoofCheck, *i.Trust
+		s.SpoofCheck, s.Trust = &spoof, &trust
 	}
-	_, vf, err := f.vf(pfIndex, n)
-	if err != nil {
-		return err
+	if f.driver.muteMAC {
+		s.AdminMAC = nil
 	}
-	vf.info.MAC, vf.setByPF = mac, mac != zeroMAC
-	if f.driver.followsPF && vf.netdev != nil && mac != zeroMAC {
-		f.pending = append(f.pending, func() { vf.netdev.MAC = mac })
-	}
-	return nil
+	return s
 }
 
-func (f fakeLinks) SetVFVLAN(pfIndex, n, vlan, qos int, proto string) error {
-	if err := f.write("vf %d vlan %d qos %d %s", n, vlan, qos, proto); err != nil {
-		return err
-	}
-	_, vf, err := f.vf(pfIndex, n)
-	switch {
-	case err != nil:
-		return err
-	case proto == "802.1ad" && !f.driver.tags8021ad:
-		return fail("vlan", unix.EPROTONOSUPPORT)
-	}
-	vf.info.VLAN, vf.info.QoS, vf.info.VLANProto = vlan, qos, proto
-	return nil
-}
-
-func (f fakeLinks) SetVFRate(pfIndex, n, minMbps, maxMbps int) error {
-	if err := f.write("vf %d rate %d-%d", n, minMbps, maxMbps); err != nil {
+// SetVF applies the values in the kernel's order, and stops at the first that the
+// driver refuses.
+func (f fakeLinks) SetVF(pfIndex, n int, s device.Settings) error {
+	if err := f.write("vf %d%s", n, f.words(s)); err != nil {
 		return err
 	}
 	pf, vf, err := f.vf(pfIndex, n)
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case minMbps != 0 && !f.driver.minRate, maxMbps > 1000, !pf.Carrier:
-		return fail("rate", unix.EINVAL)
 	}
-	vf.info.MinTxRateMbps, vf.info.MaxTxRateMbps = minMbps, maxMbps
+	i := &vf.info
+	if s.AdminMAC != nil {
+		f.setAdminMAC(vf, *s.AdminMAC)
+	}
+	if s.VLAN != nil {
+		if *s.VLANProto == "802.1ad" && !f.driver.tags8021ad {
+			return fail("vlan", unix.EPROTONOSUPPORT)
+		}
+		i.VLAN, i.QoS, i.VLANProto = *s.VLAN, *s.QoS, *s.VLANProto
+	}
+	if s.MinTxRate != nil || s.MaxTxRate != nil {
+		lowest, highest := orZero(s.MinTxRate), orZero(s.MaxTxRate)
+		if lowest != 0 && !f.driver.minRate || highest > 1000 || !pf.Carrier {
+			return fail("rate", unix.EINVAL)
+		}
+		i.MinTxRateMbps, i.MaxTxRateMbps = lowest, highest
+	}
+	if s.SpoofCheck != nil {
+		i.SpoofCheck = s.SpoofCheck
+	}
+	if s.LinkState != nil {
+		if !f.driver.linkState {
+			return fail("link state", unix.EOPNOTSUPP)
+		}
+		i.LinkState = *s.LinkState
+	}
+	if s.Trust != nil && !f.driver.ignoresTrust {
+		i.Trust = s.Trust
+	}
 	return nil
 }
 
-func (f fakeLinks) SetVFSpoofCheck(pfIndex, n int, on bool) error {
-	if err := f.write("vf %d spoofcheck %s", n, onOff(on)); err != nil {
-		return err
+func (f fakeLinks) setAdminMAC(vf *fakeVF, mac string) {
+	vf.info.MAC, vf.setByPF = mac, mac != device.NoMAC
+	if f.driver.followsPF && vf.netdev != nil && mac != device.NoMAC {
+		f.pending = append(f.pending, func() { vf.netdev.MAC = mac })
 	}
-	_, vf, err := f.vf(pfIndex, n)
-	if err == nil {
-		vf.info.SpoofCheck = &on
-	}
-	return err
 }
 
-func (f fakeLinks) SetVFTrust(pfIndex, n int, on bool) error {
-	if err := f.write("vf %d trust %s", n, onOff(on)); err != nil {
-		return err
+// words are the values as ip link writes them.
+func (f fakeLinks) words(s device.Settings) string {
+	var b strings.Builder
+	if s.VLAN != nil {
+		fmt.Fprintf(&b, " vlan %d qos %d %s", *s.VLAN, *s.QoS, *s.VLANProto)
 	}
-	_, vf, err := f.vf(pfIndex, n)
-	if err == nil && !f.driver.ignoresTrust {
-		vf.info.Trust = &on
+	if s.AdminMAC != nil {
+		b.WriteString(" mac " + *s.AdminMAC)
 	}
-	return err
-}
-
-func (f fakeLinks) SetVFLinkState(pfIndex, n int, state string) error {
-	if err := f.write("vf %d link %s", n, state); err != nil {
-		return err
+	if s.MinTxRate != nil || s.MaxTxRate != nil {
+		fmt.Fprintf(&b, " rate %d-%d", orZero(s.MinTxRate), orZero(s.MaxTxRate))
 	}
-	_, vf, err := f.vf(pfIndex, n)
-	switch {
-	case err != nil:
-		return err
-	case !f.driver.linkState:
-		return fail("link state", unix.EOPNOTSUPP)
+	if s.SpoofCheck != nil {
+		b.WriteString(" spoofcheck " + device.OnOff(*s.SpoofCheck))
 	}
-	vf.info.LinkState = state
-	return nil
+	if s.Trust != nil {
+		b.WriteString(" trust " + device.OnOff(*s.Trust))
+	}
+	if s.LinkState != nil {
+		b.WriteString(" link " + *s.LinkState)
+	}
+	return b.String()
 }
 
 func (f fakeLinks) SetMTU(index, mtu int) error {
@@ -268,15 +276,75 @@ func (f fakeLinks) flag(op string, index int, up bool) error {
 	return err
 }
 
-func (f fakeLinks) SetListening(index int, promisc, allMulti bool) error {
-	if err := f.write("promisc %t allmulti %t", promisc, allMulti); err != nil {
+func (f fakeLinks) SetAttributes(index int, a link.Attributes) error {
+	if err := f.write("attributes"); err != nil {
 		return err
 	}
 	l, err := f.find(index)
-	if err == nil {
-		l.Promisc, l.AllMulti = promisc, allMulti
+	if err != nil {
+		return err
 	}
-	return err
+	noARP := !l.NoARP
+	for _, s := range []struct{ to, from *bool }{{&l.Promisc, a.Promisc}, {&l.AllMulti, a.AllMulti}, {&noARP, a.ARP}, {&l.Multicast, a.Multicast}} {
+		if s.from != nil {
+			*s.to = *s.from
+		}
+	}
+	l.NoARP = !noARP
+	for _, s := range []struct{ to, from *int }{{&l.TxQLen, a.TxQLen}, {&l.GSOMaxSize, a.GSOMaxSize}, {&l.GSOMaxSegs, a.GSOMaxSegs}, {&l.GROMaxSize, a.GROMaxSize}} {
+		if s.from != nil {
+			*s.to = *s.from
+		}
+	}
+	if a.Alias != nil {
+		l.Alias = *a.Alias
+	}
+	if a.Group != nil {
+		l.Group = *a.Group
+	}
+	return nil
+}
+
+func (f fakeLinks) DetachXDP(index int) error {
+	if err := f.write("detach xdp"); err != nil {
+		return err
+	}
+	l, err := f.find(index)
+	if err != nil {
+		return err
+	}
+	if f.driver.holdsXDP {
+		return fail("detach xdp", unix.EBUSY)
+	}
+	l.XDP = false
+	return nil
+}
+
+// Features and SetFeatures are ioctls, and no netlink messages.
+func (f fakeLinks) Features(name string) ([]string, error) {
+	l := f.named(name)
+	if l == nil {
+		return nil, fail("features", unix.ENODEV)
+	}
+	return slices.Clone(l.features), nil
+}
+
+func (f fakeLinks) SetFeatures(name string, on map[string]bool) error {
+	l := f.named(name)
+	if l == nil {
+		return fail("features", unix.ENODEV)
+	}
+	if f.driver.keepsFeatures {
+		return nil
+	}
+	for feature, want := range on {
+		l.features = slices.DeleteFunc(slices.Clone(l.features), func(have string) bool { return have == feature })
+		if want {
+			l.features = append(l.features, feature)
+		}
+	}
+	slices.Sort(l.features)
+	return nil
 }
 
 func (f fakeLinks) Rename(index int, name string) error {
@@ -313,18 +381,20 @@ func (f fakeLinks) AddAltName(index int, name string) error {
 	return nil
 }
 
-func (f fakeLinks) DeleteAltName(index int, name string) error {
-	if err := f.write("delete altname %s", name); err != nil {
+func (f fakeLinks) DeleteAltNames(index int, names ...string) error {
+	if err := f.write("delete altnames %s", strings.Join(names, " ")); err != nil {
 		return err
 	}
 	l, err := f.find(index)
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case !slices.Contains(l.AltNames, name):
-		return fail("delete altname", unix.ENOENT)
 	}
-	l.AltNames = slices.DeleteFunc(slices.Clone(l.AltNames), func(alt string) bool { return alt == name })
+	for _, name := range names {
+		if !slices.Contains(l.AltNames, name) {
+			return fail("delete altname", unix.ENOENT)
+		}
+		l.AltNames = slices.DeleteFunc(slices.Clone(l.AltNames), func(alt string) bool { return alt == name })
+	}
 	return nil
 }
 
@@ -334,6 +404,7 @@ func (f fakeLinks) MoveTo(index int, target link.Target, name string, _ int) err
 	if to.name != "" {
 		where = "pod"
 	}
+	f.count++ // it looks for the name first
 	if err := f.write("move to %s as %s", where, name); err != nil {
 		return err
 	}
@@ -479,6 +550,13 @@ func (f fakeLinks) AddRoute(r link.Route) error {
 }
 
 func (f fakeLinks) Routes(index int) ([]link.Route, error) {
+	if index == 0 {
+		var all []link.Route
+		for _, l := range f.links {
+			all = append(all, l.routes...)
+		}
+		return all, nil
+	}
 	l, err := f.find(index)
 	if err != nil {
 		return nil, err
@@ -492,7 +570,7 @@ func (f fakeLinks) SetSysctls(list ...sysctl) error {
 	}
 	for _, s := range list {
 		parts := strings.Split(s.key, "/")
-		if f.links[parts[2]] == nil || (f.noOptimisticDAD && parts[3] == "optimistic_dad") {
+		if len(parts) > 2 && f.links[parts[2]] == nil || (f.noOptimisticDAD && len(parts) > 3 && parts[3] == "optimistic_dad") {
 			continue
 		}
 		f.sysctls[s.key] = s.value
@@ -500,12 +578,23 @@ func (f fakeLinks) SetSysctls(list ...sysctl) error {
 	return nil
 }
 
-func (f fakeLinks) Announce(index int, mac string, ips []net.IP) error {
+func (f fakeLinks) Sysctls(keys ...string) ([]sysctl, error) {
+	if err := f.read("sysctl"); err != nil {
+		return nil, err
+	}
+	var list []sysctl
+	for _, key := range keys {
+		list = append(list, sysctl{key, f.sysctls[key]})
+	}
+	return list, nil
+}
+
+func (f fakeLinks) Announce(index int, mac string, list ...announcement) error {
 	if err := f.read("announce"); err != nil {
 		return err
 	}
-	for _, ip := range ips {
-		f.told = append(f.told, fmt.Sprintf("%s is at %s", ip, mac))
+	for _, a := range list {
+		f.told = append(f.told, fmt.Sprintf("%s is at %s%s", a.ip, mac, map[bool]string{true: ", perhaps"}[a.tentative]))
 	}
 	return nil
 }

@@ -140,4 +140,3 @@ func (at site) functionOf(netdev string) []pci.Address {
 	}
 	return []pci.Address{addr}
 }
-

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"strings"
 
@@ -75,7 +74,7 @@ type procWriter interface {
 	// Sysctls reads below /proc/sys/net.
 	Sysctls(keys ...string) ([]sysctl, error)
 	// Announce tells the neighbours on a link where addresses are now.
-	Announce(index int, mac string, ips []net.IP) error
+	Announce(index int, mac string, list ...announcement) error
 }
 
 // kernel opens namespaces.
@@ -172,8 +171,8 @@ func (h handle) Sysctls(keys ...string) ([]sysctl, error) {
 	return list, err
 }
 
-func (h handle) Announce(index int, mac string, ips []net.IP) error {
-	return h.Do(func() error { return announce(index, mac, ips) })
+func (h handle) Announce(index int, mac string, list ...announcement) error {
+	return h.Do(func() error { return announce(index, mac, list) })
 }
 
 // writeFile writes to a file that exists. For a sysctl the kernel picks the

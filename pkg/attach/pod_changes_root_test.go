@@ -110,7 +110,7 @@ func TestListeningEndsWithThePod(t *testing.T) {
 	inPod := n.handle(pod)
 	defer inPod.Close()
 	index := n.index(pod, "net1")
-	if err := inPod.SetListening(index, true, true); err != nil {
+	if err := inPod.SetAttributes(index, link.Attributes{Promisc: new(true), AllMulti: new(true)}); err != nil {
 		t.Fatal(err)
 	}
 	if l, _ := inPod.ByIndex(index); !l.Promisc || !l.AllMulti {
@@ -148,7 +148,7 @@ func TestTheVFComesHomeNotItsImpostor(t *testing.T) {
 		}
 		return netlink.LinkSetHardwareAddr(impostor, mac)
 	})
-	a, _ := n.set.For(att.Kind)
+	a := attacher{n.set, att.Members[0].Plugin}
 	if err := a.Check(context.Background(), env, att, pod); err == nil || !strings.Contains(err.Error(), `interface net1 is of kind "bridge", not VF 0000:05:00.0`) {
 		t.Errorf("Check: %v", err)
 	}
@@ -172,7 +172,7 @@ func TestAVFThatTheHostUsesIsRefused(t *testing.T) {
 		}
 		return netlink.AddrAdd(&netlink.Device{LinkAttrs: netlink.LinkAttrs{Name: "eth3", Index: n.index(n.host, "eth3")}}, addr)
 	})
-	a, _ := n.set.For("sriov")
+	a := attacher{n.set, "sriov"}
 	_, err := a.Prepare(context.Background(), Request{SandboxID: "s1", Netns: "", IfName: "net1", Network: "ns/fast", Config: []byte(movedVF), Device: vethAddr})
 	if err == nil || !strings.Contains(err.Error(), "192.0.2.7/24") || !strings.Contains(err.Error(), "the host itself uses") {
 		t.Errorf("got %v", err)

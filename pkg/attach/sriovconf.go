@@ -14,8 +14,8 @@ import (
 type vfConf struct {
 	Device   pci.Address
 	Asked    device.Settings // settings at the PF, MAC and MTU only
-	Trunk    bool           // vlanTrunk: no driver in reach has it
-	Uplink   string         // of a fallback
+	Trunk    bool            // vlanTrunk: no driver in reach has it
+	Uplink   string          // of a fallback
 	Fallback []string
 	IPAM     string
 }

@@ -2,7 +2,6 @@ package attach
 
 import (
 	"context"
-	"net"
 	"time"
 
 	"fairlead.dev/fairlead/pkg/link"
@@ -15,7 +14,8 @@ const (
 
 // tell ends the configuration: it looks for duplicates once more, and tells the
 // neighbours of a VF's addresses. The kernel's own announcement, when the interface
-// came up, was lost if the NIC had no carrier yet.
+// came up, was lost if the NIC had no carrier yet, and for an optimistic IPv6 address
+// there is none.
 func (a *addressing) tell(ctx context.Context, l link.Link) error {
 	tentative := map[string]bool{}
 	if a.hasIPv6() {
@@ -30,24 +30,16 @@ func (a *addressing) tell(ctx context.Context, l link.Link) error {
 	if a.m.Device.IsZero() || len(a.result.IPs) == 0 {
 		return nil
 	}
-	var ips []net.IP
+	var list []announcement
 	for _, ip := range a.result.IPs {
-		// While detection runs, another host may own the address, and RFC 4429 forbids
-		// to override it in caches. The kernel announces the address afterwards
-		// (ndisc_notify).
-		if !tentative[ip.Address.IP.String()] {
-			ips = append(ips, ip.Address.IP)
-		}
+		list = append(list, announcement{ip.Address.IP, tentative[ip.Address.IP.String()]})
 	}
-	a.announce(ctx, l, ips)
+	a.announce(ctx, l, list)
 	return nil
 }
 
 // announce never fails an attachment: caches elsewhere expire by themselves.
-func (a *addressing) announce(ctx context.Context, l link.Link, ips []net.IP) {
-	if len(ips) == 0 {
-		return
-	}
+func (a *addressing) announce(ctx context.Context, l link.Link, list []announcement) {
 	for try := 1; !l.Carrier && try < carrierTries && a.at.set.pause(ctx, carrierPause) == nil; try++ {
 		now, err := a.at.pod.ByIndex(l.Index)
 		if err != nil {
@@ -55,7 +47,7 @@ func (a *addressing) announce(ctx context.Context, l link.Link, ips []net.IP) {
 		}
 		l = now
 	}
-	if err := a.at.pod.Announce(l.Index, l.MAC, ips); err != nil {
+	if err := a.at.pod.Announce(l.Index, l.MAC, list...); err != nil {
 		a.at.set.Log.Warn("announcing addresses to the neighbours failed", "vf", a.m.Device, "interface", a.at.call.IfName, "error", err)
 	}
 }

@@ -227,4 +227,3 @@ func orZero(n *int) int {
 	}
 	return *n
 }
-
