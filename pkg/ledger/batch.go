@@ -21,23 +21,24 @@ type batch struct {
 
 // edit is one change of the index: of a sandbox's entry, or of an allocation.
 type edit struct {
-	sandbox          string      // empty: device
-	device           pci.Address // of the allocation
-	oldEntry, entry  *entry      // nil: none
-	oldAlloc, allocd *Allocation // nil: none
+	sandbox string      // empty: device
+	device  pci.Address // of the allocation
+
+	oldEntry, newEntry           *entry      // nil: none
+	oldAllocation, newAllocation *Allocation // nil: none
 }
 
 func (e edit) apply(x *index) {
 	if e.sandbox != "" {
-		x.setSandbox(e.sandbox, e.entry)
+		x.setSandbox(e.sandbox, e.newEntry)
 	} else {
-		x.setAllocation(e.device, e.allocd)
+		x.setAllocation(e.device, e.newAllocation)
 	}
 }
 
 func (e edit) reverse() edit {
-	e.oldEntry, e.entry = e.entry, e.oldEntry
-	e.oldAlloc, e.allocd = e.allocd, e.oldAlloc
+	e.oldEntry, e.newEntry = e.newEntry, e.oldEntry
+	e.oldAllocation, e.newAllocation = e.newAllocation, e.oldAllocation
 	return e
 }
 
@@ -58,13 +59,13 @@ func (b *batch) edit(e edit) {
 	e.apply(b.index)
 }
 
-// put writes a record. raw is the sandbox without its status.
+// put writes a record, whose entry is e. raw is the sandbox without its status.
 func (b *batch) put(e *entry, raw []byte) error {
 	old := b.index.sandboxes[e.ID]
 	fresh := *e // a batch that is repeated finds e as it was
 	*b.revision++
 	fresh.revision = *b.revision
-	b.edit(edit{sandbox: e.ID, oldEntry: old, entry: &fresh})
+	b.edit(edit{sandbox: e.ID, oldEntry: old, newEntry: &fresh})
 	if err := b.putStatus(e.ID, e.status); err != nil {
 		return err
 	}
@@ -78,6 +79,7 @@ func (b *batch) putStatus(id string, status json.RawMessage) error {
 	return b.tx.Bucket(statusesBucket).Put([]byte(id), status)
 }
 
+// delete removes a record, if there is one.
 func (b *batch) delete(id string) error {
 	old := b.index.sandboxes[id]
 	if old == nil {
@@ -90,20 +92,23 @@ func (b *batch) delete(id string) error {
 	return b.tx.Bucket(sandboxesBucket).Delete([]byte(id))
 }
 
+// putAllocation writes an allocation, in place of one that the device may have.
 func (b *batch) putAllocation(a Allocation) error {
 	raw, err := json.Marshal(a)
 	if err != nil {
 		return fmt.Errorf("encode the allocation of %s: %w", a.Device, err)
 	}
-	b.edit(edit{device: a.Device, oldAlloc: b.allocation(a.Device), allocd: &a})
+	b.edit(edit{device: a.Device, oldAllocation: b.allocation(a.Device), newAllocation: &a})
 	return b.tx.Bucket(allocationsBucket).Put([]byte(a.Device.String()), raw)
 }
 
+// deleteAllocation removes the allocation of a device.
 func (b *batch) deleteAllocation(device pci.Address) error {
-	b.edit(edit{device: device, oldAlloc: b.allocation(device)})
+	b.edit(edit{device: device, oldAllocation: b.allocation(device)})
 	return b.tx.Bucket(allocationsBucket).Delete([]byte(device.String()))
 }
 
+// allocation returns the device's allocation; nil if it has none.
 func (b *batch) allocation(device pci.Address) *Allocation {
 	if a, ok := b.index.allocations[device]; ok {
 		return &a
@@ -131,6 +136,6 @@ func (b *batch) statusWritten(id string, status json.RawMessage) error {
 	fresh.status, fresh.OwesStatus = nil, false
 	*b.revision++
 	fresh.revision = *b.revision
-	b.edit(edit{sandbox: id, oldEntry: old, entry: &fresh})
+	b.edit(edit{sandbox: id, oldEntry: old, newEntry: &fresh})
 	return b.putStatus(id, nil)
 }

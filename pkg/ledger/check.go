@@ -8,6 +8,9 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
+// The errors below name pods and netdevs, for administrators. TenantText is for the
+// reply that the pod's owner sees.
+
 // HeldError reports a device that another sandbox holds.
 type HeldError struct {
 	Device    pci.Address
@@ -26,6 +29,14 @@ func (e *HeldError) Error() string {
 	return fmt.Sprintf("device %s is held by pod %s (sandbox %s, interface %s), where it is %s", named(e.Device, e.Netdev), e.Pod, e.Sandbox, e.IfName, state)
 }
 
+// TenantText is the error without a word about the other pod.
+func (e *HeldError) TenantText() string {
+	if e.Releasing {
+		return fmt.Sprintf("device %s is being released by another pod", e.Device)
+	}
+	return fmt.Sprintf("device %s is in use by another pod", e.Device)
+}
+
 // AllocatedError reports a device that the kubelet has given to some pod.
 type AllocatedError struct {
 	Device   pci.Address
@@ -41,6 +52,11 @@ func (e *AllocatedError) Error() string {
 		e.Device, e.Resource, e.Resource)
 }
 
+// TenantText is the error without a word about the other pod.
+func (e *AllocatedError) TenantText() string {
+	return fmt.Sprintf("device %s is allocated to another pod; request the network's resource instead of naming a device", e.Device)
+}
+
 // UplinkError reports a device whose netdev carries links of a pod. They stay on
 // it when it is moved to another pod, and that pod then decides over them.
 type UplinkError struct {
@@ -54,6 +70,11 @@ type UplinkError struct {
 func (e *UplinkError) Error() string {
 	return fmt.Sprintf("device %s is below interface %s of pod %s (sandbox %s); use another device, or give that pod's network another uplink",
 		named(e.Device, e.Netdev), e.IfName, e.Pod, e.Sandbox)
+}
+
+// TenantText is the error without a word about the other pod.
+func (e *UplinkError) TenantText() string {
+	return fmt.Sprintf("device %s is in use by another pod", e.Device)
 }
 
 func named(device pci.Address, netdev string) string {

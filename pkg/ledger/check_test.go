@@ -128,6 +128,25 @@ func TestWhatIsAnothersIsRefused(t *testing.T) {
 	}
 }
 
+// security S21: a tenant who tries devices out learns nothing of other pods.
+func TestTenantTextNamesNoPod(t *testing.T) {
+	pod := PodRef{Namespace: "bank", Name: "vault"}
+	tests := map[interface {
+		error
+		TenantText() string
+	}]string{
+		&HeldError{Device: vf1, Sandbox: "aa11", IfName: "net1", Pod: pod}:                   "device 0000:3b:02.1 is in use by another pod",
+		&HeldError{Device: vf1, Sandbox: "aa11", IfName: "net1", Pod: pod, Releasing: true}:  "device 0000:3b:02.1 is being released by another pod",
+		&AllocatedError{Device: vf1, Resource: "bank.example/fast"}:                          "device 0000:3b:02.1 is allocated to another pod; request the network's resource instead of naming a device",
+		&UplinkError{Device: vf1, Netdev: "eth3", Sandbox: "aa11", IfName: "net1", Pod: pod}: "device 0000:3b:02.1 is in use by another pod",
+	}
+	for err, want := range tests {
+		if got := err.TenantText(); got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+	}
+}
+
 func put(l *Ledger, record any) error {
 	if s, ok := record.(Sandbox); ok {
 		return l.PutSandbox(s)
@@ -241,6 +260,9 @@ func TestIndexIsThatOfTheRecords(t *testing.T) {
 		}
 	}
 	wg.Wait()
+	if err := l.PutSandbox(sandbox("last")); err != nil { // the last commit is over
+		t.Fatal(err)
+	}
 	kept, staged := describeIndex(l.w.index), describeIndex(l.w.staged)
 	if d := cmp.Diff(kept, staged); d != "" {
 		t.Errorf("what is durable and what was staged differ:\n%s", d)

@@ -52,12 +52,13 @@ var (
 // goroutines; the file is locked against other processes.
 type Ledger struct{ w *writer }
 
-// Open opens the ledger file, and makes it and its directory where missing.
+// Open opens the ledger file. It makes the file and its directory if they are missing,
+// and rewrites a file of the last format in today's.
 // A damaged file is left as it is and reported: its records are all that is
 // known about the VFs that pods hold, so only the administrator puts it aside.
 func Open(path string) (*Ledger, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, fmt.Errorf("making the ledger's directory: %w", err)
+		return nil, fmt.Errorf("make the ledger's directory: %w", err)
 	}
 	_, statErr := os.Stat(path)
 	l, err := open(path, lockWait)
@@ -87,7 +88,7 @@ func open(path string, wait time.Duration) (l *Ledger, err error) {
 	case errors.Is(err, bolterrors.ErrTimeout):
 		return nil, fmt.Errorf("%w: %s is held by another process: is a second agent running on this node? Stop it, then start this one again", ErrLocked, path)
 	case errors.As(err, new(syscall.Errno)):
-		return nil, fmt.Errorf("opening the ledger %s: %w", path, describe(err))
+		return nil, fmt.Errorf("open the ledger %s: %w", path, describe(err))
 	case err != nil: // bbolt's own objections are all to the file's content
 		return nil, damaged(path, err)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"runtime/debug"
 	"sync"
 
 	bolt "go.etcd.io/bbolt"
@@ -20,9 +21,10 @@ type writer struct {
 	staged   *index // of run: with the changes that are being committed
 	revision uint64 // likewise
 
-	queueMu sync.Mutex // guards queue and closed
+	queueMu sync.Mutex // guards queue, closed and broken
 	queue   []*change
 	closed  bool
+	broken  error         // set for good if bbolt has panicked
 	wake    chan struct{} // has room for one: something is queued; closed by close
 	ended   chan struct{} // closed when run has ended
 
@@ -56,9 +58,9 @@ var (
 func (w *writer) update(apply func(*batch) error) error {
 	c := &change{apply: apply, done: make(chan error, 1)}
 	w.queueMu.Lock()
-	if w.closed {
+	if err := w.refuses(); err != nil {
 		w.queueMu.Unlock()
-		return bolterrors.ErrDatabaseNotOpen
+		return err
 	}
 	w.queue = append(w.queue, c)
 	select {
@@ -69,14 +71,28 @@ func (w *writer) update(apply func(*batch) error) error {
 	return <-c.done
 }
 
+// refuses returns why there are no more changes. The caller has queueMu.
+func (w *writer) refuses() error {
+	if w.closed {
+		return bolterrors.ErrDatabaseNotOpen
+	}
+	return w.broken
+}
+
 // run commits, until close.
 func (w *writer) run() {
 	defer close(w.ended)
+	// bbolt maps the file into memory. A file that is cut short under it is a SIGBUS,
+	// which commitQueue answers like a panic.
+	debug.SetPanicOnFault(true)
 	for range w.wake {
 		w.commitQueue()
 	}
-	if len(w.writtenStatuses()) > 0 {
-		w.commitQueue() // a status that stays on record is written once more
+	w.queueMu.Lock()
+	broken := w.broken
+	w.queueMu.Unlock()
+	if broken == nil && len(w.writtenStatuses()) > 0 {
+		w.commitQueue() // a status that stays on record is written to the pod once more
 	}
 }
 
@@ -86,20 +102,29 @@ func (w *writer) commitQueue() {
 	changes := w.queue
 	w.queue = nil
 	w.queueMu.Unlock()
-	// bbolt panics if the file is damaged. Everyone who waits gets an answer: one who
-	// does not would wait for ever, and so would everyone after it.
 	defer func() {
 		if p := recover(); p != nil {
-			for _, c := range changes {
-				select {
-				case c.done <- fmt.Errorf("panic: %v", p):
-				default: // it has its answer
-				}
-			}
+			w.giveUp(changes, fmt.Errorf("%w: %v; restart the agent, which says more when it opens the file", ErrDamaged, p))
 		}
 	}()
 	for again := true; again; {
 		changes, again = w.commit(changes)
+	}
+}
+
+// giveUp answers everyone who waits, now and later. bbolt panics if the file is damaged,
+// and may then keep its locks: a later transaction would wait for ever.
+func (w *writer) giveUp(changes []*change, why error) {
+	w.queueMu.Lock()
+	w.broken = why
+	changes = append(changes, w.queue...)
+	w.queue = nil
+	w.queueMu.Unlock()
+	for _, c := range changes {
+		select {
+		case c.done <- why:
+		default: // it has its answer
+		}
 	}
 }
 
@@ -193,6 +218,9 @@ func (w *writer) close() error {
 	w.queueMu.Unlock()
 	<-w.ended
 	w.watchers.close()
+	if w.broken != nil { // nobody writes it any more
+		return w.broken
+	}
 	return w.db.Close()
 }
 

@@ -3,6 +3,7 @@ package ledger
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"runtime"
 	"sync"
 	"testing"
@@ -54,72 +55,80 @@ func commits(t *testing.T, l *Ledger) (n uint64) {
 	return n
 }
 
+const testStatus = `[{"name":"cbr0","interface":"eth0"}]`
+
+// checkStatus compares all ways to read a status.
+func checkStatus(t *testing.T, l *Ledger, when, want string) {
+	t.Helper()
+	got, _, err := l.Sandbox("a")
+	if err != nil || string(got.Status) != want {
+		t.Errorf("%s: the record has status %s, %v; want %s", when, got.Status, err, want)
+	}
+	all, err := l.Sandboxes()
+	if err != nil || string(all[0].Status) != want {
+		t.Errorf("%s: the records have status %s, %v; want %s", when, all[0].Status, err, want)
+	}
+	if e, _ := l.Entry("a"); e.OwesStatus != (want != "") {
+		t.Errorf("%s: OwesStatus = %v", when, e.OwesStatus)
+	}
+}
+
 // meta-cni E6: two waits for the disk an ADD. Taking the status off waits for none.
 func TestStatusWritten(t *testing.T) {
-	status := json.RawMessage(`[{"name":"cbr0","interface":"eth0"}]`)
-	l, path := openTemp(t)
+	l, _ := openTemp(t)
 	s := sandbox("a", vf1)
 	before := commits(t, l)
 	if err := l.PutSandbox(s); err != nil {
 		t.Fatal(err)
 	}
-	s.Attachments[0].Phase, s.Status = Bound, status
+	s.Attachments[0].Phase, s.Status = Bound, json.RawMessage(testStatus)
 	if err := l.PutSandbox(s); err != nil {
 		t.Fatal(err)
 	}
-	check := func(when string, want json.RawMessage) {
-		t.Helper()
-		got, _, err := l.Sandbox("a")
-		if err != nil || string(got.Status) != string(want) {
-			t.Errorf("%s: the record has status %s, %v; want %s", when, got.Status, err, want)
-		}
-		all, err := l.Sandboxes()
-		if err != nil || string(all[0].Status) != string(want) {
-			t.Errorf("%s: the records have status %s, %v; want %s", when, all[0].Status, err, want)
-		}
-		if e, _ := l.Entry("a"); e.OwesStatus != (want != nil) {
-			t.Errorf("%s: OwesStatus = %v", when, e.OwesStatus)
-		}
-	}
-	check("put", status)
-	l.StatusWritten("a", json.RawMessage(`[]`))
-	l.StatusWritten("b", status)
-	check("another status is written", status)
-	l.StatusWritten("a", status)
-	check("it is written", nil)
+	checkStatus(t, l, "put", testStatus)
+	l.StatusWritten("a", []byte(`[]`))
+	l.StatusWritten("b", s.Status)
+	checkStatus(t, l, "another status is written", testStatus)
+	l.StatusWritten("a", s.Status)
+	checkStatus(t, l, "it is written", "")
 	if n := commits(t, l) - before; n != 2 {
 		t.Errorf("%d commits, want 2", n)
 	}
-	// A crash loses it: the status is then written once more.
-	reopen := func(from string) {
-		t.Helper()
-		l = openCopy(t, from)
-	}
-	reopen(path)
-	check("after a crash", status)
-	l.StatusWritten("a", status)
-	if err := l.PutSandbox(sandbox("b", vf2)); err != nil {
-		t.Fatal(err)
-	}
-	reopen(l.w.db.Path())
-	check("a crash after another change", nil)
-
 	s.Status = json.RawMessage(`["another"]`)
 	if err := l.PutSandbox(s); err != nil {
 		t.Fatal(err)
 	}
-	check("another status", s.Status)
+	checkStatus(t, l, "another status", `["another"]`)
+}
+
+// A crash may lose that a status is written: it is then written once more.
+func TestStatusWrittenIsDurable(t *testing.T) {
+	l, path := openTemp(t)
+	s := sandbox("a", vf1)
+	s.Status = json.RawMessage(testStatus)
+	if err := l.PutSandbox(s); err != nil {
+		t.Fatal(err)
+	}
 	l.StatusWritten("a", s.Status)
-	path = l.w.db.Path()
+	checkStatus(t, openCopy(t, path), "a crash", testStatus)
+	if err := l.PutSandbox(sandbox("b", vf2)); err != nil {
+		t.Fatal(err)
+	}
+	checkStatus(t, openCopy(t, path), "a crash after another change", "")
+
+	if err := l.PutSandbox(s); err != nil {
+		t.Fatal(err)
+	}
+	l.StatusWritten("a", s.Status)
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	var err error
-	if l, err = Open(path); err != nil {
+	l, err := Open(path)
+	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	check("after Close", nil)
+	checkStatus(t, l, "after Close", "")
 	checkFile(t, l)
 }
 
@@ -156,9 +165,9 @@ func TestUpdatesOfOneSandbox(t *testing.T) {
 	}
 }
 
-// meta-cni E5: the loops and the release of a VLAN link decode no records.
+// meta-cni E5: the loops decode no records.
 func TestEntries(t *testing.T) {
-	l, path := openTemp(t)
+	l, _ := openTemp(t)
 	a, b := withChild("a", "pf0", "pf0.7"), withChild("b", "pf0", "pf0.7")
 	c := sandbox("c", vf1, vf2)
 	c.Releasing, c.Failure, c.Attempts, c.RetryAt = true, "busy", 2, c.Created.Add(time.Minute)
@@ -183,14 +192,23 @@ func TestEntries(t *testing.T) {
 	if _, ok := l.Entry("x"); ok {
 		t.Error("there is an entry of an unknown sandbox")
 	}
+}
+
+func TestVLANLinkUsers(t *testing.T) {
+	l, path := openTemp(t)
+	for _, id := range []string{"b", "a"} {
+		if err := l.PutSandbox(withChild(id, "pf0", "pf0.7")); err != nil {
+			t.Fatal(err)
+		}
+	}
 	users := func(want ...LinkUser) {
 		t.Helper()
 		if d := cmp.Diff(want, l.VLANLinkUsers("pf0.7")); d != "" {
-			t.Errorf("users of the VLAN link (-want +got):\n%s", d)
+			t.Errorf("(-want +got):\n%s", d)
 		}
 	}
 	users(LinkUser{"a", "net1"}, LinkUser{"b", "net1"})
-	if err := l.PutSandbox(releasing(a)); err != nil {
+	if err := l.PutSandbox(releasing(withChild("a", "pf0", "pf0.7"))); err != nil {
 		t.Fatal(err)
 	}
 	users(LinkUser{"b", "net1"})
@@ -243,68 +261,118 @@ func TestReleasingWithoutAttachments(t *testing.T) {
 	}
 }
 
+func await(t *testing.T, changes <-chan Change, want Change) {
+	t.Helper()
+	select {
+	case got := <-changes:
+		if got != want {
+			t.Fatalf("got %+v, want %+v", got, want)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatalf("no change, want %+v", want)
+	}
+}
+
 func TestSubscribe(t *testing.T) {
 	l, _ := openTemp(t)
 	changes, cancel := l.Subscribe()
-	other, cancelOther := l.Subscribe() // takes nothing, and must hold nobody up
-	defer cancelOther()
-	next := func(want Change) {
-		t.Helper()
-		select {
-		case got := <-changes:
-			if got != want {
-				t.Fatalf("got %+v, want %+v", got, want)
-			}
-		case <-time.After(10 * time.Second):
-			t.Fatalf("no change, want %+v", want)
-		}
+	if err := l.PutSandbox(sandbox("a", vf1)); err != nil {
+		t.Fatal(err)
 	}
-	for i := range 100 {
-		s := sandbox("a", vf1)
-		s.Attempts = i
-		if err := l.PutSandbox(s); err != nil {
-			t.Fatal(err)
-		}
-	}
-	next(Change{SandboxID: "a"})
-	if e, _ := l.Entry("a"); e.Attempts == 0 {
-		t.Error("the subscriber was told before the readers could see the change")
-	}
+	await(t, changes, Change{SandboxID: "a"})
 	if err := l.PutAllocations([]Allocation{allocation(vf2, "fairlead.dev/fast")}); err != nil {
 		t.Fatal(err)
 	}
-	if c := <-changes; c == (Change{SandboxID: "a"}) { // one more may be merged from the 100
-		next(Change{Allocations: true})
-	} else if c != (Change{Allocations: true}) {
-		t.Errorf("got %+v", c)
-	}
+	await(t, changes, Change{Allocations: true})
 	if err := l.PutSandbox(sandbox("b", vf1)); !errors.As(err, new(*HeldError)) {
 		t.Fatal(err)
 	}
 	if err := l.DeleteSandbox("a"); err != nil {
 		t.Fatal(err)
 	}
-	next(Change{SandboxID: "a"}) // and nothing of b, which was refused
+	await(t, changes, Change{SandboxID: "a"}) // and nothing of b, which was refused
+	cancel()
 	cancel()
 	if _, ok := <-changes; ok {
 		t.Error("a change after cancel")
 	}
+}
+
+// A subscriber that takes nothing holds nobody up, and costs little.
+func TestSlowSubscriber(t *testing.T) {
+	l, _ := openTemp(t)
+	changes, cancel := l.Subscribe()
+	defer cancel()
+	for i := range 50 {
+		s := sandbox("a", vf1)
+		s.Attempts = i
+		if err := l.PutSandbox(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.DeleteSandbox("b"); err != nil { // nothing changes
+		t.Fatal(err)
+	}
+	if err := l.PutSandbox(sandbox("c", vf2)); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for len(got) == 0 || got[len(got)-1] != "c" {
+		got = append(got, (<-changes).SandboxID)
+	}
+	// One a may have been taken before the others came.
+	if n := len(got); n < 2 || n > 3 || got[0] != "a" {
+		t.Errorf("got %q, want a, c: equal changes are merged", got)
+	}
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	for n := 0; ; n++ {
-		if _, ok := <-other; !ok {
-			break
-		}
-		if n > 3 {
-			t.Fatal("equal changes are not merged")
-		}
-	}
-	late, cancelLate := l.Subscribe()
-	if _, ok := <-late; ok {
+	if _, ok := <-changes; ok {
 		t.Error("a change of a closed ledger")
 	}
-	cancelLate()
+	late, cancelLate := l.Subscribe()
+	defer cancelLate()
+	if _, ok := <-late; ok {
+		t.Error("a change of a closed ledger, subscribed late")
+	}
+}
+
+// bbolt panics if the file is damaged. Whoever writes gets an error, and waits for
+// nothing.
+func TestDamageWhileOpen(t *testing.T) {
+	tests := map[string]func(t *testing.T, l *Ledger, path string) error{
+		"panic": func(_ *testing.T, l *Ledger, _ string) error {
+			return l.w.update(func(b *batch) error { _ = b.delete("a"); panic("page 7") })
+		},
+		"file is cut short": func(t *testing.T, l *Ledger, path string) error {
+			truncate(t, path, 4096)
+			return l.DeleteSandbox("a")
+		},
+	}
+	for name, damage := range tests {
+		t.Run(name, func(t *testing.T) {
+			l, path := openTemp(t)
+			for i := range 50 {
+				if err := l.PutSandbox(sandbox(fmt.Sprint(i))); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := l.PutSandbox(sandbox("a", vf1)); err != nil {
+				t.Fatal(err)
+			}
+			for _, err := range []error{damage(t, l, path), l.PutSandbox(sandbox("b", vf2))} {
+				if !errors.Is(err, ErrDamaged) {
+					t.Errorf("got %v, want ErrDamaged", err)
+				}
+			}
+			if id, _, _ := l.Holder(vf1); id != "a" {
+				t.Errorf("vf1 is held by %q, want a", id)
+			}
+			if err := l.Close(); !errors.Is(err, ErrDamaged) {
+				t.Errorf("Close: %v", err)
+			}
+		})
+	}
 }
 
 // A batch in which one change fails halfway leaves the index as the file is.
@@ -326,19 +394,15 @@ func TestFailureHalfwayLeavesNoTrace(t *testing.T) {
 	if !errors.Is(err, boom) {
 		t.Fatal(err)
 	}
-	// bbolt panics if the file is damaged.
-	if err := l.w.update(func(b *batch) error { _ = b.delete("a"); panic("page 7") }); err == nil || err.Error() != "panic: page 7" {
-		t.Errorf("a panic: %v", err)
-	}
-	for i, x := range []*index{l.w.index, l.w.staged} {
-		if len(x.sandboxes) != 1 || len(x.devices) != 1 || len(x.allocations) != 0 {
-			t.Errorf("index %d: %v", i, describeIndex(x))
-		}
-	}
 	if err := l.PutSandbox(sandbox("b", vf1)); !errors.As(err, new(*HeldError)) {
 		t.Errorf("got %v, want *HeldError", err)
 	}
 	if err := l.PutSandbox(sandbox("b", vf2)); err != nil {
 		t.Errorf("the ledger after all this: %v", err)
+	}
+	for i, x := range []*index{l.w.index, l.w.staged} {
+		if len(x.sandboxes) != 2 || len(x.devices) != 2 || len(x.allocations) != 0 {
+			t.Errorf("index %d: %v", i, describeIndex(x))
+		}
 	}
 }
