@@ -61,8 +61,11 @@ func (a *addressing) giveBack(ctx context.Context) error {
 	if a.m.IPAM == "" {
 		return nil
 	}
-	if typ, err := ipam.Type(a.m.Config); err != nil || typ != a.m.IPAM {
-		return fmt.Errorf("the addresses of ipam %s cannot be given back: the record's config does not have it (%w)", a.m.IPAM, errors.Join(err, errNoIPAM))
+	var conf struct {
+		IPAM ipamConf `json:"ipam"`
+	}
+	if err := decode(a.m.Config, &conf); err != nil || conf.IPAM.Type != a.m.IPAM {
+		return fmt.Errorf("the addresses of ipam %s cannot be given back: the record's config does not have that ipam", a.m.IPAM)
 	}
 	err := ipam.Del(ctx, a.at.call.Exec, a.ipamArgs(), a.m.Config)
 	if errors.Is(err, fs.ErrNotExist) && a.at.call.Prev == nil {
@@ -70,8 +73,6 @@ func (a *addressing) giveBack(ctx context.Context) error {
 	}
 	return err
 }
-
-var errNoIPAM = errors.New("no such ipam section")
 
 func (a *addressing) check(ctx context.Context) error {
 	if a.m.IPAM == "" {
@@ -88,8 +89,14 @@ func (a *addressing) check(ctx context.Context) error {
 func (a *addressing) ipamArgs() ipam.Args {
 	c := a.at.call
 	args := ipam.Args{SandboxID: c.SandboxID, IfName: c.IfName, Netns: c.Netns.Path, CNIArgs: c.CNIArgs, Path: c.Path, DataDir: a.at.set.HostLocalDir}
+	args.NewSandbox = c.NewSandbox
+	if c.Prev != nil {
+		for _, ip := range c.Prev.IPs {
+			args.Known = append(args.Known, ip.Address.IP)
+		}
+	}
 	if a.at.pod == nil {
-		args.Netns = "" // what is at that path by now is not the pod's
+		args.Netns = "" // whatever is at that path by now is not the pod's
 	}
 	return args
 }

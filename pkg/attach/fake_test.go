@@ -24,7 +24,7 @@ import (
 // fakeKernel answers as a node does that has an igb with VFs: with that driver's
 // answers as measured in the lab (docs: the igb table), not with kind ones.
 type fakeKernel struct {
-	t      *testing.T
+	t      testing.TB
 	tree   *sysfstest.Tree   // nil, or kept as the kernel would keep sysfs
 	spaces map[string]*space // "" is the host
 	pfs    map[pci.Address]*device.PF
@@ -32,9 +32,13 @@ type fakeKernel struct {
 	driver fakeDriver
 
 	calls    []string // that changed, or tried to change, something
-	count    int      // all messages, reads too
+	count    int      // all calls, reads too
+	messages int      // those that are of netlink
 	dumps    int      // of all VFs of a PF
-	failCall int      // the call that fails, counted from 1; 0: none
+	pfReads  int      // of a whole PF, in sysfs
+	opened   int      // handles
+	closed   int
+	failCall int // the call that fails, counted from 1; 0: none
 	failErr  error
 	index    int
 	failAdd  unix.Errno // of making links
@@ -115,7 +119,7 @@ const (
 )
 
 // newNode has one igb, eth1, with VF 0 (kernel, eth3) and VF 1 (vfio-pci).
-func newNode(t *testing.T, d fakeDriver) *fakeKernel {
+func newNode(t testing.TB, d fakeDriver) *fakeKernel {
 	k := &fakeKernel{t: t, spaces: map[string]*space{}, pfs: map[pci.Address]*device.PF{}, vfs: map[pci.Address]*fakeVF{}, driver: d, index: 10}
 	k.addSpace("")
 	k.addSpace(podNS)
@@ -151,6 +155,7 @@ func (k *fakeKernel) VF(addr pci.Address) (device.VF, error) {
 }
 
 func (k *fakeKernel) PF(addr pci.Address) (device.PF, error) {
+	k.pfReads++
 	pf, ok := k.pfs[addr]
 	if !ok {
 		return device.PF{}, fmt.Errorf("read PF %s: %w", addr, fs.ErrNotExist)
@@ -358,7 +363,10 @@ func (l *fakeLink) residue() []string {
 	return words
 }
 
-func (k *fakeKernel) Host() (Links, error) { return fakeLinks{k, k.spaces[""]}, nil }
+func (k *fakeKernel) Host() (Links, error) {
+	k.opened++
+	return fakeLinks{k, k.spaces[""]}, nil
+}
 
 func (k *fakeKernel) At(ns ledger.Netns) (Links, error) {
 	path := ns.Path
@@ -373,6 +381,7 @@ func (k *fakeKernel) At(ns ledger.Netns) (Links, error) {
 		_, err := netns.Open("/does/not/exist") // the one way to have its error
 		return nil, err
 	}
+	k.opened++
 	return fakeLinks{k, s}, nil
 }
 

@@ -11,13 +11,16 @@ import (
 	"fairlead.dev/fairlead/pkg/link"
 )
 
-func (f fakeLinks) Close() {}
+func (f fakeLinks) Close() { f.closed++ }
 
 func (f fakeLinks) FD() int { return f.fd }
 
 // read counts a call, which may be the one to fail.
 func (f fakeLinks) read(op string) error {
 	f.count++
+	if op != "sysctl" && op != "announce" {
+		f.messages++
+	}
 	if f.count == f.failCall {
 		return &link.Error{Op: op, Object: "injected failure", Err: f.failErr}
 	}
@@ -404,7 +407,7 @@ func (f fakeLinks) MoveTo(index int, target link.Target, name string, _ int) err
 	if to.name != "" {
 		where = "pod"
 	}
-	f.count++ // it looks for the name first
+	f.messages++ // it looks for the name first
 	if err := f.write("move to %s as %s", where, name); err != nil {
 		return err
 	}

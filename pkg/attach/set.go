@@ -10,6 +10,7 @@ import (
 	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/pci"
+	"fairlead.dev/fairlead/pkg/retry"
 )
 
 // Sysfs is the part of pkg/sysfs that attaching needs. Errors about a function that
@@ -83,7 +84,7 @@ func New(d Deps) *Set {
 	if d.Log == nil {
 		d.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Set{Deps: d, kernel: linux{}, pause: pause}
+	return &Set{Deps: d, kernel: linux{}, pause: retry.Sleep}
 }
 
 // Plugin returns the built-in plugin of a config's type. If there is none, or if the
@@ -134,15 +135,4 @@ func ipamIsProgram(ipamType string) bool {
 		return false
 	}
 	return true
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }
