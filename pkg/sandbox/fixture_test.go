@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -216,4 +217,12 @@ func (n *node) markReleasing(id string) {
 	if err := n.ledger.PutSandbox(s); err != nil {
 		n.t.Fatal(err)
 	}
+}
+
+func addrs(text string) []netip.Addr {
+	var all []netip.Addr
+	for _, word := range strings.Fields(text) {
+		all = append(all, netip.MustParseAddr(word))
+	}
+	return all
 }

@@ -110,9 +110,6 @@ func (w *World) Add(ctx context.Context, c attach.Call, a *ledger.Attachment) (*
 			return nil, err
 		}
 	}
-	if w.Ended != nil {
-		w.Ended(c.IfName)
-	}
 	return types100.NewResultFromResult(result)
 }
 
@@ -148,6 +145,9 @@ func (w *World) bind(ctx context.Context, c attach.Call, m *ledger.Member) (*typ
 	}
 	r := result(c.IfName, c.Netns.Path)
 	r.Interfaces[0].Mtu = 9000
+	if w.Result != nil {
+		w.Result(c.IfName, r)
+	}
 	return r, nil
 }
 

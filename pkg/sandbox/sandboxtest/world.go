@@ -32,13 +32,13 @@ type World struct {
 	VFs       map[string]string // VF → sandbox
 	Log       []string
 	Steps     int
-	began     int                               // Binds of built-in networks
-	Fail      func(step int, name string) error // before the step has its effect
-	Late      func(step int, name string) error // after it
-	Hold      map[string]chan struct{}          // a step of that name waits here
-	Owing     error                             // of a built-in network at Del, whose device is back nevertheless
-	Configure func(ifName string)               // the interface is there, and not configured yet
-	Ended     func(ifName string)               // the network is complete
+	began     int                                     // Binds of built-in networks
+	Fail      func(step int, name string) error       // before the step has its effect
+	Late      func(step int, name string) error       // after it
+	Hold      map[string]chan struct{}                // a step of that name waits here
+	Owing     error                                   // of a built-in network at Del, whose device is back nevertheless
+	Configure func(ifName string)                     // the interface is there, and not configured yet
+	Result    func(ifName string, r *types100.Result) // changes what a plugin returns
 }
 
 // NewWorld makes an empty one.
@@ -172,7 +172,11 @@ func (w *World) ExecPlugin(ctx context.Context, plugin string, stdin []byte, env
 	case "VERSION":
 		return []byte(`{"cniVersion":"1.0.0","supportedVersions":["1.0.0"]}`), nil
 	case "ADD":
-		r, err := result(ifName, envValue(environ, "CNI_NETNS")).GetAsVersion(conf.CNIVersion)
+		made := result(ifName, envValue(environ, "CNI_NETNS"))
+		if w.Result != nil {
+			w.Result(ifName, made)
+		}
+		r, err := made.GetAsVersion(conf.CNIVersion)
 		if err != nil {
 			return nil, err
 		}
