@@ -31,7 +31,8 @@ func Topology(states []state.State, o Options) string {
 	return t.out.String()
 }
 
-// Merge sorts by node; of two states of one node the newer counts.
+// Merge sorts by node; of two states of one node the newer counts. What it returns is
+// safe to print.
 func Merge(states []state.State) []state.State {
 	newest := map[string]state.State{}
 	for _, s := range states {
@@ -41,7 +42,7 @@ func Merge(states []state.State) []state.State {
 	}
 	out := make([]state.State, 0, len(newest))
 	for _, s := range newest {
-		out = append(out, s)
+		out = append(out, printable(s))
 	}
 	slices.SortFunc(out, func(a, b state.State) int { return cmp.Compare(a.Node, b.Node) })
 	return out

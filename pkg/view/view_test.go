@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
 
 	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/state"
@@ -148,5 +149,40 @@ func TestAddressOnTwoNodesIsReported(t *testing.T) {
 				t.Error("status must show a clash, and the nodes are not healthy with one")
 			}
 		})
+	}
+}
+
+// security S11: names and errors that tenants choose do not reach the terminal as
+// escape codes, line breaks, or letters that nobody sees.
+func TestTenantsCannotWriteToTheTerminal(t *testing.T) {
+	const evil = "x\x1b]0;owned\a\u202e\u200b\r\n"
+	s := busyNode()
+	s.Pools[0].Resource = evil
+	s.Profiles[0].Message = evil
+	s.PFs[0].VFs[0].Holder.IfName, s.PFs[0].VFs[0].Netdev, s.PFs[0].VFs[0].OriginalNetdev = evil, evil, evil
+	s.PFs[0].VFs[0].Applied.MAC = evil
+	for i := range s.Sandboxes {
+		s.Sandboxes[i].Attachments[0].IfName, s.Sandboxes[i].Attachments[0].FallbackFrom = evil, evil
+		s.Sandboxes[i].Attachments[0].Network, s.Sandboxes[i].Attachments[0].IPs = evil, []string{"10.9.9.9/24"}
+		s.Sandboxes[i].Attachments = append(s.Sandboxes[i].Attachments, s.Sandboxes[i].Attachments[0])
+	}
+	s.Problems = append(s.Problems, "plugin failed: "+evil)
+	other := busyNode()
+	other.Node, other.Sandboxes = "node2", s.Sandboxes
+	vf, err := VF([]state.State{s}, "pf0/0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	states := []state.State{s, other}
+	for name, text := range map[string]string{"topology": Topology(states, Options{}), "status": Status(states), "vfs": VFs(states), "vf": vf} {
+		if i := strings.IndexFunc(text, func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }); i >= 0 {
+			t.Errorf("%s: unprintable at %q", name, text[i:min(i+20, len(text))])
+		}
+		if !strings.Contains(text, `x\x1b]0;owned\a\u202e\u200b\r\n`) {
+			t.Errorf("%s does not show the name at all", name)
+		}
+	}
+	if s.PFs[0].VFs[0].Holder.IfName != evil {
+		t.Error("the state itself was changed")
 	}
 }
