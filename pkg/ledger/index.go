@@ -7,8 +7,8 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// Entry is a sandbox's record without its attachments: what the ledger keeps in
-// memory of it, so that loops over all sandboxes decode nothing.
+// Entry is a sandbox's record without its attachments. The ledger keeps it in memory,
+// so that loops over all sandboxes decode nothing.
 type Entry struct {
 	ID          string
 	IfName      string // of the primary network
@@ -59,8 +59,8 @@ type LinkUser struct {
 	IfName    string
 }
 
-// index answers from memory what is on record. It is derived from the records when
-// the ledger is opened.
+// index is in memory, and has all that checks and loops ask of the records. Open
+// derives it from them.
 type index struct {
 	sandboxes   map[string]*entry
 	allocations map[pci.Address]Allocation

@@ -38,7 +38,7 @@ var (
 	versionKey        = []byte("version")
 )
 
-// Errors that callers tell apart.
+// Errors for errors.Is.
 var (
 	// ErrLocked: another process has the ledger open.
 	ErrLocked = errors.New("ledger is locked")
@@ -101,7 +101,7 @@ func open(path string, wait time.Duration) (l *Ledger, err error) {
 }
 
 func damaged(path string, cause error) error {
-	return fmt.Errorf("%w: %s: %w; its records tell which VFs pods hold and how to restore them, so it is not replaced by itself: "+
+	return fmt.Errorf("%w: %s: %w; its records say which VFs pods hold and how to restore them, so it is not replaced by itself: "+
 		"restore the file from a backup, or drain the node, move the file aside (mv %[2]s %[2]s.damaged) and start the agent again", ErrDamaged, path, cause)
 }
 
@@ -120,7 +120,7 @@ func (l *Ledger) Boot(id string) (rebooted bool, err error) {
 	return rebooted, err
 }
 
-// Close writes what nobody has waited for and releases the file.
+// Close writes changes that are still only noted (StatusWritten), and releases the file.
 func (l *Ledger) Close() error { return l.w.close() }
 
 // describe marks the errors that a full disk causes.

@@ -85,7 +85,7 @@ func TestRecordsSurviveReopening(t *testing.T) {
 		t.Fatal(err)
 	}
 	if allocations, _ = l.Allocations(); len(allocations) != 1 {
-		t.Errorf("an allocation made anew was deleted with the one before it")
+		t.Errorf("an allocation that was made again was deleted with the one before it")
 	}
 	if err := l.DeleteAllocations([]Allocation{allocation}); err != nil {
 		t.Fatal(err)
@@ -147,7 +147,7 @@ func TestReleaseFreesTheDevice(t *testing.T) {
 			if err := l.PutSandbox(sandbox("b", vf1)); err != nil {
 				t.Errorf("the next holder: %v", err)
 			}
-			// cni#219: what happens to the old sandbox later leaves the new holder alone.
+			// cni#219: a later release of the old sandbox does not touch the new holder.
 			if err := l.DeleteSandbox("a"); err != nil {
 				t.Fatal(err)
 			}
@@ -190,7 +190,7 @@ func TestUpdateErrors(t *testing.T) {
 		t.Error("a sandbox without an id was recorded")
 	}
 	if err := l.DeleteSandbox("x"); err != nil {
-		t.Errorf("deleting what is not there: %v", err)
+		t.Errorf("delete a sandbox that is not there: %v", err)
 	}
 }
 

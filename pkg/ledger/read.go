@@ -8,7 +8,7 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// Entry returns what is known of a sandbox without reading its record.
+// Entry returns a sandbox's entry, without reading its record.
 func (l *Ledger) Entry(id string) (Entry, bool) {
 	l.w.mu.RLock()
 	defer l.w.mu.RUnlock()
@@ -19,7 +19,7 @@ func (l *Ledger) Entry(id string) (Entry, bool) {
 	return l.w.current(e), true
 }
 
-// Entries returns what is known of all sandboxes, in the order of their ids.
+// Entries returns the entries of all sandboxes, in the order of their ids.
 func (l *Ledger) Entries() []Entry {
 	l.w.mu.RLock()
 	defer l.w.mu.RUnlock()

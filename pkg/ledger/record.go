@@ -26,7 +26,7 @@ type Sandbox struct {
 	IfName      string       `json:"ifName"` // of the primary network, usually eth0
 	Pod         PodRef       `json:"pod"`
 	Netns       Netns        `json:"netns"`
-	Path        string       `json:"path,omitempty"` // CNI_PATH, where the plugins were that made it
+	Path        string       `json:"path,omitempty"` // CNI_PATH: the directories of the plugins that made it
 	Created     time.Time    `json:"created"`
 	Attachments []Attachment `json:"attachments"` // in attach order; the primary is first
 	// Releasing is set, durably, when DEL (or a failed ADD's roll back) has begun: a

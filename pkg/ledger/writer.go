@@ -29,7 +29,7 @@ type writer struct {
 	ended   chan struct{} // closed when run has ended
 
 	mu      sync.RWMutex               // guards index and written
-	index   *index                     // what is durable
+	index   *index                     // of the durable records
 	written map[string]json.RawMessage // sandbox id → a status that is on the pod, and still on record
 
 	watchers watchers
@@ -208,7 +208,7 @@ func (w *writer) publish(edits []edit, written map[string]json.RawMessage) {
 	w.watchers.notify(edits)
 }
 
-// close commits what is queued, and what nobody has waited for, and closes the file.
+// close commits all changes that are queued or noted, and closes the file.
 func (w *writer) close() error {
 	w.queueMu.Lock()
 	if !w.closed {

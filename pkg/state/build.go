@@ -62,7 +62,7 @@ func Build(in Input) State {
 
 type builder struct {
 	in       Input
-	vfs      map[pci.Address]VF // by address: what is known besides the device itself
+	vfs      map[pci.Address]VF // by address: pool and holder, without the device itself
 	problems []string
 }
 
@@ -154,7 +154,7 @@ func (b *builder) lost(sandbox ledger.Sandbox, a ledger.Attachment, m ledger.Mem
 		return "is no longer on this node"
 	// VFs that are removed and made again have the addresses of the old ones.
 	case m.Plugin == pluginSRIOV && a.Phase == ledger.Bound && !sandbox.Releasing && vf.Netdev != "":
-		return fmt.Sprintf("is on the host, as %s, and not in the pod (its VFs were made anew, or it was moved by hand)", vf.Netdev)
+		return fmt.Sprintf("is on the host, as %s, and not in the pod (its VFs were made again, or it was moved by hand)", vf.Netdev)
 	}
 	return ""
 }
@@ -202,7 +202,7 @@ func (b *builder) lone() []VF {
 	return out
 }
 
-// join adds to a VF what is known besides.
+// join adds pool, holder and current settings to a VF.
 func (b *builder) join(vf device.VF) VF {
 	known := b.vfs[vf.Address]
 	known.VF = vf

@@ -118,8 +118,8 @@ func TestProblemsAreNamed(t *testing.T) {
 		}, []string{}},
 		{"held VF that is gone", func(in *Input) { in.PFs[0].VFs = nil },
 			[]string{"pod demo/alpha, network demo/fast, interface net1: its VF 0000:02:10.0 is no longer on this node; delete the pod, so that it gets another"}},
-		{"held VF that was made anew", func(in *Input) { in.PFs[0].VFs[1].Netdev = "eth0" },
-			[]string{"pod demo/alpha, network demo/fast, interface net1: its VF 0000:02:10.0 is on the host, as eth0, and not in the pod (its VFs were made anew, or it was moved by hand); delete the pod, so that it gets another"}},
+		{"held VF that was made again", func(in *Input) { in.PFs[0].VFs[1].Netdev = "eth0" },
+			[]string{"pod demo/alpha, network demo/fast, interface net1: its VF 0000:02:10.0 is on the host, as eth0, and not in the pod (its VFs were made again, or it was moved by hand); delete the pod, so that it gets another"}},
 		{"held VF on its way back", func(in *Input) {
 			in.PFs[0].VFs[1].Netdev, in.Sandboxes[0].Releasing = "eth0", true
 		}, []string{}},

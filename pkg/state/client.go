@@ -40,7 +40,7 @@ func NewClient(socket string) *Client {
 	return &Client{socket: socket, patience: patience, http: &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}}
 }
 
-// State asks for the state. Its error says what to do where no agent answers.
+// State asks for the state. Its error says what to do if no agent answers.
 func (c *Client) State(ctx context.Context) (State, error) {
 	body, err := c.get(ctx, Path)
 	if err != nil {
@@ -49,7 +49,7 @@ func (c *Client) State(ctx context.Context) (State, error) {
 	return Decode(body)
 }
 
-// Ready is nil where the agent serves pods; else the error says why it does not.
+// Ready returns nil if the agent is serving pods, else an error that says why not.
 func (c *Client) Ready(ctx context.Context) error {
 	_, err := c.get(ctx, ReadyPath)
 	return err

@@ -27,7 +27,7 @@ type State struct {
 	Pools      []Pool    `json:"pools"`
 	Sandboxes  []Sandbox `json:"sandboxes"`
 	Profiles   []Profile `json:"profiles"`
-	Tombstones int       `json:"tombstones"` // DELs that came while the agent was away, not yet worked off
+	Tombstones int       `json:"tombstones"` // DELs that came while the agent was away, not yet replayed
 	Problems   []string  `json:"problems"`   // what an operator must look at; empty: all is well
 }
 

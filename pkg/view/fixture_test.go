@@ -17,7 +17,7 @@ import (
 	"fairlead.dev/fairlead/pkg/state"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "write the golden files again")
 
 // checkGolden compares text with testdata/NAME, so that a person can read the
 // drawing and its difference.
@@ -34,7 +34,7 @@ func checkGolden(t *testing.T, name, got string) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s differs (-want +got); go test -update writes it anew:\n%s", path, diff)
+		t.Errorf("%s differs (-want +got); go test -update writes it again:\n%s", path, diff)
 	}
 }
 

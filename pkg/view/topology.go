@@ -125,9 +125,8 @@ func carrier(pf state.PF) part {
 	return part{"no carrier", warn}
 }
 
-// freeRun tells how many of the VFs at the head are told apart by their index
-// alone: a PF has up to 256, and those that nobody holds need one line. Two are
-// shorter as two lines.
+// freeRun returns how many of the VFs at the head differ only in their index. A PF has
+// up to 256, and those that nobody holds need one line. Two are shorter as two lines.
 func freeRun(vfs []state.VF) int {
 	n := 1
 	for n < len(vfs) && alike(vfs[0], vfs[n]) && vfs[n].Index == vfs[n-1].Index+1 {

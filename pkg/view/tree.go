@@ -82,7 +82,7 @@ func stem(prefix string, b *branch) string {
 
 const gap = "  "
 
-// line writes the parts, and goes on below the first one where they do not fit.
+// line writes the parts, and goes on below the first one if they do not fit.
 func (t *tree) line(first, next string, parts []part) {
 	column := t.begin(first)
 	fresh := true
@@ -115,7 +115,7 @@ func (t *tree) part(p part, column int, next string) int {
 	return column + len(rest)
 }
 
-// breakText takes at most room runes off the head, up to a blank where there is one.
+// breakText takes at most room runes off the head, up to a blank if there is one.
 func breakText(text []rune, room int) (head, tail []rune) {
 	for i := room; i > 0; i-- {
 		if text[i] == ' ' {

@@ -13,7 +13,7 @@ import (
 	"fairlead.dev/fairlead/pkg/state"
 )
 
-// VFs is a table of all VFs: where, in which pool, who holds it.
+// VFs draws a table of all VFs: node, pool, driver, holder.
 func VFs(states []state.State) string {
 	rows := [][]string{{"NODE", "PF", "VF", "ADDRESS", "POOL", "DRIVER", "NETDEV", "HELD BY", "INTERFACE", "HEALTH"}}
 	for _, s := range Merge(states) {
@@ -177,7 +177,7 @@ func knobText(k device.Knob, s device.Settings) string {
 	return k.Text(s)
 }
 
-// knobName tells the PF's MAC of a VF from the netdev's own.
+// knobName distinguishes the MAC at the PF from that of the netdev.
 func knobName(k device.Knob) string {
 	if k.Name == device.KnobMAC {
 		return "MAC at the PF"

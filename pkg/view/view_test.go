@@ -110,7 +110,7 @@ func TestNewerStateOfANodeCounts(t *testing.T) {
 
 func TestHealthyIsFalseWithAProblem(t *testing.T) {
 	if !Healthy([]state.State{quietNode()}) || Healthy([]state.State{quietNode(), busyNode()}) {
-		t.Error("Healthy must be true for the quiet node alone, and false together with the busy one")
+		t.Error("Healthy must be true for the quiet node, and false for both together")
 	}
 	was, is := busyNode(), quietNode()
 	was.Node = is.Node
