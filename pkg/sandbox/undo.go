@@ -3,6 +3,7 @@ package sandbox
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 
 	"fairlead.dev/fairlead/pkg/attach"
@@ -38,18 +39,30 @@ func (t *release) undo(ctx context.Context, s share) {
 		}
 	}
 	t.deleteLinks(ctx, target.Netns, s)
+	builtIn, programs := t.unreleased()
 	var group sync.WaitGroup
-	for i, a := range t.sandbox.Attachments {
-		if a.Phase != ledger.Released && attach.BuiltIn(a) {
-			group.Go(func() { one(i) })
-		}
+	for _, i := range builtIn {
+		group.Go(func() { one(i) })
 	}
-	for i := len(t.sandbox.Attachments) - 1; i >= 0 && !s.onlyBuiltIn; i-- {
-		if unreleasedProgram(t.sandbox.Attachments[i]) {
+	if !s.onlyBuiltIn {
+		for _, i := range slices.Backward(programs) {
 			one(i)
 		}
 	}
 	group.Wait()
+}
+
+// unreleased returns the positions of what is left to undo.
+func (t *release) unreleased() (builtIn, programs []int) {
+	for i, a := range t.sandbox.Attachments {
+		switch {
+		case unreleasedProgram(a):
+			programs = append(programs, i)
+		case a.Phase != ledger.Released:
+			builtIn = append(builtIn, i)
+		}
+	}
+	return builtIn, programs
 }
 
 // unreleasedProgram reports that releasing the attachment runs a program: that of a
