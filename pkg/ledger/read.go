@@ -24,10 +24,9 @@ func (l *Ledger) Entries() []Entry {
 	l.w.mu.RLock()
 	defer l.w.mu.RUnlock()
 	all := make([]Entry, 0, len(l.w.index.sandboxes))
-	for _, e := range l.w.index.sandboxes {
-		all = append(all, l.w.current(e))
+	for _, id := range slices.Sorted(maps.Keys(l.w.index.sandboxes)) {
+		all = append(all, l.w.current(l.w.index.sandboxes[id]))
 	}
-	slices.SortFunc(all, func(a, b Entry) int { return cmp.Compare(a.ID, b.ID) })
 	return all
 }
 
