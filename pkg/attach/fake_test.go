@@ -44,6 +44,9 @@ type fakeKernel struct {
 	failAdd  unix.Errno // of making links
 	failKind string     // of which the kernel knows nothing
 
+	onRead func(op string) // before a call is answered
+	looks  int
+
 	noOptimisticDAD bool
 	hidesParents    bool     // as kernels before 5.14; sysfs tells all the same
 	pending         []func() // what the kernel has yet to do, one for each pause

@@ -18,6 +18,9 @@ func (f fakeLinks) FD() int { return f.fd }
 // read counts a call, which may be the one to fail.
 func (f fakeLinks) read(op string) error {
 	f.count++
+	if f.onRead != nil {
+		f.onRead(op)
+	}
 	if op != "sysctl" && op != "announce" {
 		f.messages++
 	}
