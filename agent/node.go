@@ -208,9 +208,9 @@ func (n *node) holder(vf pci.Address) (profile.Holder, bool) {
 
 // original is what a sandbox gives a VF back as.
 func original(s ledger.Sandbox, vf pci.Address) *ledger.VFState {
-	for _, a := range s.Attachments {
-		if a.Device == vf && a.Phase != ledger.Released {
-			return a.VF
+	for _, h := range s.Holdings() {
+		if h.Device == vf {
+			return h.Original
 		}
 	}
 	return nil

@@ -38,6 +38,9 @@ type Options struct {
 	CNITimeout         time.Duration // one CNI call in all
 	NamespaceIsolation bool
 	GlobalNamespaces   []string // used with NamespaceIsolation
+	// AllowNamedDevices lets pods and net-attach-defs name devices that the kubelet has
+	// not given to the pod.
+	AllowNamedDevices bool
 	// DefaultNetworkNamespace is where networks that replace a pod's primary are
 	// looked up if the pod names no namespace.
 	DefaultNetworkNamespace string

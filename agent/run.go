@@ -16,17 +16,17 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"fairlead.dev/fairlead/cni"
+	"fairlead.dev/fairlead/cni/confdir"
 	"fairlead.dev/fairlead/cni/wire"
 	"fairlead.dev/fairlead/deviceplugin"
-	"fairlead.dev/fairlead/pkg/attach"
 	"fairlead.dev/fairlead/pkg/inventory"
 	"fairlead.dev/fairlead/pkg/kube"
 	"fairlead.dev/fairlead/pkg/kubelet"
 	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/link"
 	"fairlead.dev/fairlead/pkg/network"
+	"fairlead.dev/fairlead/pkg/sandbox"
 	"fairlead.dev/fairlead/pkg/state"
-	"fairlead.dev/fairlead/pkg/sysfs"
 )
 
 // declaredWait is how long the start waits for the API server's word on what is
@@ -43,9 +43,10 @@ type parts struct {
 	kubelet *kubelet.PodResources
 	inv     *inventory.Inventory
 	plugin  *deviceplugin.Manager
+	keeper  *sandbox.Keeper
 	server  *cni.Server
-	primary *cni.Primary
-	install cni.Installer
+	primary *confdir.Primary
+	install confdir.Installer
 	tombs   wire.Tombstones
 	node    *node
 
@@ -98,28 +99,9 @@ func construct(o Options, log *slog.Logger) (*parts, error) {
 	p.inv = inventory.New(inventory.Host(o.SysRoot, p.links, log))
 	p.plugin = newManager(o, p.ledger, p.links, log)
 	p.node = newNode(p, changed)
+	p.newKeeper()
 	p.newServer()
 	return p, nil
-}
-
-func (p *parts) newServer() {
-	o := p.o
-	p.tombs = wire.Tombstones{Dir: o.tombstoneDir()}
-	p.primary = cni.NewPrimary(o.CNIConfDir, o.PrimaryConf, p.log)
-	p.install = cni.Installer{
-		Shim: o.ShimPath, BinDir: o.CNIBinDir, ConfDir: o.CNIConfDir, Socket: o.Socket, TombstoneDir: o.tombstoneDir(),
-		AgentTimeout: o.CNIAgentTimeout, Timeout: o.CNITimeout,
-	}
-	attachers := attach.New(attach.Deps{
-		Sysfs: sysfs.New(o.SysRoot), Sandboxes: p.ledger.Sandboxes, Log: p.log, HostLocalDir: o.HostLocalDir,
-	})
-	p.server = cni.New(cni.Options{
-		Socket: o.Socket, Ledger: p.ledger, Cluster: p.cluster, Devices: p.kubelet,
-		Attachers: builtins{attachers}, Primary: p.primary, HostExec: cni.NewHostExec(), Tombstones: p.tombs,
-		DevInfoDir: o.DevInfoDir, CNIPath: o.CNIBinDir,
-		NamespaceIsolation: o.NamespaceIsolation, GlobalNamespaces: o.GlobalNamespaces, DefaultNetworkNamespace: o.DefaultNetworkNamespace,
-		Uplinks: p.node.uplinks, Now: time.Now, Log: p.log,
-	})
 }
 
 // run starts the parts in an order in which none promises what another cannot
@@ -138,6 +120,7 @@ func (p *parts) run(ctx context.Context) error {
 	g.Go(func() error { return p.node.run(ctx) })
 	g.Go(func() error { return p.plugin.Run(ctx) })
 	g.Go(func() error { return p.node.declared.watchFiles(ctx, func() { kick(p.node.changed) }) })
+	g.Go(func() error { return p.keeper.Run(ctx) })
 	g.Go(func() error {
 		return p.server.Serve(ctx, func() {
 			p.serving.Store(true)
@@ -215,7 +198,7 @@ func (p *parts) installOnce() error {
 
 func (p *parts) reconcile(ctx context.Context) error {
 	for {
-		if err := p.server.Reconcile(ctx); err != nil && ctx.Err() == nil {
+		if err := p.keeper.Reconcile(ctx); err != nil && ctx.Err() == nil {
 			p.log.Warn("reconcile", "error", err)
 		}
 		if !sleep(ctx, p.o.ReconcileEvery) {

@@ -70,7 +70,7 @@ func (u users) reason(resource string, vf device.VF) string {
 
 // attachment is looked up only where a VF's allocation does not tell enough:
 // reading the records of all sandboxes at each update would be too slow.
-func (u users) attachment(vf pci.Address) (found ledger.Attachment, by string, ok bool) {
+func (u users) attachment(vf pci.Address) (found ledger.Holding, by string, ok bool) {
 	id, ifName, ok := u.ledger.Holder(vf)
 	if !ok {
 		return found, "", false
@@ -79,9 +79,9 @@ func (u users) attachment(vf pci.Address) (found ledger.Attachment, by string, o
 	if err != nil || !ok {
 		return found, "sandbox " + id, true
 	}
-	for _, a := range s.Attachments {
-		if a.Device == vf && a.IfName == ifName {
-			found = a
+	for _, h := range s.Holdings() {
+		if h.Device == vf && h.IfName == ifName {
+			found = h
 		}
 	}
 	return found, "pod " + s.Pod.String(), true

@@ -73,6 +73,7 @@ func flags(cmd *cobra.Command, o *agent.Options, level *slog.LevelVar) {
 	f.DurationVar(&o.CNIAgentTimeout, "cni-agent-timeout", o.CNIAgentTimeout, "how long the shim waits for an agent that is away, in an ADD, CHECK or GC")
 	f.DurationVar(&o.CNITimeout, "cni-timeout", o.CNITimeout, "how long one CNI call may take in all; keep it below the kubelet's two minutes")
 	f.BoolVar(&o.NamespaceIsolation, "namespace-isolation", o.NamespaceIsolation, "pods may use net-attach-defs of their own and the global namespaces only")
+	f.BoolVar(&o.AllowNamedDevices, "allow-named-devices", o.AllowNamedDevices, "pods and net-attach-defs may name devices (deviceID) that the kubelet has not given to the pod")
 	f.StringVar(&o.DefaultNetworkNamespace, "default-network-namespace", o.DefaultNetworkNamespace, "where the network of a pod's v1.multus-cni.io/default-network is looked up if it names no namespace; empty: in the pod's own")
 	f.StringSliceVar(&o.GlobalNamespaces, "global-namespaces", o.GlobalNamespaces, "namespaces whose net-attach-defs all pods may use under --namespace-isolation; empty: none")
 	f.StringVar(&o.Socket, "socket", o.Socket, "unix socket for the shim")

@@ -1,0 +1,66 @@
+package agent
+
+import (
+	"time"
+
+	"fairlead.dev/fairlead/cni"
+	"fairlead.dev/fairlead/cni/confdir"
+	"fairlead.dev/fairlead/cni/wire"
+	"fairlead.dev/fairlead/pkg/attach"
+	"fairlead.dev/fairlead/pkg/pci"
+	"fairlead.dev/fairlead/pkg/sandbox"
+	"fairlead.dev/fairlead/pkg/sysfs"
+)
+
+// newKeeper makes the keeper of the node's sandboxes.
+func (p *parts) newKeeper() {
+	o, fs := p.o, sysfs.New(p.o.SysRoot)
+	p.primary = confdir.NewPrimary(o.CNIConfDir, o.PrimaryConf, p.log)
+	p.keeper = sandbox.New(sandbox.Options{
+		Ledger: p.ledger, Cluster: p.cluster, Devices: p.kubelet, Primary: p.primary, Kernel: sandbox.RealKernel(),
+		Chains: attach.New(attach.Deps{
+			Sysfs: fs, VLANLinkUsers: p.vlanLinkUsers, Rebinder: fs, Log: p.log, HostLocalDir: o.HostLocalDir,
+		}),
+		HostExec: cni.NewHostExec(), PluginPath: o.CNIBinDir, DevInfoDir: o.DevInfoDir,
+		NamespaceIsolation: o.NamespaceIsolation, GlobalNamespaces: o.GlobalNamespaces,
+		DefaultNetworkNamespace: o.DefaultNetworkNamespace, AllowNamedDevices: o.AllowNamedDevices,
+		Pool: p.pool, Uplinks: p.node.uplinks, Now: time.Now, Log: p.log,
+	})
+}
+
+// newServer makes the runtime's door to the keeper.
+func (p *parts) newServer() {
+	o := p.o
+	p.tombs = wire.Tombstones{Dir: o.tombstoneDir()}
+	p.install = confdir.Installer{
+		Shim: o.ShimPath, BinDir: o.CNIBinDir, ConfDir: o.CNIConfDir, Socket: o.Socket, TombstoneDir: o.tombstoneDir(),
+		AgentTimeout: o.CNIAgentTimeout, Timeout: o.CNITimeout,
+	}
+	p.server = cni.New(cni.Options{
+		Socket: o.Socket, Keeper: p.keeper, Cluster: p.cluster, Primary: p.primary, HostExec: cni.NewHostExec(),
+		Tombstones: p.tombs, CNIPath: o.CNIBinDir, Now: time.Now, Log: p.log,
+	})
+}
+
+// pool returns the resource that advertises a device; empty: none does.
+func (p *parts) pool(address pci.Address) string {
+	for _, pool := range p.plugin.State().Pools {
+		for _, d := range pool.Devices {
+			if d.VF.Address == address {
+				return pool.Resource
+			}
+		}
+	}
+	return ""
+}
+
+// vlanLinkUsers counts the interfaces on a shared VLAN link, without the given one.
+func (p *parts) vlanLinkUsers(name, sandboxID, ifName string) (int, error) {
+	users := 0
+	for _, u := range p.ledger.VLANLinkUsers(name) {
+		if u.SandboxID != sandboxID || u.IfName != ifName {
+			users++
+		}
+	}
+	return users, nil
+}
