@@ -12,27 +12,87 @@ import (
 	"fairlead.dev/fairlead/pkg/sandbox/sandboxtest"
 )
 
-// The agent dies at any step of an ADD or a DEL, before the step or just after it;
-// the next agent finds the ledger as it was on disk at that moment and brings node
-// and ledger to rest: a complete sandbox stays as it is, of any other nothing is
-// left. (cni#115, cni#126, m#1239, m#948)
+// crashNetworks has a VF with a program behind it, a program, and a chain of three.
+const crashNetworks = "fast-chain, bridge-conf, tuned, macvlan-conf"
+
+// crashes are the ways of working that the agent dies in, and how many durable steps
+// each has: one more or less is a change of what an ADD or a DEL promises.
+var crashes = []struct {
+	command string
+	durable int
+}{
+	{"ADD", 2},    // intents, results
+	{"DEL", 2},    // to be released, gone
+	{"QUEUED", 3}, // to be released, the built-in networks are, gone
+	{"FAILED", 3}, // an ADD that fails: intents, to be released, gone
+	{"REPLACED", 4},
+}
+
+// The agent dies at any step, before the step or just after it: at each change of the
+// ledger, and at each of every member of a chain. The steps are found by running. The
+// next agent finds the ledger as it was on disk at that moment and brings node and
+// ledger to rest: a complete sandbox stays as it is, of any other nothing is left.
+// (cni#115, cni#126, m#1239, m#948)
 func TestCrashAtEveryStep(t *testing.T) {
-	for _, command := range []string{"ADD", "DEL"} {
+	for _, c := range crashes {
+		n := newNode(t)
+		before := n.prepareCrash(c.command)
+		n.work(c.command)
+		if got := durableSteps(n.world.Log[before:]); got != c.durable {
+			t.Errorf("%s has %d durable steps, want %d:\n%s", c.command, got, c.durable, strings.Join(n.world.Log[before:], "\n"))
+		}
 		for _, late := range []bool{false, true} {
-			for at := 1; crash(t, command, late, at); at++ {
+			for at := 1; crash(t, c.command, late, at); at++ {
 			}
 		}
+	}
+}
+
+func durableSteps(log []string) int {
+	count := 0
+	for _, line := range log {
+		if strings.HasPrefix(line, "put ") || strings.HasPrefix(line, "delete ") {
+			count++
+		}
+	}
+	return count
+}
+
+// prepareCrash makes what the command works on, and returns how many steps that took.
+func (n *node) prepareCrash(command string) (steps int) {
+	n.t.Helper()
+	n.nad("fast-chain", "fairlead.dev/fast", `{"cniVersion":"1.0.0","plugins":[{"type":"sriov"},{"type":"tuning"}]}`)
+	n.pod("p", crashNetworks, vf1)
+	switch command {
+	case "FAILED":
+		n.nad("broken", "", `{"cniVersion":"1.0.0","plugins":[{"type":"macvlan"},{"type":"tuning"},{"type":"absent"}]}`)
+		n.pod("p", crashNetworks+", broken", vf1)
+	case "DEL", "QUEUED", "REPLACED":
+		n.mustAdd("c1", "p")
+	}
+	return n.world.Steps
+}
+
+// work is what the agent dies in.
+func (n *node) work(command string) {
+	r := n.request("c1", "p")
+	switch command {
+	case "ADD", "FAILED":
+		_, _ = n.call("ADD", "c1", "p")
+	case "REPLACED": // the pod's sandbox is made again
+		_, _ = n.call("ADD", "c2", "p")
+	case "DEL":
+		_, _ = n.call("DEL", "c1", "p")
+	case "QUEUED":
+		r.Queued = true
+		_, _ = n.serve(n.t.Context(), "DEL", r)
 	}
 }
 
 // crash reports whether there was a step to crash at.
 func crash(t *testing.T, command string, late bool, at int) bool {
 	n := newNode(t)
-	n.pod("p", "fast, bridge-conf, tuned", vf1)
-	if command == "DEL" {
-		n.mustAdd("c1", "p")
-	}
-	before := n.world.Steps
+	before := n.prepareCrash(command)
 	file := filepath.Join(n.dir, "crashed.db")
 	var after *sandboxtest.World
 	snapshot := func(step int, _ string) error {
@@ -56,7 +116,7 @@ func crash(t *testing.T, command string, late bool, at int) bool {
 	} else {
 		n.world.Fail = snapshot
 	}
-	_, _ = n.call(command, "c1", "p")
+	n.work(command)
 	if after == nil {
 		return false
 	}
@@ -64,32 +124,54 @@ func crash(t *testing.T, command string, late bool, at int) bool {
 		n.t, n.world = t, after
 		after.Use(t)
 		n.open(file)
-		before, known, err := n.ledger.Sandbox("c1")
-		if err != nil {
-			t.Fatal(err)
-		}
+		whole, before := n.whole(t, "c1"), n.whole(t, "c2")
 		if err := n.keeper.Reconcile(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if known && complete(before) && !before.Releasing {
-			wantWhole(t, n, before)
-			return
+		switch {
+		case before != nil:
+			wantWhole(t, n, *before)
+		case whole != nil:
+			wantWhole(t, n, *whole)
+		default:
+			n.wantClean()
+		}
+		// And the pod's next try works.
+		n.nad("broken", "", `{"cniVersion":"1.0.0","type":"macvlan"}`)
+		n.mustAdd("c3", "p")
+		if _, err := n.call("DEL", "c3", "p"); err != nil {
+			t.Fatal(err)
 		}
 		n.wantClean()
-		// And the pod's next try works.
-		n.mustAdd("c2", "p")
 	})
 	return true
 }
 
+// whole is the sandbox if it is complete and in use.
+func (n *node) whole(t *testing.T, id string) *ledger.Sandbox {
+	t.Helper()
+	s, ok, err := n.ledger.Sandbox(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ok && complete(s) && !s.Releasing {
+		return &s
+	}
+	return nil
+}
+
 func wantWhole(t *testing.T, n *node, before ledger.Sandbox) {
 	t.Helper()
-	if got := sandboxtest.Describe(n.sandbox("c1")); got != sandboxtest.Describe(before) {
+	id := before.ID
+	if got := sandboxtest.Describe(n.sandbox(id)); got != sandboxtest.Describe(before) {
 		t.Errorf("record: %s, was %s", got, sandboxtest.Describe(before))
 	}
-	for _, want := range []string{"c1 eth0 bridge", "c1 net1 sriov", "c1 net2 bridge", "c1 net3 macvlan", "VF " + vf1 + " of c1"} {
-		if !strings.Contains(n.world.Left(), want) {
+	for _, want := range []string{"eth0 bridge", "net1 sriov", "net1 tuning", "net2 bridge", "net3 macvlan", "net3 tuning", "net3 sbr", "net4 macvlan"} {
+		if !strings.Contains(n.world.Left(), id+" "+want) {
 			t.Errorf("%q is gone; left:\n%s", want, n.world.Left())
 		}
+	}
+	if n.world.VFs[vf1] != id {
+		t.Errorf("the VF is %q's", n.world.VFs[vf1])
 	}
 }
