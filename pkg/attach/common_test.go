@@ -140,7 +140,7 @@ func stored(t *testing.T, att ledger.Attachment) ledger.Attachment {
 	return clone(att)
 }
 
-func asJSON(t *testing.T, v any) string {
+func asJSON(t testing.TB, v any) string {
 	t.Helper()
 	raw, err := json.Marshal(v)
 	if err != nil {
