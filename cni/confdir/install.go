@@ -1,7 +1,6 @@
 package confdir
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,7 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"fairlead.dev/fairlead/cni/wire"
+	"fairlead.dev/fairlead/pkg/host/file"
 	"fairlead.dev/fairlead/pkg/network"
 )
 
@@ -46,7 +45,7 @@ func (i Installer) InstallShim() (changed bool, err error) {
 	if err := os.MkdirAll(i.BinDir, 0o755); err != nil {
 		return false, fmt.Errorf("installing the shim: %w", err)
 	}
-	return writeIfChanged(i.shimPath(), want, 0o755)
+	return file.ReplaceIfDifferent(i.shimPath(), want, 0o755)
 }
 
 // InstallConf writes the conf that makes the runtime call the shim. It is called
@@ -63,7 +62,7 @@ func (i Installer) InstallConf(primary *Primary) (changed bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("installing %s: %w", ConfName, err)
 	}
-	return writeIfChanged(i.confPath(), raw, 0o644)
+	return file.ReplaceIfDifferent(i.confPath(), raw, 0o644)
 }
 
 func (i Installer) conf() ([]byte, error) {
@@ -94,14 +93,3 @@ func (i Installer) Uninstall() error {
 
 func (i Installer) shimPath() string { return filepath.Join(i.BinDir, network.OwnType) }
 func (i Installer) confPath() string { return filepath.Join(i.ConfDir, ConfName) }
-
-func writeIfChanged(path string, want []byte, mode fs.FileMode) (bool, error) {
-	have, err := os.ReadFile(path)
-	if err == nil && bytes.Equal(have, want) {
-		info, err := os.Stat(path)
-		if err == nil && info.Mode().Perm() == mode {
-			return false, nil
-		}
-	}
-	return true, wire.WriteFileAtomic(path, want, mode)
-}

@@ -10,7 +10,7 @@ import (
 
 	nadv1 "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/apis/k8s.cni.cncf.io/v1"
 
-	"fairlead.dev/fairlead/cni/wire"
+	"fairlead.dev/fairlead/pkg/host/file"
 	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/network"
 	"fairlead.dev/fairlead/pkg/pci"
@@ -38,7 +38,7 @@ func (d deviceInfo) write(a ledger.Attachment, deviceID string) error {
 	if err := os.MkdirAll(filepath.Dir(a.DeviceInfo), 0o755); err != nil {
 		return fmt.Errorf("device-info of %s: %w", deviceID, err)
 	}
-	return wire.WriteFileAtomic(a.DeviceInfo, raw, 0o444)
+	return file.Replace(a.DeviceInfo, raw, 0o444)
 }
 
 func pciInfo(a ledger.Attachment, deviceID string) ([]byte, error) {
