@@ -51,7 +51,7 @@ func (b program) Prepare(_ context.Context, c Call, conf Conf) (ledger.Member, e
 	if uses.master == "" {
 		return m, nil
 	}
-	return m, b.set.mayCarry(c, uses.master)
+	return m, at.mayCarry(uses.master)
 }
 
 // hostUses is what programs use of the host, by the fields that they have in common.

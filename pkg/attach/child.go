@@ -191,7 +191,7 @@ func (at site) uplinkOf(master string) (l link.Link, err error) {
 	if err != nil {
 		return l, err
 	}
-	return l, at.set.mayCarry(at.call, l.Name)
+	return l, at.mayCarry(l.Name)
 }
 
 func (at site) hostLinkNames() string {

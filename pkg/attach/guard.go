@@ -12,7 +12,7 @@ import (
 
 // mayAttach refuses a function that another holder or the host itself has.
 func (at site) mayAttach(addr pci.Address) error {
-	if err := at.set.custodyOf(at.call, addr); err != nil {
+	if err := at.askCustody(addr); err != nil {
 		return err
 	}
 	names, err := at.set.Sysfs.Netdevs(addr)
@@ -34,23 +34,24 @@ func (at site) mayAttach(addr pci.Address) error {
 	return nil
 }
 
-// custodyOf asks whether the call's sandbox may have a function.
-func (s *Set) custodyOf(c Call, addr pci.Address) error {
-	if s.Custody == nil {
+// askCustody asks whether the sandbox may have a function.
+func (at site) askCustody(addr pci.Address) error {
+	c := at.call
+	if at.set.Custody == nil {
 		return nil
 	}
-	if err := s.Custody.ToAttach(addr, c.SandboxID, c.Pod, addr == c.Device); err != nil {
+	if err := at.set.Custody.ToAttach(addr, c.SandboxID, c.Pod, addr == c.Device); err != nil {
 		return fmt.Errorf("device %s cannot be attached: %w", addr, err)
 	}
 	return nil
 }
 
-// mayCarry asks whether a host netdev may have a link of the call's sandbox on it.
-func (s *Set) mayCarry(c Call, netdev string) error {
-	if s.Custody == nil {
+// mayCarry asks whether a host netdev may have a link of the sandbox on it.
+func (at site) mayCarry(netdev string) error {
+	if at.set.Custody == nil {
 		return nil
 	}
-	if err := s.Custody.ToCarry(netdev, c.SandboxID); err != nil {
+	if err := at.set.Custody.ToCarry(netdev, at.call.SandboxID); err != nil {
 		return fmt.Errorf("no link can be made on %s: %w", netdev, err)
 	}
 	return nil

@@ -114,7 +114,7 @@ func (w *vfWork) steps() steps {
 		{"take the VF down", w.net.takeDown, w.net.restoreUp},
 		{"set the VF's MTU", w.setMTU, w.restoreMTU},
 		{"configure the VF", w.configure, w.restore},
-		{"remove the pod's traces", nil, w.net.reset},
+		{"remove the pod's traces", nil, residue{w.net}.reset},
 		{"move the VF into the pod", w.moveIn, w.net.moveOut},
 		{"set the interface's sysctls", w.ip.setSysctls, nil},
 		{"bring the interface up", w.bringUp, nil},

@@ -68,7 +68,7 @@ func (w *vfWork) configureAtPF(ctx context.Context) error {
 // the default that it reports (link state auto). The MAC is always written: igb shows
 // the VF's own, which is not set for it. What is wrong with the MAC is reported apart.
 func (w *vfWork) writeAtPF() (macErr, err error) {
-	asked, mac := w.m.VF.Asked, knob(device.KnobMAC)
+	asked, mac := w.m.VF.Asked, macKnob()
 	knobs := device.Differ(device.AtPF, asked, w.m.VF.Original.Settings)
 	if mac.Has(asked) {
 		knobs = append(without(knobs, mac.Name), mac)
@@ -122,7 +122,7 @@ func (w *vfWork) writeBoth(mac string, admin *string) error {
 
 // writeAdminMAC sets the MAC at the PF, even if it reads the same, and reads it back.
 func (w *vfWork) writeAdminMAC(mac string) error {
-	want, row := device.Settings{AdminMAC: &mac}, []device.Knob{knob(device.KnobMAC)}
+	want, row := device.Settings{AdminMAC: &mac}, []device.Knob{macKnob()}
 	if err := w.pf.write(want, row); err != nil {
 		return err
 	}

@@ -88,7 +88,7 @@ func (p vfPreparation) usableVF(addr pci.Address) (device.VF, error) {
 			return vf, fmt.Errorf("%s is a PF; a pod gets one of its VFs", addr)
 		}
 	}
-	return vf, p.at.set.custodyOf(p.at.call, addr)
+	return vf, p.at.askCustody(addr)
 }
 
 // readNetdev reads the VF's netdev, and refuses one that the host uses.
