@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
+	"time"
 
 	"fairlead.dev/fairlead/pkg/network"
 )
@@ -32,8 +34,9 @@ type Primary struct {
 	fixed string // file name; empty: the first
 	log   *slog.Logger
 
-	mu   sync.Mutex // guards last
+	mu   sync.Mutex // guards what follows
 	last *network.ConfList
+	seen string // the directory's files when last was read; empty: last is to be read again
 }
 
 // NewPrimary looks in dir; fixed is a file name there, or empty.
@@ -41,22 +44,54 @@ func NewPrimary(dir, fixed string, log *slog.Logger) *Primary {
 	return &Primary{dir: dir, fixed: fixed, log: log}
 }
 
-// Conf reads the conf anew. While the file is missing or unreadable (its owner
-// may be replacing it), the last good content stays in force: a pod never lands
-// on another network because a file was gone for a moment.
+// Conf returns the conf as it is now. It is read again only if a file of the directory
+// has changed. While the file is missing or unreadable (its owner may be replacing it),
+// the last good content stays in effect: a pod never lands on another network because a
+// file was gone for a moment.
 func (p *Primary) Conf() (network.ConfList, error) {
-	list, err := p.read()
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	now := fingerprint(p.dir)
+	if now != "" && now == p.seen {
+		return *p.last, nil
+	}
+	list, err := p.read()
 	if err == nil {
-		p.last = &list
+		p.last, p.seen = &list, now
 		return list, nil
 	}
+	p.seen = ""
 	if p.last != nil {
-		p.log.Warn("the primary network's conf cannot be read; the last good one stays in force", "error", err, "network", p.last.Name)
+		p.log.Warn("the primary network's conf cannot be read; the last good one stays in effect", "error", err, "network", p.last.Name)
 		return *p.last, nil
 	}
 	return network.ConfList{}, err
+}
+
+// settled is the age from which a file's times tell its contents apart: two writes may
+// come within one tick of the file system's clock.
+const settled = 2 * time.Second
+
+// fingerprint identifies the contents of all conf files of a directory; empty if that is
+// not possible, because one has just been written.
+func fingerprint(dir string) string {
+	files, err := confFiles(dir)
+	if err != nil {
+		return ""
+	}
+	var b strings.Builder
+	for _, file := range files {
+		info, err := os.Stat(file)
+		if err != nil || time.Since(info.ModTime()) < settled {
+			return ""
+		}
+		stat, ok := info.Sys().(*syscall.Stat_t)
+		if !ok {
+			return ""
+		}
+		fmt.Fprintf(&b, "%s %d %d %d %d\n", file, stat.Ino, info.Size(), stat.Mtim.Nano(), stat.Ctim.Nano())
+	}
+	return b.String()
 }
 
 func (p *Primary) read() (network.ConfList, error) {
