@@ -57,7 +57,8 @@ type Call struct {
 
 	// For Prepare.
 	Resource string
-	Device   pci.Address // that the pod was given; zero: none
+	Device   pci.Address // that the pod gets; zero: none
+	Named    bool        // Device is one that the pod or the network names, not one that the kubelet gave
 	Uplinks  []string    // host netdevs that a fallback may use, best first
 
 	// Prev is the result of the member before in Add (nil for the first), and the

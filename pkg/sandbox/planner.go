@@ -191,7 +191,7 @@ func (p planner) definition(ctx context.Context, r Request, s network.Selection)
 // prepareCall is what the plugins of a network are told before it has a record.
 func (p planned) prepareCall(sandbox ledger.Sandbox, how programs, uplinks func(string) []string) attach.Call {
 	c := attach.Call{SandboxID: sandbox.ID, IfName: p.IfName, Pod: sandbox.Pod, Network: p.Network, Netns: sandbox.Netns,
-		CNIArgs: p.CNIArgs, Exec: how.exec, Path: how.path, Resource: p.Resource, Device: p.address}
+		CNIArgs: p.CNIArgs, Exec: how.exec, Path: how.path, Resource: p.Resource, Device: p.address, Named: !p.address.IsZero() && !p.Given}
 	if p.Resource != "" && uplinks != nil {
 		c.Uplinks = uplinks(p.Resource)
 	}
