@@ -56,7 +56,7 @@ func (s *Set) prepareMember(ctx context.Context, c Call, list network.ConfList, 
 		return ledger.Member{}, err
 	}
 	m.Type, m.Config = conf.Type, conf.Raw
-	m.Named = !m.Device.IsZero() && m.Device != c.Device
+	m.Named = !m.Device.IsZero() && !c.gave(m.Device)
 	return m, nil
 }
 

@@ -46,6 +46,7 @@ type fakeKernel struct {
 
 	onRead func(op string) // before a call is answered
 	looks  int
+	busy   int // how often links are too busy to come up
 
 	noOptimisticDAD bool
 	hidesParents    bool     // as kernels before 5.14; sysfs tells all the same

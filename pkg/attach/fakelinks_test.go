@@ -158,6 +158,10 @@ func (f fakeLinks) flag(op string, index int, up bool) error {
 		return err
 	}
 	l, err := f.find(index)
+	if err == nil && up && f.busy > 0 {
+		f.busy--
+		return fail(op, unix.EBUSY)
+	}
 	if err == nil {
 		l.Up = up
 	}

@@ -12,7 +12,10 @@ import (
 )
 
 // fallback prepares what an sriov network declares for pods without a VF.
-type fallback vfPreparation
+type fallback struct {
+	at   site
+	conf vfConf
+}
 
 // member takes the first of the declared kinds that the node can make, on the first
 // uplink that takes it.

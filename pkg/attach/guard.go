@@ -40,11 +40,14 @@ func (at site) askCustody(addr pci.Address) error {
 	if at.set.Custody == nil {
 		return nil
 	}
-	if err := at.set.Custody.ToAttach(addr, c.SandboxID, c.Pod, addr == c.Device); err != nil {
+	if err := at.set.Custody.ToAttach(addr, c.SandboxID, c.Pod, c.gave(addr)); err != nil {
 		return fmt.Errorf("device %s cannot be attached: %w", addr, err)
 	}
 	return nil
 }
+
+// gave reports whether the kubelet gave the pod a function.
+func (c Call) gave(addr pci.Address) bool { return addr == c.Device && !c.Named }
 
 // mayCarry asks whether a host netdev may have a link of the sandbox on it.
 func (at site) mayCarry(netdev string) error {

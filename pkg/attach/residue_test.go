@@ -210,3 +210,32 @@ func TestSettingsThatTheDriverDoesNotReport(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// Such a setting is written even if it is what the kernel has by default.
+func TestADefaultThatTheDriverDoesNotReportIsSet(t *testing.T) {
+	k := newNode(t, fakeDriver{mute: true})
+	off, on := false, true
+	k.vfs[vf0Addr].info.SpoofCheck, k.vfs[vf0Addr].info.Trust = &off, &on // by the administrator
+	s := k.set(t.TempDir())
+	att := prepared(t, s, "sriov", request(`{"type": "sriov", "spoofchk": "on", "trust": "off"}`, vf0Addr))
+	if _, err := attacherOf(t, s, "sriov").Bind(t.Context(), env, &att, podNS); err != nil {
+		t.Fatal(err)
+	}
+	if info := k.vfs[vf0Addr].info; !*info.SpoofCheck || *info.Trust {
+		t.Errorf("spoof check %t, trust %t", *info.SpoofCheck, *info.Trust)
+	}
+}
+
+// meta-cni C7: iavf is busy for a moment after settings at its PF.
+func TestAVFThatIsBusyComesUpLater(t *testing.T) {
+	for _, busy := range []int{3, 1000} {
+		k := newNode(t, igb)
+		k.busy = busy
+		s := k.set(t.TempDir())
+		att := prepared(t, s, "sriov", request(plain, vf0Addr))
+		_, err := attacherOf(t, s, "sriov").Bind(t.Context(), env, &att, podNS)
+		if (err == nil) != (busy < upTries) || err != nil && !errors.Is(err, unix.EBUSY) {
+			t.Errorf("busy %d times: %v", busy, err)
+		}
+	}
+}

@@ -57,6 +57,9 @@ func TestTheLastUserRemovesTheVLANLink(t *testing.T) {
 	if got := k.spaces[""].sysctls["ipv6/conf/eth1.100/disable_ipv6"]; got != "1" {
 		t.Error("the host has IPv6 on the tenants' VLAN")
 	}
+	if host := k.spaces[""].sysctls; host["ipv4/conf/eth1.100/rp_filter"] != "1" || host["ipv4/conf/eth1.100/arp_ignore"] != "8" {
+		t.Error("S17: the host routes for the tenants' VLAN")
+	}
 	release := func(i int) {
 		t.Helper()
 		if err := a.Release(context.Background(), Env{SandboxID: records[i].ID}, records[i].Attachments[0], podNS); err != nil {

@@ -28,7 +28,7 @@ func (p sriov) Prepare(_ context.Context, c Call, conf Conf) (ledger.Member, err
 	if err != nil {
 		return ledger.Member{}, err
 	}
-	return vfPreparation{at, parsed}.member()
+	return (&vfPreparation{at: at, conf: parsed}).member()
 }
 
 // Add configures the VF and moves it into the pod.
