@@ -39,13 +39,13 @@ func counts(ip netip.Addr, expires bool) bool {
 // optimistic_dad is on. The sysctl has no effect on an address that does not ask.
 func (h *Handle) AddAddress(index int, addr Address) error {
 	req := aboutAddress(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, index, addr)
-	return wrap("adding address "+addr.IPNet.String(), indexed(index), h.acknowledged(req))
+	return wrap(fmt.Sprintf("add address %s to", &addr.IPNet), indexed(index), h.acknowledged(req))
 }
 
 // DeleteAddress takes an address from a link.
 func (h *Handle) DeleteAddress(index int, addr net.IPNet) error {
 	req := aboutAddress(unix.RTM_DELADDR, 0, index, Address{IPNet: addr})
-	return wrap("deleting address "+addr.String(), indexed(index), h.acknowledged(req))
+	return wrap(fmt.Sprintf("delete address %s of", &addr), indexed(index), h.acknowledged(req))
 }
 
 func aboutAddress(message, flags, index int, addr Address) *nl.NetlinkRequest {
@@ -90,7 +90,7 @@ func (h *Handle) Addresses(index int) ([]Address, error) {
 		return err
 	})
 	if err != nil {
-		return nil, wrap("listing addresses", indexed(index), err)
+		return nil, wrap("list addresses of", indexed(index), err)
 	}
 	return addrs, nil
 }

@@ -27,9 +27,7 @@ func (h *Handle) SetAttributes(index int, a Attributes) error {
 	if mask == 0 && len(attrs) == 0 {
 		return nil
 	}
-	ifi := nl.NewIfInfomsg(unix.AF_UNSPEC)
-	ifi.Index, ifi.Flags, ifi.Change = int32(index), flags, mask
-	return wrap("setting attributes", indexed(index), h.acknowledged(request(unix.RTM_SETLINK, unix.NLM_F_ACK, ifi, attrs...)))
+	return wrap("set attributes of", indexed(index), h.setFlags(index, flags, mask, attrs...))
 }
 
 func (a Attributes) flags() (flags, mask uint32) {
@@ -100,7 +98,7 @@ func (h *Handle) DetachXDP(index int) error {
 			nl.NewRtAttr(unix.IFLA_XDP_FD, nl.Uint32Attr(^uint32(0))), // -1
 			nl.NewRtAttr(unix.IFLA_XDP_FLAGS, nl.Uint32Attr(modes[i]))))
 	}
-	return wrap("detaching the XDP program", indexed(index), err)
+	return wrap("detach XDP programs of", indexed(index), err)
 }
 
 // xdpHardware is XDP_FLAGS_HW_MODE, which the library does not name.

@@ -31,7 +31,7 @@ func Open() (*Handle, error) {
 	if err != nil {
 		return nil, err
 	}
-	return open(ns)
+	return open(ns, func(fn func() error) error { return fn() }) // this thread is inside already
 }
 
 // OpenAt returns a handle on the namespace at nsPath. The caller's thread does not
@@ -41,19 +41,19 @@ func OpenAt(nsPath string) (*Handle, error) {
 	if err != nil {
 		return nil, err
 	}
-	return open(ns)
+	return open(ns, ns.Do)
 }
 
-// open takes ns over: the handle closes it.
-func open(ns *netns.NS) (*Handle, error) {
+// open takes ns over: the handle closes it. Inside runs a function in ns.
+func open(ns *netns.NS, inside func(func() error) error) (*Handle, error) {
 	h := &Handle{ns: ns}
-	err := ns.Do(func() (err error) {
+	err := inside(func() (err error) {
 		h.conn, err = dial()
 		return err
 	})
 	if err != nil {
 		h.Close()
-		return nil, wrap("opening netlink", "namespace", err)
+		return nil, wrap("open netlink in", "namespace", err)
 	}
 	return h, nil
 }

@@ -57,7 +57,7 @@ func (h *Handle) get(index int, object string, attrs ...nl.NetlinkRequestData) (
 		l, err = parse(payload)
 		return err
 	}, attrs...)
-	return l, wrap("look-up", object, err)
+	return l, wrap("look up", object, err)
 }
 
 // skipStats is RTEXT_FILTER_SKIP_STATS, which the library does not name.

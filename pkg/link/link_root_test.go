@@ -95,6 +95,24 @@ func TestMoveToATakenNameLeavesTheLinkWhereItWas(t *testing.T) {
 	names(t, pod, "lo", "net1", "net2")
 }
 
+// meta-cni E10: why MoveTo looks the name up first. The kernel moves before it
+// renames, so that its own EEXIST leaves the link on the wrong side.
+func TestTheKernelMovesBeforeItRenames(t *testing.T) {
+	host, pod := handle(t), handle(t)
+	veth(t, pod, "net1", "net2")
+	vf := veth(t, host, "eth3", "peer")
+	if err := host.MoveTo(vf.Index, blind{pod}, "net1", 0); !errors.Is(err, link.ErrExists) {
+		t.Errorf("got %v, want ErrExists", err)
+	}
+	names(t, host, "lo", "peer")
+	names(t, pod, "eth3", "lo", "net1", "net2")
+}
+
+// blind is a target in which no link is found.
+type blind struct{ *link.Handle }
+
+func (blind) ByName(string) (link.Link, error) { return link.Link{}, &link.Error{Err: unix.ENODEV} }
+
 func TestDeleteGroupSparesOthers(t *testing.T) {
 	host, pod := handle(t), handle(t)
 	uplink := veth(t, host, "up0", "up0peer")

@@ -91,7 +91,7 @@ func TestErrorsKeepErrnoAndMeaning(t *testing.T) {
 		{io.EOF, []error{io.EOF}, []error{ErrNotFound, ErrExists, ErrUnsupported}},
 	}
 	for _, tt := range tests {
-		err := wrap("setting MTU 9000", indexed(7), tt.err)
+		err := wrap("set MTU 9000 of", indexed(7), tt.err)
 		for _, want := range tt.is {
 			if !errors.Is(err, want) {
 				t.Errorf("%v is not %v", err, want)
@@ -103,7 +103,7 @@ func TestErrorsKeepErrnoAndMeaning(t *testing.T) {
 			}
 		}
 		var e *Error
-		if !errors.As(err, &e) || e.Op != "setting MTU 9000" || e.Object != "link 7" {
+		if !errors.As(err, &e) || e.Op != "set MTU 9000 of" || e.Object != "link 7" {
 			t.Errorf("%v lost its operation or object", err)
 		}
 	}

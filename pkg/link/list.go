@@ -10,7 +10,7 @@ import (
 func (h *Handle) List() ([]Link, error) {
 	exist, err := h.indexes()
 	if err != nil {
-		return nil, wrap("listing", "links", err)
+		return nil, wrap("list", "links", err)
 	}
 	var links []Link
 	err = h.dumpLinks(func() { links = nil }, func(payload []byte) error {
@@ -19,13 +19,13 @@ func (h *Handle) List() ([]Link, error) {
 		return err
 	})
 	if err != nil {
-		return nil, wrap("listing", "links", err)
+		return nil, wrap("list", "links", err)
 	}
 	listed := make(map[int]bool, len(links))
 	for _, l := range links {
 		listed[l.Index] = true
 	}
-	return links, wrap("listing", "links", h.checkListed(listed, exist))
+	return links, wrap("list", "links", h.checkListed(listed, exist))
 }
 
 func (h *Handle) dumpLinks(begin func(), each func(payload []byte) error) error {

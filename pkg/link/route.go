@@ -32,13 +32,13 @@ func (r Route) String() string {
 // plugins do. Adding the same route twice is ErrExists.
 func (h *Handle) AddRoute(r Route) error {
 	req := r.message(unix.RTM_NEWROUTE, unix.NLM_F_CREATE, nl.NewRtMsg())
-	return wrap("adding route "+r.String(), indexed(r.Link), h.acknowledged(req))
+	return wrap(fmt.Sprintf("add route %s to", r), indexed(r.Link), h.acknowledged(req))
 }
 
 // DeleteRoute removes a route.
 func (h *Handle) DeleteRoute(r Route) error {
 	req := r.message(unix.RTM_DELROUTE, 0, nl.NewRtDelMsg())
-	return wrap("deleting route "+r.String(), indexed(r.Link), h.acknowledged(req))
+	return wrap(fmt.Sprintf("delete route %s of", r), indexed(r.Link), h.acknowledged(req))
 }
 
 func (r Route) message(typ, flags int, msg *nl.RtMsg) *nl.NetlinkRequest {
@@ -89,7 +89,7 @@ func (h *Handle) Routes(index int) ([]Route, error) {
 		return err
 	})
 	if err != nil {
-		return nil, wrap("listing routes", indexed(index), err)
+		return nil, wrap("list routes of", indexed(index), err)
 	}
 	return routes, nil
 }
@@ -178,7 +178,7 @@ func (h *Handle) DefaultLink() (Link, error) {
 		}
 	}
 	if best == nil {
-		return Link{}, wrap("look-up", "the default route", fmt.Errorf("there is no such route: %w", unix.ESRCH))
+		return Link{}, wrap("look up", "the default route", fmt.Errorf("there is no such route: %w", unix.ESRCH))
 	}
 	return h.ByIndex(best.Link)
 }

@@ -58,7 +58,7 @@ func (u Use) String() string {
 func (h *Handle) Uses() (map[int]Use, error) {
 	t, err := h.readUse()
 	if err != nil {
-		return nil, wrap("reading", "the use of links", err)
+		return nil, wrap("read", "the use of links", err)
 	}
 	return t.all(), nil
 }
@@ -68,7 +68,7 @@ func (h *Handle) Uses() (map[int]Use, error) {
 func (h *Handle) Use(index int) (Use, error) {
 	t, err := h.readUse()
 	if err != nil {
-		return Use{}, wrap("reading", "the use of links", err)
+		return Use{}, wrap("read", "the use of links", err)
 	}
 	return t.of(index)
 }
@@ -166,7 +166,7 @@ func (t *useTable) all() map[int]Use {
 func (t *useTable) of(index int) (Use, error) {
 	row, ok := t.links[index]
 	if !ok {
-		return Use{}, wrap("look-up", indexed(index), unix.ENODEV)
+		return Use{}, wrap("look up", indexed(index), unix.ENODEV)
 	}
 	u := Use{Name: row.name, Master: row.master, Addresses: t.prefixes(index)}
 	_, u.DefaultRoute = t.defaults[index]

@@ -41,7 +41,7 @@ func WatchUse(ctx context.Context) (*UseTable, error) {
 	t, err := h.watchUse(ctx)
 	if err != nil {
 		h.Close()
-		return nil, wrap("watching", "the use of links", err)
+		return nil, wrap("watch", "the use of links", err)
 	}
 	return t, nil
 }
@@ -78,7 +78,7 @@ func (t *UseTable) All() (map[int]Use, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if err := t.refresh(); err != nil {
-		return nil, wrap("reading", "the use of links", err)
+		return nil, wrap("read", "the use of links", err)
 	}
 	if t.uses == nil {
 		t.uses = t.table.all()
@@ -91,7 +91,7 @@ func (t *UseTable) Of(index int) (Use, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if err := t.refresh(); err != nil {
-		return Use{}, wrap("reading", "the use of links", err)
+		return Use{}, wrap("read", "the use of links", err)
 	}
 	return t.table.of(index)
 }
@@ -101,7 +101,7 @@ func (t *UseTable) Reread() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.stale = true
-	return wrap("reading", "the use of links", t.refresh())
+	return wrap("read", "the use of links", t.refresh())
 }
 
 // followRetry is the pause after the table could not be read.

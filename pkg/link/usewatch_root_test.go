@@ -28,7 +28,9 @@ func TestUseTableSaysWhatAListingSays(t *testing.T) {
 	h, elsewhere := handleAt(t, path), handle(t)
 	uses := watchUse(t, path)
 	a, b := veth(t, h, "a0", "a1"), veth(t, h, "b0", "b1")
-	on := func(l link.Link) *netlink.Device { return &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: l.Index}} }
+	on := func(l link.Link) *netlink.Device {
+		return &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: l.Index}}
+	}
 	add := func(l link.Link, text string, lifetime int) func() error {
 		addr, err := netlink.ParseAddr(text)
 		if err != nil {
@@ -243,7 +245,9 @@ func TestUseTableIsReadAgainOnDemand(t *testing.T) {
 	uses := watchUse(t, path)
 	addr, _ := netlink.ParseAddr("2001:db8::1/64")
 	addr.Flags = unix.IFA_F_NODAD
-	if err := h.Do(func() error { return netlink.AddrAdd(&netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: l.Index}}, addr) }); err != nil {
+	if err := h.Do(func() error {
+		return netlink.AddrAdd(&netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: l.Index}}, addr)
+	}); err != nil {
 		t.Fatal(err)
 	}
 	if err := uses.Reread(); err != nil {

@@ -18,7 +18,7 @@ import (
 // for a knob that they do not have: the link state is "auto" for all of those.
 // If the driver reports no VFs at all, the error is ErrUnsupported.
 func (h *Handle) VFSettings(pfIndex int) (map[int]device.Settings, error) {
-	const op = "reading the VFs"
+	const op = "read the VFs of"
 	raw, err := h.vfs(pfIndex)
 	if err != nil {
 		return nil, wrap(op, indexed(pfIndex), err)

@@ -35,7 +35,7 @@ func (h *Handle) SetVF(pfIndex, vf int, s device.Settings) error {
 	if len(asked) == 0 {
 		return nil
 	}
-	op := fmt.Sprintf("setting VF %d %s", vf, strings.Join(asked, ", "))
+	op := fmt.Sprintf("set %s of VF %d of", strings.Join(asked, ", "), vf)
 	info, err := vfInfo(uint32(vf), s)
 	if err != nil {
 		return wrap(op, indexed(pfIndex), err)
