@@ -21,13 +21,13 @@ type Attributes struct {
 // SetAttributes sets all attributes that are not nil, in one message; with none it
 // sends nothing. After an error some of them may be set: the kernel (do_setlink)
 // goes through them in an order of its own and stops at the first that fails.
-func (h *Handle) SetAttributes(index int, a Attributes) error {
+func (c changes) SetAttributes(index int, a Attributes) error {
 	flags, mask := a.flags()
 	attrs := a.encode()
 	if mask == 0 && len(attrs) == 0 {
 		return nil
 	}
-	return wrap("set attributes of", indexed(index), h.setFlags(index, flags, mask, attrs...))
+	return wrap("set attributes of", indexed(index), c.setFlags(index, flags, mask, attrs...))
 }
 
 func (a Attributes) flags() (flags, mask uint32) {
@@ -79,9 +79,9 @@ func (a Attributes) encode() []nl.NetlinkRequestData {
 // attached: generic, in the driver, in the NIC. A program that a bpf_link holds
 // (BPF_LINK_CREATE) stays, with EBUSY. It goes with the last file descriptor of the
 // bpf_link, that is, with the process that made it.
-func (h *Handle) DetachXDP(index int) error {
+func (c changes) DetachXDP(index int) error {
 	var modes []uint32
-	err := h.query(index, 0, func(payload []byte) error {
+	err := queryLink(c.conn, index, 0, func(payload []byte) error {
 		if _, err := ifinfo(payload); err != nil {
 			return err
 		}
@@ -94,7 +94,7 @@ func (h *Handle) DetachXDP(index int) error {
 		return a.err
 	})
 	for i := 0; err == nil && i < len(modes); i++ {
-		err = h.change(unix.RTM_SETLINK, 0, index, nested(unix.IFLA_XDP,
+		err = c.conn.change(unix.RTM_SETLINK, 0, index, nested(unix.IFLA_XDP,
 			nl.NewRtAttr(unix.IFLA_XDP_FD, nl.Uint32Attr(^uint32(0))), // -1
 			nl.NewRtAttr(unix.IFLA_XDP_FLAGS, nl.Uint32Attr(modes[i]))))
 	}

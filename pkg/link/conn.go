@@ -117,7 +117,8 @@ func (c *conn) makeRoom(dump bool) {
 }
 
 // receive returns the next datagram from the kernel, valid until the next call. It
-// waits for one as long as timeout says; 0 is for ever. Callers hold mu.
+// waits for one as long as timeout says; 0 is for ever. Only one goroutine at a time
+// may receive.
 func (c *conn) receive(timeout time.Duration) ([]byte, error) {
 	datagram, err := c.receiveNow()
 	if !errors.Is(err, unix.EAGAIN) {
@@ -164,6 +165,7 @@ func (c *conn) read(fd int) ([]byte, error) {
 			return nil, err
 		}
 		if size > maxMessage {
+			_, _, _ = unix.Recvfrom(fd, nil, 0) // drops it
 			return nil, fmt.Errorf("message of %d bytes: %w", size, unix.EMSGSIZE)
 		}
 		if size > len(c.buf) {

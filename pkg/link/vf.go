@@ -29,7 +29,7 @@ type VFInfo struct {
 // VF asks PF pfIndex for VF number vf.
 func (h *Handle) VF(pfIndex, vf int) (VFInfo, error) {
 	op, object := fmt.Sprintf("read VF %d of", vf), indexed(pfIndex)
-	infos, err := h.vfs(pfIndex)
+	infos, err := readVFs(h.conn, pfIndex)
 	if err != nil {
 		return VFInfo{}, wrap(op, object, err)
 	}
@@ -46,7 +46,7 @@ func (h *Handle) VF(pfIndex, vf int) (VFInfo, error) {
 
 // VFs asks PF pfIndex for all its VFs, in one message.
 func (h *Handle) VFs(pfIndex int) ([]VFInfo, error) {
-	raw, err := h.vfs(pfIndex)
+	raw, err := readVFs(h.conn, pfIndex)
 	if err != nil {
 		return nil, wrap("read the VFs of", indexed(pfIndex), err)
 	}
@@ -142,5 +142,5 @@ func (h *Handle) SetVFLinkState(pfIndex, vf int, state string) error {
 
 func (h *Handle) setVF(op string, pfIndex int, knob *nl.RtAttr) error {
 	list := nested(unix.IFLA_VFINFO_LIST, nested(nl.IFLA_VF_INFO, knob))
-	return wrap(op, indexed(pfIndex), h.change(unix.RTM_SETLINK, 0, pfIndex, list))
+	return wrap(op, indexed(pfIndex), h.conn.change(unix.RTM_SETLINK, 0, pfIndex, list))
 }

@@ -10,6 +10,9 @@ import (
 	"fairlead.dev/fairlead/pkg/device"
 )
 
+// vfKnobs reads and sets, at the PF, what can be set of VFs.
+type vfKnobs struct{ conn *conn }
+
 // VFSettings reads the settings of all VFs of a PF, by VF number, in one message.
 // The kernel has no smaller question: it asks the driver about every VF each time,
 // so read once before a batch of changes and once after it.
@@ -17,9 +20,9 @@ import (
 // A field is nil if the driver does not report it. Some drivers report a default
 // for a knob that they do not have: the link state is "auto" for all of those.
 // If the driver reports no VFs at all, the error is ErrUnsupported.
-func (h *Handle) VFSettings(pfIndex int) (map[int]device.Settings, error) {
+func (v vfKnobs) VFSettings(pfIndex int) (map[int]device.Settings, error) {
 	const op = "read the VFs of"
-	raw, err := h.vfs(pfIndex)
+	raw, err := readVFs(v.conn, pfIndex)
 	if err != nil {
 		return nil, wrap(op, indexed(pfIndex), err)
 	}
@@ -37,9 +40,9 @@ func (h *Handle) VFSettings(pfIndex int) (map[int]device.Settings, error) {
 	return settings, nil
 }
 
-// vfs returns the raw attributes of each VF; nil if the driver reports no list.
-func (h *Handle) vfs(pfIndex int) (list [][]byte, err error) {
-	err = h.query(pfIndex, nl.RTEXT_FILTER_VF, func(payload []byte) (err error) {
+// readVFs returns the raw attributes of each VF; nil if the driver reports no list.
+func readVFs(c *conn, pfIndex int) (list [][]byte, err error) {
+	err = queryLink(c, pfIndex, nl.RTEXT_FILTER_VF, func(payload []byte) (err error) {
 		if _, err := ifinfo(payload); err != nil {
 			return err
 		}
