@@ -183,7 +183,7 @@ func (t routes) DefaultLink() (Link, error) {
 	if best == nil {
 		return Link{}, wrap("look up", "the default route", fmt.Errorf("there is no such route: %w", unix.ESRCH))
 	}
-	return lookups{t.conn}.ByIndex(best.Link)
+	return lookups(t).ByIndex(best.Link)
 }
 
 func better(r Route, than *Route) bool {

@@ -119,7 +119,7 @@ func readUse(c *conn) (*useTable, error) {
 }
 
 func dumpUsedAddresses(c *conn, t *useTable) error {
-	begin := func() { t.addresses = map[int]map[addressKey]struct{}{} }
+	begin := func() { t.addresses = map[int][]addressKey{} }
 	return dumpAddresses(c, begin, func(payload []byte) error {
 		_, err := t.setAddress(payload, false)
 		return err
@@ -132,7 +132,7 @@ func dumpDefaultRoutes(c *conn, t *useTable) error {
 
 // all returns the links that are in use.
 func (t *useTable) all() map[int]Use {
-	uses := map[int]Use{}
+	uses := make(map[int]Use, len(t.addresses)+len(t.defaults))
 	at := func(index int, change func(*Use)) {
 		row, listed := t.links[index]
 		if !listed { // it went while the rest was read
@@ -183,10 +183,13 @@ func (t *useTable) of(index int) (Use, error) {
 }
 
 func (t *useTable) prefixes(index int) []netip.Prefix {
-	var list []netip.Prefix
-	for key := range t.addresses[index] {
-		list = append(list, key.prefix)
+	keys := t.addresses[index]
+	if len(keys) == 0 {
+		return nil
 	}
-	slices.SortFunc(list, netip.Prefix.Compare)
+	list := make([]netip.Prefix, len(keys))
+	for i, key := range keys {
+		list[i] = key.prefix
+	}
 	return list
 }

@@ -1,7 +1,9 @@
 package link
 
 import (
+	"cmp"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -12,8 +14,8 @@ import (
 // same form. It decodes only what it needs.
 type useTable struct {
 	links     map[int]linkRow
-	addresses map[int]map[addressKey]struct{} // by link; those that count
-	defaults  map[int]struct{}                // links that a default route leads over
+	addresses map[int][]addressKey // by link; those that count, sorted
+	defaults  map[int]struct{}     // links that a default route leads over
 }
 
 type linkRow struct {
@@ -27,6 +29,10 @@ type linkRow struct {
 type addressKey struct {
 	prefix netip.Prefix
 	peer   netip.Addr
+}
+
+func (k addressKey) compare(other addressKey) int {
+	return cmp.Or(k.prefix.Compare(other.prefix), k.peer.Compare(other.peer))
 }
 
 // change is what a message changes of a table.
@@ -174,21 +180,24 @@ func (t *useTable) setAddress(payload []byte, deleted bool) (change, error) {
 		return change{}, err
 	}
 	index, key := m.index, addressKey{m.prefix, m.peer}
-	_, had := t.addresses[index][key]
-	_, hasDefault := t.defaults[index]
-	if deleted || !m.inUse() {
-		delete(t.addresses[index], key)
-		if len(t.addresses[index]) == 0 {
-			delete(t.addresses, index)
+	list := t.addresses[index]
+	at, had := slices.BinarySearchFunc(list, key, addressKey.compare)
+	if !deleted && m.inUse() {
+		if !had {
+			t.addresses[index] = slices.Insert(list, at, key)
 		}
-		// With the last IPv4 address go the link's routes, and no message says so.
-		return change{use: had, defaults: had && hasDefault}, nil
+		return change{use: !had}, nil
 	}
-	if t.addresses[index] == nil {
-		t.addresses[index] = map[addressKey]struct{}{}
+	if !had {
+		return change{}, nil
 	}
-	t.addresses[index][key] = struct{}{}
-	return change{use: !had}, nil
+	t.addresses[index] = slices.Delete(list, at, at+1)
+	if len(list) == 1 {
+		delete(t.addresses, index)
+	}
+	// With the last IPv4 address go the link's routes, and no message says so.
+	_, hasDefault := t.defaults[index]
+	return change{use: true, defaults: hasDefault}, nil
 }
 
 // isDefault reports whether the route counts as a default route. Those that the
