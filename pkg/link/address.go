@@ -21,8 +21,9 @@ type Address struct {
 
 // InUse reports whether somebody gave the link this address. Link-local addresses
 // do not count: any link gets one when it is up. Nor do the IPv6 addresses that the
-// kernel makes of router advertisements: any link that is up can receive those.
-// These expire; an IPv4 address that expires is DHCP's, and counts.
+// kernel makes of router advertisements: any link that is up can receive those. They
+// are known by their limited lifetime. With IPv4 a limited lifetime means DHCP, which
+// somebody runs.
 func (a Address) InUse() bool {
 	ip, _ := netip.AddrFromSlice(a.IPNet.IP)
 	return counts(ip, a.Expires)

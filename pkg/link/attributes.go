@@ -18,8 +18,8 @@ type Attributes struct {
 	Promisc, AllMulti, ARP, Multicast, Up *bool
 }
 
-// SetAttributes sets all attributes that are not nil, in one message; with none it
-// sends nothing. After an error some of them may be set: the kernel (do_setlink)
+// SetAttributes sets all attributes that are not nil, in one message. If all are nil
+// it sends nothing. After an error some of them may be set: the kernel (do_setlink)
 // goes through them in an order of its own and stops at the first that fails.
 func (c changes) SetAttributes(index int, a Attributes) error {
 	flags, mask := a.flags()

@@ -4,9 +4,9 @@
 // routes, and says which links the host itself uses. Each call is one message if the
 // kernel allows it.
 //
-// It decides nothing: pkg/attach and pkg/profile know which setting to write, in
-// which order, and what to undo; pkg/custody knows what a use of a link forbids. It
-// reads no sysfs: links are found by name, by index, or by the PCI address that the
+// It decides nothing. Which setting to write, in which order, and what to undo is for
+// pkg/attach and pkg/profile. Whether a link in use may be taken is for pkg/custody.
+// It reads no sysfs: links are found by name, by index, or by the PCI address that the
 // kernel reports in Link.ParentDev. It sees one namespace at a time: Uses does not
 // know the links that pods have on top of a host's.
 //

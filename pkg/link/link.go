@@ -20,7 +20,7 @@ type Link struct {
 	MaxMTU    int    // 0: not reported
 	Up        bool   // administratively
 	Promisc   bool   // somebody asked for it; the kernel's own need of it is not reported
-	AllMulti  bool   // likewise
+	AllMulti  bool   // as Promisc
 	NoARP     bool
 	Multicast bool
 	Carrier   bool
@@ -35,7 +35,7 @@ type Link struct {
 	XDP       bool   // an XDP program is attached, in any mode
 
 	// Limits of segmentation offload, in bytes and segments. 0: the kernel does not
-	// report it; the IPv4 variants are new with 6.3, GROMaxSize with 5.19.
+	// report it. GROMaxSize is new with kernel 5.19, the IPv4 variants with 6.3.
 	GSOMaxSize, GSOMaxSegs, GROMaxSize, GSOIPv4MaxSize, GROIPv4MaxSize int
 }
 

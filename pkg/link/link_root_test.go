@@ -185,7 +185,7 @@ func TestAltNamesAreFound(t *testing.T) {
 	}
 }
 
-// What pkg/attach goes by (cni#250, cni#445).
+// pkg/attach relies on these answers (cni#250, cni#445).
 func TestAltNamesAreTaken(t *testing.T) {
 	h, pod := handle(t), handle(t)
 	l := veth(t, h, "eth3", "peer")

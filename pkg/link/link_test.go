@@ -131,7 +131,7 @@ func words(typ int, vs ...uint32) *nl.RtAttr {
 	return nl.NewRtAttr(typ, b)
 }
 
-// What any link gets by itself that is up does not say that somebody uses it.
+// An address that any link gets when it is up does not show that somebody uses it.
 func TestAddressInUse(t *testing.T) {
 	for text, want := range map[string]bool{
 		"192.0.2.7/24": true, "169.254.1.1/16": false, "fe80::1/64": false, "2001:db8::7/64": true,

@@ -35,10 +35,10 @@ func dumpLinks(c *conn, begin func(), each func(payload []byte) error) error {
 
 // checkListed reports a link that exists and is not listed.
 //
-// A dump of links ends at one that does not fit into a message, and says nothing of
-// that: the kernel sends NLMSG_DONE without an errno (seen with 6.18). Callers would
-// take the links behind it for ones that nobody uses. That our requests have a mask
-// prevents it as far as is known; this is the proof.
+// A dump of links ends at one that does not fit into a message, and does not say so:
+// the kernel sends NLMSG_DONE without an errno (seen with 6.18). Callers would believe
+// that nobody uses the links behind it. The mask of our requests prevents that; see
+// skipStats. This check reports it if the mask ever does not.
 func checkListed(c *conn, listed map[int]bool, exist []int) error {
 	for _, index := range exist {
 		if listed[index] {

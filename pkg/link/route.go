@@ -157,7 +157,7 @@ func (r routeHeader) unicast() bool {
 	return r.addressSize() > 0 && r.Type == unix.RTN_UNICAST && r.Flags&unix.RTM_F_CLONED == 0
 }
 
-// addressSize is that of the family in bytes; 0 for other families than IP.
+// addressSize returns the size of an address in bytes, 0 if the family is not IP.
 func (r routeHeader) addressSize() int {
 	switch r.Family {
 	case unix.AF_INET:

@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// useTable is what decides which links of a namespace are in use. It is read by
-// dumps, and kept up by the kernel's messages about single changes: both have the
-// same form. It decodes only what it needs.
+// useTable has the facts by which links of a namespace are in use. Dumps fill it, and
+// the kernel's messages about single changes keep it up: both have the same form. It
+// decodes only what it needs.
 type useTable struct {
 	links     map[int]linkRow
 	addresses map[int][]addressKey // by link; those that count, sorted
@@ -41,7 +41,7 @@ type change struct {
 	defaults bool // perhaps the default routes: the message does not say how
 }
 
-// apply takes a message about a single change. What it does not know it ignores.
+// apply takes a message about a single change. It ignores other messages.
 func (t *useTable) apply(typ uint16, payload []byte) (change, error) {
 	switch typ {
 	case unix.RTM_NEWLINK, unix.RTM_DELLINK:
@@ -201,8 +201,9 @@ func (t *useTable) setAddress(payload []byte, deleted bool) (change, error) {
 }
 
 // isDefault reports whether the route counts as a default route. Those that the
-// kernel makes of IPv6 router advertisements do not: every link that is up gets one
-// where a router advertises itself, each VF included, without anybody's doing.
+// kernel makes of IPv6 router advertisements do not. Every link that is up gets one
+// as soon as a router advertises itself, idle VFs included: such a route does not
+// show that somebody uses the link.
 func (r routeHeader) isDefault() bool {
 	return r.Dst_len == 0 && r.Protocol != unix.RTPROT_RA && r.Flags&unix.RTM_F_CLONED == 0 && r.addressSize() > 0
 }

@@ -27,7 +27,7 @@ type UseTable struct {
 
 	mu    sync.Mutex // guards what follows, and the reading of events
 	table *useTable
-	uses  map[int]Use // of table; nil: to be made again
+	uses  map[int]Use // made of table; nil if table has changed since
 	stale bool        // table does not have all changes
 }
 
@@ -81,7 +81,7 @@ func (t *UseTable) All() (map[int]Use, error) {
 	return t.uses, nil
 }
 
-// Of returns what one link is used for; ErrNotFound if there is no such link.
+// Of returns what one link is used for. If there is no such link, it is ErrNotFound.
 func (t *UseTable) Of(index int) (Use, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -149,7 +149,7 @@ func (t *UseTable) refresh() error {
 	return t.finish(sum)
 }
 
-// finish reads what the messages did not say.
+// finish reads the table again as far as the messages left it incomplete.
 func (t *UseTable) finish(sum change) error {
 	switch {
 	case t.stale:

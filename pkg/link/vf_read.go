@@ -40,7 +40,7 @@ func (v vfKnobs) VFSettings(pfIndex int) (map[int]device.Settings, error) {
 	return settings, nil
 }
 
-// readVFs returns the raw attributes of each VF; nil if the driver reports no list.
+// readVFs returns the raw attributes of each VF, or nil if the driver reports no list.
 func readVFs(c *conn, pfIndex int) (list [][]byte, err error) {
 	err = queryLink(c, pfIndex, nl.RTEXT_FILTER_VF, func(payload []byte) (err error) {
 		if _, err := ifinfo(payload); err != nil {
@@ -52,7 +52,8 @@ func readVFs(c *conn, pfIndex int) (list [][]byte, err error) {
 	return list, err
 }
 
-// vfList finds the attributes of each VF among those of a PF; nil if there is no list.
+// vfList finds the attributes of each VF among those of a PF, or nil if they have no
+// list.
 //
 // The list's own length has 16 bits. With some 300 VFs it overflows, and the kernel
 // writes its low bits nevertheless. So the list ends where its entries end: no
@@ -104,7 +105,7 @@ func parseSettings(raw []byte) (vf int, s device.Settings, err error) {
 	return vf, s, nil
 }
 
-// setSetting sets the fields that one attribute holds; v is what follows the VF's number.
+// setSetting sets the fields that one attribute holds. V follows the VF's number.
 func setSetting(s *device.Settings, typ int, v []byte) {
 	switch {
 	case typ == nl.IFLA_VF_MAC && len(v) >= 6:
@@ -130,7 +131,7 @@ func intAt(b []byte) *int {
 	return &n
 }
 
-// vlanProto reads the first entry of the list; the kernel never has a second.
+// vlanProto reads the first entry of the list. The kernel never has a second.
 func vlanProto(list []byte) string {
 	first := attributesOf(list)
 	if !first.next() || len(first.value) < 14 {
