@@ -127,7 +127,8 @@ func dumpUsedAddresses(c *conn, t *useTable) error {
 }
 
 func dumpDefaultRoutes(c *conn, t *useTable) error {
-	return dumpRoutes(c, func() { t.defaults = map[int]struct{}{} }, t.addDefault)
+	begin := func() { t.defaults, t.sources = map[int]struct{}{}, map[netip.Addr]struct{}{} }
+	return dumpRoutes(c, begin, t.addDefault)
 }
 
 // all returns the links that are in use.

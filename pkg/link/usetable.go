@@ -14,8 +14,9 @@ import (
 // decodes only what it needs.
 type useTable struct {
 	links     map[int]linkRow
-	addresses map[int][]addressKey // by link; those that count, sorted
-	defaults  map[int]struct{}     // links that a default route leads over
+	addresses map[int][]addressKey    // by link; those that count, sorted
+	defaults  map[int]struct{}        // links that a default route leads over
+	sources   map[netip.Addr]struct{} // preferred source addresses of default routes
 }
 
 type linkRow struct {
@@ -195,9 +196,11 @@ func (t *useTable) setAddress(payload []byte, deleted bool) (change, error) {
 	if len(list) == 1 {
 		delete(t.addresses, index)
 	}
-	// With the last IPv4 address go the link's routes, and no message says so.
+	// With the last IPv4 address go the link's routes, and with any IPv4 address the
+	// routes that have it as their source. No message says so.
 	_, hasDefault := t.defaults[index]
-	return change{use: true, defaults: hasDefault}, nil
+	_, isSource := t.sources[key.prefix.Addr()]
+	return change{use: true, defaults: hasDefault || isSource}, nil
 }
 
 // isDefault reports whether the route counts as a default route. Those that the
@@ -219,6 +222,10 @@ func (t *useTable) addDefault(payload []byte) error {
 		switch a.typ {
 		case unix.RTA_OIF:
 			t.defaults[int(number(a.value))] = struct{}{}
+		case unix.RTA_PREFSRC:
+			if source, ok := netip.AddrFromSlice(a.value); ok {
+				t.sources[source] = struct{}{}
+			}
 		case unix.RTA_MULTIPATH:
 			for _, index := range hops(a.value) {
 				t.defaults[index] = struct{}{}
