@@ -196,8 +196,9 @@ func (t *useTable) setAddress(payload []byte, deleted bool) (change, error) {
 	if len(list) == 1 {
 		delete(t.addresses, index)
 	}
-	// With the last IPv4 address go the link's routes, and with any IPv4 address the
-	// routes that have it as their source. No message says so.
+	// With the last IPv4 address go the link's routes, and no message says so. With
+	// any IPv4 address go the routes that have it as their source. Only new kernels
+	// send a message about these.
 	_, hasDefault := t.defaults[index]
 	_, isSource := t.sources[key.prefix.Addr()]
 	return change{use: true, defaults: hasDefault || isSource}, nil

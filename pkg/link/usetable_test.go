@@ -89,6 +89,27 @@ func TestUseTableAsksAgainOnlyForDefaultRoutesThatCount(t *testing.T) {
 	}
 }
 
+// Older kernels do not announce that an IPv4 route goes with its source address,
+// whatever link has the address.
+func TestUseTableAsksAgainWhenASourceAddressGoes(t *testing.T) {
+	table := &useTable{links: map[int]linkRow{7: {}, 8: {}}, addresses: map[int][]addressKey{},
+		defaults: map[int]struct{}{}, sources: map[netip.Addr]struct{}{}}
+	source := string(netip.MustParseAddr("192.0.2.1").AsSlice())
+	route := (&nl.RtMsg{RtMsg: unix.RtMsg{Family: unix.AF_INET, Type: unix.RTN_UNICAST}}).Serialize()
+	if err := table.addDefault(message(route, num32(unix.RTA_OIF, 7), attr(unix.RTA_PREFSRC, source))); err != nil {
+		t.Fatal(err)
+	}
+	ifa := nl.NewIfAddrmsg(unix.AF_INET)
+	ifa.Index, ifa.Prefixlen, ifa.Flags = 8, 24, unix.IFA_F_PERMANENT
+	address := message(ifa.Serialize(), attr(unix.IFA_ADDRESS, source), attr(unix.IFA_LOCAL, source))
+	if c, err := table.apply(unix.RTM_NEWADDR, address); err != nil || c != (change{use: true}) {
+		t.Errorf("a new address: %+v, %v", c, err)
+	}
+	if c, err := table.apply(unix.RTM_DELADDR, address); err != nil || c != (change{use: true, defaults: true}) {
+		t.Errorf("without it: %+v, %v", c, err)
+	}
+}
+
 func TestUseSaysTheMostImportantUse(t *testing.T) {
 	u := Use{Name: "eth0", Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/24")}}
 	steps := []struct {

@@ -23,7 +23,7 @@ import (
 
 // devices B9: a table that events keep up says after each change what a listing says.
 // Some changes the kernel does not announce: IPv4 routes go silently with a link that
-// is taken down, with a link's last address, and with their source address.
+// is taken down, with a link's last address, and in older kernels with their source.
 func TestUseTableSaysWhatAListingSays(t *testing.T) {
 	path := netnstest.New(t)
 	h := handleAt(t, path)
