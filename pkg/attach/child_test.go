@@ -258,7 +258,7 @@ func TestFallbackSaysWhichAndWhy(t *testing.T) {
 			"the pod holds no device of fairlead.dev/fast; ipvlan on eth1: ipvlan cannot have a MAC of its own, and 02:00:00:cc:00:01 is asked for"},
 		{"the kernel turns out to have no macvlan", `"fallback": ["macvlan", "ipvlan"]`, []string{"eth1"}, func(k *fakeKernel) { k.failKind = "macvlan" },
 			"host: add macvlan net1 on eth1\nhost: add ipvlan net1 on eth1\npod: up", "ipvlan",
-			"the pod holds no device of fairlead.dev/fast; macvlan on eth1: this node's kernel has no macvlan (module missing?): add of fake: operation not supported"},
+			"the pod holds no device of fairlead.dev/fast; macvlan on eth1: this node's kernel has no macvlan (module missing?): add fake: operation not supported"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
