@@ -2,6 +2,7 @@ package attach
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -112,6 +113,36 @@ func (f fakeLinks) DefaultLink() (link.Link, error) {
 		}
 	}
 	return link.Link{}, fail("default route", unix.ESRCH)
+}
+
+func (f fakeLinks) Use(index int) (link.Use, error) {
+	if err := f.read("use"); err != nil {
+		return link.Use{}, err
+	}
+	l, err := f.find(index)
+	if err != nil {
+		return link.Use{}, err
+	}
+	return f.useOf(l), nil
+}
+
+func (f fakeLinks) useOf(l *fakeLink) link.Use {
+	use := link.Use{Name: l.Name, Master: l.Master}
+	for _, above := range f.list() {
+		if above.Kind != "" && above.Parent == l.Index {
+			use.OnTop = append(use.OnTop, above.Name)
+		}
+	}
+	for _, r := range l.routes {
+		ones, _ := r.Dst.Mask.Size()
+		use.DefaultRoute = use.DefaultRoute || ones == 0
+	}
+	for _, a := range l.addrs {
+		if a.InUse() {
+			use.Addresses = append(use.Addresses, netip.MustParsePrefix(a.IPNet.String()))
+		}
+	}
+	return use
 }
 
 func (f fakeLinks) SetMTU(index, mtu int) error {

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 
-	"golang.org/x/sys/unix"
-
 	"fairlead.dev/fairlead/pkg/link"
 	"fairlead.dev/fairlead/pkg/pci"
 )
@@ -79,57 +77,8 @@ func (at site) hostUse(l link.Link) (string, error) {
 	if at.set.HostUse != nil {
 		return at.set.HostUse(l.Name)
 	}
-	return askHostUse(at.host, l)
-}
-
-// onTop are kinds whose parent lies in the same namespace: a veth's is its peer,
-// whose index means another link here.
-func onTop(kind string) bool {
-	switch kind {
-	case "vlan", "macvlan", "macvtap", "ipvlan", "ipvtap":
-		return true
-	}
-	return false
-}
-
-func askHostUse(host Links, l link.Link) (string, error) {
-	if l.Master != 0 {
-		return "as a port of a bridge or bond", nil
-	}
-	links, err := host.List()
-	if err != nil {
-		return "", err
-	}
-	for _, above := range links {
-		if onTop(above.Kind) && above.Parent == l.Index {
-			return "below " + above.Name, nil
-		}
-	}
-	routes, err := host.Routes(l.Index)
-	if err != nil {
-		return "", err
-	}
-	for _, r := range routes {
-		// The IPv6 one comes with router advertisements, to any link that is up.
-		if isDefault(r) && r.Dst.IP.To4() != nil && r.Table != unix.RT_TABLE_LOCAL {
-			return "for a default route", nil
-		}
-	}
-	addrs, err := host.Addresses(l.Index)
-	if err != nil {
-		return "", err
-	}
-	for _, a := range addrs {
-		if a.InUse() {
-			return "with the address " + a.IPNet.String(), nil
-		}
-	}
-	return "", nil
-}
-
-func isDefault(r link.Route) bool {
-	ones, _ := r.Dst.Mask.Size()
-	return ones == 0
+	use, err := at.host.Use(l.Index)
+	return use.String(), err
 }
 
 // functionOf is the PCI function of a host netdev; none if it has none.

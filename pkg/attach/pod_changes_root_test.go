@@ -179,6 +179,20 @@ func TestAVFThatTheHostUsesIsRefused(t *testing.T) {
 	}
 }
 
+// meta-cni A2, S6: nor is one below a link by which the node is reached.
+func TestAVFBelowTheHostsOwnLinkIsRefused(t *testing.T) {
+	n := newTestNode(t)
+	n.veth("eth3", "peer")
+	n.inside(n.host, func() error {
+		return netlink.LinkAdd(&netlink.Macvlan{LinkAttrs: netlink.LinkAttrs{Name: "node0", ParentIndex: n.index(n.host, "eth3"), TxQLen: -1}, Mode: netlink.MACVLAN_MODE_BRIDGE})
+	})
+	a := attacher{n.set, "sriov"}
+	_, err := a.Prepare(context.Background(), Request{SandboxID: "s1", IfName: "net1", Network: "ns/fast", Config: []byte(movedVF), Device: vethAddr})
+	if err == nil || !strings.Contains(err.Error(), "the host itself uses interface eth3 of device 0000:05:00.0 below node0") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // One that is up hears router advertisements, and has an address by them.
 func TestAVFWithAnAdvertisedAddressIsNotInUse(t *testing.T) {
 	n := newTestNode(t)
