@@ -31,6 +31,7 @@ type Ledger interface {
 	Sandboxes() ([]ledger.Sandbox, error)
 	Sandbox(id string) (ledger.Sandbox, bool, error)
 	Allocations() ([]ledger.Allocation, error)
+	Allocation(pci.Address) (ledger.Allocation, bool, error)
 }
 
 // Devices has the node's functions; *inventory.Inventory is one.

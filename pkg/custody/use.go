@@ -31,7 +31,9 @@ type Use struct {
 	Kind     Kind
 	Function pci.Address // the function that is used; with Group and GroupDriver it is the other member
 	Netdev   string      // its netdev on the host; empty: none there
-	Who      string      // "pod default/x (net1)", "the host: below storage0"
+	Who      string      // "pod default/x (net1)", "the host"
+	How      string      // of Host: "below storage0", "with the address 10.0.0.1/24"
+	Driver   string      // of Namespace and GroupDriver: the one that is bound
 
 	Pod                       ledger.PodRef // of Sandbox, Release, Children, and of Allocation if the kubelet said so
 	Sandbox, IfName, Resource string

@@ -5,6 +5,7 @@ import (
 
 	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/pci"
+	"fairlead.dev/fairlead/pkg/sysfs"
 )
 
 // Uses lists who uses a function, in the order of the kinds; empty: it is free.
@@ -14,7 +15,7 @@ func (v *View) Uses(fn pci.Address) []Use {
 		uses = append(uses, v.groupUses(fn)...)
 	}
 	if v.changing[fn] > 0 {
-		uses = append(uses, Use{Kind: Change, Function: fn, Who: "a profile that is changing it"})
+		uses = append(uses, Use{Kind: Change, Function: fn, Who: "a profile"})
 	}
 	return uses
 }
@@ -59,7 +60,7 @@ func (v *View) unknown(fn pci.Address) []Use {
 func (v *View) hostUses(fn pci.Address, f function) []Use {
 	for _, name := range f.netdevs {
 		if how := v.hostUse(fn, name); how != "" {
-			return []Use{{Kind: Host, Function: fn, Netdev: name, Who: "the host: " + how}}
+			return []Use{{Kind: Host, Function: fn, Netdev: name, Who: "the host", How: how}}
 		}
 	}
 	return nil
@@ -82,20 +83,33 @@ func (v *View) allocationUses(fn pci.Address) []Use {
 }
 
 // unrecorded is what the node shows of users that keep no records here. A pod that
-// holds the function has it open, or its netdev, itself; so has one that the function
-// is only allocated to, except right now, when Confirm has just looked.
+// holds the function has it open, or has its netdev, itself. So may one that it is only
+// allocated to, unless Confirm has looked.
 func (v *View) unrecorded(fn pci.Address, f function, held, allocated bool) []Use {
-	r, justRead := v.fresh[fn]
-	if held || allocated && !justRead {
+	if held {
 		return nil
 	}
+	open, missing := v.open[fn], v.missing[fn] || !allocated && !v.settling[fn]
+	if r, ok := v.fresh[fn]; ok {
+		open, missing = r.open, true
+	}
 	switch {
-	case device.VFIODriver(f.driver) && (justRead && r.open || !justRead && v.open[fn]):
-		return []Use{{Kind: VFIO, Function: fn, Who: "a process that has it open through VFIO"}}
-	case f.driver != "" && !device.UserspaceDriver(f.driver) && len(f.netdevs) == 0 && (justRead || !v.settling[fn]):
-		return []Use{{Kind: Namespace, Function: fn, Who: "another network namespace, or nobody: its driver " + f.driver + " may have made no netdev"}}
+	case device.VFIODriver(f.driver) && open:
+		return []Use{{Kind: VFIO, Function: fn, Who: "a process without a record"}}
+	case f.absent() && missing:
+		return []Use{{Kind: Namespace, Function: fn, Who: "another network namespace", Driver: f.driver}}
 	}
 	return nil
+}
+
+// onRecord reports whether a sandbox, or with allocations a container, has the function
+// or another of its IOMMU group.
+func (v *View) onRecord(fn pci.Address, allocations bool) bool {
+	on := func(fn pci.Address) bool {
+		_, allocated := v.allocations[fn]
+		return len(v.sandboxes.byFunction[fn]) > 0 || allocations && (allocated || len(v.grants[fn]) > 0)
+	}
+	return on(fn) || slices.ContainsFunc(v.groups[v.function(fn).group], func(m sysfs.GroupMember) bool { return on(m.Address) })
 }
 
 // groupUses looks at the other members of the function's IOMMU group. VFIO gives the
@@ -118,7 +132,7 @@ func (v *View) groupUses(fn pci.Address) []Use {
 			u.Kind = Group
 			used = append(used, u)
 		} else if blocksVFIO(driver) {
-			drivers = append(drivers, Use{Kind: GroupDriver, Function: m.Address, Who: "the kernel's driver " + driver})
+			drivers = append(drivers, Use{Kind: GroupDriver, Function: m.Address, Who: "the kernel", Driver: driver})
 		}
 	}
 	return append(used, drivers...)

@@ -1,8 +1,6 @@
 package custody
 
 import (
-	"maps"
-
 	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/inventory"
 	"fairlead.dev/fairlead/pkg/ledger"
@@ -23,12 +21,14 @@ type Facts struct {
 	Pooled      map[pci.Address]string      // function → resource that it is advertised as
 	Changing    []pci.Address
 	Settling    []pci.Address     // whose netdev may still be on its way
+	Missing     []pci.Address     // whose netdev Confirm missed, though they may be allocated
 	Unread      map[string]string // source → why it could not be read
 }
 
 // View is who uses what at one moment. It never changes; asking it reads nothing.
 type View struct {
-	functions   map[pci.Address]function // of the snapshot
+	devices     *inventory.Snapshot
+	functions   map[pci.Address]function // of devices
 	netdevs     map[string]pci.Address   // netdev or altname → its function
 	sandboxes   sandboxes
 	allocations map[pci.Address]ledger.Allocation
@@ -39,6 +39,7 @@ type View struct {
 	pooled      map[pci.Address]string
 	changing    map[pci.Address]int
 	settling    map[pci.Address]bool
+	missing     map[pci.Address]bool
 	unread      map[string]string
 	fresh       map[pci.Address]reading // newer than all of the above, of single functions
 }
@@ -62,12 +63,13 @@ type reading struct {
 func NewView(f Facts) *View {
 	v := &View{
 		allocations: map[pci.Address]ledger.Allocation{}, grants: byFunction(f.Grants), host: f.Host, groups: f.Groups,
-		open: set(f.Open), settling: set(f.Settling), pooled: f.Pooled, changing: map[pci.Address]int{}, unread: f.Unread,
+		open: set(f.Open), settling: set(f.Settling), missing: set(f.Missing), pooled: f.Pooled, changing: map[pci.Address]int{}, unread: f.Unread,
 	}
-	v.functions, v.netdevs = index(f.Devices)
-	for _, s := range f.Sandboxes {
-		v.sandboxes = v.sandboxes.with(s.ID, usesOf(s))
+	if v.devices = f.Devices; v.devices == nil {
+		v.devices = inventory.NewSnapshot(nil, nil)
 	}
+	v.functions, v.netdevs = index(v.devices)
+	v.sandboxes = recorded(f.Sandboxes)
 	for _, a := range f.Allocations {
 		v.allocations[a.Device] = a
 	}
@@ -97,9 +99,6 @@ func byFunction(grants []Grant) map[pci.Address][]Grant {
 
 func index(s *inventory.Snapshot) (map[pci.Address]function, map[string]pci.Address) {
 	functions, netdevs := map[pci.Address]function{}, map[string]pci.Address{}
-	if s == nil {
-		return functions, netdevs
-	}
 	add := func(fn pci.Address, f function) {
 		functions[fn] = f
 		for _, name := range f.netdevs {
@@ -127,6 +126,9 @@ func names(netdev string, altNames []string) []string {
 	return append([]string{netdev}, altNames...)
 }
 
+// Devices are the node's functions as this View knows them.
+func (v *View) Devices() *inventory.Snapshot { return v.devices }
+
 // Function is the function that a netdev of the host belongs to, by its name or an
 // altname; false if it is none of the node's SR-IOV functions.
 func (v *View) Function(netdev string) (pci.Address, bool) {
@@ -138,6 +140,11 @@ func (v *View) Function(netdev string) (pci.Address, bool) {
 func (v *View) Pooled(fn pci.Address) (resource string, ok bool) {
 	resource, ok = v.pooled[fn]
 	return resource, ok
+}
+
+// absent reports whether the driver should have made a netdev that is not on the host.
+func (f function) absent() bool {
+	return f.driver != "" && !device.UserspaceDriver(f.driver) && len(f.netdevs) == 0
 }
 
 func (v *View) function(fn pci.Address) function {
@@ -157,51 +164,22 @@ func (v *View) hostUse(fn pci.Address, netdev string) string {
 	return v.host[netdev]
 }
 
-// clone is a View whose parts may be replaced, and must not be written into.
-func (v *View) clone() *View {
-	next := *v
-	return &next
-}
-
-// sandboxes is what sandboxes have, by who and by what. It is never changed once made.
-type sandboxes struct {
-	byID       map[string][]Use
-	byFunction map[pci.Address][]Use
-	byNetdev   map[string][]Use // children on it
-}
-
-// with gives the uses of one sandbox the place of those that it had.
-func (s sandboxes) with(id string, uses []Use) sandboxes {
-	next := sandboxes{clone(s.byID), clone(s.byFunction), clone(s.byNetdev)}
-	for _, u := range s.byID[id] {
-		if u.Kind == Children {
-			replace(next.byNetdev, u.Netdev, without(next.byNetdev[u.Netdev], id))
-		} else {
-			replace(next.byFunction, u.Function, without(next.byFunction[u.Function], id))
-		}
+// mark notes whether a source could be read. v is a copy that is not published yet.
+func (v *View) mark(source string, err error) (changed bool) {
+	why := ""
+	if err != nil {
+		why = err.Error()
 	}
-	replace(next.byID, id, uses)
-	for _, u := range uses {
-		if u.Kind == Children {
-			next.byNetdev[u.Netdev] = insert(next.byNetdev[u.Netdev], u)
-		} else {
-			next.byFunction[u.Function] = insert(next.byFunction[u.Function], u)
-		}
+	if v.unread[source] == why {
+		return false
 	}
-	return next
-}
-
-func clone[K comparable](m map[K][]Use) map[K][]Use {
-	if m == nil {
-		return map[K][]Use{}
+	next := map[string]string{}
+	for s, w := range v.unread {
+		next[s] = w
 	}
-	return maps.Clone(m)
-}
-
-func replace[K comparable](m map[K][]Use, key K, uses []Use) {
-	if len(uses) == 0 {
-		delete(m, key)
-		return
+	if next[source] = why; why == "" {
+		delete(next, source)
 	}
-	m[key] = uses
+	v.unread = next
+	return true
 }
