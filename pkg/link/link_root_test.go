@@ -13,6 +13,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/link"
 	"fairlead.dev/fairlead/pkg/netns"
 	"fairlead.dev/fairlead/pkg/netns/netnstest"
@@ -211,6 +212,23 @@ func TestVFOfALinkWithoutVFs(t *testing.T) {
 	}
 	if err := h.SetVFVLAN(l.Index, 0, 100, 0, "802.1ad"); !errors.Is(err, link.ErrUnsupported) {
 		t.Errorf("802.1ad VLAN of a veth's VF: %v, want ErrUnsupported", err)
+	}
+}
+
+func TestSettingsOfALinkWithoutVFs(t *testing.T) {
+	h := handle(t)
+	l := veth(t, h, "eth3", "peer")
+	if _, err := h.VFSettings(l.Index); !errors.Is(err, link.ErrUnsupported) {
+		t.Errorf("VFs of a veth: %v, want ErrUnsupported", err)
+	}
+	vlan, trust, mtu, proto := 100, true, 9000, device.Proto8021AD
+	for _, s := range []device.Settings{{VLAN: &vlan}, {VLAN: &vlan, VLANProto: &proto}, {Trust: &trust}} {
+		if err := h.SetVF(l.Index, 0, s); !errors.Is(err, link.ErrUnsupported) {
+			t.Errorf("%+v of a veth's VF: %v, want ErrUnsupported", s, err)
+		}
+	}
+	if err := h.SetVF(l.Index, 0, device.Settings{MTU: &mtu}); err != nil {
+		t.Errorf("nothing for the PF: %v", err)
 	}
 }
 

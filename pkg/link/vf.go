@@ -7,6 +7,8 @@ import (
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"fairlead.dev/fairlead/pkg/device"
 )
 
 // VFInfo is what a PF's driver tells about one of its VFs. A driver may report a
@@ -23,11 +25,6 @@ type VFInfo struct {
 	Trust         *bool  // likewise
 	LinkState     string // "auto", "enable", "disable"
 }
-
-// skipStats is RTEXT_FILTER_SKIP_STATS, which the library does not name. The
-// statistics make up most of a PF's VF data, which has to fit into the 64 KiB of
-// one attribute.
-const skipStats = 1 << 3
 
 // VF asks PF pfIndex for VF number vf.
 func (h *Handle) VF(pfIndex, vf int) (VFInfo, error) {
@@ -60,48 +57,13 @@ func (h *Handle) VFs(pfIndex int) ([]VFInfo, error) {
 	return infos, nil
 }
 
-// vfs returns the raw attributes of each VF; nil where the driver tells nothing.
-func (h *Handle) vfs(pfIndex int) ([][]byte, error) {
-	req := h.request(unix.RTM_GETLINK, 0, pfIndex, u32(unix.IFLA_EXT_MASK, nl.RTEXT_FILTER_VF|skipStats))
-	msgs, err := req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK)
-	if err != nil {
-		return nil, err
-	}
-	if len(msgs) == 0 || len(msgs[0]) < unix.SizeofIfInfomsg {
-		return nil, unix.ENODEV
-	}
-	attrs, err := nl.ParseRouteAttr(msgs[0][unix.SizeofIfInfomsg:])
-	if err != nil {
-		return nil, err
-	}
-	for _, a := range attrs {
-		if a.Attr.Type&nl.NLA_TYPE_MASK != unix.IFLA_VFINFO_LIST {
-			continue
-		}
-		list, err := nl.ParseRouteAttr(a.Value)
-		if err != nil {
-			return nil, err
-		}
-		vfs := make([][]byte, 0, len(list))
-		for _, v := range list {
-			vfs = append(vfs, v.Value)
-		}
-		return vfs, nil
-	}
-	return nil, nil
-}
-
 // parseVF reads the attributes of one VF: each a struct that opens with the VF's
 // number (struct ifla_vf_* of if_link.h).
 func parseVF(raw []byte) VFInfo {
-	info := VFInfo{Index: -1, VLANProto: protoQ, LinkState: "auto"}
-	attrs, err := nl.ParseRouteAttr(raw)
-	if err != nil {
-		return info
-	}
-	for _, a := range attrs {
-		v := a.Value
-		switch typ := int(a.Attr.Type & nl.NLA_TYPE_MASK); {
+	info := VFInfo{Index: -1, VLANProto: device.Proto8021Q, LinkState: "auto"}
+	for a := attributesOf(raw); a.next(); {
+		v := a.value
+		switch typ := a.typ; {
 		case typ == nl.IFLA_VF_MAC && len(v) >= 10:
 			info.Index, info.MAC = int(native.Uint32(v)), macText(v[4:10])
 		case typ == nl.IFLA_VF_VLAN && len(v) >= 12:
@@ -121,32 +83,6 @@ func parseVF(raw []byte) VFInfo {
 	return info
 }
 
-// vlanProto reads the first entry of the list; the kernel never has a second.
-func vlanProto(list []byte) string {
-	entries, err := nl.ParseRouteAttr(list)
-	if err != nil || len(entries) == 0 || len(entries[0].Value) < 14 {
-		return protoQ
-	}
-	if p := entries[0].Value[12:14]; p[0] == 0x88 && p[1] == 0xa8 { // network order
-		return protoAD
-	}
-	return protoQ
-}
-
-// onOff reads a knob that drivers without it leave at all ones.
-func onOff(v uint32) *bool {
-	if v == ^uint32(0) {
-		return nil
-	}
-	on := v != 0
-	return &on
-}
-
-const (
-	protoQ  = "802.1q"
-	protoAD = "802.1ad"
-)
-
 // SetVFMAC sets the administrative MAC; zero gives it back to the VF.
 func (h *Handle) SetVFMAC(pfIndex, vf int, mac string) error {
 	op := fmt.Sprintf("setting VF %d MAC %s", vf, mac)
@@ -164,7 +100,7 @@ func (h *Handle) SetVFMAC(pfIndex, vf int, mac string) error {
 func (h *Handle) SetVFVLAN(pfIndex, vf, vlan, qos int, proto string) error {
 	op := fmt.Sprintf("setting VF %d VLAN %d QoS %d %s", vf, vlan, qos, proto)
 	msg := nl.VfVlan{Vf: uint32(vf), Vlan: uint32(vlan), Qos: uint32(qos)}
-	if !strings.EqualFold(proto, protoAD) {
+	if !strings.EqualFold(proto, device.Proto8021AD) {
 		// The old attribute, which every driver with VLANs has; it means 802.1q.
 		return h.setVF(op, pfIndex, nl.NewRtAttr(nl.IFLA_VF_VLAN, msg.Serialize()))
 	}
@@ -207,31 +143,4 @@ func (h *Handle) SetVFLinkState(pfIndex, vf int, state string) error {
 func (h *Handle) setVF(op string, pfIndex int, knob *nl.RtAttr) error {
 	list := nested(unix.IFLA_VFINFO_LIST, nested(nl.IFLA_VF_INFO, knob))
 	return wrap(op, indexed(pfIndex), h.change(unix.RTM_SETLINK, 0, pfIndex, list))
-}
-
-func bit(on bool) uint32 {
-	if on {
-		return 1
-	}
-	return 0
-}
-
-var vfLinkStates = names{
-	nl.IFLA_VF_LINK_STATE_AUTO:    "auto",
-	nl.IFLA_VF_LINK_STATE_ENABLE:  "enable",
-	nl.IFLA_VF_LINK_STATE_DISABLE: "disable",
-}
-
-// names gives the kernel's numbers the words that users write.
-type names map[uint32]string
-
-func (n names) name(v uint32) string { return n[v] }
-
-func (n names) number(word string) (uint32, bool) {
-	for v, w := range n {
-		if w == word {
-			return v, true
-		}
-	}
-	return 0, false
 }

@@ -1,0 +1,155 @@
+package link
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+
+	"fairlead.dev/fairlead/pkg/device"
+)
+
+// VFSettings reads the settings of all VFs of a PF, by VF number, in one message.
+// The kernel has no smaller question: it asks the driver about every VF each time,
+// so read once before a batch of changes and once after it.
+//
+// A field is nil if the driver does not report it. Some drivers report a default
+// for a knob that they do not have: the link state is "auto" for all of those.
+// If the driver reports no VFs at all, the error is ErrUnsupported.
+func (h *Handle) VFSettings(pfIndex int) (map[int]device.Settings, error) {
+	const op = "reading the VFs"
+	raw, err := h.vfs(pfIndex)
+	if err != nil {
+		return nil, wrap(op, indexed(pfIndex), err)
+	}
+	if raw == nil {
+		return nil, wrap(op, indexed(pfIndex), fmt.Errorf("the driver reports no VFs: %w", unix.EOPNOTSUPP))
+	}
+	settings := make(map[int]device.Settings, len(raw))
+	for _, attrs := range raw {
+		vf, s, err := parseSettings(attrs)
+		if err != nil {
+			return nil, wrap(op, indexed(pfIndex), err)
+		}
+		settings[vf] = s
+	}
+	return settings, nil
+}
+
+// vfs returns the raw attributes of each VF; nil if the driver reports no list.
+func (h *Handle) vfs(pfIndex int) (list [][]byte, err error) {
+	err = h.query(pfIndex, nl.RTEXT_FILTER_VF, func(payload []byte) (err error) {
+		if _, err := ifinfo(payload); err != nil {
+			return err
+		}
+		list, err = vfList(bytes.Clone(payload[unix.SizeofIfInfomsg:]))
+		return err
+	})
+	return list, err
+}
+
+// vfList finds the attributes of each VF among those of a PF; nil if there is no list.
+//
+// The list's own length has 16 bits. With some 300 VFs it overflows, and the kernel
+// writes its low bits nevertheless. So the list ends where its entries end: no
+// attribute that can follow it has their type. A VF that the driver could not
+// report, such as one that is being reset, is not in the list.
+func vfList(attrs []byte) ([][]byte, error) {
+	a := attributesOf(attrs)
+	for a.nextType() != unix.IFLA_VFINFO_LIST {
+		if !a.next() {
+			return nil, a.err
+		}
+	}
+	vfs, size := [][]byte{}, attrHeader
+	entries := attributesOf(a.rest[attrHeader:])
+	for entries.nextType() == nl.IFLA_VF_INFO && entries.next() {
+		vfs = append(vfs, entries.value)
+		size += attrHeader + aligned(len(entries.value))
+	}
+	if entries.err != nil || uint16(size) != native.Uint16(a.rest) {
+		return nil, fmt.Errorf("the list of VFs is malformed after %d of them: %w", len(vfs), unix.EBADMSG)
+	}
+	return vfs, nil
+}
+
+// parseSettings reads the attributes of one VF (IFLA_VF_INFO). Each is a structure
+// that begins with the VF's number (struct ifla_vf_* of linux/if_link.h).
+func parseSettings(raw []byte) (vf int, s device.Settings, err error) {
+	vf = -1
+	a := attributesOf(raw)
+	for a.next() {
+		if a.typ == nl.IFLA_VF_VLAN_LIST {
+			proto := vlanProto(a.value)
+			s.VLANProto = &proto
+		} else if len(a.value) >= 8 {
+			vf = int(native.Uint32(a.value))
+			setSetting(&s, a.typ, a.value[4:])
+		}
+	}
+	if a.err != nil {
+		return 0, s, fmt.Errorf("attributes of a VF: %w", a.err)
+	}
+	if vf < 0 {
+		return 0, s, fmt.Errorf("attributes of a VF have no VF number")
+	}
+	if s.VLAN != nil && s.VLANProto == nil { // before kernel 4.9 there is only one protocol
+		proto := device.Proto8021Q
+		s.VLANProto = &proto
+	}
+	return vf, s, nil
+}
+
+// setSetting sets the fields that one attribute holds; v is what follows the VF's number.
+func setSetting(s *device.Settings, typ int, v []byte) {
+	switch {
+	case typ == nl.IFLA_VF_MAC && len(v) >= 6:
+		mac := macText(v[:6])
+		s.AdminMAC = &mac
+	case typ == nl.IFLA_VF_VLAN && len(v) >= 8:
+		s.VLAN, s.QoS = intAt(v), intAt(v[4:])
+	case typ == nl.IFLA_VF_RATE && len(v) >= 8:
+		s.MinTxRate, s.MaxTxRate = intAt(v), intAt(v[4:])
+	case typ == nl.IFLA_VF_SPOOFCHK:
+		s.SpoofCheck = onOff(native.Uint32(v))
+	case typ == nl.IFLA_VF_TRUST:
+		s.Trust = onOff(native.Uint32(v))
+	case typ == nl.IFLA_VF_LINK_STATE:
+		if state := vfLinkStates.name(native.Uint32(v)); state != "" {
+			s.LinkState = &state
+		}
+	}
+}
+
+func intAt(b []byte) *int {
+	n := int(native.Uint32(b))
+	return &n
+}
+
+// vlanProto reads the first entry of the list; the kernel never has a second.
+func vlanProto(list []byte) string {
+	first := attributesOf(list)
+	if !first.next() || len(first.value) < 14 {
+		return device.Proto8021Q
+	}
+	if p := first.value[12:14]; p[0] == 0x88 && p[1] == 0xa8 { // network order
+		return device.Proto8021AD
+	}
+	return device.Proto8021Q
+}
+
+// onOff reads a switch. The kernel reports all ones if the driver has left it out.
+func onOff(v uint32) *bool {
+	if v == ^uint32(0) {
+		return nil
+	}
+	on := v != 0
+	return &on
+}
+
+var vfLinkStates = names{
+	nl.IFLA_VF_LINK_STATE_AUTO:    "auto",
+	nl.IFLA_VF_LINK_STATE_ENABLE:  "enable",
+	nl.IFLA_VF_LINK_STATE_DISABLE: "disable",
+}
