@@ -1,6 +1,7 @@
 package custody
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -68,6 +69,25 @@ func TestTenantReasonsNameNobody(t *testing.T) {
 			if got := u.TenantReason(); got == "" || strings.Contains(got, secret) {
 				t.Errorf("%s: %q names %q", u.Kind, got, secret)
 			}
+		}
+	}
+}
+
+// An administrator who searches the documentation for a reason finds its row.
+func TestReasonsAreDocumented(t *testing.T) {
+	raw, err := os.ReadFile("../../docs/troubleshooting.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for kind, phrase := range map[Kind]string{
+		Unknown: "nobody can say who uses it", Host: "the host uses its netdev ", Sandbox: " has it as ", Release: "its release has failed ",
+		Allocation: "the kubelet gave it to ", Children: " has a link on its netdev ", VFIO: "a process has it open through VFIO",
+		Namespace: "its netdev is not on the host, and no pod is on record", Group: " is in the same IOMMU group",
+		GroupDriver: " is in the same IOMMU group", Change: "a profile is changing it", Pool: "it is advertised as ",
+	} {
+		reason := Use{Kind: kind, Resource: fast}.Reason()
+		if !strings.Contains(reason, phrase) || !strings.Contains(string(raw), phrase) {
+			t.Errorf("%s: reason and documentation must both say %q: %s", kind, phrase, reason)
 		}
 	}
 }
