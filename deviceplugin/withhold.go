@@ -19,11 +19,11 @@ const beingChanged = "a profile is changing it"
 // Then check runs for each function. By then the ledger has every earlier grant. If a
 // check fails, nothing is withheld, and the caller must change nothing.
 func (m *Manager) Withhold(functions []pci.Address, check func(pci.Address) error) (end func(), err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), m.opts.Patience)
-	defer cancel()
 	m.withheld.add(functions, 1)
 	m.again()
-	m.awaitSent(ctx)
+	m.awaitSent()
+	ctx, cancel := context.WithTimeout(context.Background(), m.opts.Patience)
+	defer cancel()
 	// Change waits for Allocate's guards. A time-out means a ledger that hangs.
 	endChange, err := m.opts.Custody.Change(ctx, functions...)
 	if err != nil {
@@ -72,9 +72,11 @@ func (m *Manager) vfsOf(functions []pci.Address) []pci.Address {
 	return vfs
 }
 
-// awaitSent waits until the kubelet has been sent the present lists. A kubelet that does
-// not read is not waited for: it gives nobody a device.
-func (m *Manager) awaitSent(ctx context.Context) {
+// awaitSent waits until the kubelet has been sent the present lists, for Options.Patience
+// at most: a kubelet that does not read gives nobody a device.
+func (m *Manager) awaitSent() {
+	ctx, cancel := context.WithTimeout(context.Background(), m.opts.Patience)
+	defer cancel()
 	m.mu.Lock()
 	servers := maps.Clone(m.servers)
 	m.mu.Unlock()
