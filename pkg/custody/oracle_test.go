@@ -148,6 +148,8 @@ func TestConfirm(t *testing.T) {
 		{"an allocated one is open", "allocation, vfio", "allocation", vf6,
 			func(n *node) { n.allocations[vf6], n.open[vf6] = gave(fast, vf6), true }, func(n *node) { n.open[vf6] = false }},
 		{"its netdev is away", "namespace", "", vf0, func(n *node) { n.netdevs[vf0] = nil }, func(n *node) { delete(n.netdevs, vf0) }},
+		{"a foreign namespace gives it back", "namespace", "", vf3,
+			func(n *node) { n.snapshots <- snapshot(away(3)); n.netdevs[vf3] = nil }, func(n *node) { n.snapshots <- snapshot() }},
 		{"the netdev of an allocated one is away", "allocation, namespace", "allocation", vf0,
 			func(n *node) { n.allocations[vf0], n.netdevs[vf0] = gave(fast, vf0), nil }, func(n *node) { delete(n.netdevs, vf0) }},
 		{"meta-cni A2: the host puts a VLAN on it", "host", "", vf0,
@@ -170,6 +172,8 @@ func TestConfirm(t *testing.T) {
 				}
 				wantUses(t, v, "confirmed", tt.want, tt.fn)
 				wantUses(t, o.View(), "published", tt.want, tt.fn)
+				time.Sleep(time.Minute)
+				wantUses(t, o.View(), "as long as it lasts", tt.want, tt.fn)
 				n.set(func() { tt.back(n) })
 				time.Sleep(10 * time.Minute)
 				synctest.Wait()
