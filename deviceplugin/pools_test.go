@@ -153,7 +153,7 @@ func TestAssign(t *testing.T) {
 		"VF in a virtual machine (dp#251)": {
 			lone: []device.VF{lone},
 			pools: []device.Pool{pool("f/fast", 0, 0), {
-				Resource: "f/vm", Selectors: []device.Selector{{PCIAddresses: []string{"0000:00:04.0"}}},
+				Resource: "f/vm", Selectors: []device.Selector{{PCIAddresses: device.Addresses{pci.MustParseAddress("0000:00:04.0"): true}}},
 			}},
 			want: "f/fast 0\nf/vm 0\n",
 		},

@@ -13,6 +13,7 @@ import (
 
 	"fairlead.dev/fairlead/pkg/api/v1alpha1"
 	"fairlead.dev/fairlead/pkg/device"
+	"fairlead.dev/fairlead/pkg/pci"
 )
 
 // Declaration is one NICProfile, validated by itself. Build decides which
@@ -159,8 +160,20 @@ func nicSelector(s v1alpha1.NICSelector, problem *problems) device.NICSelector {
 	}
 	return device.NICSelector{
 		Vendors: vendors, Devices: devices, Drivers: s.Drivers, PFNames: s.PFNames,
-		PCIAddresses: s.PCIAddresses, LinkTypes: s.LinkTypes, NUMANodes: s.NUMANodes,
+		PCIAddresses: fullAddresses(s.PCIAddresses), LinkTypes: s.LinkTypes, NUMANodes: s.NUMANodes,
 	}
+}
+
+// fullAddresses adds the domain to addresses that are no globs and lack it: matching
+// then compares text only.
+func fullAddresses(patterns []string) []string {
+	out := slices.Clone(patterns)
+	for i, p := range out {
+		if addr, err := pci.ParseAddress(p); err == nil {
+			out[i] = addr.String()
+		}
+	}
+	return out
 }
 
 func checkGlobs(patterns []string) error {

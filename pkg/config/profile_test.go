@@ -248,3 +248,10 @@ func FuzzParseProfile(f *testing.F) {
 		}
 	})
 }
+
+func TestShortNICAddressesAreMadeFull(t *testing.T) {
+	got := fullAddresses([]string{"3b:00.0", "0000:3b:*", "00aa:3b:00.1"})
+	if diff := cmp.Diff([]string{"0000:3b:00.0", "0000:3b:*", "00aa:3b:00.1"}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
