@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"fairlead.dev/fairlead/pkg/config"
+	"fairlead.dev/fairlead/pkg/custody"
 	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/link"
 	"fairlead.dev/fairlead/pkg/pci"
@@ -26,7 +27,7 @@ func noModules(_ context.Context, module string) error {
 }
 
 func applier(k *kernel) *Applier {
-	return &Applier{FS: k.FS(), Links: k, Holders: nobody, LoadModule: noModules, Wait: time.Minute}
+	return &Applier{FS: k.FS(), Links: k, Custody: nobody, LoadModule: noModules, Wait: time.Minute}
 }
 
 // labNode has two igb NICs without VFs.
@@ -102,33 +103,36 @@ ens2f0 mtu 1500 up true
 	if d := cmp.Diff(want, sound.state()); d != "" {
 		t.Fatalf("-want +got\n%s", d)
 	}
-	inject := func(name string, n int, fail func(k *kernel, at int)) {
-		for at := 1; at <= n; at++ {
-			t.Run(fmt.Sprintf("%s %d", name, at), func(t *testing.T) {
-				k := labNode(t)
-				fail(k, at)
-				a := applier(k)
-				failed := 0
-				for _, s := range converge(t, k, a, profiles) {
-					for _, f := range s.Failures {
-						failed++
-						if s.Ready || !errors.Is(f, unix.EIO) || f.Step == "" || !strings.Contains(f.Cause, "(PF driver igb)") {
-							t.Errorf("status of %s says ready %t, %v", s.Profile, s.Ready, f)
-						}
+	inject := func(name string, begin, end func(k *kernel)) {
+		t.Run(name, func(t *testing.T) {
+			k := labNode(t)
+			begin(k)
+			a := applier(k)
+			failed := 0
+			for _, s := range converge(t, k, a, profiles) {
+				for _, f := range s.Failures {
+					failed++
+					if s.Ready || !errors.Is(f, unix.EIO) || f.Step == "" || !strings.Contains(f.Cause, "(PF driver igb)") {
+						t.Errorf("status of %s says ready %t, %v", s.Profile, s.Ready, f)
 					}
 				}
-				if failed != 1 {
-					t.Errorf("%d failures for one fault", failed)
-				}
-				converge(t, k, a, profiles)
-				if d := cmp.Diff(want, k.state()); d != "" {
-					t.Errorf("after the second run: -want +got\n%s", d)
-				}
-			})
-		}
+			}
+			if failed != 1 {
+				t.Errorf("%d failures for one fault", failed)
+			}
+			end(k)
+			converge(t, k, a, profiles)
+			if d := cmp.Diff(want, k.state()); d != "" {
+				t.Errorf("after the second run: -want +got\n%s", d)
+			}
+		})
 	}
-	inject("netlink change", sound.changes, func(k *kernel, at int) { k.failAt[at] = int(unix.EIO) })
-	inject("sysfs write", len(sound.Writes()), func(k *kernel, at int) { k.FailWrite(at, unix.EIO) })
+	for _, what := range sound.calls {
+		inject("netlink "+what, func(k *kernel) { k.fail[what] = unix.EIO }, func(k *kernel) { delete(k.fail, what) })
+	}
+	for at := 1; at <= len(sound.Writes()); at++ {
+		inject(fmt.Sprintf("sysfs write %d", at), func(k *kernel) { k.FailWrite(at, unix.EIO) }, func(*kernel) {})
+	}
 }
 
 // LAB.md: some calls say success and change nothing.
@@ -178,59 +182,102 @@ func TestApplyLoadsAMissingModule(t *testing.T) {
 	}
 }
 
-// A VF that the host itself uses is in no record; taking it would cut the node off.
-func TestApplySparesWhatTheHostUses(t *testing.T) {
-	use := map[string]func(*kernel){
-		"the host uses its netdev ens1f0v1 with the address 192.0.2.7/24: take the address away first": func(k *kernel) { k.addresses["ens1f0v1"] = "192.0.2.7/24" },
-		"the host uses its netdev ens1f0v1 as a port of a bridge or bond: take it out first":           func(k *kernel) { k.masters["ens1f0v1"] = 9 },
-		"": func(k *kernel) { k.addresses["ens1f0v1"] = "fe80::1/64 2001:db8::7/64~" }, // what every netdev that is up has, where a router is
-	}
-	for cause, begin := range use {
-		t.Run(cause, func(t *testing.T) {
-			for spec, step := range map[string]string{
-				`{nics: {pfNames: [ens1f0]}, pf: {numVFs: 3}}`:                                           "numVFs 2 -> 0: VF 1: ",
-				`{nics: {pfNames: [ens1f0]}, pf: {numVFs: 2}, vfGroups: [{vfs: '1', driver: vfio-pci}]}`: "VF 1: driver igbvf -> vfio-pci: VF 1: ",
-			} {
-				k := newKernel(t)
-				k.AddPF(igb(pf0, "ens1f0", 2).PF)
-				begin(k)
-				want := "a ready false on 1\n  ens1f0: " + step + cause + " (PF driver igb)\n"
-				if cause == "" {
-					want = "a ready true on 1\n"
-				}
-				if d := cmp.Diff(want, statusText(converge(t, k, applier(k), build(t, spec)))); d != "" {
-					t.Errorf("-want +got\n%s", d)
-				}
+// Devices A1: a VF that the node's own network runs on is in no record of a pod.
+// Taking it would cut the node off.
+func TestConvergeSparesWhatTheHostUses(t *testing.T) {
+	const used = "used by the host: ens1f0v1 is below mgmt.5"
+	for spec, want := range map[string]string{
+		`{nics: {pfNames: [ens1f0]}, pf: {numVFs: 3}}`: "numVFs 2 -> 3: VF 1 is " + used +
+			": the number of VFs changes only through 0, so free them first (delete these pods, or drain the node)",
+		`{nics: {pfNames: [ens1f0]}, pf: {mtu: 9000}}`: "MTU 1500 -> 9000: VF 1 is " + used +
+			": a change of the PF's MTU can take the link from its VFs; it follows when they are free",
+		`{pf: {numVFs: 2}, vfGroups: [{vfs: '1', driver: vfio-pci}]}`: "VF 1: driver igbvf -> vfio-pci: it is " + used + ": it follows when it is free",
+		`{pf: {numVFs: 2}, vfGroups: [{vfs: '1', vlan: 5}]}`:          "VF 1: VLAN 0 -> 5: it is " + used + ": it follows when it is free",
+		`{pf: {numVFs: 2}, vfGroups: [{vfs: '1', mtu: 1400}]}`:        "VF 1: MTU 1500 -> 1400: it is " + used + ": it follows when it is free",
+	} {
+		t.Run(spec, func(t *testing.T) {
+			k := newKernel(t)
+			nic := igb(pf0, "ens1f0", 2)
+			k.AddPF(nic.PF)
+			k.up[k.index("ens1f0")] = true
+			before := k.state()
+			a := applier(k)
+			a.Custody = oracleOf(nic, host("ens1f0v1 is below mgmt.5"), 1)
+			if d := cmp.Diff("a ready false on 1\n  ens1f0: "+want+"\n", statusText(converge(t, k, a, build(t, spec)))); d != "" {
+				t.Errorf("-want +got\n%s", d)
+			}
+			if d := cmp.Diff(before, k.state()); d != "" {
+				t.Errorf("-before +after\n%s", d)
 			}
 		})
 	}
 }
 
-// A pod may get its VF between plan and apply: what takes the VF away looks again.
-func TestApplyLooksAtHoldersAgain(t *testing.T) {
+// Devices A1: a PF in use is changed only if its profile names it. What a pod has on
+// it is not for the profile to decide. To bring it up disturbs nobody.
+func TestConvergeAsksForThePF(t *testing.T) {
+	const unnamed = "the PF is used by the host: port of bond0: if it is to be changed all the same, name it in spec.nics.pfNames or spec.nics.pciAddresses, without a glob\n"
+	const podOn = "the PF is used by pod ns/p (net1): free it first (delete these pods, or drain the node)\n"
+	children := []custody.Use{{Kind: custody.Children, Who: "pod ns/p (net1)"}}
+	for name, tt := range map[string]struct {
+		nics string
+		uses []custody.Use
+		want string
+	}{
+		"free":                          {"{}", nil, ""},
+		"by the host":                   {"{}", host("port of bond0"), unnamed},
+		"by the host, selected by glob": {"{pfNames: ['ens1*'], pciAddresses: ['0000:3b:*']}", host("port of bond0"), unnamed},
+		"by the host, another is named": {"{pfNames: ['ens1*', ens2f0]}", host("port of bond0"), unnamed},
+		"by the host, named":            {"{pfNames: [ens9, ens1f0]}", host("port of bond0"), ""},
+		"by the host, named by address": {"{pciAddresses: ['3b:00.0']}", host("port of bond0"), ""},
+		"by a pod, named":               {"{pfNames: [ens1f0]}", children, podOn},
+	} {
+		t.Run(name, func(t *testing.T) {
+			k := newKernel(t)
+			k.AddPF(igb(pf0, "ens1f0", 0).PF)
+			a := applier(k)
+			a.Custody = oracle{pf0: tt.uses}
+			want, state := "a ready true on 1\n", "ens1f0 mtu 9000 up true\n  0 igbvf ens1f0v0 mtu 1500 vlan 0/0 trust false spoof true\n"
+			if tt.want != "" {
+				want = "a ready false on 1\n  ens1f0: MTU 1500 -> 9000: " + tt.want + "  ens1f0: numVFs 0 -> 1: " + tt.want
+				state = "ens1f0 mtu 1500 up false\n"
+			}
+			if d := cmp.Diff(want, statusText(converge(t, k, a, build(t, "{nics: "+tt.nics+", pf: {numVFs: 1, mtu: 9000}}")))); d != "" {
+				t.Errorf("-want +got\n%s", d)
+			}
+			if d := cmp.Diff(state, k.state()); d != "" {
+				t.Errorf("-want +got\n%s", d)
+			}
+		})
+	}
+}
+
+// A pod may get its VF, and the host may begin to use a PF, between plan and apply:
+// each change asks again.
+func TestApplyAsksAgain(t *testing.T) {
 	k := newKernel(t)
 	k.AddPF(igb(pf0, "ens1f0", 2).PF)
 	before := k.state()
-	pfs, _, err := k.read(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, spec := range []string{
-		`{pf: {numVFs: 3}}`, `{pf: {mtu: 9000}}`, `{pf: {}, vfGroups: [{driver: vfio-pci}]}`, `{pf: {}, vfGroups: [{trust: "on"}]}`, `{pf: {}, vfGroups: [{mtu: 1400}]}`,
-	} {
-		a := applier(k)
-		nics := Gather(build(t, spec), pfs, nobody, k)
-		for i := range nics {
-			nics[i].Up = true
+	for _, late := range []oracle{oracleOf(igb(pf0, "ens1f0", 2), pod("pod ns/late"), 0, 1), {pf0: pod("pod ns/late")}} {
+		specs := []string{`{pf: {numVFs: 3}}`, `{pf: {mtu: 9000}}`}
+		if late[pf0] == nil {
+			specs = append(specs, `{pf: {}, vfGroups: [{driver: vfio-pci}]}`, `{pf: {}, vfGroups: [{trust: "on"}]}`, `{pf: {}, vfGroups: [{mtu: 1400}]}`)
 		}
-		a.Holders = func(pci.Address) (Holder, bool) { return Holder{Who: "pod ns/late"}, true }
-		failures := a.Apply(t.Context(), Plan(build(t, spec), nics, nobody))
-		if len(failures) == 0 {
-			t.Errorf("%s: no failure", spec)
-		}
-		for _, f := range failures {
-			if !strings.Contains(f.Cause, "held by pod ns/late since a moment ago") {
-				t.Errorf("%s: %v", spec, f)
+		for _, spec := range specs {
+			a := applier(k)
+			nics := k.gather(build(t, spec))
+			for i := range nics {
+				nics[i].Up = true
+			}
+			a.Custody = late
+			failures := a.Apply(t.Context(), Plan(build(t, spec), nics))
+			if len(failures) == 0 {
+				t.Errorf("%s: no failure", spec)
+			}
+			for _, f := range failures {
+				if !strings.Contains(f.Cause, "held by pod ns/late") {
+					t.Errorf("%s: %v", spec, f)
+				}
 			}
 		}
 	}
@@ -245,9 +292,9 @@ func TestApplySkipsAHeldVFAlone(t *testing.T) {
 	k := newKernel(t)
 	k.AddPF(igb(pf0, "ens1f0", 0).PF)
 	a := applier(k)
-	a.Holders = holdersOf(igb(pf0, "ens1f0", 3), 1)
+	a.Custody = oracleOf(igb(pf0, "ens1f0", 3), pod("pod ns/p"), 1)
 	got := converge(t, k, a, build(t, `{pf: {numVFs: 3}, vfGroups: [{resourceName: fast, vlan: 100, trust: "on"}]}`))
-	const want = "a ready false on 1\n  ens1f0: VF 1 (new): VLAN 100: VF 1 is held by pod ns/p since a moment ago: it follows when it is free (PF driver igb)\n"
+	const want = "a ready false on 1\n  ens1f0: VF 1: VLAN 0 -> 100, trust on: it is held by pod ns/p: it follows when it is free\n"
 	if d := cmp.Diff(want, statusText(got)); d != "" {
 		t.Errorf("-want +got\n%s", d)
 	}
@@ -315,8 +362,8 @@ func TestConvergeSaysWhereItCannotGoBack(t *testing.T) {
 	}
 }
 
-// A VF that a process has open through VFIO, of which no record tells, is as good as
-// held: to unbind or drop it would wait for that process.
+// A VF that a process without a record has open through VFIO is as good as held: to
+// unbind or drop it would wait for that process.
 func TestConvergeSparesWhatIsOpenThroughVFIO(t *testing.T) {
 	k := newKernel(t)
 	nic := igb(pf0, "ens1f0", 2)
@@ -325,13 +372,8 @@ func TestConvergeSparesWhatIsOpenThroughVFIO(t *testing.T) {
 	}
 	k.AddPF(nic.PF)
 	a := applier(k)
-	a.FS = k.FS().WithOpener(func(path string) error {
-		if strings.HasSuffix(path, "dev/vfio/11") {
-			return unix.EBUSY
-		}
-		return unix.ENOENT
-	})
-	const who = "held by a process that has it open through VFIO, of which Fairlead has no record"
+	a.Custody = oracleOf(nic, []custody.Use{{Kind: custody.VFIO, Who: "a process that has it open through VFIO"}}, 1)
+	const who = "held by a process that has it open through VFIO"
 	const want = "a ready false on 1\n  ens1f0: numVFs 2 -> 3: VF 1 is " + who + ": the number of VFs changes only through 0, so free them first (delete these pods, or drain the node)\n" +
 		"  ens1f0: VF 1: driver vfio-pci -> the kernel's own: it is " + who + ": it follows when it is free\n"
 	if d := cmp.Diff(want, statusText(converge(t, k, a, build(t, `{pf: {numVFs: 3}, vfGroups: [{}]}`)))); d != "" {
@@ -345,11 +387,21 @@ func TestConvergeSparesWhatIsOpenThroughVFIO(t *testing.T) {
 		t.Errorf("-want +got\n%s", d)
 	}
 	// Opened since the plan was made.
-	for _, s := range []Step{SetNumVFs{Target: Target{PF: pf0}, From: 2}, BindDriver{VFTarget: VFTarget{Target: Target{PF: pf0}, VF: 1}, To: ""}} {
-		if f := a.Apply(t.Context(), []Step{s}); len(f) != 1 || !strings.Contains(f[0].Cause, "VF 1 is "+who+" since a moment ago") {
+	for _, s := range []Step{SetNumVFs{Target: Target{PF: pf0}, From: 2}, knobStep(VFTarget{Target: Target{PF: pf0}, VF: 1}, device.Settings{Driver: device.KernelDriver})} {
+		if f := a.Apply(t.Context(), []Step{s}); len(f) != 1 || !strings.Contains(f[0].Cause, "VF 1 has just been taken: it is "+who) {
 			t.Errorf("%v: %v", s, f)
 		}
 	}
+}
+
+// knobStep sets the one knob that the settings have.
+func knobStep(t VFTarget, to device.Settings) Step {
+	for _, k := range device.Knobs {
+		if k.Has(to) {
+			return SetKnob{VFTarget: t, Knob: k, To: to}
+		}
+	}
+	panic("no knob")
 }
 
 // stuckWriter is a kernel that waits for a process before it drops VFs.
@@ -407,7 +459,7 @@ func TestApplyWaitsForTheNetdev(t *testing.T) {
 	late := &lateFS{FS: k.FS(), appear: func() { k.ShowNetdev(vf.Address, "renamed0") }}
 	a.FS = late
 	target := VFTarget{Target: Target{Profile: "a", PF: pf0, Name: "ens1f0", Driver: "igb"}, Address: vf.Address}
-	if f := a.Apply(t.Context(), []Step{SetVFMTU{target, 0, 1400}}); len(f) != 0 {
+	if f := a.Apply(t.Context(), []Step{knobStep(target, device.Settings{MTU: ptr(1400)})}); len(f) != 0 {
 		t.Fatal(f)
 	}
 	if l, err := k.ByName("renamed0"); err != nil || l.MTU != 1400 {
@@ -415,7 +467,7 @@ func TestApplyWaitsForTheNetdev(t *testing.T) {
 	}
 	k.HideNetdev(vf.Address)
 	late.appear, late.looks, a.Wait = func() {}, 0, time.Nanosecond
-	f := a.Apply(t.Context(), []Step{SetVFMTU{target, 0, 1500}})
+	f := a.Apply(t.Context(), []Step{knobStep(target, device.Settings{MTU: ptr(1500)})})
 	if len(f) != 1 || !strings.Contains(f[0].Cause, "VF 0000:3b:10.0 (driver igbvf) has no netdev in the host's network namespace after 1ns") {
 		t.Errorf("got %v", f)
 	}
@@ -427,7 +479,7 @@ func TestConvergeReportsWhatIsBlocked(t *testing.T) {
 	nic := igb(pf0, "ens1f0", 2)
 	k.AddPF(nic.PF)
 	a := applier(k)
-	a.Holders = holdersOf(nic, 1)
+	a.Custody = oracleOf(nic, pod("pod ns/p"), 1)
 	got := converge(t, k, a, build(t, `{pf: {numVFs: 4}, vfGroups: [{vlan: 7}]}`))
 	const want = `a ready false on 1
   ens1f0: numVFs 2 -> 4: VF 1 is held by pod ns/p: the number of VFs changes only through 0, so free them first (delete these pods, or drain the node)

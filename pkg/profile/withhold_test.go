@@ -6,6 +6,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"fairlead.dev/fairlead/pkg/custody"
+	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
@@ -16,10 +18,12 @@ func TestVFsAreWithheldWhileTheyAreChanged(t *testing.T) {
 	a := applier(k)
 	converge(t, k, a, build(t, labProfile))
 	var log []string
-	a.Holders = func(vf pci.Address) (Holder, bool) {
-		log = append(log, "look")
-		return Holder{}, false
-	}
+	a.Custody = ask(func(fn pci.Address) []custody.Use {
+		if fn != pf0 {
+			log = append(log, "look")
+		}
+		return nil
+	})
 	a.Withhold = func(vfs []pci.Address, check func(pci.Address) error) (func(), error) {
 		log = append(log, "withhold")
 		for _, vf := range vfs {
@@ -35,17 +39,21 @@ func TestVFsAreWithheldWhileTheyAreChanged(t *testing.T) {
 			log = append(log, "end")
 		}, nil
 	}
-	on := Target{PF: pf0}
+	on := Target{PF: pf0, Ifindex: k.index("ens1f0")}
 	for _, tt := range []struct {
 		step Step
 		want string
 	}{
-		{BindDriver{VFTarget: VFTarget{Target: on, VF: 2}, To: ""}, "withhold look end"},
+		{knobStep(VFTarget{Target: on, VF: 2}, device.Settings{Driver: device.KernelDriver}), "withhold look end"},
+		// Devices B12.
+		{knobStep(VFTarget{Target: on, VF: 1}, device.Settings{VLAN: ptr(7)}), "withhold look end"},
+		{knobStep(VFTarget{Target: on, VF: 1}, device.Settings{MTU: ptr(1400)}), "withhold look end"},
+		{SetPFMTU{Target: on, To: 8000, VFs: k.gather(nil)[0].VFs}, "withhold look look look end"},
 		{SetNumVFs{Target: on, From: 3}, "withhold look look look end"},
 	} {
 		log = nil
-		if err := tt.step.apply(t.Context(), a); err != nil {
-			t.Fatalf("%s: %v", tt.step, err)
+		if f := a.Apply(t.Context(), []Step{tt.step}); len(f) > 0 {
+			t.Fatal(f)
 		}
 		if diff := cmp.Diff(tt.want, strings.Join(log, " ")); diff != "" {
 			t.Errorf("%s: %s", tt.step, diff)

@@ -1,0 +1,144 @@
+package profile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"fairlead.dev/fairlead/pkg/link"
+	"fairlead.dev/fairlead/pkg/pci"
+)
+
+func (s SetNumVFs) apply(ctx context.Context, a *Applier) error {
+	if s.Back == 0 { // else the step to 0 has asked
+		if err := a.confirmPF(s.Target); err != nil {
+			return err
+		}
+	}
+	if s.To < s.From {
+		end, err := a.withholdAll(s.PF, s.From)
+		if err != nil {
+			return err
+		}
+		defer end()
+	}
+	err := until(ctx, func() error { return a.FS.SetNumVFs(s.PF, s.To) })
+	if err == nil || s.Back == 0 || ctx.Err() != nil { // with ctx ended, it may yet succeed
+		return err
+	}
+	return s.goBack(a, err)
+}
+
+// goBack makes the VFs again that were there. A driver that made some of the new
+// ones has to drop these first.
+func (s SetNumVFs) goBack(a *Applier, cause error) error {
+	err := a.FS.SetNumVFs(s.PF, 0)
+	if err == nil {
+		err = a.FS.SetNumVFs(s.PF, s.Back)
+	}
+	if err != nil {
+		return fmt.Errorf("%w; and the %d VFs that were there could not be made again: %w", cause, s.Back, err)
+	}
+	return &refusedError{s.To, s.Back, cause}
+}
+
+// refusedError: another number of VFs failed. The number before it is there again,
+// with new VFs.
+type refusedError struct {
+	numVFs, back int
+	cause        error
+}
+
+func (e *refusedError) Error() string {
+	return fmt.Sprintf("%v; the %d VFs that were there are made again", e.cause, e.back)
+}
+
+func (e *refusedError) Unwrap() error { return e.cause }
+
+// withholdAll withholds the first n VFs of a PF, and fails if one is in use.
+func (a *Applier) withholdAll(pf pci.Address, n int) (end func(), err error) {
+	var vfs []pci.Address
+	indexes := map[pci.Address]int{}
+	for i := range n {
+		addr, err := a.FS.VFAddress(pf, i)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		vfs, indexes[addr] = append(vfs, addr), i
+	}
+	return a.withhold(vfs, func(vf pci.Address) error { return a.confirmVF(vf, indexes[vf]) })
+}
+
+func (s SetPFMTU) apply(_ context.Context, a *Applier) error {
+	if err := a.confirmPF(s.Target); err != nil {
+		return err
+	}
+	var vfs []pci.Address
+	indexes := map[pci.Address]int{}
+	for _, vf := range s.VFs {
+		vfs, indexes[vf.Address] = append(vfs, vf.Address), vf.Index
+	}
+	end, err := a.withhold(vfs, func(vf pci.Address) error { return a.confirmVF(vf, indexes[vf]) })
+	if err != nil {
+		return err
+	}
+	defer end()
+	pf, err := a.Links.ByIndex(s.Ifindex)
+	if err != nil {
+		return err
+	}
+	return a.setMTU(pf, s.To)
+}
+
+func (s SetUp) apply(_ context.Context, a *Applier) error {
+	pf, err := a.Links.ByIndex(s.Ifindex)
+	if err != nil || pf.Up {
+		return err
+	}
+	if err := a.Links.SetUp(pf.Index); err != nil {
+		return err
+	}
+	if pf, err = a.Links.ByIndex(pf.Index); err != nil {
+		return fmt.Errorf("read back: %w", err)
+	}
+	if !pf.Up {
+		return errors.New("the driver reported success, but the link is still down")
+	}
+	return nil
+}
+
+func (a *Applier) setMTU(l link.Link, mtu int) error {
+	if l.MTU == mtu {
+		return nil
+	}
+	if l.MaxMTU != 0 && mtu > l.MaxMTU {
+		return fmt.Errorf("%s supports an MTU of at most %d", l.Name, l.MaxMTU)
+	}
+	if err := a.Links.SetMTU(l.Index, mtu); err != nil {
+		return err
+	}
+	l, err := a.Links.ByIndex(l.Index)
+	if err != nil {
+		return fmt.Errorf("read back: %w", err)
+	}
+	if l.MTU != mtu {
+		return fmt.Errorf("the driver reported success, but the MTU of %s is %d", l.Name, l.MTU)
+	}
+	return nil
+}
+
+// until stops waiting for a change when ctx ends. The change itself goes on.
+func until(ctx context.Context, change func() error) error {
+	result := make(chan error, 1)
+	go func() { result <- change() }()
+	select {
+	case err := <-result:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
