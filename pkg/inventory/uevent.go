@@ -108,7 +108,7 @@ func parseUevent(msg []byte) (e Event, ok bool) {
 		}
 	}
 	switch subsystem {
-	case "pci", "net", "infiniband", "auxiliary":
+	case "pci", "net", "infiniband", "infiniband_verbs", "auxiliary":
 	default:
 		return Event{}, false
 	}

@@ -189,6 +189,12 @@ func (tr *Tree) addVF(vf device.VF) {
 		tr.symlink("../"+vf.PF.String(), tr.dev(vf.Address)+"/physfn")
 		tr.symlink("../"+vf.Address.String(), fmt.Sprintf("%s/virtfn%d", tr.dev(vf.PF), vf.Index))
 	}
+	for _, name := range vf.Verbs {
+		tr.mkdir(tr.dev(vf.Address) + "/infiniband_verbs/" + name)
+	}
+	if vf.UIO != "" {
+		tr.mkdir(tr.dev(vf.Address) + "/uio/" + vf.UIO)
+	}
 	if vf.Userspace() {
 		tr.write(tr.dev(vf.Address)+"/driver_override", vf.Driver)
 	}

@@ -1,0 +1,87 @@
+package custody
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"fairlead.dev/fairlead/pkg/device"
+	"fairlead.dev/fairlead/pkg/pci"
+)
+
+// Confirm reads single functions, as far as no event, or only a late one, tells of
+// their use: VFIO, the netdev, the host's use of it, the IOMMU group. The View that it
+// returns has what was read. A PF is confirmed without its VFs.
+func (o *Oracle) Confirm(ctx context.Context, fns ...pci.Address) (*View, error) {
+	o.grants.confirm(ctx, fns)
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	readings := map[pci.Address]reading{}
+	for _, fn := range fns {
+		if o.src.Functions == nil {
+			break
+		}
+		r, err := o.src.read(fn, o.View())
+		if err != nil {
+			return nil, err
+		}
+		readings[fn] = r
+	}
+	o.sightings.note(readings)
+	v := *o.View()
+	v.fresh = readings
+	return &v, nil
+}
+
+func (s Sources) read(fn pci.Address, v *View) (reading, error) {
+	known := v.function(fn)
+	r := reading{function: function{group: s.Functions.IOMMUGroup(fn), vfs: known.vfs}, host: map[string]string{}}
+	var err error
+	if r.driver, err = s.Functions.Driver(fn); err != nil {
+		return r, err
+	}
+	found, err := s.Functions.Netdevs(fn)
+	if err != nil {
+		return r, fmt.Errorf("list the netdevs of %s: %w", fn, err)
+	}
+	r.netdevs = ownNetdevs(known.netdevs, found)
+	for _, name := range r.netdevs {
+		if s.Host == nil {
+			break
+		}
+		if r.host[name], err = s.Host.Of(name); err != nil {
+			return r, fmt.Errorf("read what the host uses %s for: %w", name, err)
+		}
+	}
+	r.open = device.VFIODriver(r.driver) && !v.onRecord(fn, false) && s.Functions.VFIOOpen(fn)
+	return r, nil
+}
+
+// ownNetdevs leaves out the representors of VFs, which lie below a PF, too: if the
+// known name is among those found, it is the function's.
+func ownNetdevs(known, found []string) []string {
+	if len(known) > 0 && slices.Contains(found, known[0]) {
+		return known
+	}
+	return found
+}
+
+// note lets everybody see what Confirm found and no event tells of, so that what is
+// refused once is not offered again.
+func (s *sightings) note(readings map[pci.Address]reading) {
+	s.out.update(func(next *View) bool {
+		changed := false
+		for fn, r := range readings {
+			if r.group >= 0 {
+				changed = s.readGroup(next, r.group, device.VFIODriver(r.driver)) || changed
+			}
+			changed = s.setOpen(next, fn, r.open) || changed
+			if missing := r.absent() && next.functions[fn].absent(); missing != next.missing[fn] {
+				next.missing = with(next.missing, fn, missing)
+				changed = true
+			}
+		}
+		return changed
+	})
+}

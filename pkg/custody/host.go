@@ -1,0 +1,59 @@
+package custody
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"time"
+)
+
+// hostSource is the host's network in Unknown uses.
+const hostSource = "read what the host uses its links for"
+
+// hostLinks follows what the host uses its links for.
+type hostLinks struct {
+	host HostUse
+	out  *published
+	log  *slog.Logger
+}
+
+// follow begins again if the events end, until ctx does.
+func (h *hostLinks) follow(ctx context.Context) error {
+	for ctx.Err() == nil {
+		tables, err := h.host.Watch(ctx)
+		if err == nil {
+			for table := range tables {
+				h.set(table)
+			}
+			err = errors.New("the kernel's events ended")
+		}
+		if ctx.Err() != nil {
+			break
+		}
+		h.log.Error("what the host uses its links for cannot be read; no device is handed out until it can", "error", err)
+		h.out.update(func(next *View) bool { return next.mark(hostSource, err) })
+		pause(ctx, retryUnread)
+	}
+	return nil
+}
+
+func (h *hostLinks) set(table map[string]string) {
+	h.out.update(func(next *View) bool {
+		changed := next.mark(hostSource, nil)
+		if maps.Equal(next.host, table) {
+			return changed
+		}
+		next.host = table
+		return true
+	})
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
