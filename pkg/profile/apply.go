@@ -14,16 +14,11 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// Applier changes NICs. All fields but Withhold, Wait and Log are needed.
+// Applier changes NICs. All fields but Wait and Log are needed.
 type Applier struct {
 	FS      FS
 	Links   Links
 	Custody Custody
-	// Withhold keeps VFs from being handed out until end is called. Once that is so,
-	// it calls check for each; if a check fails, nothing is withheld. The address of a
-	// PF stands for its VFs, those included that are made meanwhile. nil: nobody hands
-	// VFs out.
-	Withhold func(vfs []pci.Address, check func(pci.Address) error) (end func(), err error)
 	// LoadModule loads a kernel module on the host, for a driver that isn't there yet.
 	LoadModule func(ctx context.Context, module string) error
 	// Wait bounds how long the netdevs of a PF's VFs may take to appear; 0: 15 seconds.
@@ -87,7 +82,7 @@ func (a *Applier) applyPF(ctx context.Context, steps []Step) []Failure {
 	var failures []Failure
 	var knobs []SetKnob
 	failed := map[stepKey]bool{}
-	made := a.withholdNew(steps)
+	made := a.reserveNew(ctx, steps)
 	defer made()
 	for _, s := range steps {
 		switch s := s.(type) {
@@ -114,15 +109,15 @@ func (a *Applier) applyPF(ctx context.Context, steps []Step) []Failure {
 	return append(failures, a.setKnobs(ctx, possible(knobs, failed), made)...)
 }
 
-// withholdNew withholds the VFs that the steps make, until each is withheld by
-// itself: nobody gets one before it is configured.
-func (a *Applier) withholdNew(steps []Step) (end func()) {
+// reserveNew keeps the VFs that the steps make from being given to anybody, until each
+// is reserved by itself: nobody gets one before it is configured.
+func (a *Applier) reserveNew(ctx context.Context, steps []Step) (end func()) {
 	makes := func(s Step) bool { n, ok := s.(SetNumVFs); return ok && n.To > 0 }
-	if a.Withhold == nil || !slices.ContainsFunc(steps, makes) {
+	if !slices.ContainsFunc(steps, makes) {
 		return func() {}
 	}
-	end, err := a.Withhold([]pci.Address{steps[0].On().PF}, func(pci.Address) error { return nil })
-	if err != nil {
+	end, err := a.Custody.Change(ctx, steps[0].On().PF)
+	if err != nil { // ctx has ended: no step is taken
 		return func() {}
 	}
 	return sync.OnceFunc(end)
@@ -148,19 +143,6 @@ func (a *Applier) log() *slog.Logger {
 		return slog.New(slog.DiscardHandler)
 	}
 	return a.Log
-}
-
-// withhold is Withhold, or only check if nobody hands VFs out.
-func (a *Applier) withhold(vfs []pci.Address, check func(pci.Address) error) (end func(), err error) {
-	if a.Withhold != nil {
-		return a.Withhold(vfs, check)
-	}
-	for _, vf := range vfs {
-		if err := check(vf); err != nil {
-			return nil, err
-		}
-	}
-	return func() {}, nil
 }
 
 // Failure is a step that keeps a PF from being as its profile declares.
@@ -191,11 +173,3 @@ func failure(s Step, err error) Failure {
 	}
 	return f
 }
-
-// inUseError keeps a step from a PF or VF that somebody has begun to use since the
-// plan was made.
-type inUseError struct{ reason string }
-
-func (e *inUseError) Error() string { return e.reason }
-
-func inUse(format string, args ...any) error { return &inUseError{fmt.Sprintf(format, args...)} }

@@ -12,12 +12,11 @@ import (
 
 func (s SetNumVFs) apply(ctx context.Context, a *Applier) error {
 	if s.Back == 0 { // else the step to 0 has asked
-		if err := a.confirmPF(s.Target); err != nil {
+		vfs, err := a.firstVFs(s.PF, s.From)
+		if err != nil {
 			return err
 		}
-	}
-	if s.To < s.From {
-		end, err := a.withholdAll(s.PF, s.From)
+		end, err := a.reserve(ctx, s.Target, vfs)
 		if err != nil {
 			return err
 		}
@@ -56,33 +55,27 @@ func (e *refusedError) Error() string {
 
 func (e *refusedError) Unwrap() error { return e.cause }
 
-// withholdAll withholds the first n VFs of a PF, and fails if one is in use.
-func (a *Applier) withholdAll(pf pci.Address, n int) (end func(), err error) {
-	var vfs []pci.Address
-	indexes := map[pci.Address]int{}
+// firstVFs returns the first n VFs of a PF, by index.
+func (a *Applier) firstVFs(pf pci.Address, n int) (map[int]pci.Address, error) {
+	vfs := map[int]pci.Address{}
 	for i := range n {
 		addr, err := a.FS.VFAddress(pf, i)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
+		switch {
+		case err == nil:
+			vfs[i] = addr
+		case !errors.Is(err, fs.ErrNotExist):
 			return nil, err
 		}
-		vfs, indexes[addr] = append(vfs, addr), i
 	}
-	return a.withhold(vfs, func(vf pci.Address) error { return a.confirmVF(vf, indexes[vf]) })
+	return vfs, nil
 }
 
-func (s SetPFMTU) apply(_ context.Context, a *Applier) error {
-	if err := a.confirmPF(s.Target); err != nil {
-		return err
-	}
-	var vfs []pci.Address
-	indexes := map[pci.Address]int{}
+func (s SetPFMTU) apply(ctx context.Context, a *Applier) error {
+	vfs := map[int]pci.Address{}
 	for _, vf := range s.VFs {
-		vfs, indexes[vf.Address] = append(vfs, vf.Address), vf.Index
+		vfs[vf.Index] = vf.Address
 	}
-	end, err := a.withhold(vfs, func(vf pci.Address) error { return a.confirmVF(vf, indexes[vf]) })
+	end, err := a.reserve(ctx, s.Target, vfs)
 	if err != nil {
 		return err
 	}

@@ -202,7 +202,7 @@ func TestConvergeSparesWhatTheHostUses(t *testing.T) {
 			k.up[k.index("ens1f0")] = true
 			before := k.state()
 			a := applier(k)
-			a.Custody = oracleOf(nic, host("ens1f0v1 is below mgmt.5"), 1)
+			a.Custody = oracleOf(nic, host("below mgmt.5"), 1)
 			if d := cmp.Diff("a ready false on 1\n  ens1f0: "+want+"\n", statusText(converge(t, k, a, build(t, spec)))); d != "" {
 				t.Errorf("-want +got\n%s", d)
 			}
@@ -216,7 +216,7 @@ func TestConvergeSparesWhatTheHostUses(t *testing.T) {
 // Devices A1: a PF in use is changed only if its profile names it. What a pod has on
 // it is not for the profile to decide. To bring it up disturbs nobody.
 func TestConvergeAsksForThePF(t *testing.T) {
-	const unnamed = "the PF is used by the host: port of bond0: if it is to be changed all the same, name it in spec.nics.pfNames or spec.nics.pciAddresses, without a glob\n"
+	const unnamed = "the PF is used by the host: ens1f0 is a port of bond0: if it is to be changed all the same, name it in spec.nics.pfNames or spec.nics.pciAddresses, without a glob\n"
 	const podOn = "the PF is used by pod ns/p (net1): free it first (delete these pods, or drain the node)\n"
 	children := []custody.Use{{Kind: custody.Children, Who: "pod ns/p (net1)"}}
 	for name, tt := range map[string]struct {
@@ -225,11 +225,11 @@ func TestConvergeAsksForThePF(t *testing.T) {
 		want string
 	}{
 		"free":                          {"{}", nil, ""},
-		"by the host":                   {"{}", host("port of bond0"), unnamed},
-		"by the host, selected by glob": {"{pfNames: ['ens1*'], pciAddresses: ['0000:3b:*']}", host("port of bond0"), unnamed},
-		"by the host, another is named": {"{pfNames: ['ens1*', ens2f0]}", host("port of bond0"), unnamed},
-		"by the host, named":            {"{pfNames: [ens9, ens1f0]}", host("port of bond0"), ""},
-		"by the host, named by address": {"{pciAddresses: ['3b:00.0']}", host("port of bond0"), ""},
+		"by the host":                   {"{}", []custody.Use{{Kind: custody.Host, Netdev: "ens1f0", How: "a port of bond0"}}, unnamed},
+		"by the host, selected by glob": {"{pfNames: ['ens1*'], pciAddresses: ['0000:3b:*']}", []custody.Use{{Kind: custody.Host, Netdev: "ens1f0", How: "a port of bond0"}}, unnamed},
+		"by the host, another is named": {"{pfNames: ['ens1*', ens2f0]}", []custody.Use{{Kind: custody.Host, Netdev: "ens1f0", How: "a port of bond0"}}, unnamed},
+		"by the host, named":            {"{pfNames: [ens9, ens1f0]}", []custody.Use{{Kind: custody.Host, Netdev: "ens1f0", How: "a port of bond0"}}, ""},
+		"by the host, named by address": {"{pciAddresses: ['3b:00.0']}", []custody.Use{{Kind: custody.Host, Netdev: "ens1f0", How: "a port of bond0"}}, ""},
 		"by a pod, named":               {"{pfNames: [ens1f0]}", children, podOn},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -372,8 +372,8 @@ func TestConvergeSparesWhatIsOpenThroughVFIO(t *testing.T) {
 	}
 	k.AddPF(nic.PF)
 	a := applier(k)
-	a.Custody = oracleOf(nic, []custody.Use{{Kind: custody.VFIO, Who: "a process that has it open through VFIO"}}, 1)
-	const who = "held by a process that has it open through VFIO"
+	a.Custody = oracleOf(nic, []custody.Use{{Kind: custody.VFIO, Who: "a process without a record"}}, 1)
+	const who = "held open through VFIO by a process without a record"
 	const want = "a ready false on 1\n  ens1f0: numVFs 2 -> 3: VF 1 is " + who + ": the number of VFs changes only through 0, so free them first (delete these pods, or drain the node)\n" +
 		"  ens1f0: VF 1: driver vfio-pci -> the kernel's own: it is " + who + ": it follows when it is free\n"
 	if d := cmp.Diff(want, statusText(converge(t, k, a, build(t, `{pf: {numVFs: 3}, vfGroups: [{}]}`)))); d != "" {

@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
+	"fairlead.dev/fairlead/pkg/custody"
 	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/link"
 	"fairlead.dev/fairlead/pkg/pci"
@@ -16,12 +18,12 @@ import (
 
 // batch is all steps of the VFs of one PF. It goes place by place, so that the PF is
 // read once after its messages, and netdevs are awaited together, after all drivers
-// are bound. Each VF is withheld until its own last step.
+// are bound. Each VF is reserved until its own last step.
 type batch struct {
 	a        *Applier
 	at       Target
 	vfs      []*vfWork
-	made     func() // ends the withholding of the PF, under which new VFs were made
+	made     func() // ends the reservation of the PF, under which new VFs were made
 	failures []Failure
 }
 
@@ -30,10 +32,11 @@ type vfWork struct {
 	index   int
 	address pci.Address
 	steps   []SetKnob // still to be done
-	release func()    // ends the withholding
+	release func()    // ends the reservation
 }
 
-// setKnobs takes the steps of one PF's VFs. It calls made when the VFs are withheld.
+// setKnobs takes the steps of one PF's VFs. It calls made when the VFs are
+// reserved.
 func (a *Applier) setKnobs(ctx context.Context, steps []SetKnob, made func()) []Failure {
 	if len(steps) == 0 {
 		return nil
@@ -51,7 +54,7 @@ func (a *Applier) setKnobs(ctx context.Context, steps []SetKnob, made func()) []
 			vf.release()
 		}
 	}()
-	for _, phase := range []func(context.Context){b.withhold, b.setAtPF, b.bindDrivers, b.setMTUs} {
+	for _, phase := range []func(context.Context){b.reserve, b.setAtPF, b.bindDrivers, b.setMTUs} {
 		if err := ctx.Err(); err != nil {
 			b.abandon(err)
 			break
@@ -71,26 +74,69 @@ func (b *batch) abandon(err error) {
 	}
 }
 
-// withhold keeps the VFs from being handed out, and then makes sure that nobody has
-// got hold of one since the plan was made.
-func (b *batch) withhold(context.Context) {
+// reserve keeps the VFs from being given to anybody, and then makes sure that nobody
+// has begun to use one since the plan was made.
+func (b *batch) reserve(ctx context.Context) {
+	var reserved []pci.Address
 	for _, vf := range b.vfs {
-		var err error
-		if vf.address.IsZero() {
-			vf.address, err = b.a.FS.VFAddress(b.at.PF, vf.index)
-		}
-		var end func()
-		if err == nil {
-			end, err = b.a.withhold([]pci.Address{vf.address}, func(addr pci.Address) error { return b.a.confirmVF(addr, vf.index) })
-		}
-		if err != nil {
-			b.failures = append(b.failures, failure(vf.steps[0], err))
-			vf.steps = nil
+		if err := b.reserveVF(ctx, vf); err != nil {
+			b.drop(vf, err)
 			continue
 		}
-		vf.release = sync.OnceFunc(end)
+		reserved = append(reserved, vf.address)
 	}
 	b.made()
+	uses, err := b.a.Custody.Recheck(ctx, reserved...)
+	for _, vf := range b.vfs {
+		if len(vf.steps) == 0 {
+			continue
+		}
+		uses, err := uses, err
+		if err != nil { // of any VF: ask for this one
+			uses, err = b.a.Custody.Recheck(ctx, vf.address)
+		}
+		if err == nil {
+			err = vf.free(uses)
+		}
+		if err != nil {
+			b.drop(vf, err)
+		}
+	}
+}
+
+func (b *batch) reserveVF(ctx context.Context, vf *vfWork) (err error) {
+	if vf.address.IsZero() {
+		if vf.address, err = b.a.FS.VFAddress(b.at.PF, vf.index); err != nil {
+			return err
+		}
+	}
+	end, err := b.a.Custody.Change(ctx, vf.address)
+	if err == nil {
+		vf.release = sync.OnceFunc(end)
+	}
+	return err
+}
+
+// free returns an error if somebody uses the VF. A VF that was made a moment ago is in
+// no other namespace: its netdev is still on its way.
+func (vf *vfWork) free(uses Uses) error {
+	if vf.steps[0].New {
+		uses = notNamespace{uses}
+	}
+	return free(uses, vf.address, vf.index)
+}
+
+type notNamespace struct{ Uses }
+
+func (n notNamespace) ToChange(vf pci.Address) []custody.Use {
+	return slices.DeleteFunc(n.Uses.ToChange(vf), func(u custody.Use) bool { return u.Kind == custody.Namespace })
+}
+
+// drop leaves a VF alone. Its first step stands for all in the report.
+func (b *batch) drop(vf *vfWork, err error) {
+	b.failures = append(b.failures, failure(vf.steps[0], err))
+	vf.steps = nil
+	vf.release()
 }
 
 // take removes the steps of one place from a VF's and returns them.

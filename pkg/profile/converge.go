@@ -79,7 +79,7 @@ func (a *Applier) plan(ctx context.Context, profiles []config.Profile, read Read
 			nics[i].Unread = err.Error()
 		}
 	}
-	nics = Gather(profiles, nics, a.Custody, a.Links)
+	nics = Gather(profiles, nics, a.Custody.Known(), a.Links)
 	return Plan(profiles, nics), nics, nil
 }
 

@@ -24,7 +24,7 @@ func Watches(profiles []config.Profile, pf device.PF) bool {
 // declares, as after `ip link set PF vf 0 trust on`. The settings are those that the
 // PF reports, by VF index (link.Handle.VFSettings). A value that the driver does not
 // report has not drifted. VFs in use do not count: their knobs are the pods'.
-func Drifted(profiles []config.Profile, pf device.PF, settings map[int]device.Settings, custody Custody) bool {
+func Drifted(profiles []config.Profile, pf device.PF, settings map[int]device.Settings, known Uses) bool {
 	p, _ := governing(profiles, pf)
 	if p == nil {
 		return false
@@ -35,7 +35,7 @@ func Drifted(profiles []config.Profile, pf device.PF, settings map[int]device.Se
 			continue
 		}
 		for _, k := range device.Differ(device.AtPF, complete(g.Settings, have), have) {
-			if k.Has(have) && len(custody.ToChange(vf.Address)) == 0 {
+			if k.Has(have) && len(known.ToChange(vf.Address)) == 0 {
 				return true
 			}
 		}

@@ -17,7 +17,7 @@ type NIC struct {
 	Unread   string                        // why the PF could not be read, so that the rest may be untrue; else ""
 	Up       bool                          // the netdev is administratively up
 	Settings map[int]device.Settings       // at the PF, by VF index; no entry: not needed, or not reported by the driver
-	Uses     map[pci.Address][]custody.Use // of the PF and its VFs; no entry: free
+	Uses     map[pci.Address][]custody.Use // of the PF and of its VFs; no entry: free
 }
 
 // Refused is a number of VFs that a PF was just found not to take.
@@ -34,14 +34,14 @@ type Reader interface {
 
 // Gather completes NICs by what a snapshot does not have. It asks a PF for its VFs
 // only if Plan compares their knobs. A PF that cannot be read is marked.
-func Gather(profiles []config.Profile, nics []NIC, custody Custody, r Reader) []NIC {
+func Gather(profiles []config.Profile, nics []NIC, known Uses, r Reader) []NIC {
 	for i := range nics {
 		n := &nics[i]
 		p, _ := governing(profiles, n.PF)
 		if p == nil {
 			continue
 		}
-		n.addUses(custody)
+		n.addUses(known)
 		if n.Netdev == "" {
 			continue
 		}
@@ -52,10 +52,10 @@ func Gather(profiles []config.Profile, nics []NIC, custody Custody, r Reader) []
 	return nics
 }
 
-func (n *NIC) addUses(custodian Custody) {
+func (n *NIC) addUses(known Uses) {
 	n.Uses = map[pci.Address][]custody.Use{}
 	add := func(function pci.Address) {
-		if uses := custodian.ToChange(function); len(uses) > 0 {
+		if uses := known.ToChange(function); len(uses) > 0 {
 			n.Uses[function] = uses
 		}
 	}

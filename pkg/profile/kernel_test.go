@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -25,19 +26,25 @@ import (
 // oracle is a Custody of fixed answers.
 type oracle map[pci.Address][]custody.Use
 
-func (o oracle) ToChange(fn pci.Address) []custody.Use { return o[fn] }
-
-// ask is a Custody that looks at the moment of the question.
-type ask func(fn pci.Address) []custody.Use
-
-func (a ask) ToChange(fn pci.Address) []custody.Use { return a(fn) }
+func (o oracle) ToChange(fn pci.Address) []custody.Use {
+	uses := slices.Clone(o[fn])
+	for i := range uses {
+		uses[i].Function = fn
+	}
+	return uses
+}
+func (o oracle) Known() Uses { return o }
+func (o oracle) Change(context.Context, ...pci.Address) (end func(), err error) {
+	return func() {}, nil
+}
+func (o oracle) Recheck(context.Context, ...pci.Address) (Uses, error) { return o, nil }
 
 // pod is a use by a pod's sandbox.
 func pod(who string) []custody.Use { return []custody.Use{{Kind: custody.Sandbox, Who: who}} }
 
 // host is a use by the node's own network.
 func host(how string) []custody.Use {
-	return []custody.Use{{Kind: custody.Host, Who: "the host: " + how}}
+	return []custody.Use{{Kind: custody.Host, Netdev: "ens1f0v1", Who: "the host", How: how}}
 }
 
 // kernel is a node whose netlink side goes with the PCI side of a sysfs tree:
