@@ -2,7 +2,6 @@ package custody
 
 import (
 	"slices"
-	"strings"
 
 	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/pci"
@@ -83,5 +82,3 @@ func find(uses []Use, counts func(Use) bool) (Use, bool) {
 	}
 	return Use{}, false
 }
-
-func compare(a, b string) int { return strings.Compare(a, b) }

@@ -36,7 +36,7 @@ func (o *Oracle) Confirm(ctx context.Context, fns ...pci.Address) (*View, error)
 
 func (s Sources) read(fn pci.Address, v *View) (reading, error) {
 	known := v.function(fn)
-	r := reading{function: function{group: s.Functions.IOMMUGroup(fn), vfs: known.vfs}, host: map[string]string{}}
+	r := reading{function: function{group: s.Functions.IOMMUGroup(fn), vfs: known.vfs}, host: map[string]HostLink{}}
 	var err error
 	if r.driver, err = s.Functions.Driver(fn); err != nil {
 		return r, err

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"maps"
+	"reflect"
 	"time"
 )
 
@@ -38,10 +38,10 @@ func (h *hostLinks) follow(ctx context.Context) error {
 	return nil
 }
 
-func (h *hostLinks) set(table map[string]string) {
+func (h *hostLinks) set(table map[string]HostLink) {
 	h.out.update(func(next *View) bool {
 		changed := next.mark(hostSource, nil)
-		if maps.Equal(next.host, table) {
+		if reflect.DeepEqual(next.host, table) {
 			return changed
 		}
 		next.host = table

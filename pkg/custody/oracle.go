@@ -100,8 +100,8 @@ func (o *Oracle) WaitRead(ctx context.Context) bool {
 // the change is committed; the View has it on return.
 func (o *Oracle) SandboxChanged(ids ...string) { o.records.readSandboxes(ids) }
 
-// AllocationsChanged makes the Oracle read the allocations of these functions. Call it
-// after the change is committed; the View has it on return.
+// AllocationsChanged makes the Oracle read the allocations of these functions; none
+// means of all. Call it after the change is committed; the View has it on return.
 func (o *Oracle) AllocationsChanged(fns ...pci.Address) { o.records.readAllocations(fns) }
 
 // KubeletChanged makes Run ask the kubelet again.

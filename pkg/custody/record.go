@@ -14,10 +14,11 @@ type sandboxes struct {
 	byID       map[string][]Use
 	byFunction map[pci.Address][]Use
 	byNetdev   map[string][]Use // Children
+	vlanLinks  map[string]int   // netdevs made for children → how many
 }
 
 func recorded(all []ledger.Sandbox) sandboxes {
-	s := sandboxes{map[string][]Use{}, map[pci.Address][]Use{}, map[string][]Use{}}
+	s := sandboxes{map[string][]Use{}, map[pci.Address][]Use{}, map[string][]Use{}, map[string]int{}}
 	for _, sandbox := range all {
 		s.add(sandbox.ID, usesOf(sandbox))
 	}
@@ -26,10 +27,11 @@ func recorded(all []ledger.Sandbox) sandboxes {
 
 // with is s in which a sandbox has these uses instead of those that it had.
 func (s sandboxes) with(id string, uses []Use) sandboxes {
-	next := sandboxes{maps.Clone(s.byID), maps.Clone(s.byFunction), maps.Clone(s.byNetdev)}
+	next := sandboxes{maps.Clone(s.byID), maps.Clone(s.byFunction), maps.Clone(s.byNetdev), maps.Clone(s.vlanLinks)}
 	for _, u := range s.byID[id] {
 		if u.Kind == Children {
 			drop(next.byNetdev, u.Netdev, id)
+			next.vlanLinks[u.vlanLink]--
 		} else {
 			drop(next.byFunction, u.Function, id)
 		}
@@ -47,6 +49,7 @@ func (s sandboxes) add(id string, uses []Use) {
 	for _, u := range uses {
 		if u.Kind == Children {
 			s.byNetdev[u.Netdev] = insert(s.byNetdev[u.Netdev], u)
+			s.vlanLinks[u.vlanLink]++
 		} else {
 			s.byFunction[u.Function] = insert(s.byFunction[u.Function], u)
 		}
@@ -88,7 +91,7 @@ func usesOf(s ledger.Sandbox) []Use {
 			uses = append(uses, held)
 		}
 		if h.Uplink != "" && !s.EarlierBoot { // links don't outlive a boot
-			use.Kind, use.Netdev = Children, h.Uplink
+			use.Kind, use.Netdev, use.vlanLink = Children, h.Uplink, h.VLANLink
 			uses = append(uses, use)
 		}
 	}

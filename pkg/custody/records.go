@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"maps"
 	"reflect"
+	"slices"
 
 	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/pci"
@@ -49,10 +50,7 @@ func (r *records) read() {
 		if err != nil {
 			return r.fail(next, err)
 		}
-		next.sandboxes, next.allocations = recorded(all), map[pci.Address]ledger.Allocation{}
-		for _, a := range allocations {
-			next.allocations[a.Device] = a
-		}
+		next.sandboxes, next.allocations = recorded(all), byDevice(allocations)
 		next.mark(ledgerSource, nil)
 		return true
 	})
@@ -90,32 +88,52 @@ func (r *records) readSandboxes(ids []string) {
 	})
 }
 
+// readAllocations reads the allocations of functions; none means all.
 func (r *records) readAllocations(fns []pci.Address) {
 	r.out.update(func(next *View) bool {
+		all, err := r.ledger.Allocations()
+		if err != nil {
+			return r.fail(next, err)
+		}
+		now := byDevice(all)
+		if len(fns) == 0 {
+			fns = slices.AppendSeq(slices.Collect(maps.Keys(now)), maps.Keys(next.allocations))
+		}
 		allocations := maps.Clone(next.allocations)
 		changed := false
 		for _, fn := range fns {
-			a, ok, err := r.ledger.Allocation(fn)
-			if err != nil {
-				return r.fail(next, err) || changed
-			}
+			a, ok := now[fn]
 			had, was := allocations[fn]
 			if ok == was && reflect.DeepEqual(a, had) {
 				continue
 			}
 			changed = true
-			allocation := []Use{{Kind: Allocation, Function: fn}}
-			r.sightings.forget(next, allocation)
-			if allocations[fn] = a; ok {
-				continue
+			if allocations[fn] = a; !ok {
+				delete(allocations, fn)
 			}
-			delete(allocations, fn)
-			r.sightings.returned(next, allocation)
-			if len(next.grants[fn]) > 0 {
-				signal(r.grants.ask) // the kubelet's last word is out of date
-			}
+			r.allocationChanged(next, fn, ok)
 		}
 		next.allocations = allocations
 		return changed
 	})
+}
+
+func (r *records) allocationChanged(next *View, fn pci.Address, allocated bool) {
+	uses := []Use{{Kind: Allocation, Function: fn}}
+	r.sightings.forget(next, uses)
+	if allocated {
+		return
+	}
+	r.sightings.returned(next, uses)
+	if len(next.grants[fn]) > 0 {
+		signal(r.grants.ask) // the kubelet's last word is out of date
+	}
+}
+
+func byDevice(all []ledger.Allocation) map[pci.Address]ledger.Allocation {
+	out := make(map[pci.Address]ledger.Allocation, len(all))
+	for _, a := range all {
+		out[a.Device] = a
+	}
+	return out
 }

@@ -31,7 +31,6 @@ type Ledger interface {
 	Sandboxes() ([]ledger.Sandbox, error)
 	Sandbox(id string) (ledger.Sandbox, bool, error)
 	Allocations() ([]ledger.Allocation, error)
-	Allocation(pci.Address) (ledger.Allocation, bool, error)
 }
 
 // Devices has the node's functions; *inventory.Inventory is one.
@@ -49,13 +48,19 @@ type Functions interface {
 	VFIOOpen(pci.Address) bool
 }
 
-// HostUse says by netdev what the node's own network uses it for: "with the address
-// 10.0.0.1/24", "below storage0".
+// HostUse says by netdev what the node's own network uses it for.
 type HostUse interface {
-	// Watch gives the whole table, and again after each change, until ctx ends.
-	Watch(ctx context.Context) (<-chan map[string]string, error)
-	// Of asks for one netdev now; empty: no use.
-	Of(netdev string) (string, error)
+	// Watch gives the whole table, and again after each change. The channel is closed
+	// when ctx ends, or the events do.
+	Watch(ctx context.Context) (<-chan map[string]HostLink, error)
+	// Of asks for one netdev now.
+	Of(netdev string) (HostLink, error)
+}
+
+// HostLink is what the node's own network uses a netdev for. The zero value is no use.
+type HostLink struct {
+	OnTop []string // netdevs on top of it; those that Fairlead made for pods don't count
+	How   string   // any other use: "with the address 10.0.0.1/24"
 }
 
 // Kubelet has the devices that the kubelet gave out, of all resources.

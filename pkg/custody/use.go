@@ -42,5 +42,6 @@ type Use struct {
 
 	Failure     string // of Release: the last error; of Unknown: why the source cannot be read
 	Attempts    int    // of Release
+	vlanLink    string // of Children: the host's netdev between Netdev and the pod's; empty: none
 	EarlierBoot bool   // the sandbox is of an earlier boot: it holds no more than what its plugin's DEL may touch
 }

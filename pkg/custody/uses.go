@@ -1,7 +1,9 @@
 package custody
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 
 	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/pci"
@@ -25,8 +27,7 @@ func (v *View) direct(fn pci.Address) []Use {
 	f := v.function(fn)
 	uses := v.unknown(fn)
 	uses = append(uses, v.hostUses(fn, f)...)
-	held := v.sandboxes.byFunction[fn]
-	for _, u := range held {
+	for _, u := range v.sandboxes.byFunction[fn] {
 		u.Netdev = first(f.netdevs)
 		uses = append(uses, u)
 	}
@@ -38,7 +39,7 @@ func (v *View) direct(fn pci.Address) []Use {
 			uses = append(uses, u)
 		}
 	}
-	return append(uses, v.unrecorded(fn, f, len(held) > 0, len(allocated) > 0)...)
+	return append(uses, v.unrecorded(fn, f, len(allocated) > 0)...)
 }
 
 func first(names []string) string {
@@ -53,17 +54,32 @@ func (v *View) unknown(fn pci.Address) []Use {
 	for source, why := range v.unread {
 		uses = append(uses, Use{Kind: Unknown, Function: fn, Who: source, Failure: why})
 	}
-	slices.SortFunc(uses, func(a, b Use) int { return compare(a.Who, b.Who) })
+	slices.SortFunc(uses, func(a, b Use) int { return strings.Compare(a.Who, b.Who) })
 	return uses
 }
 
 func (v *View) hostUses(fn pci.Address, f function) []Use {
 	for _, name := range f.netdevs {
-		if how := v.hostUse(fn, name); how != "" {
-			return []Use{{Kind: Host, Function: fn, Netdev: name, Who: "the host", How: how}}
+		l := v.hostLink(fn, name)
+		onTop := slices.DeleteFunc(slices.Clone(l.OnTop), func(top string) bool { return v.sandboxes.vlanLinks[top] > 0 })
+		if len(onTop) > 0 {
+			l.How = "below " + some(onTop)
+		}
+		if l.How != "" {
+			return []Use{{Kind: Host, Function: fn, Netdev: name, Who: "the host", How: l.How}}
 		}
 	}
 	return nil
+}
+
+// someShown bounds the names in a message.
+const someShown = 3
+
+func some(names []string) string {
+	if len(names) > someShown {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:someShown], ", "), len(names)-someShown)
+	}
+	return strings.Join(names, ", ")
 }
 
 // allocationUses has the ledger's word, and the kubelet's if it adds something: it
@@ -85,8 +101,8 @@ func (v *View) allocationUses(fn pci.Address) []Use {
 // unrecorded is what the node shows of users that keep no records here. A pod that
 // holds the function has it open, or has its netdev, itself. So may one that it is only
 // allocated to, unless Confirm has looked.
-func (v *View) unrecorded(fn pci.Address, f function, held, allocated bool) []Use {
-	if held {
+func (v *View) unrecorded(fn pci.Address, f function, allocated bool) []Use {
+	if v.held(fn) {
 		return nil
 	}
 	open, missing := v.open[fn], v.missing[fn] || !allocated && !v.settling[fn]
@@ -102,12 +118,17 @@ func (v *View) unrecorded(fn pci.Address, f function, held, allocated bool) []Us
 	return nil
 }
 
+// held reports whether a sandbox has the function. One of an earlier boot has no netns.
+func (v *View) held(fn pci.Address) bool {
+	return slices.ContainsFunc(v.sandboxes.byFunction[fn], func(u Use) bool { return !u.EarlierBoot })
+}
+
 // onRecord reports whether a sandbox, or with allocations a container, has the function
 // or another of its IOMMU group.
 func (v *View) onRecord(fn pci.Address, allocations bool) bool {
 	on := func(fn pci.Address) bool {
 		_, allocated := v.allocations[fn]
-		return len(v.sandboxes.byFunction[fn]) > 0 || allocations && (allocated || len(v.grants[fn]) > 0)
+		return v.held(fn) || allocations && (allocated || len(v.grants[fn]) > 0)
 	}
 	return on(fn) || slices.ContainsFunc(v.groups[v.function(fn).group], func(m sysfs.GroupMember) bool { return on(m.Address) })
 }

@@ -15,7 +15,8 @@ type Facts struct {
 	Sandboxes   []ledger.Sandbox
 	Allocations []ledger.Allocation
 	Grants      []Grant
-	Host        map[string]string           // netdev → what the host uses it for
+	Host        map[string]string           // netdev → what the host uses it for: "with the address 10.0.0.1/24"
+	OnTop       map[string][]string         // netdev → the host's netdevs on top of it
 	Open        []pci.Address               // open through VFIO
 	Groups      map[int][]sysfs.GroupMember // IOMMU groups of functions that have a VFIO driver
 	Pooled      map[pci.Address]string      // function → resource that it is advertised as
@@ -33,7 +34,7 @@ type View struct {
 	sandboxes   sandboxes
 	allocations map[pci.Address]ledger.Allocation
 	grants      map[pci.Address][]Grant
-	host        map[string]string
+	host        map[string]HostLink
 	open        map[pci.Address]bool
 	groups      map[int][]sysfs.GroupMember
 	pooled      map[pci.Address]string
@@ -55,14 +56,14 @@ type function struct {
 // reading is a function as Confirm has just seen it.
 type reading struct {
 	function
-	host map[string]string // what the host uses its netdevs for
+	host map[string]HostLink // by its netdevs
 	open bool
 }
 
 // NewView makes a View of facts. It takes the maps over.
 func NewView(f Facts) *View {
 	v := &View{
-		allocations: map[pci.Address]ledger.Allocation{}, grants: byFunction(f.Grants), host: f.Host, groups: f.Groups,
+		allocations: byDevice(f.Allocations), grants: byFunction(f.Grants), host: map[string]HostLink{}, groups: f.Groups,
 		open: set(f.Open), settling: set(f.Settling), missing: set(f.Missing), pooled: f.Pooled, changing: map[pci.Address]int{}, unread: f.Unread,
 	}
 	if v.devices = f.Devices; v.devices == nil {
@@ -70,8 +71,11 @@ func NewView(f Facts) *View {
 	}
 	v.functions, v.netdevs = index(v.devices)
 	v.sandboxes = recorded(f.Sandboxes)
-	for _, a := range f.Allocations {
-		v.allocations[a.Device] = a
+	for netdev, how := range f.Host {
+		v.host[netdev] = HostLink{How: how}
+	}
+	for netdev, onTop := range f.OnTop {
+		v.host[netdev] = HostLink{How: f.Host[netdev], OnTop: onTop}
 	}
 	for _, fn := range f.Changing {
 		v.changing[fn]++
@@ -157,7 +161,7 @@ func (v *View) function(fn pci.Address) function {
 	return function{group: -1}
 }
 
-func (v *View) hostUse(fn pci.Address, netdev string) string {
+func (v *View) hostLink(fn pci.Address, netdev string) HostLink {
 	if r, ok := v.fresh[fn]; ok {
 		return r.host[netdev]
 	}
