@@ -5,11 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"sync"
 	"time"
 
-	"fairlead.dev/fairlead/pkg/custody"
 	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/link"
 	"fairlead.dev/fairlead/pkg/pci"
@@ -18,7 +15,7 @@ import (
 
 // batch is all steps of the VFs of one PF. It goes place by place, so that the PF is
 // read once after its messages, and netdevs are awaited together, after all drivers
-// are bound. Each VF is reserved until its own last step.
+// are bound.
 type batch struct {
 	a        *Applier
 	at       Target
@@ -74,71 +71,6 @@ func (b *batch) abandon(err error) {
 	}
 }
 
-// reserve keeps the VFs from being given to anybody, and then makes sure that nobody
-// has begun to use one since the plan was made.
-func (b *batch) reserve(ctx context.Context) {
-	var reserved []pci.Address
-	for _, vf := range b.vfs {
-		if err := b.reserveVF(ctx, vf); err != nil {
-			b.drop(vf, err)
-			continue
-		}
-		reserved = append(reserved, vf.address)
-	}
-	b.made()
-	uses, err := b.a.Custody.Recheck(ctx, reserved...)
-	for _, vf := range b.vfs {
-		if len(vf.steps) == 0 {
-			continue
-		}
-		uses, err := uses, err
-		if err != nil { // of any VF: ask for this one
-			uses, err = b.a.Custody.Recheck(ctx, vf.address)
-		}
-		if err == nil {
-			err = vf.free(uses)
-		}
-		if err != nil {
-			b.drop(vf, err)
-		}
-	}
-}
-
-func (b *batch) reserveVF(ctx context.Context, vf *vfWork) (err error) {
-	if vf.address.IsZero() {
-		if vf.address, err = b.a.FS.VFAddress(b.at.PF, vf.index); err != nil {
-			return err
-		}
-	}
-	end, err := b.a.Custody.Change(ctx, vf.address)
-	if err == nil {
-		vf.release = sync.OnceFunc(end)
-	}
-	return err
-}
-
-// free returns an error if somebody uses the VF. A VF that was made a moment ago is in
-// no other namespace: its netdev is still on its way.
-func (vf *vfWork) free(uses Uses) error {
-	if vf.steps[0].New {
-		uses = notNamespace{uses}
-	}
-	return free(uses, vf.address, vf.index)
-}
-
-type notNamespace struct{ Uses }
-
-func (n notNamespace) ToChange(vf pci.Address) []custody.Use {
-	return slices.DeleteFunc(n.Uses.ToChange(vf), func(u custody.Use) bool { return u.Kind == custody.Namespace })
-}
-
-// drop leaves a VF alone. Its first step stands for all in the report.
-func (b *batch) drop(vf *vfWork, err error) {
-	b.failures = append(b.failures, failure(vf.steps[0], err))
-	vf.steps = nil
-	vf.release()
-}
-
 // take removes the steps of one place from a VF's and returns them.
 func (vf *vfWork) take(place device.Place) []SetKnob {
 	var taken, left []SetKnob
@@ -151,13 +83,6 @@ func (vf *vfWork) take(place device.Place) []SetKnob {
 	}
 	vf.steps = left
 	return taken
-}
-
-// settled gives the VF free again if nothing is left to do.
-func (vf *vfWork) settled() {
-	if len(vf.steps) == 0 {
-		vf.release()
-	}
 }
 
 // result notes the outcome of one step, and reports whether it succeeded.

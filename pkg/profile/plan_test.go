@@ -131,9 +131,9 @@ func TestPlan(t *testing.T) {
 			ens1f0: VF 1: MTU 1500 -> 9000
 			ens1f0: VF 2: driver igbvf -> vfio-pci`},
 		{name: "what fits needs nothing", specs: []string{fullSpec}, nic: fitting, want: ``},
-		{name: "up alone", specs: []string{fullSpec}, nic: edit(fitting, func(n *NIC) { n.Up = false }), want: `
+		{name: "only up", specs: []string{fullSpec}, nic: edit(fitting, func(n *NIC) { n.Up = false }), want: `
 			ens1f0: up`},
-		{name: "the PF is left down where no VFs are asked for", specs: []string{`{pf: {numVFs: 0}}`}, nic: none, want: ``},
+		{name: "the PF is left down if no VFs are asked for", specs: []string{`{pf: {numVFs: 0}}`}, nic: none, want: ``},
 		{name: "nothing is asked for", specs: []string{`{pf: {}}`}, nic: four, want: ``},
 		{name: "no profile selects it", specs: []string{`{nics: {vendors: ["15b3"]}, pf: {numVFs: 2}}`}, nic: four, want: ``},
 		{name: "another number goes through 0", specs: []string{`{pf: {numVFs: 7}}`}, nic: four, want: `
@@ -190,7 +190,7 @@ func TestPlan(t *testing.T) {
 			ens1f0: VF 1: MTU 1400`,
 		},
 		{
-			name: "a VLAN is taken away, priority is kept where not asked for", specs: []string{`{pf: {}, vfGroups: [{vfs: '0', vlan: 0}, {vfs: '1', vlan: 7}, {vfs: '2', vlan: 6}, {vfs: '3', vlan: 6}]}`},
+			name: "a VLAN is taken away, priority is kept if not asked for", specs: []string{`{pf: {}, vfGroups: [{vfs: '0', vlan: 0}, {vfs: '1', vlan: 7}, {vfs: '2', vlan: 6}, {vfs: '3', vlan: 6}]}`},
 			nic: edit(four, func(n *NIC) {
 				n.Settings[0] = device.Settings{VLAN: ptr(6), QoS: ptr(2), VLANProto: ptr("802.1q")}
 				n.Settings[1] = device.Settings{VLAN: ptr(6), QoS: ptr(2), VLANProto: ptr("802.1q")}
@@ -202,7 +202,7 @@ func TestPlan(t *testing.T) {
 			ens1f0: VF 3: VLAN 6 802.1ad -> 6`,
 		},
 		{
-			name: "the driver tells nothing", specs: []string{`{pf: {}, vfGroups: [{vfs: '0', trust: "off", spoofCheck: "on", vlan: 4}]}`},
+			name: "the driver reports nothing", specs: []string{`{pf: {}, vfGroups: [{vfs: '0', trust: "off", spoofCheck: "on", vlan: 4}]}`},
 			nic: edit(four, func(n *NIC) { n.Settings = nil }), want: `
 			ens1f0: VF 0: VLAN 4
 			ens1f0: VF 0: spoof check on
@@ -219,7 +219,7 @@ func TestPlan(t *testing.T) {
 		{name: "the higher priority has it", specs: []string{`{priority: 1, pf: {numVFs: 1}}`, `{priority: 2, pf: {numVFs: 2}}`}, nic: none, want: `
 			ens1f0: numVFs 0 -> 2
 			ens1f0: up`},
-		{name: "of equal priority none has it", specs: []string{`{pf: {numVFs: 1}}`, `{pf: {numVFs: 2}}`, `{priority: -1, pf: {numVFs: 3}}`}, nic: none, want: `
+		{name: "of equal priority neither has it", specs: []string{`{pf: {numVFs: 1}}`, `{pf: {numVFs: 2}}`, `{priority: -1, pf: {numVFs: 3}}`}, nic: none, want: `
 			ens1f0: blocked: apply the profile: profiles "a" and "b" both select it with priority 0: raise the priority of the one that is meant; until then it stays as it is
 			ens1f0: blocked: apply the profile: profiles "a" and "b" both select it with priority 0: raise the priority of the one that is meant; until then it stays as it is`},
 	}
