@@ -3,7 +3,6 @@ package profile
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -143,33 +142,4 @@ func (a *Applier) log() *slog.Logger {
 		return slog.New(slog.DiscardHandler)
 	}
 	return a.Log
-}
-
-// Failure is a step that keeps a PF from being as its profile declares.
-type Failure struct {
-	Profile string      `json:"profile"`
-	PF      pci.Address `json:"pf"`
-	Name    string      `json:"name"`
-	Step    string      `json:"step"`
-	Cause   string      `json:"cause"`
-	Err     error       `json:"-"`
-
-	key stepKey
-}
-
-// Error is the failure as one line.
-func (f Failure) Error() string { return fmt.Sprintf("%s: %s", f.Step, f.Cause) }
-
-// Unwrap keeps the errno within reach of errors.Is.
-func (f Failure) Unwrap() error { return f.Err }
-
-func failure(s Step, err error) Failure {
-	t := s.On()
-	f := Failure{Profile: t.Profile, PF: t.PF, Name: t.Name, Step: s.String(), Cause: err.Error(), Err: err, key: s.key()}
-	if b, ok := s.(Blocked); ok {
-		f.Step = fmt.Sprintf("%s: %s", b.Name, b.What)
-	} else if t.Driver != "" {
-		f.Cause = fmt.Sprintf("%v (PF driver %s)", err, t.Driver)
-	}
-	return f
 }

@@ -10,14 +10,6 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// Status is how far a profile is in effect on this node.
-type Status struct {
-	Profile  string        `json:"profile"`
-	Ready    bool          `json:"ready"`
-	PFs      []pci.Address `json:"pfs,omitempty"` // that the profile governs here
-	Failures []Failure     `json:"failures,omitempty"`
-}
-
 // rounds bounds Converge: one to change, one for a second change that only then
 // shows to be needed (a VF that came up without driver), one to see that nothing is
 // left.
@@ -136,33 +128,4 @@ func left(steps []Step, failed map[stepKey]Failure) []Failure {
 		}
 	}
 	return out
-}
-
-func statuses(profiles []config.Profile, nics []NIC, failures []Failure) []Status {
-	out := make([]Status, 0, len(profiles))
-	for _, p := range profiles {
-		s := Status{Profile: p.Name}
-		for _, nic := range nics {
-			if g, _ := governing(profiles, nic.PF); g != nil && g.Name == p.Name {
-				s.PFs = append(s.PFs, nic.Address)
-			}
-		}
-		for _, f := range failures {
-			if f.Profile == p.Name {
-				s.Failures = append(s.Failures, f)
-			}
-		}
-		s.Ready = len(s.Failures) == 0
-		out = append(out, s)
-	}
-	return out
-}
-
-// unreadable adds to each status that nothing is known.
-func unreadable(all []Status, err error) []Status {
-	for i := range all {
-		all[i].Ready = false
-		all[i].Failures = append(all[i].Failures, Failure{Profile: all[i].Profile, Step: "read the NICs", Cause: err.Error(), Err: err})
-	}
-	return all
 }

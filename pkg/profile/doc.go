@@ -14,6 +14,7 @@
 //	apply_knobs.go those at the PF: one message a VF, one reading for all
 //	reserve.go     nobody gets a VF that is being changed
 //	converge.go    plan and apply until nothing is left
+//	status.go      what keeps a profile from being in effect
 //	drift.go       knobs that somebody has changed by hand
 //
 // Plan is a pure function of profiles and NICs. It adopts what fits: existing VFs

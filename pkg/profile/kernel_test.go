@@ -53,6 +53,8 @@ type kernel struct {
 	*sysfstest.Tree
 	t testing.TB
 
+	functions sync.Map // ifindex → pci.Address
+
 	mu       sync.Mutex // guards all below
 	up       map[int]bool
 	knobs    map[int]map[int]device.Settings // at the PF, by its ifindex and VF index
@@ -123,8 +125,8 @@ func (k *kernel) ByIndex(index int) (link.Link, error) {
 		return link.Link{}, err
 	}
 	for _, e := range entries {
-		if l, err := k.ByName(e.Name()); err == nil && l.Index == index {
-			return l, nil
+		if n, err := number(filepath.Join(k.Root, "sys/class/net", e.Name(), "ifindex")); err == nil && n == index {
+			return k.ByName(e.Name())
 		}
 	}
 	return link.Link{}, &link.Error{Op: "look-up", Object: fmt.Sprintf("link %d", index), Err: unix.ENODEV}
@@ -230,7 +232,11 @@ func (k *kernel) change(what string, do func()) error {
 	return nil
 }
 
+// function finds the PCI function of a netdev, once: indexes are never used again.
 func (k *kernel) function(index int) (pci.Address, error) {
+	if addr, ok := k.functions.Load(index); ok {
+		return addr.(pci.Address), nil
+	}
 	l, err := k.ByIndex(index)
 	if err != nil {
 		return pci.Address{}, err
@@ -239,7 +245,11 @@ func (k *kernel) function(index int) (pci.Address, error) {
 	if err != nil {
 		return pci.Address{}, err
 	}
-	return pci.ParseAddress(filepath.Base(filepath.Dir(filepath.Dir(target))))
+	addr, err := pci.ParseAddress(filepath.Base(filepath.Dir(filepath.Dir(target))))
+	if err == nil {
+		k.functions.Store(index, addr)
+	}
+	return addr, err
 }
 
 // state is what profiles can change, as text.

@@ -93,9 +93,8 @@ func TestAnUnsupportedKnobStopsNothingElse(t *testing.T) {
 	k.fail[fmt.Sprintf("%d vf 1 VLAN 5", pf)] = unix.EINVAL
 	profiles := build(t, `{pf: {}, vfGroups: [{vlan: 5, trust: "on", spoofCheck: "off", linkState: enable, mtu: 1400}]}`)
 	const want = `a ready false on 1
-  ens1f0: VF 0: link state auto -> enable: set 2 vf 0 link state enable of link: operation not supported (PF driver igb)
+  ens1f0: VF 0-1: link state auto -> enable: set 2 vf 0 link state enable of link: operation not supported (PF driver igb)
   ens1f0: VF 1: VLAN 0 -> 5: set 2 vf 1 VLAN 5 of link: invalid argument (PF driver igb)
-  ens1f0: VF 1: link state auto -> enable: set 2 vf 1 link state enable of link: operation not supported (PF driver igb)
 `
 	const state = `ens1f0 mtu 1500 up true
   0 igbvf ens1f0v0 mtu 1400 vlan 5/0 trust true spoof false
