@@ -50,7 +50,7 @@ func (a allocator) representor(d Device) string {
 	}
 	name, err := a.opts.Representor(d.PF.Netdev, d.VF.Index)
 	if err != nil {
-		a.opts.Log.Warn("no representor in the device information", "vf", d.VF.Address, "pf", d.PF.Netdev, "err", err)
+		a.opts.Log.Warn("no representor in the device information", "vf", d.VF.Address, "pf", d.PF.Netdev, "error", err)
 	}
 	return name
 }

@@ -5,7 +5,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,21 +23,15 @@ type node struct {
 	dir  string
 	tree *sysfstest.Tree
 	book *book
-	host atomic.Pointer[map[string]string] // netdevs that the host uses
+	desk *desk
 	stop func()
-}
-
-func (n *node) hostUse() (map[string]string, error) {
-	if uses := n.host.Load(); uses != nil {
-		return *uses, nil
-	}
-	return nil, nil
 }
 
 func newNode(t *testing.T, dir string) *node {
 	tree := sysfstest.New(t)
 	tree.AddPF(igb(3))
-	n := &node{t: t, dir: dir, tree: tree, book: &book{}}
+	desk := newDesk()
+	n := &node{t: t, dir: dir, tree: tree, desk: desk, book: &book{desk: desk}}
 	n.start()
 	return n
 }
@@ -46,7 +39,7 @@ func newNode(t *testing.T, dir string) *node {
 // start runs a Manager, as an agent's start does.
 func (n *node) start() {
 	n.Manager = New(Options{
-		Dir: n.dir, DeviceInfoDir: n.t.TempDir(), FS: n.tree.FS(), Ledger: n.book, HostUse: n.hostUse,
+		Dir: n.dir, DeviceInfoDir: n.t.TempDir(), FS: n.tree.FS(), Ledger: n.book, Custody: n.desk,
 		Retry: 5 * time.Millisecond, Recheck: 5 * time.Millisecond,
 	})
 	ctx, cancel := context.WithCancel(context.Background())
@@ -73,6 +66,7 @@ func (n *node) update(pools ...device.Pool) {
 	if err != nil {
 		n.t.Fatal(err)
 	}
+	n.desk.devices(s)
 	n.Update(s, pools)
 }
 
@@ -104,8 +98,8 @@ func TestAdvertise(t *testing.T) {
 		t.Errorf("sockets (-want +got):\n%s", diff)
 	}
 	resp, err := k.allocate("f.io/fast", ids(0)...)
-	if err != nil || resp.ContainerResponses[0].Envs["PCIDEVICE_F_IO_FAST"] != "0000:3b:10.0" || len(n.book.kept) != 1 {
-		t.Errorf("Allocate = %v, %v, on record %v", resp, err, n.book.kept)
+	if err != nil || resp.ContainerResponses[0].Envs["PCIDEVICE_F_IO_FAST"] != "0000:3b:10.0" || len(n.book.allocations()) != 1 {
+		t.Errorf("Allocate = %v, %v, on record %v", resp, err, n.book.allocations())
 	}
 	if _, err := k.allocate("f.io/fast", ids(1)...); err == nil {
 		t.Error("a VF that is held back was allocated")
@@ -121,6 +115,9 @@ func TestVFsChange(t *testing.T) {
 	n.update(all)
 	k.sees("f.io/fast", "10.0@1 10.2@1 10.4@1")
 
+	if _, err := k.allocate("f.io/fast", ids(1)...); err != nil {
+		t.Fatal(err)
+	}
 	n.tree.HideNetdev(vfAddr(1)) // into a pod: no news for the kubelet
 	n.update(all)
 	n.tree.Remove(vfAddr(2))
@@ -318,7 +315,7 @@ func waitUntil(t *testing.T, ok func() bool) {
 }
 
 func TestOptionsOfferNothing(t *testing.T) {
-	s := newServer("f.io/fast", &Options{})
+	s := newServer("f.io/fast", &Options{}, newSuspects())
 	got, err := s.GetDevicePluginOptions(context.Background(), &v1beta1.Empty{})
 	if err != nil || got.PreStartRequired || got.GetPreferredAllocationAvailable {
 		t.Errorf("options %v, %v; want none", got, err)

@@ -109,7 +109,7 @@ func (s *server) note(ctx context.Context, err error) {
 			s.opts.Log.Info("resource is registered with the kubelet", "resource", s.resource, "devices", len(s.list))
 		}
 	case s.err == nil || s.err.Error() != err.Error():
-		s.opts.Log.Warn("resource is not registered; trying on", "resource", s.resource, "err", err)
+		s.opts.Log.Warn("resource is not registered; trying on", "resource", s.resource, "error", err)
 	}
 	s.registered, s.err = err == nil, err
 }

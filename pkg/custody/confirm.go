@@ -3,6 +3,8 @@ package custody
 import (
 	"context"
 	"fmt"
+	"maps"
+	"reflect"
 	"slices"
 
 	"fairlead.dev/fairlead/pkg/device"
@@ -36,7 +38,10 @@ func (o *Oracle) Confirm(ctx context.Context, fns ...pci.Address) (*View, error)
 
 func (s Sources) read(fn pci.Address, v *View) (reading, error) {
 	known := v.function(fn)
-	r := reading{function: function{group: s.Functions.IOMMUGroup(fn), vfs: known.vfs}, host: map[string]HostLink{}}
+	r := reading{function: function{group: s.Functions.IOMMUGroup(fn), pf: known.pf, vfs: known.vfs}, host: map[string]HostLink{}}
+	if known.pf.IsZero() {
+		r.pf, _ = s.Functions.PFOf(fn)
+	}
 	var err error
 	if r.driver, err = s.Functions.Driver(fn); err != nil {
 		return r, err
@@ -77,11 +82,31 @@ func (s *sightings) note(readings map[pci.Address]reading) {
 				changed = s.readGroup(next, r.group, device.VFIODriver(r.driver)) || changed
 			}
 			changed = s.setOpen(next, fn, r.open) || changed
-			if missing := r.absent() && next.functions[fn].absent(); missing != next.missing[fn] {
-				next.missing = with(next.missing, fn, missing)
-				changed = true
-			}
+			changed = s.noteNetdev(next, fn, r) || changed
 		}
 		return changed
 	})
+}
+
+// noteNetdev takes over what was read of a function's netdevs. If the devices don't
+// agree that there is none, it is looked for again: they may never have missed it.
+func (s *sightings) noteNetdev(next *View, fn pci.Address, r reading) (changed bool) {
+	if missing := r.absent(); missing != next.missing[fn] {
+		next.missing = with(next.missing, fn, missing)
+		changed = true
+		if missing && !next.functions[fn].absent() {
+			s.settled[fn] = s.src.Now().Add(s.src.Settle)
+			signal(s.wake)
+		}
+	}
+	for netdev, l := range r.host {
+		if reflect.DeepEqual(next.host[netdev], l) {
+			continue
+		}
+		host := map[string]HostLink{}
+		maps.Copy(host, next.host)
+		host[netdev] = l
+		next.host, changed = host, true
+	}
+	return changed
 }

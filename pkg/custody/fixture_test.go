@@ -62,7 +62,11 @@ func away(index int) func(*device.PF) {
 	return func(p *device.PF) { p.VFs[index].Netdev = "" }
 }
 
-type groupMember = sysfs.GroupMember
+type (
+	groupMember  = sysfs.GroupMember
+	pciAddress   = pci.Address
+	snapshotType = inventory.Snapshot
+)
 
 func groups() map[int][]sysfs.GroupMember {
 	return map[int][]sysfs.GroupMember{

@@ -25,10 +25,15 @@ func (o *Oracle) Guard(ctx context.Context, fns ...pci.Address) (v *View, releas
 	return v, release, nil
 }
 
-// Change marks functions as being changed by a profile, until end is called. It first
-// waits for the Guards of them, so that a Confirm that follows sees what they wrote.
+// Change marks functions as being changed by a profile, until end is called. A PF stands
+// for its VFs too, also for those that are made meanwhile. Change first waits for the
+// Guards of the functions, so that a Confirm that follows sees what they wrote.
 func (o *Oracle) Change(ctx context.Context, fns ...pci.Address) (end func(), err error) {
-	release, err := o.locks.lock(ctx, fns)
+	v, all := o.View(), slices.Clone(fns)
+	for _, fn := range fns {
+		all = append(all, v.function(fn).vfs...)
+	}
+	release, err := o.locks.lock(ctx, all)
 	if err != nil {
 		return nil, err
 	}

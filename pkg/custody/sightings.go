@@ -67,7 +67,7 @@ func (s *sightings) setDevices(snapshot *inventory.Snapshot) {
 		if changes.Empty() && next.Devices().Read() == snapshot.Read() {
 			return false
 		}
-		old, began := next.functions, next.Devices().Read()
+		old, began := next.functions, next.Devices().Read() || len(next.functions) > 0
 		next.devices = snapshot
 		next.functions, next.netdevs = index(snapshot)
 		changed := slices.Concat(changes.Added, changes.Changed)
@@ -123,13 +123,22 @@ func (s *sightings) dropSettled(next *View) bool {
 	now := s.src.Now()
 	ended := false
 	for fn, at := range s.settled {
-		if !now.Before(at) || !next.functions[fn].absent() {
-			delete(s.settled, fn)
-			next.settling = with(next.settling, fn, false)
-			ended = true
+		if now.Before(at) && next.functions[fn].absent() != next.missing[fn] {
+			continue
 		}
+		delete(s.settled, fn)
+		next.settling = with(next.settling, fn, false)
+		if next.missing[fn] && s.hasNetdev(fn) {
+			next.missing = with(next.missing, fn, false)
+		}
+		ended = true
 	}
 	return ended
+}
+
+func (s *sightings) hasNetdev(fn pci.Address) bool {
+	names, err := s.src.Functions.Netdevs(fn)
+	return err == nil && len(names) > 0
 }
 
 // reread reads what changes without events: VFIO, and the drivers of functions that

@@ -44,6 +44,7 @@ type Functions interface {
 	Netdevs(pci.Address) ([]string, error)
 	Driver(pci.Address) (string, error)
 	IOMMUGroup(pci.Address) int
+	PFOf(vf pci.Address) (pf pci.Address, ok bool)
 	GroupMembers(group int) ([]sysfs.GroupMember, error)
 	VFIOOpen(pci.Address) bool
 }

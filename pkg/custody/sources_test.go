@@ -29,14 +29,14 @@ type node struct {
 	host        map[string]HostLink
 	tables      chan map[string]HostLink
 	grants      []Grant
-	asked       int // how often the kubelet was
+	reads       map[string]int // how often a source was asked
 }
 
 func newNode() *node {
 	return &node{
 		sandboxes: map[string]ledger.Sandbox{}, allocations: map[pci.Address]ledger.Allocation{}, snapshot: snapshot(),
 		snapshots: make(chan *inventory.Snapshot, 1), netdevs: map[pci.Address][]string{}, members: groups(), open: map[pci.Address]bool{},
-		host: map[string]HostLink{}, tables: make(chan map[string]HostLink),
+		host: map[string]HostLink{}, reads: map[string]int{}, tables: make(chan map[string]HostLink),
 	}
 }
 
@@ -53,12 +53,14 @@ func (n *node) set(change func()) {
 func (n *node) Sandboxes() ([]ledger.Sandbox, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.reads["all sandboxes"]++
 	return slices.Collect(maps.Values(n.sandboxes)), n.ledgerErr
 }
 
 func (n *node) Sandbox(id string) (ledger.Sandbox, bool, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.reads["sandbox "+id]++
 	s, ok := n.sandboxes[id]
 	return s, ok, n.ledgerErr
 }
@@ -80,6 +82,7 @@ func (n *node) Subscribe() (<-chan *inventory.Snapshot, func()) { return n.snaps
 func (n *node) Netdevs(fn pci.Address) ([]string, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.reads["netdevs"]++
 	if names, ok := n.netdevs[fn]; ok {
 		return names, nil
 	}
@@ -104,6 +107,13 @@ func (n *node) IOMMUGroup(fn pci.Address) int {
 	return f[fn].group
 }
 
+func (n *node) PFOf(fn pci.Address) (pci.Address, bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	f, _ := index(n.snapshot)
+	return f[fn].pf, !f[fn].pf.IsZero()
+}
+
 func (n *node) GroupMembers(group int) ([]sysfs.GroupMember, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -124,13 +134,14 @@ func (n *node) Watch(ctx context.Context) (<-chan map[string]HostLink, error) {
 func (n *node) Of(netdev string) (HostLink, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.reads["host"]++
 	return n.host[netdev], nil
 }
 
 func (n *node) Grants(context.Context) ([]Grant, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.asked++
+	n.reads["kubelet"]++
 	return n.grants, nil
 }
 

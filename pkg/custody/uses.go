@@ -16,7 +16,7 @@ func (v *View) Uses(fn pci.Address) []Use {
 	if device.VFIODriver(v.function(fn).driver) {
 		uses = append(uses, v.groupUses(fn)...)
 	}
-	if v.changing[fn] > 0 {
+	if pf := v.function(fn).pf; v.changing[fn] > 0 || v.changing[pf] > 0 {
 		uses = append(uses, Use{Kind: Change, Function: fn, Who: "a profile"})
 	}
 	return uses
@@ -105,14 +105,14 @@ func (v *View) unrecorded(fn pci.Address, f function, allocated bool) []Use {
 	if v.held(fn) {
 		return nil
 	}
-	open, missing := v.open[fn], v.missing[fn] || !allocated && !v.settling[fn]
+	open, missing := v.open[fn], v.missing[fn] || f.absent() && !allocated && !v.settling[fn]
 	if r, ok := v.fresh[fn]; ok {
-		open, missing = r.open, true
+		open, missing = r.open, f.absent()
 	}
 	switch {
 	case device.VFIODriver(f.driver) && open:
 		return []Use{{Kind: VFIO, Function: fn, Who: "a process without a record"}}
-	case f.absent() && missing:
+	case missing:
 		return []Use{{Kind: Namespace, Function: fn, Who: "another network namespace", Driver: f.driver}}
 	}
 	return nil

@@ -40,7 +40,7 @@ type View struct {
 	pooled      map[pci.Address]string
 	changing    map[pci.Address]int
 	settling    map[pci.Address]bool
-	missing     map[pci.Address]bool
+	missing     map[pci.Address]bool // their netdevs, for Confirm
 	unread      map[string]string
 	fresh       map[pci.Address]reading // newer than all of the above, of single functions
 }
@@ -50,6 +50,7 @@ type function struct {
 	netdevs []string // first the name, then its altnames; empty: none on the host
 	driver  string
 	group   int           // -1: none
+	pf      pci.Address   // of a VF; zero: not visible
 	vfs     []pci.Address // of a PF
 }
 
@@ -111,7 +112,7 @@ func index(s *inventory.Snapshot) (map[pci.Address]function, map[string]pci.Addr
 	}
 	vfs := func(list []device.VF) (addrs []pci.Address) {
 		for _, vf := range list {
-			add(vf.Address, function{netdevs: names(vf.Netdev, vf.AltNames), driver: vf.Driver, group: vf.IOMMUGroup})
+			add(vf.Address, function{netdevs: names(vf.Netdev, vf.AltNames), driver: vf.Driver, group: vf.IOMMUGroup, pf: vf.PF})
 			addrs = append(addrs, vf.Address)
 		}
 		return addrs

@@ -53,6 +53,9 @@ func (c Claims) Selector(i int, vf VF) *Selector {
 	return nil
 }
 
+// Fulfilled counts the selectors of pool i that the PF fulfils.
+func (c Claims) Fulfilled(i int) int { return len(c.pools[i]) }
+
 // Match reports whether any of the pool's selectors selects the VF. Pools of another
 // type than netDevice hold no VFs.
 func (p Pool) Match(pf PF, vf VF) bool { return p.Selector(pf, vf) != nil }
@@ -143,6 +146,24 @@ func (c claim) selects(vf VF) bool {
 		oneOf(c.ACPIIndexes, vf.ACPIIndex) &&
 		oneOf(c.LinkTypes, linkType) &&
 		(!c.RDMA || len(vf.RDMADevices) > 0)
+}
+
+// MissingNames lists the PF names that the selector asks for, if no PF has any of them.
+func (s *Selector) MissingNames(pfs []PF) []string {
+	var names []string
+	for _, r := range s.PFNames {
+		names = append(names, r.Name)
+	}
+	has := PF.hasName
+	if s.NIC != nil {
+		names, has = append(names, s.NIC.PFNames...), PF.matchesName
+	}
+	for _, pf := range pfs {
+		if slices.ContainsFunc(names, func(name string) bool { return has(pf, name) }) {
+			return nil
+		}
+	}
+	return names
 }
 
 // NeedsPF names the fields that are set and that only a VF with a visible PF can

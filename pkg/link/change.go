@@ -32,12 +32,9 @@ func (h *Handle) SetListening(index int, promisc, allMulti bool) error {
 }
 
 func (h *Handle) setFlags(index int, op string, flags, mask uint32) error {
-	req := h.request(unix.RTM_SETLINK, unix.NLM_F_ACK, 0)
 	ifi := nl.NewIfInfomsg(unix.AF_UNSPEC)
 	ifi.Index, ifi.Flags, ifi.Change = int32(index), flags, mask
-	req.Data = []nl.NetlinkRequestData{ifi}
-	_, err := req.Execute(unix.NETLINK_ROUTE, 0)
-	return wrap(op, indexed(index), err)
+	return wrap(op, indexed(index), h.acknowledged(request(unix.RTM_SETLINK, unix.NLM_F_ACK, ifi)))
 }
 
 // SetMTU sets the MTU in bytes.

@@ -1,10 +1,8 @@
 package link
 
 import (
-	"encoding/binary"
 	"errors"
 
-	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
@@ -12,12 +10,11 @@ import (
 )
 
 // Handle speaks to the kernel about one network namespace. It is safe for use by
-// several goroutines, but has one socket: calls wait for each other, so what runs
-// side by side should have a handle each (opening one costs some 50 µs).
+// several goroutines, but has one socket: calls wait for each other. Callers that
+// must not wait, such as for a delete of 20 ms, open a handle of their own.
 type Handle struct {
-	ns    *netns.NS
-	sock  map[int]*nl.SocketHandle
-	nlink *netlink.Handle // addresses and routes
+	ns   *netns.NS
+	conn *conn
 }
 
 // A Target is another namespace that a link is moved to or born in. *Handle is one.
@@ -28,10 +25,6 @@ type Target interface {
 	Delete(index int) error
 }
 
-// requestTimeout is far beyond what the kernel needs: rtnetlink answers in the
-// same call. It keeps a lost answer from hanging a pod's sandbox for ever.
-var requestTimeout = unix.Timeval{Sec: 30}
-
 // Open returns a handle on the caller's namespace.
 func Open() (*Handle, error) {
 	ns, err := netns.Current()
@@ -41,8 +34,8 @@ func Open() (*Handle, error) {
 	return open(ns)
 }
 
-// OpenAt returns a handle on the namespace at nsPath. The caller's thread does
-// not enter it. netns.IsGone tells whether the namespace is no more.
+// OpenAt returns a handle on the namespace at nsPath. The caller's thread does not
+// enter it. netns.IsGone reports whether the error means that the namespace is gone.
 func OpenAt(nsPath string) (*Handle, error) {
 	ns, err := netns.Open(nsPath)
 	if err != nil {
@@ -51,40 +44,24 @@ func OpenAt(nsPath string) (*Handle, error) {
 	return open(ns)
 }
 
-// open takes ns over: it is the handle's to close.
+// open takes ns over: the handle closes it.
 func open(ns *netns.NS) (*Handle, error) {
 	h := &Handle{ns: ns}
-	if err := ns.Do(h.openSockets); err != nil {
+	err := ns.Do(func() (err error) {
+		h.conn, err = dial()
+		return err
+	})
+	if err != nil {
 		h.Close()
-		return nil, wrap("open netlink", "namespace", err)
+		return nil, wrap("opening netlink", "namespace", err)
 	}
 	return h, nil
 }
 
-func (h *Handle) openSockets() error {
-	// Subscribing to no group is the library's way to open a plain socket here.
-	s, err := nl.Subscribe(unix.NETLINK_ROUTE)
-	if err != nil {
-		return err
-	}
-	h.sock = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: s}}
-	if err := s.SetExtAck(true); err != nil { // the kernel's own words on what is wrong
-		return err
-	}
-	if err := errors.Join(s.SetReceiveTimeout(&requestTimeout), s.SetSendTimeout(&requestTimeout)); err != nil {
-		return err
-	}
-	h.nlink, err = netlink.NewHandle(unix.NETLINK_ROUTE)
-	return err
-}
-
-// Close releases the sockets and the namespace.
+// Close releases the socket and the namespace.
 func (h *Handle) Close() {
-	for _, s := range h.sock {
-		s.Close()
-	}
-	if h.nlink != nil {
-		h.nlink.Close()
+	if h.conn != nil {
+		h.conn.close()
 	}
 	h.ns.Close()
 }
@@ -95,35 +72,44 @@ func (h *Handle) FD() int { return h.ns.FD() }
 // Do runs fn on a thread inside the handle's namespace; see netns.NS.Do.
 func (h *Handle) Do(fn func() error) error { return h.ns.Do(fn) }
 
-// request builds one rtnetlink message about a link.
-func (h *Handle) request(message, flags int, index int, attrs ...nl.NetlinkRequestData) *nl.NetlinkRequest {
-	req := nl.NewNetlinkRequest(message, flags)
-	req.Sockets = h.sock
+// about builds one rtnetlink message about a link.
+func about(message, flags int, index int, attrs ...nl.NetlinkRequestData) *nl.NetlinkRequest {
 	ifi := nl.NewIfInfomsg(unix.AF_UNSPEC)
 	ifi.Index = int32(index)
-	req.AddData(ifi)
-	for _, a := range attrs {
-		req.AddData(a)
-	}
+	return request(message, flags, ifi, attrs...)
+}
+
+// request builds one rtnetlink message. Flags has NLM_F_ACK or NLM_F_DUMP, or the
+// answer is a single message.
+func request(message, flags int, header nl.NetlinkRequestData, attrs ...nl.NetlinkRequestData) *nl.NetlinkRequest {
+	req := nl.NewNetlinkRequest(message, flags)
+	req.Data = append([]nl.NetlinkRequestData{header}, attrs...)
 	return req
 }
 
-// change sends a message that is answered by an acknowledgement alone.
+// change sends a message about a link that is only acknowledged.
 func (h *Handle) change(message, flags int, index int, attrs ...nl.NetlinkRequestData) error {
-	_, err := h.request(message, flags|unix.NLM_F_ACK, index, attrs...).Execute(unix.NETLINK_ROUTE, 0)
+	return h.acknowledged(about(message, flags|unix.NLM_F_ACK, index, attrs...))
+}
+
+func (h *Handle) acknowledged(req *nl.NetlinkRequest) error { return h.conn.exchange(req, nil) }
+
+// dumpTries bounds how often a listing is begun again because something changed
+// while the kernel wrote it.
+const dumpTries = 5
+
+// dump lists what req asks for, and begins again if a change interrupted it. It
+// calls begin before each attempt, and each for every message of the given type.
+func (h *Handle) dump(req *nl.NetlinkRequest, typ uint16, begin func(), each func(payload []byte) error) error {
+	err := errInterrupted
+	for try := 0; try < dumpTries && errors.Is(err, errInterrupted); try++ {
+		begin()
+		err = h.conn.exchange(req, func(got uint16, payload []byte) error {
+			if got != typ {
+				return nil
+			}
+			return each(payload)
+		})
+	}
 	return err
 }
-
-func u32(attr int, v uint32) nl.NetlinkRequestData { return nl.NewRtAttr(attr, nl.Uint32Attr(v)) }
-
-func text(attr int, s string) nl.NetlinkRequestData { return nl.NewRtAttr(attr, nl.ZeroTerminated(s)) }
-
-func nested(attr int, children ...*nl.RtAttr) *nl.RtAttr {
-	parent := nl.NewRtAttr(attr|unix.NLA_F_NESTED, nil)
-	for _, c := range children {
-		parent.AddChild(c)
-	}
-	return parent
-}
-
-var native = binary.NativeEndian

@@ -61,13 +61,9 @@ func (h *Handle) VFs(pfIndex int) ([]VFInfo, error) {
 // number (struct ifla_vf_* of if_link.h).
 func parseVF(raw []byte) VFInfo {
 	info := VFInfo{Index: -1, VLANProto: device.Proto8021Q, LinkState: "auto"}
-	attrs, err := nl.ParseRouteAttr(raw)
-	if err != nil {
-		return info
-	}
-	for _, a := range attrs {
-		v := a.Value
-		switch typ := int(a.Attr.Type & nl.NLA_TYPE_MASK); {
+	for a := attributesOf(raw); a.next(); {
+		v := a.value
+		switch typ := a.typ; {
 		case typ == nl.IFLA_VF_MAC && len(v) >= 10:
 			info.Index, info.MAC = int(native.Uint32(v)), macText(v[4:10])
 		case typ == nl.IFLA_VF_VLAN && len(v) >= 12:

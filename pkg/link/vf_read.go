@@ -1,6 +1,7 @@
 package link
 
 import (
+	"bytes"
 	"fmt"
 
 	"github.com/vishvananda/netlink/nl"
@@ -36,58 +37,59 @@ func (h *Handle) VFSettings(pfIndex int) (map[int]device.Settings, error) {
 	return settings, nil
 }
 
-// skipStats is RTEXT_FILTER_SKIP_STATS, which the library does not name. The
-// statistics make up most of a PF's VF data, which has to fit into the 64 KiB of
-// one attribute.
-const skipStats = 1 << 3
-
 // vfs returns the raw attributes of each VF; nil if the driver reports no list.
-func (h *Handle) vfs(pfIndex int) ([][]byte, error) {
-	req := h.request(unix.RTM_GETLINK, 0, pfIndex, u32(unix.IFLA_EXT_MASK, nl.RTEXT_FILTER_VF|skipStats))
-	msgs, err := req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK)
-	if err != nil {
-		return nil, err
-	}
-	if len(msgs) == 0 || len(msgs[0]) < unix.SizeofIfInfomsg {
-		return nil, unix.ENODEV
-	}
-	attrs, err := nl.ParseRouteAttr(msgs[0][unix.SizeofIfInfomsg:])
-	if err != nil {
-		return nil, err
-	}
-	for _, a := range attrs {
-		if a.Attr.Type&nl.NLA_TYPE_MASK != unix.IFLA_VFINFO_LIST {
-			continue
+func (h *Handle) vfs(pfIndex int) (list [][]byte, err error) {
+	err = h.query(pfIndex, nl.RTEXT_FILTER_VF, func(payload []byte) (err error) {
+		if _, err := ifinfo(payload); err != nil {
+			return err
 		}
-		list, err := nl.ParseRouteAttr(a.Value)
-		if err != nil {
-			return nil, err
+		list, err = vfList(bytes.Clone(payload[unix.SizeofIfInfomsg:]))
+		return err
+	})
+	return list, err
+}
+
+// vfList finds the attributes of each VF among those of a PF; nil if there is no list.
+//
+// The list's own length has 16 bits. With some 300 VFs it overflows, and the kernel
+// writes its low bits nevertheless. So the list ends where its entries end: no
+// attribute that can follow it has their type. A VF that the driver could not
+// report, such as one that is being reset, is not in the list.
+func vfList(attrs []byte) ([][]byte, error) {
+	a := attributesOf(attrs)
+	for a.nextType() != unix.IFLA_VFINFO_LIST {
+		if !a.next() {
+			return nil, a.err
 		}
-		vfs := make([][]byte, 0, len(list))
-		for _, v := range list {
-			vfs = append(vfs, v.Value)
-		}
-		return vfs, nil
 	}
-	return nil, nil
+	vfs, size := [][]byte{}, attrHeader
+	entries := attributesOf(a.rest[attrHeader:])
+	for entries.nextType() == nl.IFLA_VF_INFO && entries.next() {
+		vfs = append(vfs, entries.value)
+		size += attrHeader + aligned(len(entries.value))
+	}
+	if entries.err != nil || uint16(size) != native.Uint16(a.rest) {
+		return nil, fmt.Errorf("the list of VFs is malformed after %d of them: %w", len(vfs), unix.EBADMSG)
+	}
+	return vfs, nil
 }
 
 // parseSettings reads the attributes of one VF (IFLA_VF_INFO). Each is a structure
 // that begins with the VF's number (struct ifla_vf_* of linux/if_link.h).
 func parseSettings(raw []byte) (vf int, s device.Settings, err error) {
-	attrs, err := nl.ParseRouteAttr(raw)
-	if err != nil {
-		return 0, s, fmt.Errorf("attributes of a VF: %w", err)
-	}
 	vf = -1
-	for _, a := range attrs {
-		if typ := int(a.Attr.Type & nl.NLA_TYPE_MASK); typ == nl.IFLA_VF_VLAN_LIST {
-			proto := vlanProto(a.Value)
+	a := attributesOf(raw)
+	for a.next() {
+		if a.typ == nl.IFLA_VF_VLAN_LIST {
+			proto := vlanProto(a.value)
 			s.VLANProto = &proto
-		} else if len(a.Value) >= 8 {
-			vf = int(native.Uint32(a.Value))
-			setSetting(&s, typ, a.Value[4:])
+		} else if len(a.value) >= 8 {
+			vf = int(native.Uint32(a.value))
+			setSetting(&s, a.typ, a.value[4:])
 		}
+	}
+	if a.err != nil {
+		return 0, s, fmt.Errorf("attributes of a VF: %w", a.err)
 	}
 	if vf < 0 {
 		return 0, s, fmt.Errorf("attributes of a VF have no VF number")
@@ -127,11 +129,11 @@ func intAt(b []byte) *int {
 
 // vlanProto reads the first entry of the list; the kernel never has a second.
 func vlanProto(list []byte) string {
-	entries, err := nl.ParseRouteAttr(list)
-	if err != nil || len(entries) == 0 || len(entries[0].Value) < 14 {
+	first := attributesOf(list)
+	if !first.next() || len(first.value) < 14 {
 		return device.Proto8021Q
 	}
-	if p := entries[0].Value[12:14]; p[0] == 0x88 && p[1] == 0xa8 { // network order
+	if p := first.value[12:14]; p[0] == 0x88 && p[1] == 0xa8 { // network order
 		return device.Proto8021AD
 	}
 	return device.Proto8021Q
@@ -150,18 +152,4 @@ var vfLinkStates = names{
 	nl.IFLA_VF_LINK_STATE_AUTO:    "auto",
 	nl.IFLA_VF_LINK_STATE_ENABLE:  "enable",
 	nl.IFLA_VF_LINK_STATE_DISABLE: "disable",
-}
-
-// names gives the kernel's numbers the words that users write.
-type names map[uint32]string
-
-func (n names) name(v uint32) string { return n[v] }
-
-func (n names) number(word string) (uint32, bool) {
-	for v, w := range n {
-		if w == word {
-			return v, true
-		}
-	}
-	return 0, false
 }

@@ -275,9 +275,9 @@ func (f FS) readNodes(d dir, vf *device.VF) {
 	case vf.Userspace():
 		vf.UIO, _ = f.UIO(vf.Address)
 	}
-	if len(vf.RDMADevices) > 0 {
-		vf.Verbs, _ = d.list("infiniband_verbs") // none while ib_uverbs is not loaded
-	}
+	// Read without a look at RDMADevices: an RDMA device may be in a pod's namespace, its
+	// node stays. There is none while ib_uverbs is not loaded.
+	vf.Verbs, _ = d.list("infiniband_verbs")
 }
 
 // VFAddress is where VF number index of a PF sits. The error wraps

@@ -1,0 +1,253 @@
+package link
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// conn is one rtnetlink socket. The library has one as well. Ours reads messages of
+// any size: the library's buffer has 64 KiB, and a link with 496 altnames takes more.
+type conn struct {
+	file *os.File // non-blocking: the runtime's poller waits, so that time-outs and Close work
+	raw  syscall.RawConn
+	port uint32 // the kernel's number for the socket
+
+	mu  sync.Mutex // guards seq and buf; held for a whole exchange
+	seq uint32
+	buf []byte
+}
+
+// Sizes of receive buffers in bytes. A dump comes in larger messages, and fewer of
+// them, if the buffer has room; 32 KiB is the kernel's own limit for that. A single
+// message can be larger than any of these, up to maxMessage.
+const (
+	plainBuffer = 8 << 10
+	dumpBuffer  = 32 << 10
+	keepBuffer  = 64 << 10 // a larger one is not kept for the next exchange
+	maxMessage  = 8 << 20
+)
+
+// requestTimeout is far beyond what the kernel needs: rtnetlink answers within the
+// same call. It keeps a lost answer from blocking a pod's sandbox for ever.
+const requestTimeout = 30 * time.Second
+
+// errInterrupted says that links, addresses or routes changed during a dump, so
+// that it may have left some out.
+var errInterrupted = errors.New("changed while it was being read")
+
+// dial opens a socket in the namespace of the calling thread, and joins groups
+// (RTNLGRP_…, up to 32).
+func dial(groups ...uint) (*conn, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("open socket: %w", err)
+	}
+	c := &conn{file: os.NewFile(uintptr(fd), "rtnetlink")}
+	if err := c.setUp(fd, groups); err != nil {
+		c.close()
+		return nil, fmt.Errorf("set up socket: %w", err)
+	}
+	return c, nil
+}
+
+func (c *conn) setUp(fd int, groups []uint) error {
+	address := &unix.SockaddrNetlink{Family: unix.AF_NETLINK}
+	for _, g := range groups {
+		address.Groups |= 1 << (g - 1)
+	}
+	if err := unix.Bind(fd, address); err != nil {
+		return err
+	}
+	name, err := unix.Getsockname(fd)
+	if err != nil {
+		return err
+	}
+	c.port = name.(*unix.SockaddrNetlink).Pid
+	// The kernel's own words about an error, without a copy of the request. All
+	// kernels that we serve have both; without them an error is only less clear.
+	_ = unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_EXT_ACK, 1)
+	_ = unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_CAP_ACK, 1)
+	c.raw, err = c.file.SyscallConn()
+	return err
+}
+
+// close wakes whoever waits for the socket.
+func (c *conn) close() { c.file.Close() }
+
+// exchange sends a request and passes each message of the answer to each, which
+// must not keep the payload. After an error of each, the rest is read and dropped.
+func (c *conn) exchange(req *nl.NetlinkRequest, each func(typ uint16, payload []byte) error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.seq++
+	req.Seq = c.seq
+	c.makeRoom(req.Flags&unix.NLM_F_DUMP == unix.NLM_F_DUMP)
+	err := c.control(func(fd int) error {
+		return unix.Sendto(fd, req.Serialize(), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
+	})
+	if err != nil {
+		return fmt.Errorf("send request: %w", err)
+	}
+	a := answer{seq: c.seq, port: c.port, each: each}
+	for !a.complete {
+		datagram, err := c.receive(requestTimeout)
+		if err != nil {
+			return fmt.Errorf("receive answer: %w", err)
+		}
+		a.read(datagram)
+	}
+	return a.err
+}
+
+func (c *conn) makeRoom(dump bool) {
+	size := plainBuffer
+	if dump {
+		size = dumpBuffer
+	}
+	if len(c.buf) < size || len(c.buf) > keepBuffer {
+		c.buf = make([]byte, size)
+	}
+}
+
+// receive returns the next datagram from the kernel, valid until the next call. It
+// waits for one as long as timeout says; 0 is for ever. Callers hold mu.
+func (c *conn) receive(timeout time.Duration) ([]byte, error) {
+	datagram, err := c.receiveNow()
+	if !errors.Is(err, unix.EAGAIN) {
+		return datagram, err
+	}
+	if timeout > 0 { // a deadline costs more than an answer that is there already
+		if err := c.file.SetReadDeadline(time.Now().Add(timeout)); err != nil {
+			return nil, err
+		}
+		defer c.file.SetReadDeadline(time.Time{})
+	}
+	waitErr := c.raw.Read(func(fd uintptr) bool {
+		datagram, err = c.read(int(fd))
+		return !errors.Is(err, unix.EAGAIN)
+	})
+	if waitErr != nil {
+		return nil, waitErr
+	}
+	return datagram, err
+}
+
+// await waits until there is something to receive, and leaves it there.
+func (c *conn) await() error {
+	return c.raw.Read(func(fd uintptr) bool {
+		_, _, err := unix.Recvfrom(int(fd), nil, unix.MSG_PEEK|unix.MSG_TRUNC)
+		return !errors.Is(err, unix.EAGAIN)
+	})
+}
+
+// receiveNow does not wait: EAGAIN says that there is no message.
+func (c *conn) receiveNow() (datagram []byte, err error) {
+	err = c.control(func(fd int) error {
+		datagram, err = c.read(fd)
+		return err
+	})
+	return datagram, err
+}
+
+// read asks for the size first: a message that is larger than the buffer is lost.
+func (c *conn) read(fd int) ([]byte, error) {
+	for {
+		size, _, err := unix.Recvfrom(fd, nil, unix.MSG_PEEK|unix.MSG_TRUNC)
+		if err != nil {
+			return nil, err
+		}
+		if size > maxMessage {
+			return nil, fmt.Errorf("message of %d bytes: %w", size, unix.EMSGSIZE)
+		}
+		if size > len(c.buf) {
+			c.buf = make([]byte, size)
+		}
+		n, from, err := unix.Recvfrom(fd, c.buf, 0)
+		if err != nil {
+			return nil, err
+		}
+		if sender, ok := from.(*unix.SockaddrNetlink); ok && sender.Pid == nl.PidKernel {
+			return c.buf[:n], nil
+		}
+	}
+}
+
+func (c *conn) control(fn func(fd int) error) error {
+	var err error
+	if controlErr := c.raw.Control(func(fd uintptr) { err = fn(int(fd)) }); controlErr != nil {
+		return controlErr
+	}
+	return err
+}
+
+// answer collects the messages that answer one request.
+type answer struct {
+	seq, port   uint32
+	each        func(typ uint16, payload []byte) error
+	interrupted bool
+	complete    bool
+	err         error
+}
+
+func (a *answer) read(datagram []byte) {
+	for m := messagesOf(datagram); m.next(); {
+		// What belongs to an earlier request, whose caller gave up, is skipped.
+		if m.header.Seq == a.seq && m.header.Pid == a.port && !a.complete {
+			a.message(m.header, m.payload)
+		}
+	}
+}
+
+func (a *answer) message(header unix.NlMsghdr, payload []byte) {
+	a.interrupted = a.interrupted || header.Flags&unix.NLM_F_DUMP_INTR != 0
+	switch header.Type {
+	case unix.NLMSG_DONE, unix.NLMSG_ERROR:
+		a.complete = true
+		a.err = errors.Join(a.err, kernelError(header, payload))
+		if a.err == nil && a.interrupted {
+			a.err = errInterrupted
+		}
+	default:
+		if a.err == nil && a.each != nil {
+			a.err = a.each(header.Type, payload)
+		}
+		a.complete = header.Flags&unix.NLM_F_MULTI == 0
+	}
+}
+
+// kernelError reads the errno of an acknowledgement or of a dump's end. A dump
+// that ends early, since a link does not fit into a message, says so there.
+func kernelError(header unix.NlMsghdr, payload []byte) error {
+	if len(payload) < 4 {
+		return nil // before kernel 4.15 a dump's end has no errno
+	}
+	errno := int32(native.Uint32(payload))
+	if errno == 0 {
+		return nil
+	}
+	err := error(unix.Errno(-errno))
+	rest := payload[4:]
+	if header.Type == unix.NLMSG_ERROR && len(rest) >= unix.SizeofNlMsghdr { // the request, or its header
+		skip := unix.SizeofNlMsghdr
+		if header.Flags&unix.NLM_F_CAPPED == 0 {
+			skip = aligned(int(native.Uint32(rest)))
+		}
+		rest = rest[min(skip, len(rest)):]
+	}
+	if header.Flags&unix.NLM_F_ACK_TLVS == 0 {
+		return err
+	}
+	for a := attributesOf(rest); a.next(); {
+		if a.typ == nl.NLMSGERR_ATTR_MSG {
+			return fmt.Errorf("%w: %s", err, cString(a.value))
+		}
+	}
+	return err
+}

@@ -1,0 +1,189 @@
+package link
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Use is what the namespace's own network uses a link for.
+type Use struct {
+	Name         string   // of the link
+	Master       int      // ifindex of the bridge, bond or VRF of which it is a port; 0: none
+	OnTop        []string // names of the links on top of it, sorted
+	DefaultRoute bool
+	Addresses    []netip.Prefix // those that count, sorted; see Address.InUse
+}
+
+// Any reports whether the link is in use at all.
+func (u Use) Any() bool {
+	return u.Master != 0 || len(u.OnTop) > 0 || u.DefaultRoute || len(u.Addresses) > 0
+}
+
+// onTopShown bounds how many links on top a message names.
+const onTopShown = 3
+
+// String says what the link is used for, the most important use only: "below
+// ens1f0.5". It is empty if the link is not in use.
+func (u Use) String() string {
+	switch {
+	case u.DefaultRoute:
+		return "for a default route"
+	case len(u.OnTop) > onTopShown:
+		return fmt.Sprintf("below %s and %d more", strings.Join(u.OnTop[:onTopShown], ", "), len(u.OnTop)-onTopShown)
+	case len(u.OnTop) > 0:
+		return "below " + strings.Join(u.OnTop, ", ")
+	case u.Master != 0:
+		return "as a port of a bridge or bond"
+	case len(u.Addresses) > 0:
+		return fmt.Sprintf("with the address %s", u.Addresses[0])
+	}
+	return ""
+}
+
+// Uses returns the links that the namespace's own network uses, by ifindex. It takes
+// one dump each of addresses, routes and links, whatever their number. WatchUse
+// answers the same from memory.
+//
+// A link is in use if it is a port of a bridge, bond or VRF, if another link of the
+// namespace lies on top of it, if a default route leads over it, or if it has an
+// address that counts. Whatever any link gets that is up does not count: see
+// Address.InUse, and the IPv6 default route of router advertisements.
+//
+// Only this namespace's links are seen: a macvlan in a pod is not, though its parent
+// lies here.
+func (h *Handle) Uses() (map[int]Use, error) {
+	t, err := h.readUse()
+	if err != nil {
+		return nil, wrap("reading", "the use of links", err)
+	}
+	return t.all(), nil
+}
+
+// Use returns what the namespace's own network uses a link for. It costs as much as
+// Uses: the kernel cannot be asked which links are on top of one.
+func (h *Handle) Use(index int) (Use, error) {
+	t, err := h.readUse()
+	if err != nil {
+		return Use{}, wrap("reading", "the use of links", err)
+	}
+	return t.of(index)
+}
+
+// Busy returns the links that the namespace's own network uses, and for what, by
+// name; see Uses.
+func (h *Handle) Busy() (map[string]string, error) {
+	uses, err := h.Uses()
+	if err != nil {
+		return nil, err
+	}
+	busy := make(map[string]string, len(uses))
+	for _, u := range uses {
+		busy[u.Name] = u.String()
+	}
+	return busy, nil
+}
+
+// readUse reads a table. Links come last: each address and route belongs to a link
+// that is listed, or that has gone meanwhile.
+func (h *Handle) readUse() (*useTable, error) {
+	exist, err := h.indexes()
+	if err != nil {
+		return nil, fmt.Errorf("list links: %w", err)
+	}
+	t := &useTable{}
+	if err := h.dumpUsedAddresses(t); err != nil {
+		return nil, fmt.Errorf("list addresses: %w", err)
+	}
+	if err := h.dumpDefaultRoutes(t); err != nil {
+		return nil, fmt.Errorf("list routes: %w", err)
+	}
+	begin := func() { t.links = map[int]linkRow{} }
+	if err := h.dumpLinks(begin, func(payload []byte) error {
+		_, err := t.setLink(payload)
+		return err
+	}); err != nil {
+		return nil, fmt.Errorf("list links: %w", err)
+	}
+	listed := make(map[int]bool, len(t.links))
+	for index := range t.links {
+		listed[index] = true
+	}
+	return t, h.checkListed(listed, exist)
+}
+
+func (h *Handle) dumpUsedAddresses(t *useTable) error {
+	begin := func() { t.addresses = map[int]map[addressKey]struct{}{} }
+	return h.dumpAddresses(begin, func(payload []byte) error {
+		_, err := t.setAddress(payload, false)
+		return err
+	})
+}
+
+func (h *Handle) dumpDefaultRoutes(t *useTable) error {
+	return h.dumpRoutes(func() { t.defaults = map[int]struct{}{} }, t.addDefault)
+}
+
+// all returns the links that are in use.
+func (t *useTable) all() map[int]Use {
+	uses := map[int]Use{}
+	at := func(index int, change func(*Use)) {
+		row, listed := t.links[index]
+		if !listed { // it went while the rest was read
+			return
+		}
+		u, ok := uses[index]
+		if !ok {
+			u = Use{Name: row.name}
+		}
+		change(&u)
+		uses[index] = u
+	}
+	for index, l := range t.links {
+		if l.master != 0 {
+			at(index, func(u *Use) { u.Master = l.master })
+		}
+		if l.lower != 0 {
+			at(l.lower, func(u *Use) { u.OnTop = append(u.OnTop, l.name) })
+		}
+	}
+	for index := range t.defaults {
+		at(index, func(u *Use) { u.DefaultRoute = true })
+	}
+	for index := range t.addresses {
+		at(index, func(u *Use) { u.Addresses = t.prefixes(index) })
+	}
+	for _, u := range uses {
+		slices.Sort(u.OnTop)
+	}
+	return uses
+}
+
+// of returns the use of one link.
+func (t *useTable) of(index int) (Use, error) {
+	row, ok := t.links[index]
+	if !ok {
+		return Use{}, wrap("look-up", indexed(index), unix.ENODEV)
+	}
+	u := Use{Name: row.name, Master: row.master, Addresses: t.prefixes(index)}
+	_, u.DefaultRoute = t.defaults[index]
+	for _, l := range t.links {
+		if l.lower == index {
+			u.OnTop = append(u.OnTop, l.name)
+		}
+	}
+	slices.Sort(u.OnTop)
+	return u, nil
+}
+
+func (t *useTable) prefixes(index int) []netip.Prefix {
+	var list []netip.Prefix
+	for key := range t.addresses[index] {
+		list = append(list, key.prefix)
+	}
+	slices.SortFunc(list, netip.Prefix.Compare)
+	return list
+}

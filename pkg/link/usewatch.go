@@ -1,0 +1,189 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// UseTable answers from memory which links are in use; see Handle.Uses for the rule.
+//
+// The kernel puts a message about each change into the table's socket while it makes
+// the change. Each answer reads these messages first, so it is as current as a
+// listing. If messages were lost, it reads everything again.
+//
+// The kernel announces two changes late. An IPv6 address without duplicate address
+// detection is announced a moment after the link is up, however long it is down. A
+// new lifetime of an IPv6 address during the detection is announced when that ends.
+// Reread sees both at once.
+type UseTable struct {
+	handle  *Handle // for dumps
+	events  *conn
+	changed chan struct{}
+
+	mu    sync.Mutex // guards what follows, and the reading of events
+	table *useTable
+	uses  map[int]Use // of table; nil: to be made again
+	stale bool        // table does not have all changes
+}
+
+// WatchUse reads which links of the caller's namespace are in use, and follows it
+// until ctx ends.
+func WatchUse(ctx context.Context) (*UseTable, error) {
+	h, err := Open()
+	if err != nil {
+		return nil, err
+	}
+	t, err := h.watchUse(ctx)
+	if err != nil {
+		h.Close()
+		return nil, wrap("watching", "the use of links", err)
+	}
+	return t, nil
+}
+
+// watchUse takes the handle over if it succeeds.
+func (h *Handle) watchUse(ctx context.Context) (*UseTable, error) {
+	events, err := subscribe(unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
+		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE)
+	if err != nil {
+		return nil, err
+	}
+	t := &UseTable{handle: h, events: events, changed: make(chan struct{}, 1), table: &useTable{}, stale: true}
+	if err := t.refresh(); err != nil {
+		events.close()
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, events.close) // wakes follow
+	go func() {                                  // ends when ctx ends or the socket fails
+		defer close(t.changed)
+		defer h.Close()
+		defer events.close()
+		defer stop()
+		t.follow(ctx)
+	}()
+	return t, nil
+}
+
+// Changed gets a value after the use of a link has changed, one for any number of
+// changes. It is closed when the watch has ended. It is for one reader.
+func (t *UseTable) Changed() <-chan struct{} { return t.changed }
+
+// All returns the links that are in use, by ifindex. The map is not to be changed.
+func (t *UseTable) All() (map[int]Use, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err := t.refresh(); err != nil {
+		return nil, wrap("reading", "the use of links", err)
+	}
+	if t.uses == nil {
+		t.uses = t.table.all()
+	}
+	return t.uses, nil
+}
+
+// Of returns what one link is used for; ErrNotFound if there is no such link.
+func (t *UseTable) Of(index int) (Use, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err := t.refresh(); err != nil {
+		return Use{}, wrap("reading", "the use of links", err)
+	}
+	return t.table.of(index)
+}
+
+// Reread reads everything again.
+func (t *UseTable) Reread() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.stale = true
+	return wrap("reading", "the use of links", t.refresh())
+}
+
+// followRetry is the pause after the table could not be read.
+const followRetry = time.Second
+
+func (t *UseTable) follow(ctx context.Context) {
+	for t.events.await() == nil {
+		t.mu.Lock()
+		err := t.refresh()
+		t.mu.Unlock()
+		if err == nil {
+			continue
+		}
+		t.signal() // the reader's next question gets the error
+		select {
+		case <-ctx.Done():
+		case <-time.After(followRetry):
+		}
+	}
+}
+
+func (t *UseTable) signal() {
+	select {
+	case t.changed <- struct{}{}:
+	default: // the reader has not taken the last one yet
+	}
+}
+
+// refresh applies all messages that have arrived.
+func (t *UseTable) refresh() error {
+	var sum change
+	for {
+		datagram, err := t.events.receiveNow()
+		if errors.Is(err, unix.EAGAIN) {
+			break
+		}
+		if errors.Is(err, unix.ENOBUFS) { // the kernel dropped messages
+			t.stale = true
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		for m := messagesOf(datagram); !t.stale && m.next(); {
+			c, err := t.table.apply(m.header.Type, m.payload)
+			t.stale = t.stale || err != nil
+			sum.use, sum.defaults = sum.use || c.use, sum.defaults || c.defaults
+		}
+	}
+	return t.finish(sum)
+}
+
+// finish reads what the messages did not say.
+func (t *UseTable) finish(sum change) error {
+	switch {
+	case t.stale:
+		if err := t.reread(); err != nil {
+			return err
+		}
+		sum.use = true
+	case sum.defaults:
+		t.stale = true // in case that this fails
+		if err := t.handle.dumpDefaultRoutes(t.table); err != nil {
+			return fmt.Errorf("list routes: %w", err)
+		}
+		sum.use = true
+	}
+	t.stale = false
+	if sum.use {
+		t.uses = nil
+		t.signal()
+	}
+	return nil
+}
+
+// reread replaces the table. Messages that arrive meanwhile are applied to the new
+// one: they end with the state that is in it already, or with a later one.
+func (t *UseTable) reread() error {
+	fresh, err := t.handle.readUse()
+	if err != nil {
+		return err
+	}
+	t.table = fresh
+	return nil
+}
