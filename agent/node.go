@@ -15,6 +15,7 @@ import (
 	"fairlead.dev/fairlead/pkg/custody"
 	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/inventory"
+	"fairlead.dev/fairlead/pkg/pci"
 	"fairlead.dev/fairlead/pkg/profile"
 	"fairlead.dev/fairlead/pkg/sysfs"
 )
@@ -46,6 +47,7 @@ type node struct {
 // users says who uses a VF; *custody.Oracle is one.
 type users interface {
 	View() *custody.View
+	Confirm(ctx context.Context, fns ...pci.Address) (*custody.View, error)
 	Subscribe() (views <-chan *custody.View, cancel func())
 	WaitRead(ctx context.Context) bool
 }
@@ -65,8 +67,7 @@ func newNode(p *parts, changed chan struct{}) *node {
 	}
 	host := cni.NewHostExec()
 	n.applier = &profile.Applier{
-		Withhold: p.plugin.Withhold,
-		FS:       sysfs.New(p.o.SysRoot), Links: p.links, Holders: n.holder, Log: p.log,
+		FS: sysfs.New(p.o.SysRoot), Links: p.links, Custody: withholding{n}, Log: p.log,
 		LoadModule: host.Modprobe,
 	}
 	return n

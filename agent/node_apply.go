@@ -146,19 +146,6 @@ func anyFree(v *custody.View, vfs []pci.Address) bool {
 	return slices.ContainsFunc(vfs, func(vf pci.Address) bool { return len(v.ToChange(vf)) == 0 })
 }
 
-// holder says which VFs a profile must not touch, and who uses them.
-func (n *node) holder(vf pci.Address) (profile.Holder, bool) {
-	uses := n.custody.View().ToChange(vf)
-	if len(uses) == 0 {
-		return profile.Holder{}, false
-	}
-	who := uses[0].Who
-	if uses[0].Kind == custody.Allocation {
-		who += " that the kubelet gave it to as " + uses[0].Resource
-	}
-	return profile.Holder{Who: who, Returns: uses[0].Returns}, true
-}
-
 // disturbs reports whether the devices changed so that a profile may no longer be in
 // effect. A VF's netdev that left for a pod or came back cannot do that: the holder
 // restores the VF, and custody says when it is free. Nor can a carrier.

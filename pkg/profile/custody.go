@@ -54,6 +54,8 @@ func phrase(u custody.Use) string {
 		return fmt.Sprintf("used by the host: %s is %s", u.Netdev, u.How)
 	case custody.Children:
 		return "used by " + u.Who
+	case custody.Allocation:
+		return fmt.Sprintf("held by %s that the kubelet gave it to as %s", u.Who, u.Resource)
 	case custody.VFIO:
 		return "held open through VFIO by " + u.Who
 	case custody.Release:
