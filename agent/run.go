@@ -98,7 +98,7 @@ func construct(o Options, log *slog.Logger) (*parts, error) {
 		return nil, err
 	}
 	p.inv = inventory.New(inventory.Host(o.SysRoot, p.links, log))
-	p.custody = custody.New(custody.Sources{Ledger: p.ledger, Devices: p.inv, Functions: sysfs.New(o.SysRoot), Log: log})
+	p.custody = newCustody(o, p.ledger, p.inv, p.links, p.kubelet, log)
 	p.plugin = newManager(o, p.ledger, p.custody, log)
 	p.node = newNode(p, changed)
 	p.newServer()
@@ -117,7 +117,7 @@ func (p *parts) newServer() {
 		Sysfs: sysfs.New(o.SysRoot), Sandboxes: p.ledger.Sandboxes, Log: p.log, HostLocalDir: o.HostLocalDir,
 	})
 	p.server = cni.New(cni.Options{
-		Socket: o.Socket, Ledger: p.ledger, Cluster: p.cluster, Devices: p.kubelet,
+		Socket: o.Socket, Ledger: reportingLedger{p.ledger, p.custody}, Cluster: p.cluster, Devices: p.kubelet,
 		Attachers: builtins{attachers}, Primary: p.primary, HostExec: cni.NewHostExec(), Tombstones: p.tombs,
 		DevInfoDir: o.DevInfoDir, CNIPath: o.CNIBinDir,
 		NamespaceIsolation: o.NamespaceIsolation, GlobalNamespaces: o.GlobalNamespaces, DefaultNetworkNamespace: o.DefaultNetworkNamespace,

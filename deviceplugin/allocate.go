@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"google.golang.org/grpc/codes"
@@ -59,7 +60,8 @@ func (a allocator) allocate(ctx context.Context, device func(id string) (Device,
 	return resp, nil
 }
 
-// find looks up the devices of each container.
+// find looks up the devices of each container. A VF that is to be withheld may still be
+// had while the kubelet hears of it.
 func (a allocator) find(device func(id string) (Device, bool), requests []*v1beta1.ContainerAllocateRequest) ([][]Device, error) {
 	devices := make([][]Device, len(requests))
 	for i, req := range requests {
@@ -67,6 +69,9 @@ func (a allocator) find(device func(id string) (Device, bool), requests []*v1bet
 			d, ok := device(id)
 			if !ok {
 				return nil, a.status(codes.NotFound, id, "it is not among the devices of this resource on this node")
+			}
+			if !d.Healthy() && d.Reason != beingChanged {
+				return nil, a.status(codes.FailedPrecondition, id, d.Reason)
 			}
 			devices[i] = append(devices[i], d)
 		}
@@ -76,20 +81,27 @@ func (a allocator) find(device func(id string) (Device, bool), requests []*v1bet
 
 // guard keeps everybody else from the devices until they are on record.
 func (a allocator) guard(ctx context.Context, devices [][]Device) (*custody.View, func(), error) {
-	var vfs []pci.Address
-	for _, ofContainer := range devices {
-		for _, d := range ofContainer {
-			vfs = append(vfs, d.VF.Address)
-		}
+	all := slices.Concat(devices...)
+	vfs := make([]pci.Address, len(all))
+	for i, d := range all {
+		vfs[i] = d.VF.Address
 	}
 	view, release, err := a.opts.Custody.Guard(ctx, vfs...)
-	if err != nil {
-		for _, vf := range vfs {
-			a.suspects.add(vf, suspicion{reason: unknownUsers(err)})
-		}
-		return nil, nil, status.Errorf(codes.Unavailable, "allocate devices of %s: %s", a.resource, unknownUsers(err))
+	if err == nil {
+		return view, release, nil
 	}
-	return view, release, nil
+	var refusal error
+	for _, d := range all { // one that has vanished, and as many that are as good as ever
+		if _, code, reason := a.opts.inspect(d); reason != "" && refusal == nil {
+			refusal = a.refuse(code, d.VF.Address, suspicion{reason: reason})
+		}
+	}
+	for _, d := range all {
+		if refusal == nil {
+			refusal = a.refuse(codes.Unavailable, d.VF.Address, suspicion{reason: unknownUsers(err)})
+		}
+	}
+	return nil, nil, refusal
 }
 
 func unknownUsers(err error) string { return fmt.Sprintf("it is not known who uses it: %v", err) }
@@ -111,13 +123,9 @@ type deviceInfo struct {
 	Extra   map[string]string `json:"extra,omitempty"`
 }
 
-// grant looks at a device and its users once more: events may still be on their way. A
-// VF that is to be withheld may still be had while the kubelet hears of it.
+// grant looks at a device and its users once more: events may still be on their way.
 func (a allocator) grant(view *custody.View, d Device) (grant, error) {
 	vf := d.VF.Address
-	if !d.Healthy() && d.Reason != beingChanged {
-		return grant{}, a.status(codes.FailedPrecondition, vf.String(), d.Reason)
-	}
 	d, code, reason := a.opts.inspect(d)
 	if use, isUsed := view.ToAllocate(vf, a.resource); isUsed && reason == "" {
 		code, reason = codes.FailedPrecondition, used(view, vf, a.resource)

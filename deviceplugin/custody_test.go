@@ -17,6 +17,7 @@ type desk struct {
 	facts    custody.Facts
 	changing map[pci.Address]int
 	pooled   map[pci.Address]string
+	asked    int                  // how often View was
 	err      error                // of Guard and Confirm
 	late     func(*custody.Facts) // what only Confirm sees
 	subs     map[chan *custody.View]bool
@@ -43,6 +44,7 @@ func (d *desk) view(late bool) *custody.View {
 func (d *desk) View() *custody.View {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.asked++
 	return d.view(false)
 }
 

@@ -1,0 +1,97 @@
+//go:build root
+
+package custody
+
+import (
+	"context"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+
+	"fairlead.dev/fairlead/pkg/link"
+	"fairlead.dev/fairlead/pkg/netns/netnstest"
+)
+
+// devices A1, C6, meta-cni A2, security S6: each use that the host makes of a VF's
+// netdev is in the View soon by events, and at once if it is confirmed.
+func TestTheHostsUseOfLinks(t *testing.T) {
+	h, err := link.OpenAt(netnstest.New(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(h.Close)
+	on := func(change func(netlink.Link) error) func(netlink.Link) error {
+		return func(l netlink.Link) error { return h.Do(func() error { return change(l) }) }
+	}
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	vfLink := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "ens1f0v0", TxQLen: -1}, PeerName: "peer"}
+	must(on(netlink.LinkAdd)(vfLink))
+	must(on(netlink.LinkSetUp)(vfLink))
+	top := &netlink.Macvlan{LinkAttrs: netlink.LinkAttrs{Name: "storage0", ParentIndex: vfLink.Index, TxQLen: -1}, Mode: netlink.MACVLAN_MODE_BRIDGE}
+	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br0", TxQLen: -1}}
+	must(on(netlink.LinkAdd)(bridge))
+	addr := &netlink.Addr{IPNet: &net.IPNet{IP: net.IPv4(10, 0, 0, 1), Mask: net.CIDRMask(24, 32)}}
+	_, all6, _ := net.ParseCIDR("::/0")
+	route := &netlink.Route{LinkIndex: vfLink.Index, Dst: all6}
+
+	n := newNode()
+	o := New(Sources{Devices: n, Functions: n, Host: Links(h)})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- o.Run(ctx) }()
+	views, unsubscribe := o.Subscribe()
+	defer unsubscribe()
+	await := func(want string) {
+		t.Helper()
+		until := time.After(5 * time.Second)
+		for how(o.View()) != want {
+			select {
+			case <-views:
+			case <-until:
+				t.Fatalf("the View says %q after 5 s, want %q", how(o.View()), want)
+			}
+		}
+	}
+	await("")
+	for _, tt := range []struct {
+		change func(netlink.Link) error
+		want   string
+	}{
+		{func(netlink.Link) error { return netlink.LinkAdd(top) }, "below storage0"},
+		{func(netlink.Link) error { return netlink.LinkDel(top) }, ""},
+		{func(l netlink.Link) error { return netlink.AddrAdd(l, addr) }, "with the address 10.0.0.1/24"},
+		{func(l netlink.Link) error { return netlink.AddrDel(l, addr) }, ""},
+		{func(netlink.Link) error { return netlink.RouteAdd(route) }, "for a default route"},
+		{func(netlink.Link) error { return netlink.RouteDel(route) }, ""},
+		{func(l netlink.Link) error { return netlink.LinkSetMaster(l, bridge) }, "as a port of a bridge or bond"},
+		{netlink.LinkSetNoMaster, ""},
+	} {
+		must(on(tt.change)(vfLink))
+		v, err := o.Confirm(ctx, vf0)
+		must(err)
+		if got := how(v); got != tt.want {
+			t.Errorf("confirmed: %q, want %q", got, tt.want)
+		}
+		await(tt.want)
+	}
+	cancel()
+	must(<-done)
+}
+
+// how is what the host uses the netdev of vf0 for; Unknown is not told from a use.
+func how(v *View) string {
+	for _, u := range v.Uses(vf0) {
+		if u.Kind == Unknown {
+			return u.Failure
+		}
+		return u.How
+	}
+	return ""
+}
