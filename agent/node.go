@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"log/slog"
-	"reflect"
 	"sync"
 	"time"
 
@@ -42,6 +41,7 @@ type node struct {
 	names    device.Names // since model was read
 	problems []string
 	statuses []profile.Status
+	governed map[pci.Address]string // PF -> the profile that governs it
 }
 
 // users says who uses a VF; *custody.Oracle is one.
@@ -110,13 +110,20 @@ func (n *node) keepAdvertised(ctx context.Context) error {
 }
 
 func (n *node) read() {
+	edits := n.declared.edits
+	n.mu.Lock()
+	if n.governed != nil {
+		n.declared.memory.Governed = n.governed
+	}
+	n.governed = n.declared.memory.Governed // at the start, as the last agent left it
+	n.mu.Unlock()
 	model, problems := n.declared.read()
 	for _, p := range problems {
 		n.log.Error("declared state", "problem", p)
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if !reflect.DeepEqual(model, n.model) {
+	if n.declared.edits != edits {
 		n.names = device.Names{} // these words were written for the PFs as they are called now
 	}
 	n.model, n.problems = model, problems

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -62,6 +63,7 @@ func (n *node) apply(ctx context.Context) *inventory.Snapshot {
 	if ctx.Err() != nil {
 		return n.inv.Snapshot() // stopped half-way, which is no failure to report
 	}
+	n.govern()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, s := range statuses {
@@ -69,6 +71,23 @@ func (n *node) apply(ctx context.Context) *inventory.Snapshot {
 	}
 	n.statuses = statuses
 	return n.inv.Snapshot()
+}
+
+// govern notes which profile governs each PF. The pools follow it: if another profile
+// claims a PF with the same priority, the PF's VFs stay where they are.
+func (n *node) govern() {
+	s := n.inv.Snapshot()
+	if !s.Read() {
+		return
+	}
+	profiles, pfs := n.currentModel().Profiles, n.follow(s.PFs)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	now := profile.Governed(profiles, pfs, n.governed)
+	if !maps.Equal(n.governed, now) {
+		n.governed = now
+		kick(n.changed)
+	}
 }
 
 func (n *node) readPFs(ctx context.Context) ([]device.PF, map[pci.Address]error, error) {

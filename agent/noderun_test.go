@@ -244,6 +244,49 @@ func TestAdvertisingDoesNotWaitForAProfile(t *testing.T) {
 	shows("fairlead.dev/fast 0, fairlead.dev/legacy 0")
 }
 
+// devices B1: a second profile of the same priority leaves the VFs of a PF in their
+// pool, and an agent that starts again knows which profile was first.
+func TestAConflictKeepsTheVFsInTheirPool(t *testing.T) {
+	tree := sysfstest.New(t)
+	p := pf("0000:01:00.0", "pf0", true, vf("0000:01:10.0", "v0"))
+	p.TotalVFs = 7
+	tree.AddPF(p)
+	n := testNode(t, tree.Root)
+	objects := n.declared.objects.(*api)
+	n.applier.FS, n.applier.Links = tree.FS(), upLinks{}
+	pools := func(n *node) string {
+		t.Helper()
+		n.read()
+		n.apply(t.Context())
+		n.read()
+		n.advertise()
+		var parts []string
+		for _, p := range n.plugin.State().Pools {
+			parts = append(parts, fmt.Sprintf("%s %d", p.Resource, len(p.Devices)))
+		}
+		return strings.Join(parts, ", ")
+	}
+	if got := pools(n); got != "fairlead.dev/fast 4" {
+		t.Fatal(got)
+	}
+	other := strings.NewReplacer("name: fast", "name: a", "resourceName: fast", "resourceName: other").Replace(goodProfile)
+	objects.set("fairlead-profiles", map[string]string{"a.yaml": other, "b.yaml": goodProfile})
+	const kept = "fairlead.dev/fast 4, fairlead.dev/other 0"
+	if got := pools(n); got != kept {
+		t.Errorf("after the conflict %s", got)
+	}
+	again := testNode(t, tree.Root)
+	again.applier.FS, again.applier.Links = tree.FS(), upLinks{}
+	memory, err := openMemory(n.declared.o.memoryPath())
+	if err != nil {
+		t.Fatal(err)
+	}
+	again.declared = &declared{o: n.declared.o, objects: objects, memory: memory, log: again.log}
+	if got := pools(again); got != kept {
+		t.Errorf("after the next start %s", got)
+	}
+}
+
 // stuckFS waits in the change of the number of VFs, as the kernel may.
 type stuckFS struct {
 	sysfs.FS

@@ -79,6 +79,7 @@ func TestGoverned(t *testing.T) {
 	old := `{nics: {pfNames: [ens1f0]}, pf: {}}`
 	pfs := []device.PF{igb(pf0, "ens1f0", 0).PF, igb(pf1, "ens2f0", 0).PF}
 	before := map[pci.Address]string{}
+	gone := pci.MustParseAddress("0000:99:00.0")
 	for _, tt := range []struct {
 		specs []string // of a, b
 		want  map[pci.Address]string
@@ -91,6 +92,8 @@ func TestGoverned(t *testing.T) {
 		{[]string{`{nics: {pfNames: [ens9]}, pf: {}}`}, map[pci.Address]string{}},
 		{[]string{`{pf: {}}`, `{pf: {}}`}, map[pci.Address]string{}}, // nobody was first
 	} {
+		before[gone] = "a" // a PF that is not here now
+		tt.want[gone] = "a"
 		before = Governed(build(t, tt.specs...), pfs, before)
 		if d := cmp.Diff(tt.want, before); d != "" {
 			t.Errorf("%v: -want +got\n%s", tt.specs, d)

@@ -2,6 +2,7 @@ package profile
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -42,17 +43,19 @@ func contenders(profiles []config.Profile, pf device.PF) []*config.Profile {
 
 // Governed returns the PFs that a profile governs, with its name. If profiles are
 // in conflict over a PF, the one that governed it before still does: its VFs stay
-// in their pools. See config.BuildKeeping, which takes the result.
+// in their pools. A PF that is not among pfs may come back. See config.BuildKeeping,
+// which takes the result.
 func Governed(profiles []config.Profile, pfs []device.PF, before map[pci.Address]string) map[pci.Address]string {
 	out := map[pci.Address]string{}
+	maps.Copy(out, before)
 	for _, pf := range pfs {
 		of := contenders(profiles, pf)
 		was := func(p *config.Profile) bool { return p.Name == before[pf.Address] }
 		switch {
 		case len(of) == 1:
 			out[pf.Address] = of[0].Name
-		case slices.ContainsFunc(of, was):
-			out[pf.Address] = before[pf.Address]
+		case !slices.ContainsFunc(of, was):
+			delete(out, pf.Address)
 		}
 	}
 	return out
