@@ -100,7 +100,7 @@ func New(opts Options) *Manager {
 	}
 	return &Manager{
 		opts: opts, wake: make(chan struct{}, 1), suspects: newSuspects(),
-		withheld: &withheld{vfs: map[pci.Address]int{}}, servers: map[string]*server{},
+		withheld: &withheld{functions: map[pci.Address]int{}}, servers: map[string]*server{},
 	}
 }
 

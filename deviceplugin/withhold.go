@@ -12,29 +12,31 @@ import (
 // beingChanged is the reason of a VF that is withheld.
 const beingChanged = "a profile is changing it"
 
-// Withhold keeps VFs from being handed out until end is called. The kubelet first
-// hears that they are Unhealthy, so that it does not choose them and have its pod
-// refused. Check is asked of each VF once none can be handed out: all that were handed
-// out before are on record by then, and a VF whose check fails must not be changed.
-// If a check fails, nothing is withheld.
-func (m *Manager) Withhold(vfs []pci.Address, check func(pci.Address) error) (end func(), err error) {
+// Withhold keeps VFs from being handed out until end is called. A PF stands for all its
+// VFs, those included that are made meanwhile. The kubelet first hears that they are
+// Unhealthy, so that it does not choose them and have its pod refused.
+//
+// Check is asked of each function once none can be handed out: all that were handed
+// out before are on record by then, and a function whose check fails must not be
+// changed. If a check fails, nothing is withheld.
+func (m *Manager) Withhold(functions []pci.Address, check func(pci.Address) error) (end func(), err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), m.opts.Patience)
 	defer cancel()
-	m.withheld.add(vfs, 1)
+	m.withheld.add(functions, 1)
 	m.again()
 	m.awaitSent(ctx)
 	// Guards that Allocate holds are waited for: a time-out would mean a ledger that hangs.
-	endChange, err := m.opts.Custody.Change(ctx, vfs...)
+	endChange, err := m.opts.Custody.Change(ctx, functions...)
 	if err != nil {
-		m.release(vfs)
-		return nil, fmt.Errorf("withhold %s from pods: %w", some(vfs), err)
+		m.release(functions)
+		return nil, fmt.Errorf("withhold %s from pods: %w", some(functions), err)
 	}
 	end = sync.OnceFunc(func() {
 		endChange()
-		m.release(vfs)
+		m.release(functions)
 	})
-	for _, vf := range vfs {
-		if err := check(vf); err != nil {
+	for _, fn := range functions {
+		if err := check(fn); err != nil {
 			end()
 			return nil, err
 		}
@@ -44,12 +46,31 @@ func (m *Manager) Withhold(vfs []pci.Address, check func(pci.Address) error) (en
 
 // release ends the withholding. The snapshot may show the VFs as they were before the
 // change: they are suspects until an inspection has cleared them.
-func (m *Manager) release(vfs []pci.Address) {
-	for _, vf := range vfs {
+func (m *Manager) release(functions []pci.Address) {
+	for _, vf := range m.vfsOf(functions) {
 		m.suspects.add(vf, suspicion{})
 	}
-	m.withheld.add(vfs, -1)
+	m.withheld.add(functions, -1)
 	m.again()
+}
+
+// vfsOf replaces PFs by their VFs.
+func (m *Manager) vfsOf(functions []pci.Address) []pci.Address {
+	m.assigning.Lock()
+	defer m.assigning.Unlock()
+	var vfs []pci.Address
+	for _, fn := range functions {
+		vfs = append(vfs, fn)
+		if m.snapshot == nil {
+			continue
+		}
+		if pf, ok := m.snapshot.PF(fn); ok {
+			for i := range pf.VFs {
+				vfs = append(vfs, pf.VFs[i].Address)
+			}
+		}
+	}
+	return vfs
 }
 
 // awaitSent waits until the kubelet has been sent the present lists. A kubelet that
@@ -63,18 +84,18 @@ func (m *Manager) awaitSent(ctx context.Context) {
 	}
 }
 
-// withheld counts, for each VF, the changes that are under way.
+// withheld counts, for each function, the changes that are under way.
 type withheld struct {
-	mu  sync.Mutex // guards vfs
-	vfs map[pci.Address]int
+	mu        sync.Mutex // guards functions
+	functions map[pci.Address]int
 }
 
-func (w *withheld) add(vfs []pci.Address, n int) {
+func (w *withheld) add(functions []pci.Address, n int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, vf := range vfs {
-		if w.vfs[vf] += n; w.vfs[vf] == 0 {
-			delete(w.vfs, vf)
+	for _, fn := range functions {
+		if w.functions[fn] += n; w.functions[fn] == 0 {
+			delete(w.functions, fn)
 		}
 	}
 }
@@ -83,12 +104,13 @@ func (w *withheld) add(vfs []pci.Address, n int) {
 func (w *withheld) mark(pools []Pool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.vfs) == 0 {
+	if len(w.functions) == 0 {
 		return
 	}
 	for _, pool := range pools {
 		for i := range pool.Devices {
-			if d := &pool.Devices[i]; d.Healthy() && w.vfs[d.VF.Address] > 0 {
+			d := &pool.Devices[i]
+			if d.Healthy() && w.functions[d.VF.Address]+w.functions[d.VF.PF] > 0 {
 				d.Reason = beingChanged
 			}
 		}

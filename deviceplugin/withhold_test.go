@@ -115,20 +115,43 @@ func TestWithheldVFComesBackInspected(t *testing.T) {
 	}
 }
 
+// devices A3: a PF stands for its VFs while their number changes.
+func TestWithholdOfAPF(t *testing.T) {
+	dir := shortDir(t)
+	k := startKubelet(t, dir)
+	n := newNode(t, dir)
+	n.update(pool("f.io/fast", 0, 6))
+	k.sees("f.io/fast", "10.0@1 10.2@1 10.4@1")
+	end, err := n.Withhold([]pci.Address{pfAddr}, func(pci.Address) error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.sees("f.io/fast", "10.0@1(Unhealthy) 10.2@1(Unhealthy) 10.4@1(Unhealthy)")
+	for _, numVFs := range []int{0, 4} {
+		if err := n.tree.FS().SetNumVFs(pfAddr, numVFs); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.update(pool("f.io/fast", 0, 6))
+	k.sees("f.io/fast", "10.0@1(Unhealthy) 10.2@1(Unhealthy) 10.4@1(Unhealthy) 10.6@1(Unhealthy)")
+	end()
+	k.sees("f.io/fast", "10.0@1 10.2@1 10.4@1 10.6@1")
+}
+
 func TestWithholdKeepsNothingAfterAFailedCheck(t *testing.T) {
 	n := newNode(t, shortDir(t))
 	held := errors.New("held")
 	end, err := n.Withhold([]pci.Address{vfAddr(0), vfAddr(1)}, func(vf pci.Address) error {
-		if len(n.withheld.vfs) != 2 || len(n.desk.changing) != 2 {
-			t.Errorf("checked with %v withheld, want both VFs", n.withheld.vfs)
+		if len(n.withheld.functions) != 2 || len(n.desk.changing) != 2 {
+			t.Errorf("checked with %v withheld, want both VFs", n.withheld.functions)
 		}
 		if vf == vfAddr(1) {
 			return held
 		}
 		return nil
 	})
-	if !errors.Is(err, held) || end != nil || len(n.withheld.vfs)+len(n.desk.changing) != 0 {
-		t.Errorf("%v, withheld %v; want the check's error and none", err, n.withheld.vfs)
+	if !errors.Is(err, held) || end != nil || len(n.withheld.functions)+len(n.desk.changing) != 0 {
+		t.Errorf("%v, withheld %v; want the check's error and none", err, n.withheld.functions)
 	}
 }
 

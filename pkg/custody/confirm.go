@@ -94,7 +94,7 @@ func (s *sightings) noteNetdev(next *View, fn pci.Address, r reading) (changed b
 	if missing := r.absent(); missing != next.missing[fn] {
 		next.missing = with(next.missing, fn, missing)
 		changed = true
-		if missing && !next.functions[fn].absent() {
+		if missing && !next.index.functions[fn].absent() {
 			s.settled[fn] = s.src.Now().Add(s.src.Settle)
 			signal(s.wake)
 		}

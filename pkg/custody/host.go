@@ -20,10 +20,11 @@ type hostLinks struct {
 
 // follow begins again if the events end, until ctx does.
 func (h *hostLinks) follow(ctx context.Context) error {
-	for ctx.Err() == nil {
+	for failures := 0; ctx.Err() == nil; {
 		tables, err := h.host.Watch(ctx)
 		if err == nil {
 			for table := range tables {
+				failures = 0
 				h.set(table)
 			}
 			err = errors.New("the kernel's events ended")
@@ -31,12 +32,21 @@ func (h *hostLinks) follow(ctx context.Context) error {
 		if ctx.Err() != nil {
 			break
 		}
-		h.log.Error("what the host uses its links for cannot be read; no device is handed out until it can", "error", err)
-		h.out.update(func(next *View) bool { return next.mark(hostSource, err) })
-		pause(ctx, retryUnread)
+		if failures++; failures == toleratedFailures {
+			h.log.Error("what the host uses its links for cannot be read; no device is handed out until it can", "error", err)
+			h.out.update(func(next *View) bool { return next.mark(hostSource, err) })
+		}
+		pause(ctx, retryHost)
 	}
 	return nil
 }
+
+const (
+	retryHost = time.Second
+	// toleratedFailures in a row let the last table expire. Confirm reads the single
+	// netdev anyway, and a pool that is Unhealthy has pods refused.
+	toleratedFailures = 5
+)
 
 func (h *hostLinks) set(table map[string]HostLink) {
 	h.out.update(func(next *View) bool {

@@ -18,48 +18,26 @@ import (
 // netdev is in the View soon by events, and at once if it is confirmed.
 func TestTheHostsUseOfLinks(t *testing.T) {
 	h, err := link.OpenAt(netnstest.New(t))
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	t.Cleanup(h.Close)
 	on := func(change func(netlink.Link) error) func(netlink.Link) error {
 		return func(l netlink.Link) error { return h.Do(func() error { return change(l) }) }
 	}
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
 	vfLink := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "ens1f0v0", TxQLen: -1}, PeerName: "peer"}
-	must(on(netlink.LinkAdd)(vfLink))
-	must(on(netlink.LinkSetUp)(vfLink))
+	must(t, on(netlink.LinkAdd)(vfLink))
+	must(t, on(netlink.LinkSetUp)(vfLink))
 	top := &netlink.Macvlan{LinkAttrs: netlink.LinkAttrs{Name: "storage0", ParentIndex: vfLink.Index, TxQLen: -1}, Mode: netlink.MACVLAN_MODE_BRIDGE}
 	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br0", TxQLen: -1}}
-	must(on(netlink.LinkAdd)(bridge))
+	must(t, on(netlink.LinkAdd)(bridge))
 	addr := &netlink.Addr{IPNet: &net.IPNet{IP: net.IPv4(10, 0, 0, 1), Mask: net.CIDRMask(24, 32)}}
 	_, all6, _ := net.ParseCIDR("::/0")
 	route := &netlink.Route{LinkIndex: vfLink.Index, Dst: all6}
 
-	n := newNode()
-	o := New(Sources{Devices: n, Functions: n, Host: Links(h)})
+	o := New(Sources{Devices: newNode(), Functions: newNode(), Host: Links(h)})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() { done <- o.Run(ctx) }()
-	views, unsubscribe := o.Subscribe()
-	defer unsubscribe()
-	await := func(want string) {
-		t.Helper()
-		until := time.After(5 * time.Second)
-		for how(o.View()) != want {
-			select {
-			case <-views:
-			case <-until:
-				t.Fatalf("the View says %q after 5 s, want %q", how(o.View()), want)
-			}
-		}
-	}
-	await("")
+	await(t, o, "")
 	for _, tt := range []struct {
 		change func(netlink.Link) error
 		want   string
@@ -73,16 +51,37 @@ func TestTheHostsUseOfLinks(t *testing.T) {
 		{func(l netlink.Link) error { return netlink.LinkSetMaster(l, bridge) }, "as a port of a bridge or bond"},
 		{netlink.LinkSetNoMaster, ""},
 	} {
-		must(on(tt.change)(vfLink))
+		must(t, on(tt.change)(vfLink))
 		v, err := o.Confirm(ctx, vf0)
-		must(err)
+		must(t, err)
 		if got := how(v); got != tt.want {
 			t.Errorf("confirmed: %q, want %q", got, tt.want)
 		}
-		await(tt.want)
+		await(t, o, tt.want)
 	}
 	cancel()
-	must(<-done)
+	must(t, <-done)
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func await(t *testing.T, o *Oracle, want string) {
+	t.Helper()
+	views, unsubscribe := o.Subscribe()
+	defer unsubscribe()
+	until := time.After(5 * time.Second)
+	for how(o.View()) != want {
+		select {
+		case <-views:
+		case <-until:
+			t.Fatalf("the View says %q after 5 s, want %q", how(o.View()), want)
+		}
+	}
 }
 
 // how is what the host uses the netdev of vf0 for; Unknown is not told from a use.

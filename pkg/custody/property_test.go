@@ -108,69 +108,85 @@ func TestIncrementalViewEqualsOneFromScratch(t *testing.T) {
 		n := newNode()
 		src := n.sources()
 		src.Host = nil
-		o := New(src)
-		ends := []func(){}
-		marked := map[pci.Address]bool{}
+		m := &machine{node: n, oracle: New(src), marked: map[pci.Address]func(){}}
 		t.Repeat(map[string]func(*rapid.T){
-			"sandbox": func(t *rapid.T) {
-				id := rapid.SampledFrom([]string{"1", "2", "3"}).Draw(t, "id")
-				if n.sandboxes[id] = sandboxGen(id).Draw(t, "sandbox"); rapid.Bool().Draw(t, "deleted") {
-					delete(n.sandboxes, id)
-				}
-				o.SandboxChanged(id)
-			},
-			"allocation": func(t *rapid.T) {
-				fn := functionGen.Draw(t, "function")
-				if n.allocations[fn] = gave(resourceGen.Draw(t, "as"), fn); rapid.Bool().Draw(t, "ended") {
-					delete(n.allocations, fn)
-				}
-				o.AllocationsChanged(fn)
-			},
-			"devices": func(t *rapid.T) {
-				n.snapshot = snapshotGen.Draw(t, "devices")
-				o.sightings.setDevices(n.snapshot)
-			},
-			"host": func(t *rapid.T) {
-				n.host = map[string]HostLink{netdevGen.Draw(t, "netdev"): {OnTop: []string{"ens1f0.100"}}}
-				o.host.set(n.host)
-			},
-			"kubelet": func(t *rapid.T) {
-				n.grants = []Grant{{resourceGen.Draw(t, "as"), functionGen.Draw(t, "function").String(), podA}}
-				if err := o.grants.read(t.Context()); err != nil {
-					t.Fatal(err)
-				}
-			},
-			"change": func(t *rapid.T) {
-				fn := functionGen.Draw(t, "function")
-				end, err := o.Change(t.Context(), fn)
-				if err != nil {
-					t.Fatal(err)
-				}
-				ends, marked[fn] = append(ends, end), true
-			},
-			"end of changes": func(*rapid.T) {
-				for _, end := range ends {
-					end()
-				}
-				ends, marked = nil, map[pci.Address]bool{}
-			},
-			"": func(t *rapid.T) {
-				host, onTop := map[string]string{}, map[string][]string{}
-				for name, l := range n.host {
-					host[name], onTop[name] = l.How, l.OnTop
-				}
-				got := o.View()
-				want := NewView(Facts{
-					Devices: n.snapshot, Sandboxes: slices.Collect(maps.Values(n.sandboxes)), Allocations: slices.Collect(maps.Values(n.allocations)),
-					Grants: n.grants, Host: host, OnTop: onTop, Groups: vfioGroups(got), Changing: slices.Collect(maps.Keys(marked)),
-					Settling: slices.Collect(maps.Keys(got.settling)),
-				})
-				if diff := cmp.Diff(text(want), text(got)); diff != "" {
-					t.Fatalf("uses (-from scratch +incremental):\n%s", diff)
-				}
-			},
+			"sandbox": m.sandbox, "allocation": m.allocation, "devices": m.devices,
+			"host": m.host, "kubelet": m.kubelet, "change": m.change, "": m.compare,
 		})
 	})
+}
+
+// machine changes a node, and tells its Oracle of each change.
+type machine struct {
+	node   *node
+	oracle *Oracle
+	marked map[pci.Address]func() // functions that a profile changes → end of the change
+}
+
+func (m *machine) sandbox(t *rapid.T) {
+	id := rapid.SampledFrom([]string{"1", "2", "3"}).Draw(t, "id")
+	if m.node.sandboxes[id] = sandboxGen(id).Draw(t, "sandbox"); rapid.Bool().Draw(t, "deleted") {
+		delete(m.node.sandboxes, id)
+	}
+	m.oracle.SandboxChanged(id)
+}
+
+func (m *machine) allocation(t *rapid.T) {
+	fn := functionGen.Draw(t, "function")
+	if m.node.allocations[fn] = gave(resourceGen.Draw(t, "as"), fn); rapid.Bool().Draw(t, "ended") {
+		delete(m.node.allocations, fn)
+	}
+	if rapid.Bool().Draw(t, "all") {
+		m.oracle.AllocationsChanged()
+		return
+	}
+	m.oracle.AllocationsChanged(fn)
+}
+
+func (m *machine) devices(t *rapid.T) {
+	m.node.snapshot = snapshotGen.Draw(t, "devices")
+	m.oracle.sightings.setDevices(m.node.snapshot)
+}
+
+func (m *machine) host(t *rapid.T) {
+	m.node.host = map[string]HostLink{netdevGen.Draw(t, "netdev"): {OnTop: []string{"ens1f0.100"}}}
+	m.oracle.host.set(m.node.host)
+}
+
+func (m *machine) kubelet(t *rapid.T) {
+	m.node.grants = []Grant{{resourceGen.Draw(t, "as"), functionGen.Draw(t, "function").String(), podA}}
+	if err := m.oracle.grants.read(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (m *machine) change(t *rapid.T) {
+	fn := functionGen.Draw(t, "function")
+	if end := m.marked[fn]; end != nil {
+		end()
+		delete(m.marked, fn)
+		return
+	}
+	end, err := m.oracle.Change(t.Context(), fn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.marked[fn] = end
+}
+
+func (m *machine) compare(t *rapid.T) {
+	got := m.oracle.View()
+	f := Facts{
+		Devices: m.node.snapshot, Sandboxes: slices.Collect(maps.Values(m.node.sandboxes)), Grants: m.node.grants,
+		Allocations: slices.Collect(maps.Values(m.node.allocations)), Groups: vfioGroups(got), OnTop: map[string][]string{},
+		Changing: slices.Collect(maps.Keys(m.marked)), Settling: slices.Collect(maps.Keys(got.settling)),
+	}
+	for name, l := range m.node.host {
+		f.OnTop[name] = l.OnTop
+	}
+	if diff := cmp.Diff(text(NewView(f)), text(got)); diff != "" {
+		t.Fatalf("uses (-from scratch +incremental):\n%s", diff)
+	}
 }
 
 // vfioGroups are the groups that matter to a View.

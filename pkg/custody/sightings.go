@@ -67,12 +67,12 @@ func (s *sightings) setDevices(snapshot *inventory.Snapshot) {
 		if changes.Empty() && next.Devices().Read() == snapshot.Read() {
 			return false
 		}
-		old, began := next.functions, next.Devices().Read() || len(next.functions) > 0
+		old, began := next.index.functions, next.Devices().Read() || len(next.index.functions) > 0
 		next.devices = snapshot
-		next.functions, next.netdevs = index(snapshot)
+		next.index = next.index.with(snapshot, changes)
 		changed := slices.Concat(changes.Added, changes.Changed)
 		for _, fn := range changed {
-			f := next.functions[fn]
+			f := next.index.functions[fn]
 			if began && f.absent() && !(old[fn].absent() && old[fn].driver == f.driver) {
 				s.awaitNetdev(next, fn)
 			}
@@ -99,7 +99,7 @@ func (s *sightings) awaitNetdev(next *View, fn pci.Address) {
 // devices are read a moment later than the ledger is written.
 func (s *sightings) returned(next *View, had []Use) {
 	for _, u := range had {
-		if u.Kind != Children && next.functions[u.Function].absent() {
+		if u.Kind != Children && next.index.functions[u.Function].absent() {
 			s.awaitNetdev(next, u.Function)
 		}
 	}
@@ -123,7 +123,7 @@ func (s *sightings) dropSettled(next *View) bool {
 	now := s.src.Now()
 	ended := false
 	for fn, at := range s.settled {
-		if now.Before(at) && next.functions[fn].absent() != next.missing[fn] {
+		if now.Before(at) && next.index.functions[fn].absent() != next.missing[fn] {
 			continue
 		}
 		delete(s.settled, fn)
@@ -145,8 +145,8 @@ func (s *sightings) hasNetdev(fn pci.Address) bool {
 // the devices don't include.
 func (s *sightings) reread() {
 	s.out.update(func(next *View) bool {
-		all := slices.Collect(maps.Keys(next.functions))
-		groups := s.readGroups(next, next.functions, all)
+		all := slices.Collect(maps.Keys(next.index.functions))
+		groups := s.readGroups(next, next.index.functions, all)
 		return s.lookOpen(next, all) || groups
 	})
 }

@@ -86,14 +86,14 @@ func (n *node) Netdevs(fn pci.Address) ([]string, error) {
 	if names, ok := n.netdevs[fn]; ok {
 		return names, nil
 	}
-	f, _ := index(n.snapshot)
+	f := newIndex(n.snapshot).functions
 	return f[fn].netdevs, nil
 }
 
 func (n *node) Driver(fn pci.Address) (string, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	f, _ := index(n.snapshot)
+	f := newIndex(n.snapshot).functions
 	if _, ok := f[fn]; !ok {
 		return "", fs.ErrNotExist
 	}
@@ -103,14 +103,14 @@ func (n *node) Driver(fn pci.Address) (string, error) {
 func (n *node) IOMMUGroup(fn pci.Address) int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	f, _ := index(n.snapshot)
+	f := newIndex(n.snapshot).functions
 	return f[fn].group
 }
 
 func (n *node) PFOf(fn pci.Address) (pci.Address, bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	f, _ := index(n.snapshot)
+	f := newIndex(n.snapshot).functions
 	return f[fn].pf, !f[fn].pf.IsZero()
 }
 

@@ -146,7 +146,7 @@ func (v *View) groupUses(fn pci.Address) []Use {
 			continue
 		}
 		driver := m.Driver
-		if known, ok := v.functions[m.Address]; ok {
+		if known, ok := v.index.functions[m.Address]; ok {
 			driver = known.driver
 		}
 		if u, ok := v.holder(m.Address); ok {

@@ -17,7 +17,7 @@ func (s *sightings) readGroups(next *View, old map[pci.Address]function, fns []p
 	}
 	affected := map[int]bool{}
 	for _, fn := range fns {
-		for _, functions := range []map[pci.Address]function{old, next.functions} {
+		for _, functions := range []map[pci.Address]function{old, next.index.functions} {
 			if f, ok := functions[fn]; ok && f.group >= 0 {
 				affected[f.group] = true
 			}
@@ -27,7 +27,7 @@ func (s *sightings) readGroups(next *View, old map[pci.Address]function, fns []p
 		return false
 	}
 	vfio := map[int]bool{}
-	for _, f := range next.functions {
+	for _, f := range next.index.functions {
 		vfio[f.group] = vfio[f.group] || device.VFIODriver(f.driver)
 	}
 	for group := range affected {
@@ -65,7 +65,7 @@ func (s *sightings) lookOpen(next *View, fns []pci.Address) (changed bool) {
 		return false
 	}
 	for _, fn := range fns {
-		f, there := next.functions[fn]
+		f, there := next.index.functions[fn]
 		known := next.onRecord(fn, !next.open[fn]) // Confirm saw it open though it is allocated: look again
 		open := there && device.VFIODriver(f.driver) && !known && s.src.Functions.VFIOOpen(fn)
 		changed = s.setOpen(next, fn, open) || changed

@@ -1,7 +1,6 @@
 package custody
 
 import (
-	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/inventory"
 	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/pci"
@@ -29,8 +28,7 @@ type Facts struct {
 // View is who uses what at one moment. It never changes; asking it reads nothing.
 type View struct {
 	devices     *inventory.Snapshot
-	functions   map[pci.Address]function // of devices
-	netdevs     map[string]pci.Address   // netdev or altname → its function
+	index       index // of devices
 	sandboxes   sandboxes
 	allocations map[pci.Address]ledger.Allocation
 	grants      map[pci.Address][]Grant
@@ -43,15 +41,6 @@ type View struct {
 	missing     map[pci.Address]bool // their netdevs, for Confirm
 	unread      map[string]string
 	fresh       map[pci.Address]reading // newer than all of the above, of single functions
-}
-
-// function is what a View keeps of a PF, a VF, or another function that was read.
-type function struct {
-	netdevs []string // first the name, then its altnames; empty: none on the host
-	driver  string
-	group   int           // -1: none
-	pf      pci.Address   // of a VF; zero: not visible
-	vfs     []pci.Address // of a PF
 }
 
 // reading is a function as Confirm has just seen it.
@@ -70,7 +59,7 @@ func NewView(f Facts) *View {
 	if v.devices = f.Devices; v.devices == nil {
 		v.devices = inventory.NewSnapshot(nil, nil)
 	}
-	v.functions, v.netdevs = index(v.devices)
+	v.index = newIndex(v.devices)
 	v.sandboxes = recorded(f.Sandboxes)
 	for netdev, how := range f.Host {
 		v.host[netdev] = HostLink{How: how}
@@ -102,42 +91,13 @@ func byFunction(grants []Grant) map[pci.Address][]Grant {
 	return out
 }
 
-func index(s *inventory.Snapshot) (map[pci.Address]function, map[string]pci.Address) {
-	functions, netdevs := map[pci.Address]function{}, map[string]pci.Address{}
-	add := func(fn pci.Address, f function) {
-		functions[fn] = f
-		for _, name := range f.netdevs {
-			netdevs[name] = fn
-		}
-	}
-	vfs := func(list []device.VF) (addrs []pci.Address) {
-		for _, vf := range list {
-			add(vf.Address, function{netdevs: names(vf.Netdev, vf.AltNames), driver: vf.Driver, group: vf.IOMMUGroup, pf: vf.PF})
-			addrs = append(addrs, vf.Address)
-		}
-		return addrs
-	}
-	for _, pf := range s.PFs {
-		add(pf.Address, function{netdevs: names(pf.Netdev, pf.AltNames), driver: pf.Driver, group: pf.IOMMUGroup, vfs: vfs(pf.VFs)})
-	}
-	vfs(s.Lone)
-	return functions, netdevs
-}
-
-func names(netdev string, altNames []string) []string {
-	if netdev == "" {
-		return nil
-	}
-	return append([]string{netdev}, altNames...)
-}
-
 // Devices are the node's functions as this View knows them.
 func (v *View) Devices() *inventory.Snapshot { return v.devices }
 
 // Function is the function that a netdev of the host belongs to, by its name or an
 // altname; false if it is none of the node's SR-IOV functions.
 func (v *View) Function(netdev string) (pci.Address, bool) {
-	fn, ok := v.netdevs[netdev]
+	fn, ok := v.index.netdevs[netdev]
 	return fn, ok
 }
 
@@ -147,16 +107,11 @@ func (v *View) Pooled(fn pci.Address) (resource string, ok bool) {
 	return resource, ok
 }
 
-// absent reports whether the driver should have made a netdev that is not on the host.
-func (f function) absent() bool {
-	return f.driver != "" && !device.UserspaceDriver(f.driver) && len(f.netdevs) == 0
-}
-
 func (v *View) function(fn pci.Address) function {
 	if r, ok := v.fresh[fn]; ok {
 		return r.function
 	}
-	if f, ok := v.functions[fn]; ok {
+	if f, ok := v.index.functions[fn]; ok {
 		return f
 	}
 	return function{group: -1}
