@@ -24,6 +24,7 @@ import (
 //
 //	node.go         the declared state; advertising
 //	node_apply.go   applying profiles, which never delays advertising
+//	node_drift.go   knobs that somebody changes by hand
 //	node_uplinks.go the PFs behind a resource
 type node struct {
 	inv      *inventory.Inventory
