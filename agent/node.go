@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"log/slog"
-	"reflect"
 	"sync"
 	"time"
 
@@ -15,6 +14,7 @@ import (
 	"fairlead.dev/fairlead/pkg/custody"
 	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/inventory"
+	"fairlead.dev/fairlead/pkg/pci"
 	"fairlead.dev/fairlead/pkg/profile"
 	"fairlead.dev/fairlead/pkg/sysfs"
 )
@@ -24,6 +24,7 @@ import (
 //
 //	node.go         the declared state; advertising
 //	node_apply.go   applying profiles, which never delays advertising
+//	node_drift.go   knobs that somebody changes by hand
 //	node_uplinks.go the PFs behind a resource
 type node struct {
 	inv      *inventory.Inventory
@@ -41,11 +42,13 @@ type node struct {
 	names    device.Names // since model was read
 	problems []string
 	statuses []profile.Status
+	governed map[pci.Address]string // PF -> the profile that governs it
 }
 
 // users says who uses a VF; *custody.Oracle is one.
 type users interface {
 	View() *custody.View
+	Confirm(ctx context.Context, fns ...pci.Address) (*custody.View, error)
 	Subscribe() (views <-chan *custody.View, cancel func())
 	WaitRead(ctx context.Context) bool
 }
@@ -65,8 +68,7 @@ func newNode(p *parts, changed chan struct{}) *node {
 	}
 	host := cni.NewHostExec()
 	n.applier = &profile.Applier{
-		Withhold: p.plugin.Withhold,
-		FS:       sysfs.New(p.o.SysRoot), Links: p.links, Holders: n.holder, Log: p.log,
+		FS: sysfs.New(p.o.SysRoot), Links: p.links, Custody: withholding{n}, Log: p.log,
 		LoadModule: host.Modprobe,
 	}
 	return n
@@ -109,13 +111,20 @@ func (n *node) keepAdvertised(ctx context.Context) error {
 }
 
 func (n *node) read() {
+	edits := n.declared.edits
+	n.mu.Lock()
+	if n.governed != nil {
+		n.declared.memory.Governed = n.governed
+	}
+	n.governed = n.declared.memory.Governed // at the start, as the last agent left it
+	n.mu.Unlock()
 	model, problems := n.declared.read()
 	for _, p := range problems {
 		n.log.Error("declared state", "problem", p)
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if !reflect.DeepEqual(model, n.model) {
+	if n.declared.edits != edits {
 		n.names = device.Names{} // these words were written for the PFs as they are called now
 	}
 	n.model, n.problems = model, problems

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -62,6 +63,7 @@ func (n *node) apply(ctx context.Context) *inventory.Snapshot {
 	if ctx.Err() != nil {
 		return n.inv.Snapshot() // stopped half-way, which is no failure to report
 	}
+	n.govern()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, s := range statuses {
@@ -69,6 +71,23 @@ func (n *node) apply(ctx context.Context) *inventory.Snapshot {
 	}
 	n.statuses = statuses
 	return n.inv.Snapshot()
+}
+
+// govern notes which profile governs each PF. The pools follow it: if another profile
+// claims a PF with the same priority, the PF's VFs stay where they are.
+func (n *node) govern() {
+	s := n.inv.Snapshot()
+	if !s.Read() {
+		return
+	}
+	profiles, pfs := n.currentModel().Profiles, n.follow(s.PFs)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	now := profile.Governed(profiles, pfs, n.governed)
+	if !maps.Equal(n.governed, now) {
+		n.governed = now
+		kick(n.changed)
+	}
 }
 
 func (n *node) readPFs(ctx context.Context) ([]device.PF, map[pci.Address]error, error) {
@@ -144,19 +163,6 @@ func (n *node) waitsFor(s *inventory.Snapshot) []pci.Address {
 
 func anyFree(v *custody.View, vfs []pci.Address) bool {
 	return slices.ContainsFunc(vfs, func(vf pci.Address) bool { return len(v.ToChange(vf)) == 0 })
-}
-
-// holder says which VFs a profile must not touch, and who uses them.
-func (n *node) holder(vf pci.Address) (profile.Holder, bool) {
-	uses := n.custody.View().ToChange(vf)
-	if len(uses) == 0 {
-		return profile.Holder{}, false
-	}
-	who := uses[0].Who
-	if uses[0].Kind == custody.Allocation {
-		who += " that the kubelet gave it to as " + uses[0].Resource
-	}
-	return profile.Holder{Who: who, Returns: uses[0].Returns}, true
 }
 
 // disturbs reports whether the devices changed so that a profile may no longer be in

@@ -49,7 +49,7 @@ func testNode(t *testing.T, root string) *node {
 		}}),
 		log: slog.New(slog.DiscardHandler), changed: make(chan struct{}, 1), reapply: make(chan struct{}, 1),
 	}
-	n.applier = &profile.Applier{FS: sysfs.New(root), Holders: n.holder}
+	n.applier = &profile.Applier{FS: sysfs.New(root), Custody: withholding{n}}
 	return n
 }
 
@@ -116,8 +116,11 @@ func TestHolderForgetsPodsOfBeforeAReboot(t *testing.T) {
 		var who []string
 		n.custody = custody.New(custody.Sources{Ledger: l})
 		for _, addr := range []pci.Address{attached, promised} {
-			h, _ := n.holder(addr)
-			who = append(who, h.Who)
+			uses := withholding{n}.Known().ToChange(addr)
+			if len(uses) == 0 {
+				uses = make([]custody.Use, 1)
+			}
+			who = append(who, uses[0].Who)
 		}
 		if got := strings.Join(who, ", "); got != want {
 			t.Errorf("held by %q, want %q", got, want)
@@ -130,10 +133,10 @@ func TestHolderForgetsPodsOfBeforeAReboot(t *testing.T) {
 	); err != nil {
 		t.Fatal(err)
 	}
-	const both = "pod ns/p (net1), a container that the kubelet gave it to as fairlead.dev/fast"
+	const both = "pod ns/p (net1), a container"
 	held(both)
-	if h, _ := n.holder(attached); h.Returns == nil || h.Returns.Index != 3 {
-		t.Errorf("it returns as %+v, and the record says otherwise", h.Returns)
+	if u := (withholding{n}).Known().ToChange(attached)[0]; u.Returns == nil || u.Returns.Index != 3 {
+		t.Errorf("it returns as %+v, and the record says otherwise", u.Returns)
 	}
 	boot("one") // only the agent was restarted
 	held(both)
@@ -148,9 +151,8 @@ func TestHolderForgetsPodsOfBeforeAReboot(t *testing.T) {
 // upLinks are links that are up and unused.
 type upLinks struct{ profile.Links }
 
-func (upLinks) ByIndex(index int) (link.Link, error)        { return link.Link{Index: index, Up: true}, nil }
-func (upLinks) ByName(name string) (link.Link, error)       { return link.Link{Name: name}, nil }
-func (upLinks) Addresses(index int) ([]link.Address, error) { return nil, nil }
+func (upLinks) ByIndex(index int) (link.Link, error)  { return link.Link{Index: index, Up: true}, nil }
+func (upLinks) ByName(name string) (link.Link, error) { return link.Link{Name: name}, nil }
 
 // lab: a profile that waited for a VF went on 33 s after the pod was gone. Custody says
 // when the VF is free.
@@ -240,6 +242,49 @@ func TestAdvertisingDoesNotWaitForAProfile(t *testing.T) {
 		t.Fatal(err)
 	}
 	shows("fairlead.dev/fast 0, fairlead.dev/legacy 0")
+}
+
+// devices B1: a second profile of the same priority leaves the VFs of a PF in their
+// pool, and an agent that starts again knows which profile was first.
+func TestAConflictKeepsTheVFsInTheirPool(t *testing.T) {
+	tree := sysfstest.New(t)
+	p := pf("0000:01:00.0", "pf0", true, vf("0000:01:10.0", "v0"))
+	p.TotalVFs = 7
+	tree.AddPF(p)
+	n := testNode(t, tree.Root)
+	objects := n.declared.objects.(*api)
+	n.applier.FS, n.applier.Links = tree.FS(), upLinks{}
+	pools := func(n *node) string {
+		t.Helper()
+		n.read()
+		n.apply(t.Context())
+		n.read()
+		n.advertise()
+		var parts []string
+		for _, p := range n.plugin.State().Pools {
+			parts = append(parts, fmt.Sprintf("%s %d", p.Resource, len(p.Devices)))
+		}
+		return strings.Join(parts, ", ")
+	}
+	if got := pools(n); got != "fairlead.dev/fast 4" {
+		t.Fatal(got)
+	}
+	other := strings.NewReplacer("name: fast", "name: a", "resourceName: fast", "resourceName: other").Replace(goodProfile)
+	objects.set("fairlead-profiles", map[string]string{"a.yaml": other, "b.yaml": goodProfile})
+	const kept = "fairlead.dev/fast 4, fairlead.dev/other 0"
+	if got := pools(n); got != kept {
+		t.Errorf("after the conflict %s", got)
+	}
+	again := testNode(t, tree.Root)
+	again.applier.FS, again.applier.Links = tree.FS(), upLinks{}
+	memory, err := openMemory(n.declared.o.memoryPath())
+	if err != nil {
+		t.Fatal(err)
+	}
+	again.declared = &declared{o: n.declared.o, objects: objects, memory: memory, log: again.log}
+	if got := pools(again); got != kept {
+		t.Errorf("after the next start %s", got)
+	}
 }
 
 // stuckFS waits in the change of the number of VFs, as the kernel may.

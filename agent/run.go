@@ -140,6 +140,7 @@ func (p *parts) run(ctx context.Context) error {
 	g.Go(func() error { return p.inv.Run(ctx) })
 	g.Go(func() error { return p.custody.Run(ctx) })
 	g.Go(func() error { return p.node.run(ctx) })
+	g.Go(func() error { return p.node.keepKnobs(ctx, link.Subscribe) })
 	g.Go(func() error { return p.plugin.Run(ctx) })
 	g.Go(func() error { return p.node.declared.watchFiles(ctx, func() { kick(p.node.changed) }) })
 	g.Go(func() error {

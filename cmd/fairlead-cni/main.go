@@ -1,6 +1,6 @@
 // Command fairlead-cni is the CNI plugin "fairlead": a shim that hands each call
 // to the node's agent. See package cni/shim. Called by a person with --version, it
-// tells its build; a runtime gives no arguments.
+// prints its build; a runtime gives no arguments.
 package main
 
 import (

@@ -1,8 +1,8 @@
 // Package run runs one CNI plugin's binary: found in the directories of a
 // CNI_PATH, in a process group of its own, with a deadline and bounded output.
-// The shim uses it on the host; the agent uses it where there is no shim.
+// The shim uses it on the host; the agent uses it if there is no shim.
 //
-// It knows nothing of CNI but the path: what the output means is the caller's
+// It knows nothing of CNI except the path: interpreting the output is the caller's
 // matter. It imports the standard library only, because the shim does.
 package run
 
@@ -23,7 +23,7 @@ import (
 // Command is one run of a plugin.
 type Command struct {
 	File   string
-	Args   []string // a CNI plugin has none
+	Args   []string // empty for CNI plugins
 	Env    []string // complete
 	Stdin  []byte
 	Cgroup int // descriptor of a cgroup directory to start it in; 0: the caller's cgroup
@@ -32,7 +32,7 @@ type Command struct {
 	DieWithParent bool
 }
 
-// Output is what a plugin said, and its exit code.
+// Output is the output of a plugin, and its exit code.
 type Output struct {
 	Stdout, Stderr []byte
 	ExitCode       int

@@ -1,6 +1,6 @@
 // Package shim is the CNI plugin that the runtime executes: it hands the call to
 // the agent over a unix socket, runs plugins' binaries on the agent's behalf, and
-// prints the agent's reply. Where there is no agent, a DEL becomes a tombstone
+// prints the agent's reply. If there is no agent, a DEL becomes a tombstone
 // and succeeds, and anything else fails with a clear text after a wait.
 //
 // It decides nothing about networks, and keeps small: it imports the standard
@@ -44,7 +44,7 @@ const (
 )
 
 // Run serves the call and returns the process's exit code. When ctx ends (the
-// runtime's SIGTERM), what runs is killed and the agent told by hanging up.
+// runtime's SIGTERM), running plugins are killed, and the hang-up tells the agent.
 func (s Shim) Run(ctx context.Context) int {
 	command := s.Getenv("CNI_COMMAND")
 	stdin, err := io.ReadAll(s.Stdin)
@@ -72,7 +72,7 @@ func (s Shim) Run(ctx context.Context) int {
 	return reply.ExitCode
 }
 
-// request checks what the specification requires of the environment.
+// request checks the environment against the specification.
 func (s Shim) request(command string, stdin []byte, conf conf) (wire.Request, error) {
 	r := wire.Request{
 		MinVersion: wire.MinVersion, Build: s.Build, Command: command,
@@ -98,7 +98,7 @@ func (s Shim) request(command string, stdin []byte, conf conf) (wire.Request, er
 	return r, nil
 }
 
-// withoutAgent is what is answered where the agent did not.
+// withoutAgent makes the reply if the agent did not answer.
 func (s Shim) withoutAgent(r wire.Request, conf conf, cause error) int {
 	switch r.Command {
 	case "DEL":

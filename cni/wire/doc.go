@@ -1,5 +1,5 @@
-// Package wire is what the shim and the agent say to each other over the unix
-// socket, and the tombstones that the shim leaves where there is no agent to
+// Package wire is the protocol between the shim and the agent over the unix
+// socket, and the tombstones that the shim leaves if there is no agent to
 // talk to. It imports the standard library only: it is half of the shim's size.
 //
 // A conversation is one Request from the shim, any number of Run and Cancel from

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// splitIPs takes a list of addresses ("IP=10.1.2.3,fd00::3") out of CNI_ARGS: a
-// networks annotation may ask for several, and the stock parser knows just one.
+// splitIPs takes a list of addresses ("IP=10.1.2.3,fd00::3") out of CNI_ARGS. A
+// networks annotation may ask for several; the stock parser accepts only one.
 func splitIPs(cniArgs string) (rest string, ips []net.IP, err error) {
 	var kept []string
 	for _, pair := range strings.Split(cniArgs, ";") {

@@ -1,9 +1,9 @@
-// Package ipam gets the addresses of one interface and gives them back.
+// Package ipam gets the addresses of one interface and releases them.
 //
-// Built in are host-local, whose state files stay readable and writable by the
-// stock plugin, and static; any other type is a plugin binary, run through the
-// caller's invoke.Exec, and so is a host-local whose conf names files of the host
-// that an agent in a container does not see. The package puts no address on a
+// host-local and static are built in. The state files of host-local stay readable and
+// writable by the stock plugin, under its lock. Any other type is a plugin binary, run
+// through the caller's invoke.Exec. So is a host-local whose conf names files of the
+// host that an agent in a container does not see. The package puts no address on a
 // link: pkg/attach does.
 package ipam
 
@@ -11,6 +11,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 
 	"github.com/containernetworking/cni/pkg/invoke"
 	types100 "github.com/containernetworking/cni/pkg/types/100"
@@ -24,23 +25,41 @@ type Args struct {
 	CNIArgs   string // CNI_ARGS: "IP=10.1.2.3;GATEWAY=…"
 	Path      string // where plugin binaries are: CNI_PATH
 	DataDir   string // host-local's, unless the conf names one; empty: the stock plugin's
+
+	// NewSandbox says that the sandbox has had no ADD before. Add then does not look
+	// for addresses that the interface already holds.
+	NewSandbox bool
+	// Known has the addresses of the recorded result. Check and Del look at them
+	// first, and read the files of the whole network only if no one is the interface's.
+	Known []net.IP
 }
 
-// Type is the conf's IPAM type; empty where the network has no addresses.
-func Type(conf json.RawMessage) (string, error) {
-	var c struct {
-		IPAM struct {
-			Type string `json:"type"`
-		} `json:"ipam"`
-	}
+// head has the fields of a conf that select the backend.
+type head struct {
+	Name string `json:"name"`
+	IPAM struct {
+		Type       string `json:"type"`
+		DataDir    string `json:"dataDir"`
+		ResolvConf string `json:"resolvConf"`
+	} `json:"ipam"`
+}
+
+func readHead(conf json.RawMessage) (head, error) {
+	var c head
 	if err := json.Unmarshal(conf, &c); err != nil {
-		return "", fmt.Errorf("ipam: %w", err)
+		return head{}, fmt.Errorf("ipam: %w", err)
 	}
-	return c.IPAM.Type, nil
+	return c, nil
 }
 
-// Add allocates addresses as the "ipam" section of a plugin's conf says. On an
-// error nothing stays allocated by a built-in type; for the others call Del.
+// Type returns the conf's IPAM type. It is empty if the network has no addresses.
+func Type(conf json.RawMessage) (string, error) {
+	c, err := readHead(conf)
+	return c.IPAM.Type, err
+}
+
+// Add allocates addresses as the "ipam" section of a plugin's conf says. On an error
+// a built-in type has nothing allocated; for the others call Del.
 func Add(ctx context.Context, exec invoke.Exec, args Args, conf json.RawMessage) (*types100.Result, error) {
 	b, typ, err := backendFor(exec, args, conf)
 	if err != nil {
@@ -56,8 +75,8 @@ func Add(ctx context.Context, exec invoke.Exec, args Args, conf json.RawMessage)
 	return result, nil
 }
 
-// Del gives back what Add allocated under the same key. Nothing to give back is
-// no error, and a conf without a backend is one that Add has failed on. A plugin
+// Del releases the addresses that Add allocated under the same key. It succeeds if
+// there are none, and if the conf has no backend, since Add failed on that. A plugin
 // that is not installed is an fs.ErrNotExist.
 func Del(ctx context.Context, exec invoke.Exec, args Args, conf json.RawMessage) error {
 	b, typ, err := backendFor(exec, args, conf)
@@ -70,8 +89,8 @@ func Del(ctx context.Context, exec invoke.Exec, args Args, conf json.RawMessage)
 	return nil
 }
 
-// Check verifies that the addresses are still allocated. Plugin binaries want
-// the ADD's result as "prevResult" in conf.
+// Check verifies that the addresses are still allocated. Plugin binaries want the
+// ADD's result as "prevResult" in conf.
 func Check(ctx context.Context, exec invoke.Exec, args Args, conf json.RawMessage) error {
 	b, typ, err := backendFor(exec, args, conf)
 	if err != nil || b == nil {
@@ -90,20 +109,20 @@ type backend interface {
 	check(context.Context) error
 }
 
-// backendFor goes by the conf alone, so that Del finds the backend that Add had.
-// It is nil where the network has no addresses.
+// backendFor decides from the conf only, so that Del finds the backend that Add had.
+// It returns nil if the network has no addresses.
 func backendFor(exec invoke.Exec, args Args, conf json.RawMessage) (backend, string, error) {
-	typ, err := Type(conf)
+	c, err := readHead(conf)
 	if err != nil {
 		return nil, "", err
 	}
-	switch typ {
+	switch typ := c.IPAM.Type; typ {
 	case "":
 		return nil, "", nil
 	case "static":
 		return static{args, conf}, typ, nil
 	case "host-local":
-		p, err := openPool(args, conf)
+		p, err := openPool(args, c)
 		if err != nil {
 			return nil, typ, fmt.Errorf("ipam %s: %w", typ, err)
 		}
@@ -111,5 +130,5 @@ func backendFor(exec invoke.Exec, args Args, conf json.RawMessage) (backend, str
 			return hostLocal{p, args, conf}, typ, nil
 		}
 	}
-	return binary{exec, typ, args, conf}, typ, nil
+	return binary{exec, c.IPAM.Type, args, conf}, c.IPAM.Type, nil
 }

@@ -221,8 +221,9 @@ func TestOtherTypesAreExecuted(t *testing.T) {
 	}
 }
 
-// What the agent's container does not share with the host is the host's binary's:
-// records in the container would be gone with it, and the addresses given again.
+// A directory that the agent's container does not share with the host is left to the
+// host's binary. Records in the container would be lost with it, and the addresses
+// given again.
 func TestHostLocalWithFilesOfTheHostIsExecuted(t *testing.T) {
 	leases := t.TempDir()
 	for section, want := range map[string]bool{

@@ -11,7 +11,7 @@ import (
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 )
 
-// staticConf is a plugin's conf as far as static addresses go.
+// staticConf has the fields of a plugin's conf that static reads.
 type staticConf struct {
 	IPAM struct {
 		Routes    []*types.Route `json:"routes"`
@@ -97,8 +97,8 @@ func (c staticConf) addresses(cniArgs string) ([]*types100.IPConfig, error) {
 	}
 	if env.IP != "" {
 		parsed, err := parseCIDRs("CNI_ARGS: IP", strings.Split(string(env.IP), ","))
-		// Where runtimeConfig replaces the list anyway, a bare address is no error:
-		// the meta-CNI writes the same request into both places.
+		// If runtimeConfig replaces the list anyway, a bare address is no error: the
+		// meta-CNI writes the same request into both places.
 		if err != nil && len(c.RuntimeConfig.IPs) == 0 {
 			return nil, err
 		}
