@@ -2,12 +2,13 @@ package deviceplugin
 
 import (
 	"encoding/json"
-	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 
 	nadv1 "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/apis/k8s.cni.cncf.io/v1"
+
+	"fairlead.dev/fairlead/pkg/host/file"
 )
 
 // writeInfo writes the device-info file of a VF for the meta-CNI, at each allocation.
@@ -31,11 +32,11 @@ func (a allocator) writeInfo(g grant) error {
 	if err != nil {
 		return err
 	}
-	file := infoFile(a.opts.DeviceInfoDir, a.resource, vf.Address.String())
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+	path := infoFile(a.opts.DeviceInfoDir, a.resource, vf.Address.String())
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	return replaceFile(file, text)
+	return file.Replace(path, text, 0o644)
 }
 
 // infoFile returns the path at which the meta-CNI looks.
@@ -53,21 +54,4 @@ func (a allocator) representor(d Device) string {
 		a.opts.Log.Warn("the device information lacks the representor", "vf", d.VF.Address, "pf", d.PF.Netdev, "error", err)
 	}
 	return name
-}
-
-// replaceFile writes a file by rename: no reader sees half of it.
-func replaceFile(name string, text []byte) error {
-	tmp, err := os.CreateTemp(filepath.Dir(name), ".device-*")
-	if err != nil {
-		return err
-	}
-	_, err = tmp.Write(text)
-	err = errors.Join(err, tmp.Chmod(0o644), tmp.Close())
-	if err == nil {
-		err = os.Rename(tmp.Name(), name)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(tmp.Name()))
-	}
-	return nil
 }

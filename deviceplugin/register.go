@@ -10,6 +10,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	v1beta1 "k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
+
+	"fairlead.dev/fairlead/pkg/retry"
 )
 
 // run keeps the socket and the registration up until ctx ends.
@@ -63,32 +65,23 @@ func (s *server) ensure(ctx context.Context, now *session) error {
 
 // wait returns when it is time to look again. It is false if ctx has ended.
 func (s *server) wait(ctx context.Context, now *session, failed error) bool {
-	var retry <-chan time.Time
+	var again <-chan time.Time
 	if failed != nil {
-		retry = time.After(s.opts.Retry)
+		again = time.After(s.opts.Retry)
 	}
 	select {
 	case <-ctx.Done():
 		return false
 	case <-s.check:
-	case <-retry:
+	case <-again:
 	case <-now.listening.ended():
 	case <-s.hungUp:
 		// The kubelet stops, and registers nobody for a while. Or it has mistaken us for
 		// a plugin that has gone: see ensure.
 		now.kubelet = nil
-		return pause(ctx, s.opts.Retry)
+		return retry.Sleep(ctx, s.opts.Retry) == nil
 	}
 	return true
-}
-
-func pause(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-ctx.Done():
-		return false
-	case <-time.After(d):
-		return true
-	}
 }
 
 // sameSocket compares the times too: a new file may get the inode number of one that

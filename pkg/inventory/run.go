@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/pkg/pci"
+	"fairlead.dev/fairlead/pkg/retry"
 )
 
 // Run keeps the inventory up to date until ctx ends, which is no error. A source
@@ -17,7 +18,7 @@ func (inv *Inventory) Run(ctx context.Context) error {
 		if inv.follow(ctx) {
 			wait = firstWait
 		}
-		if !sleep(ctx, wait) {
+		if retry.Sleep(ctx, wait) != nil {
 			return nil
 		}
 	}
@@ -180,17 +181,5 @@ func (inv *Inventory) refresh(ctx context.Context) (read bool) {
 func (inv *Inventory) logUnlessDone(ctx context.Context, msg string, err error) {
 	if ctx.Err() == nil {
 		inv.opts.Log.Error(msg, "error", err)
-	}
-}
-
-// sleep reports false if ctx has ended first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }
