@@ -41,7 +41,7 @@ type Options struct {
 
 	Quiet    time.Duration // events are gathered until none came for this long; default 50 ms
 	MaxDelay time.Duration // but no longer than this; default 500 ms
-	Resync   time.Duration // a full reading at this interval; default 5 min
+	Resync   time.Duration // a full reading this long after the last one; default 10 min
 	Log      *slog.Logger
 }
 
@@ -71,7 +71,8 @@ type Inventory struct {
 	opts    Options
 	current atomic.Pointer[Snapshot]
 
-	reading sync.Mutex // held while reading and publishing, so that an older reading never replaces a newer
+	reading sync.Mutex   // held while reading and publishing, so that an older reading never replaces a newer
+	read    atomic.Int64 // when everything was read last, in nanoseconds since 1970
 
 	mu          sync.Mutex // guards subscribers
 	subscribers map[chan *Snapshot]struct{}
@@ -86,7 +87,7 @@ func New(opts Options) *Inventory {
 		opts.MaxDelay = 500 * time.Millisecond
 	}
 	if opts.Resync == 0 {
-		opts.Resync = 5 * time.Minute
+		opts.Resync = 10 * time.Minute
 	}
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
@@ -124,6 +125,7 @@ func (inv *Inventory) Refresh(ctx context.Context) (*Snapshot, error) {
 	inv.reading.Lock()
 	defer inv.reading.Unlock()
 	next, err := inv.readAll(ctx, inv.current.Load())
+	inv.read.Store(time.Now().UnixNano())
 	if err != nil {
 		err = fmt.Errorf("read the node's devices: %w", err)
 	}

@@ -83,7 +83,7 @@ const firstReread, maxReread = 2 * time.Second, 30 * time.Second
 // process gathers events and updates until the channel closes. read says whether
 // the full reading before it succeeded.
 func (inv *Inventory) process(ctx context.Context, events <-chan Event, read bool) {
-	resync := time.NewTicker(inv.opts.Resync)
+	resync := time.NewTimer(inv.opts.Resync)
 	defer resync.Stop()
 	again, wait := time.NewTimer(firstReread), firstReread
 	defer again.Stop()
@@ -111,9 +111,17 @@ func (inv *Inventory) process(ctx context.Context, events <-chan Event, read boo
 		case <-again.C:
 			reread()
 		case <-resync.C:
-			reread()
+			if inv.untilResync() <= 0 { // else a caller's Refresh has read everything meanwhile
+				reread()
+			}
+			resync.Reset(max(inv.untilResync(), 0))
 		}
 	}
+}
+
+// untilResync returns the time until everything has to be read again.
+func (inv *Inventory) untilResync() time.Duration {
+	return inv.opts.Resync - time.Since(time.Unix(0, inv.read.Load()))
 }
 
 // gather collects the functions that events name until they pause: creating VFs, or moving
