@@ -82,7 +82,7 @@ func usesOf(s ledger.Sandbox) []Use {
 			Kind: Sandbox, Who: "pod " + s.Pod.String() + " (" + h.IfName + ")", Pod: s.Pod, Sandbox: s.ID, IfName: h.IfName,
 			Resource: h.Resource, Since: s.Created, EarlierBoot: s.EarlierBoot,
 		}
-		if !h.Device.IsZero() {
+		if !h.Device.IsZero() && !holdsFunction(uses, h.Device) { // several members of a chain may have one device
 			held := use
 			held.Function, held.Returns = h.Device, h.Original
 			if s.Releasing && s.Failure != "" {
@@ -96,4 +96,8 @@ func usesOf(s ledger.Sandbox) []Use {
 		}
 	}
 	return uses
+}
+
+func holdsFunction(uses []Use, fn pci.Address) bool {
+	return slices.ContainsFunc(uses, func(u Use) bool { return u.Kind != Children && u.Function == fn })
 }
