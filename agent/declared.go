@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 
 	"github.com/fsnotify/fsnotify"
 
@@ -37,6 +39,8 @@ type declared struct {
 	profiles part[[]config.Declaration]
 	pools    part[[]device.Pool]
 	model    lastGood[config.Model]
+	builtFor map[string]string // the node's labels
+	edits    int               // how often the texts or the labels that model is made of have changed
 }
 
 // lastGood is a value with the error, if any, that keeps a newer one from taking its place.
@@ -78,7 +82,12 @@ func (d *declared) read() (m config.Model, problems []string) {
 	d.pools.read(from, err, d.parsePools)
 	d.build(labels)
 	if d.model.err == nil {
+		before, beforeLabels := d.memory.texts, d.builtFor
 		d.memory.remember(d.profiles.from, d.pools.from)
+		if !reflect.DeepEqual(before, d.memory.texts) || !maps.Equal(beforeLabels, labels) {
+			d.edits++
+		}
+		d.builtFor = labels
 	}
 	if err := d.memory.save(); err != nil {
 		d.log.Warn("the declared state cannot be remembered for the next start", "error", err)
@@ -105,7 +114,7 @@ func (d *declared) recall(labels map[string]string) {
 }
 
 func (d *declared) build(labels map[string]string) {
-	d.model.set(config.Build(d.profiles.value, d.pools.value, labels, d.o.ResourcePrefix))
+	d.model.set(config.BuildKeeping(d.memory.Governed, d.profiles.value, d.pools.value, labels, d.o.ResourcePrefix))
 }
 
 func (d *declared) readProfiles() (texts, error) {

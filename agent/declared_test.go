@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"fairlead.dev/fairlead/pkg/config"
@@ -13,12 +14,21 @@ import (
 // api is the cluster as declared sees it; a nil map is one that has not answered.
 type api struct {
 	labels     map[string]string
+	mu         sync.Mutex // guards configMaps against set
 	configMaps map[string]map[string]string
+}
+
+func (a *api) set(name string, data map[string]string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.configMaps[name] = data
 }
 
 func (a *api) NodeLabels() (map[string]string, bool) { return a.labels, a.labels != nil }
 
 func (a *api) ConfigMap(_, name string) (map[string]string, bool, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	data, exists := a.configMaps[name]
 	return data, exists, a.configMaps != nil
 }

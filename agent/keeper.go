@@ -17,9 +17,9 @@ func (p *parts) newKeeper() {
 	o, fs := p.o, sysfs.New(p.o.SysRoot)
 	p.primary = confdir.NewPrimary(o.CNIConfDir, o.PrimaryConf, p.log)
 	p.keeper = sandbox.New(sandbox.Options{
-		Ledger: p.ledger, Cluster: p.cluster, Devices: p.kubelet, Primary: p.primary, Kernel: sandbox.RealKernel(),
+		Ledger: reportingLedger{p.ledger, p.custody}, Cluster: p.cluster, Devices: p.kubelet, Primary: p.primary, Kernel: sandbox.RealKernel(),
 		Chains: attach.New(attach.Deps{
-			Sysfs: fs, VLANLinkUsers: p.vlanLinkUsers, Rebinder: fs, Log: p.log, HostLocalDir: o.HostLocalDir,
+			Sysfs: fs, Custody: p.custody, VLANLinkUsers: p.vlanLinkUsers, Rebinder: fs, Log: p.log, HostLocalDir: o.HostLocalDir,
 		}),
 		HostExec: cni.NewHostExec(), PluginPath: o.CNIBinDir, DevInfoDir: o.DevInfoDir,
 		NamespaceIsolation: o.NamespaceIsolation, GlobalNamespaces: o.GlobalNamespaces,

@@ -11,13 +11,15 @@ import (
 	"path/filepath"
 
 	"fairlead.dev/fairlead/pkg/host/file"
+	"fairlead.dev/fairlead/pkg/pci"
 )
 
 // memory is the declared state that was last in effect. With it, an agent that
 // starts while the API server is away, or after an edit that is not valid,
 // advertises the pools that it advertised before, instead of none (dp#502, dp#565).
 type memory struct {
-	NodeLabels map[string]string `json:"nodeLabels,omitempty"`
+	NodeLabels map[string]string      `json:"nodeLabels,omitempty"`
+	Governed   map[pci.Address]string `json:"governed,omitempty"` // PF -> the profile that governs it
 	texts
 
 	path  string

@@ -84,20 +84,6 @@ func TestWhatDisturbsProfiles(t *testing.T) {
 	}
 }
 
-func TestAVFThatComesBackIsNoticed(t *testing.T) {
-	snapshot := func(netdev string) *inventory.Snapshot {
-		return inventory.NewSnapshot([]device.PF{pf("0000:01:00.0", "pf0", true, vf("0000:01:10.0", netdev))}, nil)
-	}
-	for _, tt := range []struct {
-		from, to string
-		want     bool
-	}{{"", "v0", true}, {"v0", "", false}, {"v0", "v0", false}, {"v0", "v1", false}} {
-		if got := returned(snapshot(tt.from), snapshot(tt.to)); got != tt.want {
-			t.Errorf("netdev %q -> %q: %v", tt.from, tt.to, got)
-		}
-	}
-}
-
 func TestOptionsAreValidated(t *testing.T) {
 	good := Defaults()
 	good.NodeName = "node1"

@@ -19,6 +19,7 @@ import (
 	"fairlead.dev/fairlead/cni/confdir"
 	"fairlead.dev/fairlead/cni/wire"
 	"fairlead.dev/fairlead/deviceplugin"
+	"fairlead.dev/fairlead/pkg/custody"
 	"fairlead.dev/fairlead/pkg/inventory"
 	"fairlead.dev/fairlead/pkg/kube"
 	"fairlead.dev/fairlead/pkg/kubelet"
@@ -42,6 +43,7 @@ type parts struct {
 	cluster *kube.Client
 	kubelet *kubelet.PodResources
 	inv     *inventory.Inventory
+	custody *custody.Oracle
 	plugin  *deviceplugin.Manager
 	keeper  *sandbox.Keeper
 	server  *cni.Server
@@ -97,7 +99,8 @@ func construct(o Options, log *slog.Logger) (*parts, error) {
 		return nil, err
 	}
 	p.inv = inventory.New(inventory.Host(o.SysRoot, p.links, log))
-	p.plugin = newManager(o, p.ledger, p.links, log)
+	p.custody = newCustody(o, p.ledger, p.inv, p.links, p.kubelet, log)
+	p.plugin = newManager(o, p.ledger, p.custody, log)
 	p.node = newNode(p, changed)
 	p.newKeeper()
 	p.newServer()
@@ -117,7 +120,9 @@ func (p *parts) run(ctx context.Context) error {
 	}
 	cancel()
 	g.Go(func() error { return p.inv.Run(ctx) })
+	g.Go(func() error { return p.custody.Run(ctx) })
 	g.Go(func() error { return p.node.run(ctx) })
+	g.Go(func() error { return p.node.keepKnobs(ctx, link.Subscribe) })
 	g.Go(func() error { return p.plugin.Run(ctx) })
 	g.Go(func() error { return p.node.declared.watchFiles(ctx, func() { kick(p.node.changed) }) })
 	g.Go(func() error { return p.keeper.Run(ctx) })

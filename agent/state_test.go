@@ -149,7 +149,7 @@ func TestStateHasVFsWithoutAPFReasonsAndBuild(t *testing.T) {
 	if _, err := p.node.inv.Refresh(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	p.node.model.Pools = []device.Pool{{Resource: "fairlead.dev/vm", Source: "config.json", Selectors: []device.Selector{{PCIAddresses: []string{"0000:00:04.0"}}}}}
+	p.node.model.Pools = []device.Pool{{Resource: "fairlead.dev/vm", Source: "config.json", Selectors: []device.Selector{{PCIAddresses: device.Addresses{pci.MustParseAddress("0000:00:04.0"): true}}}}}
 	p.node.advertise()
 	s, err := p.state(t.Context())
 	if err != nil {

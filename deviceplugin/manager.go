@@ -2,13 +2,9 @@ package deviceplugin
 
 import (
 	"context"
-	"errors"
-	"io/fs"
 	"log/slog"
-	"os"
-	"path/filepath"
+	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -16,6 +12,7 @@ import (
 	"github.com/fsnotify/fsnotify"
 	"github.com/k8snetworkplumbingwg/sriovnet"
 
+	"fairlead.dev/fairlead/pkg/custody"
 	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/inventory"
 	"fairlead.dev/fairlead/pkg/ledger"
@@ -23,25 +20,35 @@ import (
 	"fairlead.dev/fairlead/pkg/sysfs"
 )
 
-// Ledger keeps what was handed out, and knows who has it.
+// Ledger records allocations; *ledger.Ledger is one.
 type Ledger interface {
 	PutAllocations([]ledger.Allocation) error
-	Allocations() ([]ledger.Allocation, error)
-	Holder(pci.Address) (sandboxID, ifName string, ok bool)
-	Sandbox(id string) (ledger.Sandbox, bool, error)
 }
 
-// Options says where a Manager works. FS and Ledger are required.
+// Custody says who uses a VF; *custody.Oracle is one.
+type Custody interface {
+	View() *custody.View
+	Subscribe() (views <-chan *custody.View, cancel func())
+	Confirm(ctx context.Context, vfs ...pci.Address) (*custody.View, error)
+	Guard(ctx context.Context, vfs ...pci.Address) (v *custody.View, release func(), err error)
+	Change(ctx context.Context, vfs ...pci.Address) (end func(), err error)
+	AllocationsChanged(vfs ...pci.Address)
+	SetPooled(resources map[pci.Address]string)
+}
+
+// Options are a Manager's directories, sources and delays. FS, Ledger and Custody are
+// required.
 type Options struct {
 	Dir           string // the kubelet's, default /var/lib/kubelet/device-plugins
 	DeviceInfoDir string // default /var/run/k8s.cni.cncf.io/devinfo
 	FS            sysfs.FS
 	Ledger        Ledger
-	HostUse       func() (map[string]string, error)                // netdevs that the host itself uses, and what for; nil: none
+	Custody       Custody
 	RDMANodes     func(rdmaDevice string) []string                 // default rdmamap's
 	Representor   func(uplink string, vfIndex int) (string, error) // default sriovnet's
 	Retry         time.Duration                                    // between tries to reach the kubelet, default 1 s
-	Recheck       time.Duration                                    // between looks whether a VF is still used by others, default 5 s
+	Recheck       time.Duration                                    // between looks at VFs that Allocate has refused, default 30 s
+	Patience      time.Duration                                    // with the kubelet and with custody, default 2 s
 	Now           func() time.Time
 	Log           *slog.Logger
 }
@@ -49,17 +56,17 @@ type Options struct {
 // Manager keeps one server per resource in step with the pools and the kubelet.
 type Manager struct {
 	opts     Options
-	wake     chan struct{} // something for Run to do
-	suspect  chan struct{} // a VF was refused since somebody uses it, which Update had not seen
+	wake     chan struct{} // servers have to be started or ended
+	suspects *suspects
 	withheld *withheld
 
-	assigning sync.Mutex // guards the two below; held until they are assigned, so that an older Update never replaces a newer
+	assigning sync.Mutex // guards all below; held until they are assigned, so that an older Update never replaces a newer
 	snapshot  *inventory.Snapshot
 	pools     []device.Pool
+	pooled    map[pci.Address]string // as custody knows it
 
 	mu         sync.Mutex  // guards all below
 	assignment *Assignment // nil until the first Update
-	used       bool        // some VF is not handed out since somebody uses it, or nobody knows
 	servers    map[string]*server
 }
 
@@ -81,7 +88,10 @@ func New(opts Options) *Manager {
 		opts.Retry = time.Second
 	}
 	if opts.Recheck == 0 {
-		opts.Recheck = 5 * time.Second
+		opts.Recheck = 30 * time.Second
+	}
+	if opts.Patience == 0 {
+		opts.Patience = 2 * time.Second
 	}
 	if opts.Now == nil {
 		opts.Now = time.Now
@@ -90,13 +100,13 @@ func New(opts Options) *Manager {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Manager{
-		opts: opts, wake: make(chan struct{}, 1), suspect: make(chan struct{}, 1),
-		withheld: &withheld{vfs: map[pci.Address]int{}}, servers: map[string]*server{},
+		opts: opts, wake: make(chan struct{}, 1), suspects: newSuspects(),
+		withheld: &withheld{functions: map[pci.Address]int{}}, servers: map[string]*server{},
 	}
 }
 
-// Update makes the node advertise these pools of these devices. It takes the
-// whole desired state; the same again changes nothing.
+// Update makes the node advertise these pools of these devices. It takes the whole
+// desired state. The same state again changes nothing.
 func (m *Manager) Update(s *inventory.Snapshot, pools []device.Pool) {
 	m.assigning.Lock()
 	defer m.assigning.Unlock()
@@ -104,8 +114,7 @@ func (m *Manager) Update(s *inventory.Snapshot, pools []device.Pool) {
 	m.assign()
 }
 
-// again is Update with what it was given last: who uses a VF changes without news
-// of the devices.
+// again repeats the last Update: the users of a VF change without news of the devices.
 func (m *Manager) again() {
 	m.assigning.Lock()
 	defer m.assigning.Unlock()
@@ -114,39 +123,77 @@ func (m *Manager) again() {
 	}
 }
 
-// assign makes what is advertised anew; m.assigning is held.
+// assign renews the assignment and the servers' lists; m.assigning is held.
 func (m *Manager) assign() {
-	users, err := readUsers(&m.opts)
-	if err != nil { // Allocate will refuse
-		m.opts.Log.Error("who uses the VFs cannot be read", "err", err)
-	}
-	a := Assign(m.snapshot, m.pools, users.allocated)
-	used := users.mark(a.Pools) || err != nil
+	a := Assign(m.snapshot, m.pools, m.opts.Custody.View())
+	a.Problems = append(a.Problems, missingVhost(&m.opts, m.pools)...)
+	m.withheld.mark(a.Pools)
+	m.suspects.mark(&m.opts, a.Pools)
+	m.suspects.keep(func(vf pci.Address) bool { _, _, ok := m.snapshot.VF(vf); return ok })
+	m.setPooled(a.Pools)
 	m.mu.Lock()
 	last := m.assignment
-	m.assignment, m.used = &a, used
+	m.assignment = &a
+	known := m.setLists()
 	m.mu.Unlock()
 	for _, problem := range a.Problems {
 		if last == nil || !slices.Contains(last.Problems, problem) {
-			m.opts.Log.Warn("pools", "problem", problem)
+			m.opts.Log.Warn("a pool needs attention", "problem", problem)
 		}
 	}
-	signal(m.wake)
+	if !known {
+		signal(m.wake)
+	}
 }
 
-// State is what is advertised now.
+// setLists gives the servers their lists; m.mu is held. It reports whether the servers
+// are those that the assignment needs.
+func (m *Manager) setLists() (known bool) {
+	advertised := 0
+	for i := range m.assignment.Pools {
+		pool := &m.assignment.Pools[i]
+		if pool.Idle {
+			continue
+		}
+		if s := m.servers[pool.Resource]; s != nil {
+			s.set(pool.Devices)
+			advertised++
+			continue
+		}
+		return false
+	}
+	return advertised == len(m.servers)
+}
+
+// setPooled reports to custody which VFs the kubelet may give to pods, if that has changed.
+func (m *Manager) setPooled(pools []Pool) {
+	pooled := make(map[pci.Address]string, len(m.pooled))
+	for _, pool := range pools {
+		for i := range pool.Devices {
+			if !pool.Idle {
+				pooled[pool.Devices[i].VF.Address] = pool.Resource
+			}
+		}
+	}
+	if !maps.Equal(pooled, m.pooled) {
+		m.pooled = pooled
+		m.opts.Custody.SetPooled(maps.Clone(pooled))
+	}
+}
+
+// State is the advertised pools now.
 type State struct {
 	Pools    []PoolState
 	Problems []string // as in Assignment, and servers that cannot reach the kubelet
 }
 
-// PoolState is a pool and how the kubelet knows it.
+// PoolState is a pool and its registration.
 type PoolState struct {
 	Pool
 	Registered bool // the kubelet has accepted it; never so for idle pools
 }
 
-// State tells who is in which pool, for displays.
+// State says which VFs are in which pool, for displays.
 func (m *Manager) State() State {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -169,6 +216,9 @@ func (m *Manager) State() State {
 
 // Run serves until ctx ends, which is no error. Resources stay known to the
 // kubelet then: containers run on, and the next agent registers them again.
+//
+// While nothing changes it sleeps. Only if Allocate has refused a VF, which no event
+// may clear, it looks again after Options.Recheck.
 func (m *Manager) Run(ctx context.Context) error {
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
@@ -176,45 +226,46 @@ func (m *Manager) Run(ctx context.Context) error {
 	}
 	defer watcher.Close()
 	defer m.stopAll()
+	views, cancel := m.opts.Custody.Subscribe()
+	defer cancel()
 	watch := time.NewTimer(0)
 	defer watch.Stop()
-	recheck := time.NewTicker(m.opts.Recheck)
+	recheck := time.NewTimer(m.opts.Recheck)
 	defer recheck.Stop()
 	for {
+		if m.suspects.any() {
+			recheck.Reset(m.opts.Recheck)
+		} else {
+			recheck.Stop()
+		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-m.wake:
 			m.reconcile()
-		case <-m.suspect:
+		case <-views:
+			m.again()
+		case <-m.suspects.news:
 			m.again()
 		case <-recheck.C:
-			if m.anyUsed() {
-				m.again()
-			}
+			m.again()
 		case <-watch.C:
 			if err := watcher.Add(m.opts.Dir); err != nil {
-				// Not there before the kubelet's first start.
-				m.opts.Log.Debug("cannot watch the kubelet's directory yet", "dir", m.opts.Dir, "err", err)
+				// It is not there before the kubelet's first start.
+				m.opts.Log.Debug("cannot watch the kubelet's directory yet", "dir", m.opts.Dir, "error", err)
 				watch.Reset(m.opts.Retry)
 			}
-			m.check() // what happened before is not told
+			m.check() // nothing reports earlier events
 		case event := <-watcher.Events:
 			if event.Name == m.opts.Dir { // removed: a new one is another directory to the kernel
 				watch.Reset(m.opts.Retry)
 			}
 			m.handle(event)
 		case err := <-watcher.Errors:
-			m.opts.Log.Warn("events of the kubelet's directory were lost", "err", err)
+			m.opts.Log.Warn("events of the kubelet's directory were lost", "error", err)
 			m.check()
 		}
 	}
-}
-
-func (m *Manager) anyUsed() bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.used
 }
 
 // reconcile starts, updates and stops servers.
@@ -234,27 +285,26 @@ func (m *Manager) reconcile() {
 			s.set(pool.Devices)
 			continue
 		}
-		s = newServer(pool.Resource, &m.opts)
-		s.suspect, s.withheld = m.suspect, m.withheld
+		s = newServer(pool.Resource, &m.opts, m.suspects)
 		s.set(pool.Devices)
 		m.servers[pool.Resource] = s
 		s.start()
 	}
 	m.mu.Unlock()
-	// Until then no other server may stand for the same resource: its empty list
-	// would overtake the other's.
+	// Until then, no other server may advertise the same resource: its list would be
+	// overtaken by the empty one.
 	for _, s := range withdrawn {
 		<-s.done
 	}
 	m.removeStaleSockets()
 }
 
-// withdraw ends the servers of resources that are no longer there; m.mu is held.
+// withdraw ends the servers of resources that are gone; m.mu is held.
 func (m *Manager) withdraw() []*server {
 	var withdrawn []*server
 	for resource, s := range m.servers {
-		wanted := func(p Pool) bool { return p.Resource == resource && !p.Idle }
-		if slices.ContainsFunc(m.assignment.Pools, wanted) {
+		advertised := func(p Pool) bool { return p.Resource == resource && !p.Idle }
+		if slices.ContainsFunc(m.assignment.Pools, advertised) {
 			continue
 		}
 		m.opts.Log.Info("resource is no longer advertised", "resource", resource)
@@ -263,53 +313,6 @@ func (m *Manager) withdraw() []*server {
 		withdrawn = append(withdrawn, s)
 	}
 	return withdrawn
-}
-
-// removeStaleSockets removes what an earlier agent left when it was killed, or
-// served for pools that are gone.
-func (m *Manager) removeStaleSockets() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	names, err := filepath.Glob(filepath.Join(m.opts.Dir, endpointPrefix+"*"))
-	if err != nil {
-		return
-	}
-	for _, name := range names {
-		used := false
-		for _, s := range m.servers {
-			used = used || strings.HasPrefix(filepath.Base(name), s.endpoint) // its socket, or that under construction
-		}
-		if !used {
-			if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				m.opts.Log.Warn("stale socket", "err", err)
-			}
-		}
-	}
-}
-
-// kubeletSocket is where plugins register.
-const kubeletSocket = "kubelet.sock"
-
-// handle follows the kubelet: at its start it deletes all sockets in the
-// directory and then makes its own.
-func (m *Manager) handle(event fsnotify.Event) {
-	name := filepath.Base(event.Name)
-	switch {
-	case name == kubeletSocket && event.Op.Has(fsnotify.Create):
-		m.opts.Log.Info("the kubelet has started")
-		m.check()
-	case event.Op.Has(fsnotify.Remove) && strings.HasPrefix(name, endpointPrefix):
-		m.check()
-	}
-}
-
-// check lets all servers see whether their sockets and registrations still stand.
-func (m *Manager) check() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, s := range m.servers {
-		signal(s.check)
-	}
 }
 
 func (m *Manager) stopAll() {
@@ -324,7 +327,8 @@ func (m *Manager) stopAll() {
 	}
 }
 
-// signal notes that there is something to do; once noted, once more changes nothing.
+// signal notes that there is something to do. A second note before it is done
+// changes nothing.
 func signal(ch chan struct{}) {
 	select {
 	case ch <- struct{}{}:

@@ -2,11 +2,13 @@ package deviceplugin
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"google.golang.org/grpc"
-	"google.golang.org/protobuf/proto"
 	v1beta1 "k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
+
+	"fairlead.dev/fairlead/pkg/pci"
 )
 
 // server is one resource's device plugin: a socket, and its registration.
@@ -14,28 +16,33 @@ type server struct {
 	v1beta1.UnimplementedDevicePluginServer
 	allocator
 	endpoint string             // the socket's file name
-	check    chan struct{}      // see whether socket and registration still stand
+	check    chan struct{}      // look whether socket and registration are still valid
 	hungUp   chan struct{}      // the kubelet has ended a stream
 	cancel   context.CancelFunc // ends run
 	done     chan struct{}      // closed when run has ended
 
-	mu         sync.Mutex // guards all below
-	devices    map[string]Device
-	list       []*v1beta1.Device // devices as the kubelet is told
-	changed    chan struct{}     // closed, and made anew, when list or withdrawn change
-	withdrawn  bool              // streams end after the list that is empty
+	mu         sync.Mutex    // guards all below
+	devices    []Device      // in order of address
+	list       []advert      // devices as the kubelet is told
+	version    int           // counts the changes of list
+	sent       int           // the version that the kubelet was sent last
+	streams    int           // by which the kubelet listens
+	changed    chan struct{} // closed, and made again, when list or withdrawn change
+	progress   chan struct{} // likewise for sent and streams
+	withdrawn  bool          // streams end after the empty list
 	registered bool
 	err        error // why it is not registered
 }
 
-func newServer(resource string, opts *Options) *server {
+func newServer(resource string, opts *Options, suspects *suspects) *server {
 	return &server{
-		allocator: allocator{resource: resource, opts: opts, withheld: &withheld{}},
+		allocator: allocator{resource: resource, opts: opts, suspects: suspects},
 		endpoint:  endpointName(resource),
 		check:     make(chan struct{}, 1),
 		hungUp:    make(chan struct{}, 1),
 		done:      make(chan struct{}),
 		changed:   make(chan struct{}),
+		progress:  make(chan struct{}),
 	}
 }
 
@@ -48,62 +55,100 @@ func (s *server) start() {
 	}()
 }
 
-// set tells the kubelet of the pool's devices, if they differ from what it knows.
-func (s *server) set(devices []Device) {
-	known := make(map[string]Device, len(devices))
-	list := make([]*v1beta1.Device, 0, len(devices))
-	for _, d := range devices {
-		advertised := advertise(d)
-		known[advertised.ID] = d
-		list = append(list, advertised)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.devices = known
-	if same(s.list, list) {
-		return
-	}
-	s.list = list
-	s.notify()
+// advert is a device as the kubelet is told.
+type advert struct {
+	vf      pci.Address
+	healthy bool
+	node    int // NUMA; -1: none is named
 }
 
-func advertise(d Device) *v1beta1.Device {
-	out := &v1beta1.Device{ID: d.VF.Address.String(), Health: v1beta1.Healthy}
-	if !d.Healthy() {
+func advertise(d *Device) advert {
+	a := advert{d.VF.Address, d.Healthy(), d.VF.NUMANode}
+	if d.Config.ExcludeTopology {
+		a.node = -1
+	}
+	return a
+}
+
+func (a advert) message() *v1beta1.Device {
+	out := &v1beta1.Device{ID: a.vf.String(), Health: v1beta1.Healthy}
+	if !a.healthy {
 		out.Health = v1beta1.Unhealthy
 	}
-	if d.VF.NUMANode >= 0 && !d.Config.ExcludeTopology {
-		out.Topology = &v1beta1.TopologyInfo{Nodes: []*v1beta1.NUMANode{{ID: int64(d.VF.NUMANode)}}}
+	if a.node >= 0 {
+		out.Topology = &v1beta1.TopologyInfo{Nodes: []*v1beta1.NUMANode{{ID: int64(a.node)}}}
 	}
 	return out
 }
 
-func same(a, b []*v1beta1.Device) bool {
-	if len(a) != len(b) {
-		return false
+// set sends the kubelet the pool's devices, if they differ from those that it knows.
+// It keeps the slice, which is in order of address.
+func (s *server) set(devices []Device) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.devices = devices
+	same := len(devices) == len(s.list)
+	for i := 0; same && i < len(devices); i++ {
+		same = s.list[i] == advertise(&devices[i])
 	}
-	for i := range a {
-		if !proto.Equal(a[i], b[i]) {
-			return false
+	if same {
+		return
+	}
+	s.list = make([]advert, len(devices))
+	for i := range devices {
+		s.list[i] = advertise(&devices[i])
+	}
+	s.version++
+	notify(&s.changed)
+}
+
+// device finds one of the pool's devices by the id that the kubelet has.
+func (s *server) device(id string) (Device, bool) {
+	vf, err := pci.ParseAddress(id)
+	if err != nil {
+		return Device{}, false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i, ok := slices.BinarySearchFunc(s.devices, vf, func(d Device, vf pci.Address) int { return d.VF.Address.Compare(vf) })
+	if !ok {
+		return Device{}, false
+	}
+	return s.devices[i], true
+}
+
+// notify wakes all who wait on one of the channels; s.mu is held.
+func notify(ch *chan struct{}) {
+	close(*ch)
+	*ch = make(chan struct{})
+}
+
+// awaitSent returns when the kubelet has been sent the present list, or does not
+// listen, or ctx has ended.
+func (s *server) awaitSent(ctx context.Context) {
+	s.mu.Lock()
+	want := s.version
+	for s.streams > 0 && s.sent < want {
+		progress := s.progress
+		s.mu.Unlock()
+		select {
+		case <-progress:
+		case <-ctx.Done():
+			return
 		}
+		s.mu.Lock()
 	}
-	return true
+	s.mu.Unlock()
 }
 
-// notify wakes the streams; s.mu is held.
-func (s *server) notify() {
-	close(s.changed)
-	s.changed = make(chan struct{})
-}
-
-// withdraw tells the kubelet that the resource has no devices any more, and then
-// ends: a server that merely vanished would leave its capacity on the node for
-// the kubelet's five minutes of grace.
+// withdraw sends the kubelet an empty list, and then ends. A server that merely
+// vanished would leave its capacity on the node for the kubelet's five minutes of grace.
 func (s *server) withdraw() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.devices, s.list, s.withdrawn = nil, nil, true
-	s.notify()
+	s.version++
+	notify(&s.changed)
 	s.cancel()
 }
 
@@ -128,16 +173,25 @@ type service struct {
 // ListAndWatch implements the kubelet's API: it sends the devices, and again
 // whenever they have changed.
 func (s service) ListAndWatch(_ *v1beta1.Empty, stream grpc.ServerStreamingServer[v1beta1.ListAndWatchResponse]) error {
+	s.count(1)
+	defer s.count(-1)
 	for {
 		s.mu.Lock()
-		list, changed, last := s.list, s.changed, s.withdrawn
+		list, version, changed, last := s.list, s.version, s.changed, s.withdrawn
 		s.mu.Unlock()
-		if err := stream.Send(&v1beta1.ListAndWatchResponse{Devices: list}); err != nil {
+		resp := &v1beta1.ListAndWatchResponse{Devices: make([]*v1beta1.Device, len(list))}
+		for i, a := range list {
+			resp.Devices[i] = a.message()
+		}
+		if err := stream.Send(resp); err != nil {
 			s.noteHangUp()
 			return err
 		}
 		if last {
 			return nil
+		}
+		if !s.noteSent(version) {
+			continue
 		}
 		select {
 		case <-changed:
@@ -146,6 +200,23 @@ func (s service) ListAndWatch(_ *v1beta1.Empty, stream grpc.ServerStreamingServe
 			return nil
 		}
 	}
+}
+
+// count adds a stream, or takes one away.
+func (s *server) count(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.streams += n
+	notify(&s.progress)
+}
+
+// noteSent reports whether there is nothing newer to send.
+func (s *server) noteSent(version int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sent = max(s.sent, version)
+	notify(&s.progress)
+	return version == s.version
 }
 
 func (s service) noteHangUp() {
@@ -160,13 +231,10 @@ func (s *server) GetDevicePluginOptions(context.Context, *v1beta1.Empty) (*v1bet
 }
 
 // Allocate implements the kubelet's API.
-func (s *server) Allocate(_ context.Context, req *v1beta1.AllocateRequest) (*v1beta1.AllocateResponse, error) {
-	s.mu.Lock()
-	known := s.devices
-	s.mu.Unlock()
-	resp, err := s.allocate(known, req.ContainerRequests)
+func (s *server) Allocate(ctx context.Context, req *v1beta1.AllocateRequest) (*v1beta1.AllocateResponse, error) {
+	resp, err := s.allocate(ctx, s.device, req.ContainerRequests)
 	if err != nil {
-		s.opts.Log.Error("allocation refused", "err", err)
+		s.opts.Log.Error("allocation refused", "error", err)
 	}
 	return resp, err
 }

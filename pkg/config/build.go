@@ -4,10 +4,13 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
+	"path"
 	"slices"
 	"strings"
 
 	"fairlead.dev/fairlead/pkg/device"
+	"fairlead.dev/fairlead/pkg/pci"
 )
 
 // DefaultPrefix is the resource prefix if none is declared or configured.
@@ -18,6 +21,14 @@ const DefaultPrefix = "fairlead.dev"
 // ConfigMap before the profiles' own. A resource without prefix gets the
 // default one.
 func Build(declared []Declaration, pools []device.Pool, nodeLabels map[string]string, defaultPrefix string) (Model, error) {
+	return BuildKeeping(nil, declared, pools, nodeLabels, defaultPrefix)
+}
+
+// BuildKeeping is Build on a node that has profiles in effect already: governed
+// has the PFs with the name of the profile that governs each (profile.Governed).
+// If another profile of the same priority selects such a PF too, the VFs of the PF
+// stay in the pools of the one that governs it.
+func BuildKeeping(governed map[pci.Address]string, declared []Declaration, pools []device.Pool, nodeLabels map[string]string, defaultPrefix string) (Model, error) {
 	if err := checkPrefix(defaultPrefix); err != nil {
 		return Model{}, fmt.Errorf("default resource prefix: %w", err)
 	}
@@ -34,7 +45,7 @@ func Build(declared []Declaration, pools []device.Pool, nodeLabels map[string]st
 			p.Groups[i].Resource = qualify(p.Groups[i].Resource, defaultPrefix)
 		}
 		m.Profiles = append(m.Profiles, p)
-		all = append(all, profilePools(d, here)...)
+		all = append(all, profilePools(d, here, governed)...)
 	}
 	if m.Pools, err = mergePools(all, defaultPrefix); err != nil {
 		return Model{}, err
@@ -42,9 +53,9 @@ func Build(declared []Declaration, pools []device.Pool, nodeLabels map[string]st
 	return m, nil
 }
 
-// selectDeclarations returns those for this node, highest priority first. That
-// two profiles have one name is an error also where only one of them is for
-// this node: which one a message or a status speaks of would be a guess.
+// selectDeclarations returns those for this node, highest priority first. Two
+// profiles with one name are an error even if only one of them is for this node:
+// it would be a guess which one a message or a status speaks of.
 func selectDeclarations(declared []Declaration, nodeLabels map[string]string) ([]Declaration, error) {
 	sources := map[string]string{}
 	var errs []error
@@ -74,23 +85,47 @@ func selects(selector, labels map[string]string) bool {
 	return true
 }
 
-// profilePools are a profile's pools without the PFs that a profile of a higher
-// priority has: that one's groups alone say where the VFs of such a PF are.
-func profilePools(d Declaration, here []Declaration) []device.Pool {
-	var above []device.NICSelector
+// profilePools returns a profile's pools, without the PFs that belong to another
+// profile: one of a higher priority, or one of the same priority that governs the
+// PF already.
+func profilePools(d Declaration, here []Declaration, governed map[pci.Address]string) []device.Pool {
+	var others []device.NICSelector
 	for _, other := range here {
-		if other.Priority > d.Priority {
-			above = append(above, other.NICs)
+		switch {
+		case other.Priority > d.Priority:
+			others = append(others, other.NICs)
+		case other.Priority == d.Priority && other.Name != d.Name:
+			others = append(others, governedBy(other, governed)...)
 		}
 	}
 	pools := slices.Clone(d.Pools)
 	for i := range pools {
 		pools[i].Selectors = slices.Clone(pools[i].Selectors)
 		for j := range pools[i].Selectors {
-			pools[i].Selectors[j].NotNICs = above
+			pools[i].Selectors[j].NotNICs = others
 		}
 	}
 	return pools
+}
+
+// governedBy returns a selector for each PF that a profile governs, if it still
+// selects the PF.
+func governedBy(d Declaration, governed map[pci.Address]string) []device.NICSelector {
+	var out []device.NICSelector
+	for _, pf := range slices.SortedFunc(maps.Keys(governed), pci.Address.Compare) {
+		sel := d.NICs
+		address := pf.String()
+		matches := func(pattern string) bool {
+			ok, err := path.Match(pattern, address)
+			return ok && err == nil
+		}
+		if governed[pf] != d.Name || len(sel.PCIAddresses) > 0 && !slices.ContainsFunc(sel.PCIAddresses, matches) {
+			continue
+		}
+		sel.PCIAddresses = []string{address}
+		out = append(out, sel)
+	}
+	return out
 }
 
 // mergePools makes one pool of those that have the same resource: the kubelet

@@ -242,7 +242,7 @@ func (e selectorEntry) selector(field string, problem *problems) (parsedSelector
 	devices, err := checkPCIIDs(e.Devices)
 	problem.add(field+".devices", err)
 	problem.add(field+".drivers", checkDrivers(e.Drivers))
-	addresses, err := checkAddresses(e.PCIAddresses)
+	addresses, err := device.ParseAddresses(e.PCIAddresses)
 	problem.add(field+".pciAddresses", err)
 	problem.add(field+".acpiIndexes", checkNotEmpty(e.ACPIIndexes))
 	pfNames, err := pfRanges(e.PFNames)
@@ -263,18 +263,6 @@ func (e selectorEntry) selector(field string, problem *problems) (parsedSelector
 	}}, errors.Join(problem.errs[before:]...)
 }
 
-func checkAddresses(texts []string) ([]string, error) {
-	var out []string
-	for _, s := range texts {
-		a, err := pci.ParseAddress(s)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, a.String())
-	}
-	return out, nil
-}
-
 // pfRanges reads `ens1f0#0-3,5`. Every entry counts, also several for one PF.
 func pfRanges(entries []string) ([]device.PFRange, error) {
 	var out []device.PFRange
@@ -288,18 +276,15 @@ func pfRanges(entries []string) ([]device.PFRange, error) {
 	return out, nil
 }
 
-// rootRanges is pfRanges for PFs by their address, in the form sysfs has it.
-func rootRanges(entries []string) ([]device.PFRange, error) {
-	out, err := pfRanges(entries)
-	if err != nil {
-		return nil, err
-	}
-	for i := range out {
-		a, err := pci.ParseAddress(out[i].Name)
+// rootRanges is pfRanges for PFs by their address.
+func rootRanges(entries []string) ([]device.RootRange, error) {
+	var out []device.RootRange
+	for _, s := range entries {
+		r, err := device.ParseRootRange(s)
 		if err != nil {
 			return nil, err
 		}
-		out[i].Name = a.String()
+		out = append(out, r)
 	}
 	return out, nil
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"fairlead.dev/fairlead/pkg/device"
+	"fairlead.dev/fairlead/pkg/pci"
 )
 
 func TestParseDevicePluginConfig(t *testing.T) {
@@ -35,7 +36,7 @@ func TestParseDevicePluginConfig(t *testing.T) {
 					{Name: "ens1f0", VFs: []device.IndexRange{{First: 7, Last: 7}}},
 					{Name: "ens1f1"},
 				},
-				RootDevices: []device.PFRange{{Name: "0000:3b:00.0", VFs: []device.IndexRange{{First: 1, Last: 1}}}},
+				RootDevices: []device.RootRange{{PF: pci.MustParseAddress("0000:3b:00.0"), VFs: []device.IndexRange{{First: 1, Last: 1}}}},
 				LinkTypes:   []string{"ether"},
 			}},
 		},
@@ -43,7 +44,7 @@ func TestParseDevicePluginConfig(t *testing.T) {
 			Resource: "dpdk", Type: device.NetDevice, ExcludeTopology: true, NeedVhostNet: true, RDMA: true,
 			Source:         `cm: resourceList[1] ("dpdk")`,
 			AdditionalInfo: map[string]map[string]string{"*": {"token": "abc"}, "0000:3b:02.1": {"k": "v"}},
-			Selectors:      []device.Selector{{Drivers: []string{"vfio-pci"}}, {PCIAddresses: []string{"0000:3b:02.1"}, RDMA: true}},
+			Selectors:      []device.Selector{{Drivers: []string{"vfio-pci"}}, {PCIAddresses: device.Addresses{pci.MustParseAddress("0000:3b:02.1"): true}, RDMA: true}},
 		},
 		{
 			Resource: "acc", Type: device.Accelerator, Source: `cm: resourceList[2] ("acc")`,

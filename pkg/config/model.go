@@ -22,12 +22,7 @@ type Profile struct {
 
 // VFGroup is the desired state of a range of VFs.
 type VFGroup struct {
-	VFs        []device.IndexRange // empty: all
-	Resource   string              // with prefix; empty: not advertised
-	Driver     string              // empty: the kernel's own choice (no driver_override)
-	MTU        int                 // bytes; 0: not touched
-	VLAN       *int                // nil: not touched; 0: none
-	VLANQoS    *int
-	Trust      *bool
-	SpoofCheck *bool
+	VFs      []device.IndexRange // empty: all
+	Resource string              // with prefix; empty: not advertised
+	Settings device.Settings     // a setting without a value is not touched; Driver always has one
 }

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -13,6 +12,7 @@ import (
 
 	"fairlead.dev/fairlead/pkg/api/v1alpha1"
 	"fairlead.dev/fairlead/pkg/device"
+	"fairlead.dev/fairlead/pkg/pci"
 )
 
 // Declaration is one NICProfile, validated by itself. Build decides which
@@ -159,8 +159,20 @@ func nicSelector(s v1alpha1.NICSelector, problem *problems) device.NICSelector {
 	}
 	return device.NICSelector{
 		Vendors: vendors, Devices: devices, Drivers: s.Drivers, PFNames: s.PFNames,
-		PCIAddresses: s.PCIAddresses, LinkTypes: s.LinkTypes, NUMANodes: s.NUMANodes,
+		PCIAddresses: fullAddresses(s.PCIAddresses), LinkTypes: s.LinkTypes, NUMANodes: s.NUMANodes,
 	}
+}
+
+// fullAddresses adds the domain to addresses that are no globs and lack it: matching
+// then compares text only.
+func fullAddresses(patterns []string) []string {
+	out := slices.Clone(patterns)
+	for i, p := range out {
+		if addr, err := pci.ParseAddress(p); err == nil {
+			out[i] = addr.String()
+		}
+	}
+	return out
 }
 
 func checkGlobs(patterns []string) error {
@@ -181,86 +193,10 @@ func checkPF(pf v1alpha1.PFSpec, problem *problems) {
 	}
 }
 
-// vfGroup validates one group against itself and against its PF's part.
-func vfGroup(g v1alpha1.VFGroup, pf v1alpha1.PFSpec, field string, problem *problems) VFGroup {
-	out := VFGroup{Resource: g.ResourceName, MTU: g.MTU, VLAN: g.VLAN, VLANQoS: g.VLANQoS}
-	var err error
-	if g.VFs != "" {
-		out.VFs, err = device.ParseIndexRanges(g.VFs)
-		problem.add(field+".vfs", err)
-	}
-	for i, r := range out.VFs {
-		if pf.NumVFs != nil && r.Last >= *pf.NumVFs {
-			problem.addf(field+".vfs", "VF %d is beyond spec.pf.numVFs: %d, whose VFs are %s", r.Last, *pf.NumVFs, indexesOf(*pf.NumVFs))
-		}
-		if i > 0 {
-			if at, shared := overlap(out.VFs[:i], out.VFs[i:i+1]); shared {
-				problem.addf(field+".vfs", "VF %d is named twice", at)
-			}
-		}
-	}
-	if g.ResourceName != "" {
-		problem.add(field+".resourceName", checkResource(g.ResourceName))
-	}
-	if g.ResourceName == "" && (g.Idle || g.RDMA || g.NeedVhostNet || g.ExcludeTopology) {
-		problem.addf(field, "idle, rdma, needVhostNet and excludeTopology say how a resource is handed out: set resourceName")
-	}
-	if g.Driver != "" && g.Driver != device.KernelDriver {
-		problem.add(field+".driver", checkDrivers([]string{g.Driver}))
-		out.Driver = g.Driver
-	}
-	checkGroupMTU(g, pf, field, problem)
-	checkVLAN(g, field, problem)
-	out.Trust, err = onOff(g.Trust)
-	problem.add(field+".trust", err)
-	out.SpoofCheck, err = onOff(g.SpoofCheck)
-	problem.add(field+".spoofCheck", err)
-	return out
-}
-
-func checkGroupMTU(g v1alpha1.VFGroup, pf v1alpha1.PFSpec, field string, problem *problems) {
-	if g.MTU == 0 {
-		return
-	}
-	problem.add(field+".mtu", checkMTU(g.MTU))
-	if pf.MTU != 0 && g.MTU > pf.MTU {
-		problem.addf(field+".mtu", "%d is above the PF's: raise spec.pf.mtu (%d) or lower this one", g.MTU, pf.MTU)
-	}
-	if device.UserspaceDriver(g.Driver) {
-		problem.addf(field+".mtu", "a VF bound to %s has no netdev to set it on: the program that drives the VF chooses its MTU", g.Driver)
-	}
-}
-
-func checkVLAN(g v1alpha1.VFGroup, field string, problem *problems) {
-	if g.VLAN != nil && (*g.VLAN < 0 || *g.VLAN > maxVLAN) {
-		problem.addf(field+".vlan", "%d is out of range: 1 to %d, 0 for none, or unset", *g.VLAN, maxVLAN)
-	}
-	if g.VLANQoS == nil {
-		return
-	}
-	if *g.VLANQoS < 0 || *g.VLANQoS > maxQoS {
-		problem.addf(field+".vlanQoS", "%d is out of range: 0 to %d", *g.VLANQoS, maxQoS)
-	}
-	if *g.VLANQoS != 0 && (g.VLAN == nil || *g.VLAN == 0) {
-		problem.addf(field+".vlanQoS", "%d needs a VLAN: set %s.vlan", *g.VLANQoS, field)
-	}
-}
-
-// indexesOf says in words which VFs a PF with n of them has.
-func indexesOf(n int) string {
-	switch n {
-	case 0:
-		return "none"
-	case 1:
-		return "0 alone"
-	}
-	return fmt.Sprintf("0 to %d", n-1)
-}
-
-// groupPool is the pool that a VF group declares. A VF that is not bound to the
-// declared driver (yet) is in the pool all the same, where it shows as unhealthy.
+// groupPool returns the pool that a VF group declares. A VF that is not bound to
+// the declared driver (yet) is in the pool too, and shows as unhealthy there.
 func groupPool(p Profile, group VFGroup, g v1alpha1.VFGroup, i int) device.Pool {
-	sel := device.Selector{NIC: &p.NICs, VFs: group.VFs, RDMA: g.RDMA, Driver: cmp.Or(group.Driver, device.KernelDriver)}
+	sel := device.Selector{NIC: &p.NICs, VFs: group.VFs, RDMA: g.RDMA, Driver: group.Settings.Driver}
 	return device.Pool{
 		Resource:        group.Resource,
 		Type:            device.NetDevice,

@@ -78,10 +78,12 @@ spec:
 				Name: "fast", Priority: 10, NICs: nics, NumVFs: ptr(7), MTU: 9000, Source: "a.yaml",
 				Groups: []VFGroup{
 					{
-						VFs: []device.IndexRange{{First: 0, Last: 3}}, Resource: "fast", MTU: 9000,
-						VLAN: ptr(100), VLANQoS: ptr(3), Trust: ptr(true), SpoofCheck: ptr(false),
+						VFs: []device.IndexRange{{First: 0, Last: 3}}, Resource: "fast",
+						Settings: device.Settings{
+							Driver: "kernel", MTU: ptr(9000), VLAN: ptr(100), QoS: ptr(3), Trust: ptr(true), SpoofCheck: ptr(false),
+						},
 					},
-					{VFs: []device.IndexRange{{First: 4, Last: 4}, {First: 6, Last: 6}}, Resource: "example.com/dpdk", Driver: "vfio-pci"},
+					{VFs: []device.IndexRange{{First: 4, Last: 4}, {First: 6, Last: 6}}, Resource: "example.com/dpdk", Settings: device.Settings{Driver: "vfio-pci"}},
 				},
 			},
 			NodeSelector: map[string]string{"rack": "a"},
@@ -101,7 +103,7 @@ spec:
 			},
 		},
 		{
-			Profile: Profile{Name: "found", NICs: found, Groups: []VFGroup{{Resource: "found"}}, Source: "a.yaml"},
+			Profile: Profile{Name: "found", NICs: found, Groups: []VFGroup{{Resource: "found", Settings: device.Settings{Driver: "kernel"}}}, Source: "a.yaml"},
 			Pools: []device.Pool{{
 				Resource: "found", Type: device.NetDevice, Idle: true, Source: `profile "found", group 0`,
 				Selectors: []device.Selector{{NIC: &found, Driver: "kernel"}},
@@ -110,6 +112,29 @@ spec:
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("-want +got\n%s", d)
+	}
+}
+
+// Each knob that device.Knobs says a VF group can set is read from the group.
+func TestEveryKnobOfAGroupIsRead(t *testing.T) {
+	const spec = `spec: {vfGroups: [{driver: iavf, mtu: 1400, vlan: 5, vlanQoS: 2, vlanProto: 802.1ad, trust: "on", spoofCheck: "off",
+  linkState: enable, minTxRateMbps: 10, maxTxRateMbps: 100}]}`
+	got, err := ParseProfile([]byte(head+spec), "a.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := device.Settings{
+		Driver: "iavf", MTU: ptr(1400), VLAN: ptr(5), QoS: ptr(2), VLANProto: ptr("802.1ad"), Trust: ptr(true), SpoofCheck: ptr(false),
+		LinkState: ptr("enable"), MinTxRate: ptr(10), MaxTxRate: ptr(100),
+	}
+	have := got[0].Groups[0].Settings
+	if d := cmp.Diff(want, have); d != "" {
+		t.Errorf("-want +got\n%s", d)
+	}
+	for _, k := range device.Knobs {
+		if k.Has(have) != (k.Group != "") {
+			t.Errorf("%s: field %q of a group, and a value: %t", k.Name, k.Group, k.Has(have))
+		}
 	}
 }
 
@@ -157,6 +182,11 @@ func TestParseProfileErrors(t *testing.T) {
 		{"VLAN", head + "spec: {vfGroups: [{vlan: 4095}]}", at + `spec.vfGroups[0].vlan: 4095 is out of range: 1 to 4094, 0 for none, or unset`},
 		{"QoS", head + "spec: {vfGroups: [{vlan: 5, vlanQoS: 8}]}", at + `spec.vfGroups[0].vlanQoS: 8 is out of range: 0 to 7`},
 		{"QoS alone", head + "spec: {vfGroups: [{vlanQoS: 3}]}", at + `spec.vfGroups[0].vlanQoS: 3 needs a VLAN: set spec.vfGroups[0].vlan`},
+		{"VLAN protocol", head + "spec: {vfGroups: [{vlan: 5, vlanProto: q-in-q}]}", at + `spec.vfGroups[0].vlanProto: "q-in-q" is not one of 802.1q, 802.1ad`},
+		{"VLAN protocol alone", head + "spec: {vfGroups: [{vlanProto: 802.1ad}]}", at + `spec.vfGroups[0].vlanProto: 802.1ad needs a VLAN: set spec.vfGroups[0].vlan`},
+		{"link state", head + "spec: {vfGroups: [{linkState: up}]}", at + `spec.vfGroups[0].linkState: "up" is not one of auto, enable, disable`},
+		{"rate", head + "spec: {vfGroups: [{maxTxRateMbps: -1}]}", at + `spec.vfGroups[0].maxTxRateMbps: -1 is out of range: 1 to 10000000 Mbit/s, 0 for none, or unset`},
+		{"rates", head + "spec: {vfGroups: [{minTxRateMbps: 200, maxTxRateMbps: 100}]}", at + `spec.vfGroups[0].minTxRateMbps: 200 is above maxTxRateMbps: 100`},
 		{"trust", head + "spec: {vfGroups: [{trust: 'yes'}]}", at + `spec.vfGroups[0].trust: "yes" is neither "on" nor "off"`},
 		{"spoofCheck", head + "spec: {vfGroups: [{spoofCheck: 'true'}]}", at + `spec.vfGroups[0].spoofCheck: "true" is neither "on" nor "off"`},
 		{"all of it", head + "spec: {pf: {numVFs: -1}, vfGroups: [{vlan: -1}]}", at + "spec.pf.numVFs: -1 is out of range: 0 to 65535, or unset\n" + at + "spec.vfGroups[0].vlan: -1 is out of range: 1 to 4094, 0 for none, or unset"},
@@ -241,10 +271,17 @@ func FuzzParseProfile(f *testing.F) {
 				t.Fatalf("a profile without name: %+v", d)
 			}
 			for _, g := range d.Groups {
-				if g.VLAN != nil && (*g.VLAN < 0 || *g.VLAN > maxVLAN) {
-					t.Fatalf("VLAN %d passed", *g.VLAN)
+				if vlan := g.Settings.VLAN; vlan != nil && (*vlan < 0 || *vlan > maxVLAN) {
+					t.Fatalf("VLAN %d passed", *vlan)
 				}
 			}
 		}
 	})
+}
+
+func TestShortNICAddressesAreMadeFull(t *testing.T) {
+	got := fullAddresses([]string{"3b:00.0", "0000:3b:*", "00aa:3b:00.1"})
+	if diff := cmp.Diff([]string{"0000:3b:00.0", "0000:3b:*", "00aa:3b:00.1"}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
 }

@@ -12,11 +12,12 @@ import (
 // Bounds of values that any kernel accepts; the bounds of a driver are read
 // back after writing.
 const (
-	minMTU    = 68    // RFC 791: the least that every IPv4 link carries
-	maxMTU    = 65535 // ETH_MAX_MTU of include/uapi/linux/if_ether.h
-	maxVLAN   = 4094  // 4095 is reserved by IEEE 802.1Q
-	maxQoS    = 7
-	maxNumVFs = 65535 // TotalVFs is a 16-bit register of the SR-IOV capability
+	minMTU      = 68    // RFC 791: the least that every IPv4 link carries
+	maxMTU      = 65535 // ETH_MAX_MTU of include/uapi/linux/if_ether.h
+	maxVLAN     = 4094  // 4095 is reserved by IEEE 802.1Q
+	maxQoS      = 7
+	maxRateMbps = 10_000_000 // ten times the fastest NIC; the kernel has 32 bits for it
+	maxNumVFs   = 65535      // TotalVFs is a 16-bit register of the SR-IOV capability
 )
 
 var (

@@ -14,24 +14,27 @@ type PF struct {
 	VendorName  string      `json:"vendorName,omitempty"`  // from the PCI id database, may be empty
 	ProductName string      `json:"productName,omitempty"` // likewise
 	Driver      string      `json:"driver,omitempty"`
-	Netdev      string      `json:"netdev,omitempty"` // the uplink's name; empty where no driver is bound
+	Netdev      string      `json:"netdev,omitempty"` // the uplink's name; empty if no driver is bound
 	AltNames    []string    `json:"altNames,omitempty"`
-	Ifindex     int         `json:"ifindex,omitempty"`
-	LinkType    string      `json:"linkType,omitempty"` // "ether" or "infiniband"
-	Carrier     bool        `json:"carrier"`
-	OperState   string      `json:"operState,omitempty"` // up, down, unknown …
-	MAC         string      `json:"mac,omitempty"`
-	MTU         int         `json:"mtu,omitempty"` // bytes
-	NUMANode    int         `json:"numaNode"`      // -1: none known
-	IOMMUGroup  int         `json:"iommuGroup"`    // -1: none
-	RDMADevices []string    `json:"rdmaDevices,omitempty"`
-	EswitchMode string      `json:"eswitchMode,omitempty"` // "legacy", "switchdev"; empty where devlink says nothing
-	TotalVFs    int         `json:"totalVFs"`
-	NumVFs      int         `json:"numVFs"`
-	VFs         []VF        `json:"vfs,omitempty"` // in the order of their index
+	// EarlierNames are those that the netdev had when the configuration was read, and
+	// that no netdev has now: selectors go on matching them. See Names.
+	EarlierNames []string `json:"earlierNames,omitempty"`
+	Ifindex      int      `json:"ifindex,omitempty"`
+	LinkType     string   `json:"linkType,omitempty"` // "ether" or "infiniband"
+	Carrier      bool     `json:"carrier"`
+	OperState    string   `json:"operState,omitempty"` // up, down, unknown …
+	MAC          string   `json:"mac,omitempty"`
+	MTU          int      `json:"mtu,omitempty"` // bytes
+	NUMANode     int      `json:"numaNode"`      // -1: none known
+	IOMMUGroup   int      `json:"iommuGroup"`    // -1: none
+	RDMADevices  []string `json:"rdmaDevices,omitempty"`
+	EswitchMode  string   `json:"eswitchMode,omitempty"` // "legacy", "switchdev"; empty if devlink says nothing
+	TotalVFs     int      `json:"totalVFs"`
+	NumVFs       int      `json:"numVFs"`
+	VFs          []VF     `json:"vfs,omitempty"` // in the order of their index
 }
 
-// VF is a virtual function, as the node shows it now. A VF whose netdev lies in
+// VF is a virtual function, as the node shows it now. A VF whose netdev is in
 // a pod's network namespace, and one bound to a userspace driver, has no Netdev.
 type VF struct {
 	Address     pci.Address `json:"address"`
@@ -49,6 +52,11 @@ type VF struct {
 	IOMMUGroup  int         `json:"iommuGroup"`
 	ACPIIndex   string      `json:"acpiIndex,omitempty"`
 	RDMADevices []string    `json:"rdmaDevices,omitempty"`
+
+	// The nodes below /dev by which userspace opens it.
+	VFIOGroup string   `json:"vfioGroup,omitempty"` // "12", or "noiommu-12"; empty unless bound to VFIO
+	UIO       string   `json:"uio,omitempty"`       // "uio0"; empty unless bound to a uio driver
+	Verbs     []string `json:"verbs,omitempty"`     // "uverbs3"
 }
 
 // Userspace reports whether the VF is bound to a driver that hands it to

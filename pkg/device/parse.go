@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"fairlead.dev/fairlead/pkg/pci"
 )
 
 // maxIndex is the highest index that a VF can have: TotalVFs is a 16-bit register.
@@ -68,6 +70,32 @@ func ParsePFRange(text string) (PFRange, error) {
 		return PFRange{}, fmt.Errorf("%q: %w", text, err)
 	}
 	return r, nil
+}
+
+// ParseRootRange reads a PF's address with VF indexes: "0000:3b:00.0#0-3,5".
+func ParseRootRange(text string) (RootRange, error) {
+	r, err := ParsePFRange(text)
+	if err != nil {
+		return RootRange{}, err
+	}
+	pf, err := pci.ParseAddress(r.Name)
+	return RootRange{PF: pf, VFs: r.VFs}, err
+}
+
+// ParseAddresses reads PCI addresses, with or without their domain.
+func ParseAddresses(texts []string) (Addresses, error) {
+	if len(texts) == 0 {
+		return nil, nil
+	}
+	out := make(Addresses, len(texts))
+	for _, text := range texts {
+		addr, err := pci.ParseAddress(text)
+		if err != nil {
+			return nil, err
+		}
+		out[addr] = true
+	}
+	return out, nil
 }
 
 // String is the form that ParseIndexRanges reads.

@@ -1,5 +1,7 @@
 package device
 
+import "fairlead.dev/fairlead/pkg/pci"
+
 // Type says what kind of device a pool holds, in the words of the device
 // plugin's configuration.
 type Type string
@@ -12,7 +14,7 @@ const (
 )
 
 // Pool is one extended resource and the rule that says which VFs are in it.
-// Where several pools match a VF, the first in order has it.
+// If several pools select a VF, the first in order has it.
 type Pool struct {
 	Resource        string // "fairlead.dev/fast": prefix and name, as the kubelet knows it
 	Type            Type
@@ -30,13 +32,13 @@ type Pool struct {
 // Selector selects VFs. Fields that are set must all hold; the values of one
 // field are alternatives. The zero value selects nothing.
 type Selector struct {
-	Vendors      []string // "8086"
-	Devices      []string // the VF's device id, "10ca"
-	Drivers      []string // the VF's driver
-	PCIAddresses []string // of the VF
+	Vendors      []string  // "8086"
+	Devices      []string  // the VF's device id, "10ca"
+	Drivers      []string  // the VF's driver
+	PCIAddresses Addresses // of the VF
 	ACPIIndexes  []string
-	PFNames      []PFRange // PF netdev or altname, with VF indexes
-	RootDevices  []PFRange // PF address, with VF indexes
+	PFNames      []PFRange   // PF netdev or altname, with VF indexes
+	RootDevices  []RootRange // PF address, with VF indexes
 	LinkTypes    []string
 	DDPProfiles  []string
 	PKeys        []string
@@ -56,12 +58,21 @@ type Selector struct {
 	NotNICs []NICSelector
 }
 
-// PFRange names a PF (netdev, altname or PCI address) and VF indexes on it:
+// PFRange names a PF by its netdev or altname, and VF indexes on it:
 // `ens1f0#0-3,5`. No indexes means all.
 type PFRange struct {
 	Name string
 	VFs  []IndexRange
 }
+
+// RootRange names a PF by its address, and VF indexes on it: `0000:3b:00.0#0-3`.
+type RootRange struct {
+	PF  pci.Address
+	VFs []IndexRange
+}
+
+// Addresses is a set of PCI addresses.
+type Addresses map[pci.Address]bool
 
 // NICSelector selects PFs for a profile. Fields that are set must all hold; the
 // values of one field are alternatives. The zero value selects every PF.
@@ -70,7 +81,7 @@ type NICSelector struct {
 	Devices      []string // the PF's device id
 	Drivers      []string
 	PFNames      []string // netdev names and altnames; shell globs
-	PCIAddresses []string // of the PF; shell globs
+	PCIAddresses []string // of the PF, in full; shell globs
 	LinkTypes    []string
 	NUMANodes    []int
 }

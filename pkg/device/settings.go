@@ -93,7 +93,7 @@ var Knobs = []Knob{
 		Copy:  func(to *Settings, from Settings) { to.AdminMAC = from.AdminMAC },
 	},
 	{
-		Name: "rate", Field: "min_tx_rate and max_tx_rate", Place: AtPF,
+		Name: "rate", Field: "min_tx_rate and max_tx_rate", Group: "minTxRateMbps and maxTxRateMbps", Place: AtPF,
 		Has: func(s Settings) bool { return s.MinTxRate != nil || s.MaxTxRate != nil },
 		Equal: func(a, b Settings) bool {
 			return orZero(a.MinTxRate) == orZero(b.MinTxRate) && orZero(a.MaxTxRate) == orZero(b.MaxTxRate)
@@ -121,7 +121,7 @@ var Knobs = []Knob{
 		Default: func(s *Settings) { s.Trust = ptr(false) },
 	},
 	{
-		Name: "link state", Field: "link_state", Place: AtPF,
+		Name: "link state", Field: "link_state", Group: "linkState", Place: AtPF,
 		Has:     func(s Settings) bool { return s.LinkState != nil },
 		Equal:   func(a, b Settings) bool { return *a.LinkState == *b.LinkState },
 		Text:    func(s Settings) string { return *s.LinkState },

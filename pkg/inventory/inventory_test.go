@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -572,4 +575,62 @@ func TestUpdateEqualsRefresh(t *testing.T) {
 			t.Errorf("%v (-refresh +update):\n%s", err, diff)
 		}
 	})
+}
+
+// counting counts the full readings.
+type counting struct{ full atomic.Int32 }
+
+func (c *counting) All() (map[string][]string, error) { c.full.Add(1); return nil, nil }
+func (c *counting) Of(string) ([]string, error)       { return nil, nil }
+
+// devices B10: everything was read twice in five minutes, by the resync and by the review
+// of profiles.
+func TestRefreshPutsTheResyncOff(t *testing.T) {
+	tree := sysfstest.New(t)
+	synctest.Test(t, func(t *testing.T) {
+		readings := &counting{}
+		inv := inventory.New(inventory.Options{FS: tree.FS(), AltNames: readings})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- inv.Run(ctx) }()
+		for range 12 {
+			time.Sleep(5 * time.Minute)
+			if _, err := inv.Refresh(ctx); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := readings.full.Load(); n != 13 {
+			t.Errorf("%d full readings, want the first and 12 of the reviews", n)
+		}
+		time.Sleep(time.Hour)
+		if n := readings.full.Load(); n != 13+6 {
+			t.Errorf("%d full readings, want one each ten minutes without reviews", n)
+		}
+		cancel()
+		<-done
+	})
+}
+
+// devices A2: a module that makes a VF's device node is news.
+func TestDeviceNodesAreNews(t *testing.T) {
+	tree := sysfstest.New(t)
+	p := nic(pf0, "ens1f0", 1)
+	p.VFs[0].RDMADevices = []string{"mlx5_0"}
+	tree.AddPF(p)
+	inv := inventory.New(inventory.Options{FS: tree.FS()})
+	before, err := inv.Refresh(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	vf := p.VFs[0].Address
+	if err := os.MkdirAll(filepath.Join(tree.Root, "sys/bus/pci/devices", vf.String(), "infiniband_verbs/uverbs0"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	after, err := inv.Refresh(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]pci.Address{vf}, inventory.Diff(before, after).Changed); diff != "" {
+		t.Errorf("changed (-want +got):\n%s", diff)
+	}
 }

@@ -254,6 +254,7 @@ func (f FS) readVF(slot VFSlot) (device.VF, error) {
 		NUMANode: c.numaNode, IOMMUGroup: c.iommuGroup, RDMADevices: c.rdma,
 	}
 	vf.ACPIIndex, _ = d.attr("acpi_index") // most devices have none
+	f.readNodes(d, &vf)
 	if vf.Driver == "" || vf.Userspace() {
 		return vf, nil
 	}
@@ -264,6 +265,19 @@ func (f FS) readVF(slot VFSlot) (device.VF, error) {
 	defer n.close()
 	vf.Netdev, vf.MAC, vf.MTU, vf.LinkType = n.name, n.mac(), n.mtu(), n.linkType()
 	return vf, nil
+}
+
+// readNodes reads the names of the device nodes by which userspace opens a VF.
+func (f FS) readNodes(d dir, vf *device.VF) {
+	switch {
+	case vf.VFIO():
+		vf.VFIOGroup, _ = f.VFIOGroup(vf.Address)
+	case vf.Userspace():
+		vf.UIO, _ = f.UIO(vf.Address)
+	}
+	// Read without a look at RDMADevices: an RDMA device may be in a pod's namespace, its
+	// node stays. There is none while ib_uverbs is not loaded.
+	vf.Verbs, _ = d.list("infiniband_verbs")
 }
 
 // VFAddress is where VF number index of a PF sits. The error wraps

@@ -43,7 +43,7 @@ func TestReadsWhatTheTreeHolds(t *testing.T) {
 	want.RDMADevices = []string{"mlx5_0"}
 	vfio := igbvf(1)
 	vfio.Driver, vfio.Netdev, vfio.MAC, vfio.MTU, vfio.LinkType = "vfio-pci", "", "", 0, ""
-	vfio.ACPIIndex = "101"
+	vfio.ACPIIndex, vfio.VFIOGroup = "101", "11"
 	want.VFs = []device.VF{igbvf(0), vfio}
 	tree.AddPF(want)
 	// A function that cannot have VFs, and one whose SR-IOV is switched off.

@@ -60,8 +60,14 @@ type VFGroup struct {
 	// 0 takes a VLAN away; unset: not touched.
 	VLAN       *int   `json:"vlan,omitempty"`
 	VLANQoS    *int   `json:"vlanQoS,omitempty"`    // 0–7; needs a VLAN
+	VLANProto  string `json:"vlanProto,omitempty"`  // "802.1q", "802.1ad"; unset: 802.1q
 	Trust      string `json:"trust,omitempty"`      // "on", "off"; unset: not touched
 	SpoofCheck string `json:"spoofCheck,omitempty"` // "on", "off"; unset: not touched
+	LinkState  string `json:"linkState,omitempty"`  // "auto" (as the PF's), "enable", "disable"; unset: not touched
+	// MinTxRateMbps is guaranteed to the VF. 0: nothing is; unset: not touched.
+	MinTxRateMbps *int `json:"minTxRateMbps,omitempty"`
+	// MaxTxRateMbps limits the VF. 0: no limit; unset: not touched.
+	MaxTxRateMbps *int `json:"maxTxRateMbps,omitempty"`
 	// ExcludeTopology advertises no NUMA node.
 	ExcludeTopology bool `json:"excludeTopology,omitempty"`
 	NeedVhostNet    bool `json:"needVhostNet,omitempty"`

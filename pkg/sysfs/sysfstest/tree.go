@@ -189,6 +189,12 @@ func (tr *Tree) addVF(vf device.VF) {
 		tr.symlink("../"+vf.PF.String(), tr.dev(vf.Address)+"/physfn")
 		tr.symlink("../"+vf.Address.String(), fmt.Sprintf("%s/virtfn%d", tr.dev(vf.PF), vf.Index))
 	}
+	for _, name := range vf.Verbs {
+		tr.mkdir(tr.dev(vf.Address) + "/infiniband_verbs/" + name)
+	}
+	if vf.UIO != "" {
+		tr.mkdir(tr.dev(vf.Address) + "/uio/" + vf.UIO)
+	}
 	if vf.Userspace() {
 		tr.write(tr.dev(vf.Address)+"/driver_override", vf.Driver)
 	}
@@ -206,7 +212,9 @@ func (tr *Tree) addFunction(addr pci.Address, f *function, vendor, dev string, n
 	tr.write(dir+"/numa_node", strconv.Itoa(numaNode))
 	tr.write(dir+"/driver_override", "(null)")
 	if group >= 0 {
-		tr.mkdir("sys/kernel/iommu_groups/" + strconv.Itoa(group))
+		members := "sys/kernel/iommu_groups/" + strconv.Itoa(group) + "/devices"
+		tr.mkdir(members)
+		tr.symlink("../../../../devices/pci0000:00/"+addr.String(), members+"/"+addr.String())
 		tr.symlink("../../../kernel/iommu_groups/"+strconv.Itoa(group), dir+"/iommu_group")
 	}
 	for _, name := range rdma {
@@ -226,6 +234,9 @@ func (tr *Tree) remove(addr pci.Address) {
 		}
 	}
 	tr.check(os.Remove(tr.abs("sys/bus/pci/devices/" + addr.String())))
+	if group, err := os.Readlink(tr.abs(tr.dev(addr) + "/iommu_group")); err == nil {
+		tr.check(os.Remove(tr.abs("sys/kernel/iommu_groups/" + filepath.Base(group) + "/devices/" + addr.String())))
+	}
 	tr.check(os.RemoveAll(tr.abs(tr.dev(addr))))
 	delete(tr.functions, addr)
 }

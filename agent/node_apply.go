@@ -1,0 +1,192 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"fairlead.dev/fairlead/pkg/custody"
+	"fairlead.dev/fairlead/pkg/device"
+	"fairlead.dev/fairlead/pkg/inventory"
+	"fairlead.dev/fairlead/pkg/pci"
+	"fairlead.dev/fairlead/pkg/profile"
+)
+
+const (
+	// retryFailed is when a profile that could not be applied is tried again without
+	// any change that would suggest another outcome.
+	retryFailed = 30 * time.Second
+	// review is when profiles are compared with the node without any event.
+	review = 5 * time.Minute
+)
+
+// keepApplied brings the NICs to what the profiles declare, and again after each
+// change of the profiles or the devices, and when a VF is free that they wait for. It
+// ends with ctx.
+func (n *node) keepApplied(ctx context.Context) error {
+	snapshots, cancel := n.inv.Subscribe()
+	defer cancel()
+	views, cancelViews := n.custody.Subscribe()
+	defer cancelViews()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	var seen *inventory.Snapshot // the last that the profiles were compared with
+	var waitsFor []pci.Address
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-n.reapply:
+		case <-timer.C:
+		case s := <-snapshots:
+			if seen == nil || !disturbs(seen, s) {
+				continue // before the first comparison, the timer is due
+			}
+		case v := <-views:
+			if !anyFree(v, waitsFor) {
+				continue
+			}
+		}
+		seen = n.apply(ctx)
+		waitsFor = n.waitsFor(seen)
+		timer.Reset(n.next())
+	}
+}
+
+// apply brings the NICs to what the profiles declare, and returns the snapshot
+// after it.
+func (n *node) apply(ctx context.Context) *inventory.Snapshot {
+	statuses := n.applier.Converge(ctx, n.currentModel().Profiles, n.readPFs)
+	if ctx.Err() != nil {
+		return n.inv.Snapshot() // stopped half-way, which is no failure to report
+	}
+	n.govern()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, s := range statuses {
+		n.logStatus(s)
+	}
+	n.statuses = statuses
+	return n.inv.Snapshot()
+}
+
+// govern notes which profile governs each PF. The pools follow it: if another profile
+// claims a PF with the same priority, the PF's VFs stay where they are.
+func (n *node) govern() {
+	s := n.inv.Snapshot()
+	if !s.Read() {
+		return
+	}
+	profiles, pfs := n.currentModel().Profiles, n.follow(s.PFs)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	now := profile.Governed(profiles, pfs, n.governed)
+	if !maps.Equal(n.governed, now) {
+		n.governed = now
+		kick(n.changed)
+	}
+}
+
+func (n *node) readPFs(ctx context.Context) ([]device.PF, map[pci.Address]error, error) {
+	s, err := n.inv.Refresh(ctx)
+	n.applied.set(err)
+	var unread *inventory.UnreadError
+	switch {
+	case err == nil:
+		return n.follow(s.PFs), nil, nil
+	case errors.As(err, &unread):
+		return n.follow(s.PFs), unread.Causes, nil
+	}
+	return nil, nil, err
+}
+
+// logStatus logs a profile's status if it differs from the last one.
+func (n *node) logStatus(s profile.Status) {
+	i := slices.IndexFunc(n.statuses, func(o profile.Status) bool { return o.Profile == s.Profile })
+	if i >= 0 && describe(n.statuses[i]) == describe(s) {
+		return
+	}
+	if s.Ready {
+		n.log.Info("profile is in effect", "profile", s.Profile, "pfs", s.PFs)
+		return
+	}
+	n.log.Error("profile is not in effect", "profile", s.Profile, "cause", describe(s))
+}
+
+func describe(s profile.Status) string {
+	var lines []string
+	for _, f := range s.Failures {
+		lines = append(lines, f.Error())
+	}
+	return strings.Join(lines, "; ")
+}
+
+// next returns when to apply again without any event.
+func (n *node) next() time.Duration {
+	if n.applied.get() != nil || !n.ready() {
+		return retryFailed
+	}
+	return review
+}
+
+// ready reports whether all profiles are in effect.
+func (n *node) ready() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return !slices.ContainsFunc(n.statuses, func(s profile.Status) bool { return !s.Ready })
+}
+
+// waitsFor lists the functions in use, if a profile is not in effect: it may be because
+// of one of them.
+func (n *node) waitsFor(s *inventory.Snapshot) []pci.Address {
+	if n.ready() {
+		return nil
+	}
+	var used []pci.Address
+	view := n.custody.View()
+	note := func(fn pci.Address) {
+		if inUse(view, fn) {
+			used = append(used, fn)
+		}
+	}
+	for _, pf := range s.PFs {
+		note(pf.Address)
+		for i := range pf.VFs {
+			note(pf.VFs[i].Address)
+		}
+	}
+	return used
+}
+
+func anyFree(v *custody.View, functions []pci.Address) bool {
+	return slices.ContainsFunc(functions, func(fn pci.Address) bool { return !inUse(v, fn) })
+}
+
+// inUse leaves out the users of a PF's VFs: each VF is asked about by itself.
+func inUse(v *custody.View, fn pci.Address) bool {
+	return slices.ContainsFunc(v.ToChange(fn), func(u custody.Use) bool {
+		return u.Function == fn || u.Kind == custody.Group
+	})
+}
+
+// disturbs reports whether the devices changed so that a profile may no longer be in
+// effect. A VF's netdev that left for a pod or came back cannot do that: the holder
+// restores the VF, and custody says when it is free. Nor can a carrier.
+func disturbs(old, new *inventory.Snapshot) bool {
+	c := inventory.Diff(old, new)
+	if len(c.Added)+len(c.Removed) > 0 {
+		return true
+	}
+	return slices.ContainsFunc(c.Changed, func(addr pci.Address) bool {
+		if was, ok := old.PF(addr); ok {
+			is, _ := new.PF(addr)
+			return was.Driver != is.Driver || was.Netdev != is.Netdev || was.MTU != is.MTU || was.NumVFs != is.NumVFs
+		}
+		_, was, _ := old.VF(addr)
+		_, is, _ := new.VF(addr)
+		return was.Driver != is.Driver || (was.Netdev == is.Netdev && was.MTU != is.MTU)
+	})
+}

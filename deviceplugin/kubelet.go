@@ -1,0 +1,58 @@
+package deviceplugin
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/fsnotify/fsnotify"
+)
+
+// removeStaleSockets removes the sockets that a killed agent left, and those of pools
+// that are gone.
+func (m *Manager) removeStaleSockets() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	names, err := filepath.Glob(filepath.Join(m.opts.Dir, endpointPrefix+"*"))
+	if err != nil {
+		return
+	}
+	for _, name := range names {
+		used := false
+		for _, s := range m.servers {
+			used = used || strings.HasPrefix(filepath.Base(name), s.endpoint) // also the socket that it is making
+		}
+		if !used {
+			if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				m.opts.Log.Warn("cannot remove a stale socket", "error", err)
+			}
+		}
+	}
+}
+
+// kubeletSocket is the file name of the socket at which plugins register.
+const kubeletSocket = "kubelet.sock"
+
+// handle reacts to an event in the kubelet's directory. At its start the kubelet deletes
+// all sockets there, and then makes its own.
+func (m *Manager) handle(event fsnotify.Event) {
+	name := filepath.Base(event.Name)
+	switch {
+	case name == kubeletSocket && event.Op.Has(fsnotify.Create):
+		m.opts.Log.Info("the kubelet has started")
+		m.check()
+	case event.Op.Has(fsnotify.Remove) && strings.HasPrefix(name, endpointPrefix):
+		m.check()
+	}
+}
+
+// check makes all servers look whether their sockets and registrations are still valid.
+func (m *Manager) check() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, s := range m.servers {
+		signal(s.check)
+	}
+}

@@ -1,0 +1,86 @@
+package custody
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+
+	"fairlead.dev/fairlead/pkg/link"
+)
+
+// Links is the HostUse of the network namespace of a handle.
+func Links(h *link.Handle) HostUse { return &links{handle: h} }
+
+type links struct {
+	handle *link.Handle
+	table  atomic.Pointer[link.UseTable] // nil until Watch
+}
+
+// Watch ends with ctx, or with the kernel's events.
+func (l *links) Watch(ctx context.Context) (<-chan map[string]HostLink, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	var table *link.UseTable
+	err := l.handle.Do(func() (err error) {
+		table, err = link.WatchUse(ctx)
+		return err
+	})
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	l.table.Store(table)
+	tables := make(chan map[string]HostLink)
+	go func() { // ends with the table, or when it cannot be read
+		defer close(tables)
+		defer cancel()
+		for {
+			uses, err := table.All()
+			if err != nil {
+				return
+			}
+			select {
+			case tables <- byName(uses):
+			case <-ctx.Done():
+				return
+			}
+			if _, more := <-table.Changed(); !more {
+				return
+			}
+		}
+	}()
+	return tables, nil
+}
+
+// Of is as current as a listing: the table applies the kernel's messages first.
+func (l *links) Of(netdev string) (HostLink, error) {
+	found, err := l.handle.ByName(netdev)
+	if errors.Is(err, link.ErrNotFound) {
+		return HostLink{}, nil // moved away
+	}
+	if err != nil {
+		return HostLink{}, err
+	}
+	ask := l.handle.Use
+	if t := l.table.Load(); t != nil {
+		ask = t.Of
+	}
+	use, err := ask(found.Index)
+	if errors.Is(err, link.ErrNotFound) {
+		return HostLink{}, nil
+	}
+	return hostLink(use), err
+}
+
+func byName(uses map[int]link.Use) map[string]HostLink {
+	out := make(map[string]HostLink, len(uses))
+	for _, u := range uses {
+		out[u.Name] = hostLink(u)
+	}
+	return out
+}
+
+func hostLink(u link.Use) HostLink {
+	onTop := u.OnTop
+	u.OnTop = nil
+	return HostLink{OnTop: onTop, How: u.String()}
+}

@@ -1,0 +1,148 @@
+package custody
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"maps"
+	"slices"
+	"sync"
+
+	"fairlead.dev/fairlead/pkg/inventory"
+	"fairlead.dev/fairlead/pkg/ledger"
+	"fairlead.dev/fairlead/pkg/pci"
+	"fairlead.dev/fairlead/pkg/sysfs"
+)
+
+// node is every source of an Oracle, as plain values.
+type node struct {
+	mu          sync.Mutex // guards all below
+	sandboxes   map[string]ledger.Sandbox
+	allocations map[pci.Address]ledger.Allocation
+	ledgerErr   error
+	snapshot    *inventory.Snapshot
+	snapshots   chan *inventory.Snapshot
+	netdevs     map[pci.Address][]string // as /sys shows them now; no entry: as in the snapshot
+	members     map[int][]sysfs.GroupMember
+	open        map[pci.Address]bool
+	probed      []pci.Address // whom VFIOOpen was asked about
+	host        map[string]HostLink
+	tables      chan map[string]HostLink
+	grants      []Grant
+	reads       map[string]int // how often a source was asked
+}
+
+func newNode() *node {
+	return &node{
+		sandboxes: map[string]ledger.Sandbox{}, allocations: map[pci.Address]ledger.Allocation{}, snapshot: snapshot(),
+		snapshots: make(chan *inventory.Snapshot, 1), netdevs: map[pci.Address][]string{}, members: groups(), open: map[pci.Address]bool{},
+		host: map[string]HostLink{}, reads: map[string]int{}, tables: make(chan map[string]HostLink),
+	}
+}
+
+func (n *node) sources() Sources {
+	return Sources{Ledger: n, Devices: n, Functions: n, Host: n, Kubelet: n}
+}
+
+func (n *node) set(change func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	change()
+}
+
+func (n *node) Sandboxes() ([]ledger.Sandbox, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.reads["all sandboxes"]++
+	return slices.Collect(maps.Values(n.sandboxes)), n.ledgerErr
+}
+
+func (n *node) Sandbox(id string) (ledger.Sandbox, bool, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.reads["sandbox "+id]++
+	s, ok := n.sandboxes[id]
+	return s, ok, n.ledgerErr
+}
+
+func (n *node) Allocations() ([]ledger.Allocation, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Collect(maps.Values(n.allocations)), n.ledgerErr
+}
+
+func (n *node) Snapshot() *inventory.Snapshot {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.snapshot
+}
+
+func (n *node) Subscribe() (<-chan *inventory.Snapshot, func()) { return n.snapshots, func() {} }
+
+func (n *node) Netdevs(fn pci.Address) ([]string, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.reads["netdevs"]++
+	if names, ok := n.netdevs[fn]; ok {
+		return names, nil
+	}
+	f := newIndex(n.snapshot).functions
+	return f[fn].netdevs, nil
+}
+
+func (n *node) Driver(fn pci.Address) (string, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	f := newIndex(n.snapshot).functions
+	if _, ok := f[fn]; !ok {
+		return "", fs.ErrNotExist
+	}
+	return f[fn].driver, nil
+}
+
+func (n *node) IOMMUGroup(fn pci.Address) int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	f := newIndex(n.snapshot).functions
+	return f[fn].group
+}
+
+func (n *node) PFOf(fn pci.Address) (pci.Address, bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	f := newIndex(n.snapshot).functions
+	return f[fn].pf, !f[fn].pf.IsZero()
+}
+
+func (n *node) GroupMembers(group int) ([]sysfs.GroupMember, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.members[group], nil
+}
+
+func (n *node) VFIOOpen(fn pci.Address) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.probed = append(n.probed, fn)
+	return n.open[fn]
+}
+
+func (n *node) Watch(ctx context.Context) (<-chan map[string]HostLink, error) {
+	return n.tables, ctx.Err()
+}
+
+func (n *node) Of(netdev string) (HostLink, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.reads["host"]++
+	return n.host[netdev], nil
+}
+
+func (n *node) Grants(context.Context) ([]Grant, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.reads["kubelet"]++
+	return n.grants, nil
+}
+
+var errDisk = errors.New("input/output error")

@@ -1,0 +1,137 @@
+package profile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"fairlead.dev/fairlead/pkg/link"
+	"fairlead.dev/fairlead/pkg/pci"
+)
+
+func (s SetNumVFs) apply(ctx context.Context, a *Applier) error {
+	if s.Back == 0 { // else the step to 0 has asked
+		vfs, err := a.firstVFs(s.PF, s.From)
+		if err != nil {
+			return err
+		}
+		end, err := a.reserve(ctx, s.Target, vfs)
+		if err != nil {
+			return err
+		}
+		defer end()
+	}
+	err := until(ctx, func() error { return a.FS.SetNumVFs(s.PF, s.To) })
+	if err == nil || s.Back == 0 || ctx.Err() != nil { // with ctx ended, it may yet succeed
+		return err
+	}
+	return s.goBack(a, err)
+}
+
+// goBack makes the VFs again that were there. A driver that made some of the new
+// ones has to drop these first.
+func (s SetNumVFs) goBack(a *Applier, cause error) error {
+	err := a.FS.SetNumVFs(s.PF, 0)
+	if err == nil {
+		err = a.FS.SetNumVFs(s.PF, s.Back)
+	}
+	if err != nil {
+		return fmt.Errorf("%w; and the %d VFs that were there could not be made again: %w", cause, s.Back, err)
+	}
+	return &refusedError{s.To, s.Back, cause}
+}
+
+// refusedError: another number of VFs failed. The number before it is there again,
+// with new VFs.
+type refusedError struct {
+	numVFs, back int
+	cause        error
+}
+
+func (e *refusedError) Error() string {
+	return fmt.Sprintf("%v; the %d VFs that were there are made again", e.cause, e.back)
+}
+
+func (e *refusedError) Unwrap() error { return e.cause }
+
+// firstVFs returns the first n VFs of a PF, by index.
+func (a *Applier) firstVFs(pf pci.Address, n int) (map[int]pci.Address, error) {
+	vfs := map[int]pci.Address{}
+	for i := range n {
+		addr, err := a.FS.VFAddress(pf, i)
+		switch {
+		case err == nil:
+			vfs[i] = addr
+		case !errors.Is(err, fs.ErrNotExist):
+			return nil, err
+		}
+	}
+	return vfs, nil
+}
+
+func (s SetPFMTU) apply(ctx context.Context, a *Applier) error {
+	vfs := map[int]pci.Address{}
+	for _, vf := range s.VFs {
+		vfs[vf.Index] = vf.Address
+	}
+	end, err := a.reserve(ctx, s.Target, vfs)
+	if err != nil {
+		return err
+	}
+	defer end()
+	pf, err := a.Links.ByIndex(s.Ifindex)
+	if err != nil {
+		return err
+	}
+	return a.setMTU(pf, s.To)
+}
+
+func (s SetUp) apply(_ context.Context, a *Applier) error {
+	pf, err := a.Links.ByIndex(s.Ifindex)
+	if err != nil || pf.Up {
+		return err
+	}
+	if err := a.Links.SetUp(pf.Index); err != nil {
+		return err
+	}
+	if pf, err = a.Links.ByIndex(pf.Index); err != nil {
+		return fmt.Errorf("read back: %w", err)
+	}
+	if !pf.Up {
+		return errors.New("the driver reported success, but the link is still down")
+	}
+	return nil
+}
+
+func (a *Applier) setMTU(l link.Link, mtu int) error {
+	if l.MTU == mtu {
+		return nil
+	}
+	if l.MaxMTU != 0 && mtu > l.MaxMTU {
+		return fmt.Errorf("%s supports an MTU of at most %d", l.Name, l.MaxMTU)
+	}
+	if err := a.Links.SetMTU(l.Index, mtu); err != nil {
+		return err
+	}
+	l, err := a.Links.ByIndex(l.Index)
+	if err != nil {
+		return fmt.Errorf("read back: %w", err)
+	}
+	if l.MTU != mtu {
+		return fmt.Errorf("the driver reported success, but the MTU of %s is %d", l.Name, l.MTU)
+	}
+	return nil
+}
+
+// until stops waiting for a change when ctx ends. The change itself goes on.
+func until(ctx context.Context, change func() error) error {
+	result := make(chan error, 1)
+	go func() { result <- change() }()
+	select {
+	case err := <-result:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,134 @@
+package profile
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"fairlead.dev/fairlead/pkg/custody"
+	"fairlead.dev/fairlead/pkg/pci"
+)
+
+// Uses says who uses functions; *custody.View is one.
+type Uses interface {
+	// ToChange returns the uses that a change of the function disturbs, those of its
+	// netdev and of links on top of it included; nil: nobody notices the change.
+	ToChange(function pci.Address) []custody.Use
+}
+
+// Custody is asked before each change; Oracle is one.
+type Custody interface {
+	// Known returns what is known without reading anything.
+	Known() Uses
+	// Change keeps functions from being given to anybody until end is called. A PF
+	// stands for its VFs too, those included that are made meanwhile.
+	Change(ctx context.Context, functions ...pci.Address) (end func(), err error)
+	// Recheck reads the functions again, for a plan may be old.
+	Recheck(ctx context.Context, functions ...pci.Address) (Uses, error)
+}
+
+// Oracle is a custody.Oracle as Custody.
+type Oracle struct{ *custody.Oracle }
+
+// Known returns the latest view.
+func (o Oracle) Known() Uses { return o.View() }
+
+// Recheck confirms the functions.
+func (o Oracle) Recheck(ctx context.Context, functions ...pci.Address) (Uses, error) {
+	return o.Confirm(ctx, functions...)
+}
+
+// usedBy is the part of a sentence that follows "is".
+func usedBy(uses []custody.Use) string {
+	parts := make([]string, len(uses))
+	for i, u := range uses {
+		parts[i] = phrase(u)
+	}
+	return strings.Join(parts, ", ")
+}
+
+func phrase(u custody.Use) string {
+	switch u.Kind {
+	case custody.Host:
+		return fmt.Sprintf("used by the host: %s is %s", u.Netdev, u.How)
+	case custody.Children:
+		return "used by " + u.Who
+	case custody.Allocation:
+		return fmt.Sprintf("held by %s that the kubelet gave it to as %s", u.Who, u.Resource)
+	case custody.VFIO:
+		return "held open through VFIO by " + u.Who
+	case custody.Release:
+		return fmt.Sprintf("held by %s, whose release has failed: %s", u.Who, u.Failure)
+	case custody.Group:
+		return fmt.Sprintf("in one IOMMU group with %s, which is held by %s", u.Function, u.Who)
+	case custody.Unknown:
+		return fmt.Sprintf("not known to be free: %s: %s", u.Who, u.Failure)
+	}
+	return "held by " + u.Who
+}
+
+// pfInUse returns why a PF must not be changed, with a remedy; empty: it may be
+// changed. Uses may have those of its VFs, which do not count here. The host's own
+// use is no obstacle if the profile names this PF: its author has decided so. A pod
+// has not.
+func pfInUse(t Target, uses []custody.Use) string {
+	uses = slices.DeleteFunc(slices.Clone(uses), func(u custody.Use) bool {
+		return u.Function != t.PF || u.Kind == custody.Host && t.Named
+	})
+	switch {
+	case len(uses) == 0:
+		return ""
+	case slices.ContainsFunc(uses, func(u custody.Use) bool { return u.Kind != custody.Host }):
+		return "the PF is " + usedBy(uses) + ": free it first (delete these pods, or drain the node)"
+	}
+	return "the PF is " + usedBy(uses) + ": if it is to be changed all the same, name it in spec.nics.pfNames or spec.nics.pciAddresses, without a glob"
+}
+
+// reserve keeps a PF and VFs of it from being given to anybody, and then makes sure
+// that nobody has begun to use one since the plan was made.
+func (a *Applier) reserve(ctx context.Context, t Target, vfs map[int]pci.Address) (end func(), err error) {
+	functions := []pci.Address{t.PF}
+	for _, vf := range vfs {
+		functions = append(functions, vf)
+	}
+	end, err = a.Custody.Change(ctx, functions...)
+	if err != nil {
+		return nil, err
+	}
+	if err = a.recheck(ctx, t, vfs, functions); err != nil {
+		end()
+		return nil, err
+	}
+	return end, nil
+}
+
+func (a *Applier) recheck(ctx context.Context, t Target, vfs map[int]pci.Address, functions []pci.Address) error {
+	uses, err := a.Custody.Recheck(ctx, functions...)
+	if err != nil {
+		return err
+	}
+	if reason := pfInUse(t, uses.ToChange(t.PF)); reason != "" {
+		return &inUseError{reason}
+	}
+	for index, vf := range vfs {
+		if err := free(uses, vf, index); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// free returns an error if somebody uses a VF.
+func free(uses Uses, vf pci.Address, index int) error {
+	if used := uses.ToChange(vf); len(used) > 0 {
+		return &inUseError{fmt.Sprintf("VF %d has just been taken: it is %s", index, usedBy(used))}
+	}
+	return nil
+}
+
+// inUseError keeps a step from a PF or VF that somebody has begun to use since the
+// plan was made.
+type inUseError struct{ reason string }
+
+func (e *inUseError) Error() string { return e.reason }
