@@ -166,7 +166,7 @@ func TestProfileGoesOnWhenItsVFIsFree(t *testing.T) {
 		n := testNode(t, tree.Root)
 		n.applier.FS, n.applier.Links = tree.FS(), upLinks{}
 		l := openLedger(t)
-		holding := ledger.Sandbox{ID: "s", Pod: ledger.PodRef{Namespace: "ns", Name: "p"}, Attachments: []ledger.Attachment{{IfName: "net1", Device: vf.Address}}}
+		holding := ledger.Sandbox{ID: "s", Pod: ledger.PodRef{Namespace: "ns", Name: "p"}, Attachments: []ledger.Attachment{{IfName: "net1", Members: []ledger.Member{{Device: vf.Address}}}}}
 		if err := l.PutSandbox(holding); err != nil {
 			t.Fatal(err)
 		}

@@ -140,7 +140,7 @@ func (n *anyNode) drawUse(rt *rapid.T, vf *device.VF) {
 		s.Releasing, s.Failure, s.Attempts = true, "device is busy", 7
 		n.ledger.sandboxes = append(n.ledger.sandboxes, s)
 	case "child":
-		s.Attachments[0].Device, s.Attachments[0].Link = pci.Address{}, &ledger.LinkState{Uplink: fmt.Sprintf("ens1f0v%d", vf.Index)}
+		s.Attachments[0].Members = []ledger.Member{{Child: &ledger.ChildMember{Uplink: fmt.Sprintf("ens1f0v%d", vf.Index)}}}
 		n.ledger.sandboxes = append(n.ledger.sandboxes, s)
 	case "process":
 		n.open[fmt.Sprint(vf.IOMMUGroup)] = true
