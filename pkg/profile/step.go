@@ -10,7 +10,7 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// Step is one change of one PF or VF. It prints as one line, "ens1f0: numVFs 0 -> 4".
+// Step is one change of one PF or VF. It prints as one line: "ens1f0: numVFs 0 -> 4".
 type Step interface {
 	fmt.Stringer
 	On() Target
@@ -49,7 +49,7 @@ func (t Target) On() Target { return t }
 func (t Target) stepOn(what string) stepKey { return stepKey{t.PF, wholePF, what} }
 
 func on(p config.Profile, pf device.PF) Target {
-	return Target{Profile: p.Name, PF: pf.Address, Name: nameOf(pf), Driver: pf.Driver, Ifindex: pf.Ifindex, Named: names(p, pf)}
+	return Target{Profile: p.Name, PF: pf.Address, Name: nameOf(pf), Driver: pf.Driver, Ifindex: pf.Ifindex, Named: namesPF(p, pf)}
 }
 
 // VFTarget is a VF that a step is about.
@@ -89,7 +89,7 @@ type (
 		Knob     device.Knob
 		From, To device.Settings
 	}
-	// Blocked is a change that something stands in the way of.
+	// Blocked is a change that must not or cannot be made now, and why.
 	Blocked struct {
 		Target
 		VF           int // wholePF: the PF
