@@ -139,30 +139,37 @@ func (n *node) ready() bool {
 	return !slices.ContainsFunc(n.statuses, func(s profile.Status) bool { return !s.Ready })
 }
 
-// waitsFor lists the VFs in use, if a profile is not in effect: it may be because of
-// one of them.
+// waitsFor lists the functions in use, if a profile is not in effect: it may be because
+// of one of them.
 func (n *node) waitsFor(s *inventory.Snapshot) []pci.Address {
 	if n.ready() {
 		return nil
 	}
-	var vfs []pci.Address
+	var used []pci.Address
 	view := n.custody.View()
-	note := func(list []device.VF) {
-		for _, vf := range list {
-			if len(view.ToChange(vf.Address)) > 0 {
-				vfs = append(vfs, vf.Address)
-			}
+	note := func(fn pci.Address) {
+		if inUse(view, fn) {
+			used = append(used, fn)
 		}
 	}
 	for _, pf := range s.PFs {
-		note(pf.VFs)
+		note(pf.Address)
+		for i := range pf.VFs {
+			note(pf.VFs[i].Address)
+		}
 	}
-	note(s.Lone)
-	return vfs
+	return used
 }
 
-func anyFree(v *custody.View, vfs []pci.Address) bool {
-	return slices.ContainsFunc(vfs, func(vf pci.Address) bool { return len(v.ToChange(vf)) == 0 })
+func anyFree(v *custody.View, functions []pci.Address) bool {
+	return slices.ContainsFunc(functions, func(fn pci.Address) bool { return !inUse(v, fn) })
+}
+
+// inUse leaves out the users of a PF's VFs: each VF is asked about by itself.
+func inUse(v *custody.View, fn pci.Address) bool {
+	return slices.ContainsFunc(v.ToChange(fn), func(u custody.Use) bool {
+		return u.Function == fn || u.Kind == custody.Group
+	})
 }
 
 // disturbs reports whether the devices changed so that a profile may no longer be in

@@ -24,8 +24,8 @@ type allocator struct {
 	suspects *suspects
 }
 
-// allocate answers for the containers of one request, all or none. Whatever a
-// container is given is on record before the kubelet hears of it.
+// allocate answers for the containers of one request, for all of them or for none. The
+// ledger has every grant before the kubelet does.
 func (a allocator) allocate(ctx context.Context, device func(id string) (Device, bool), requests []*v1beta1.ContainerAllocateRequest) (*v1beta1.AllocateResponse, error) {
 	devices, err := a.find(device, requests)
 	if err != nil {
@@ -79,7 +79,7 @@ func (a allocator) find(device func(id string) (Device, bool), requests []*v1bet
 	return devices, nil
 }
 
-// guard keeps everybody else from the devices until they are on record.
+// guard locks the devices until they are on record.
 func (a allocator) guard(ctx context.Context, devices [][]Device) (*custody.View, func(), error) {
 	all := slices.Concat(devices...)
 	vfs := make([]pci.Address, len(all))
@@ -91,7 +91,7 @@ func (a allocator) guard(ctx context.Context, devices [][]Device) (*custody.View
 		return view, release, nil
 	}
 	var refusal error
-	for _, d := range all { // one that has vanished, and as many that are as good as ever
+	for _, d := range all { // one that has vanished, and others that are fit
 		if _, code, reason := a.opts.inspect(d); reason != "" && refusal == nil {
 			refusal = a.refuse(code, d.VF.Address, suspicion{reason: reason})
 		}
@@ -113,7 +113,7 @@ type grant struct {
 	nodes  []string // device nodes
 }
 
-// deviceInfo is a VF's part of PCIDEVICE_…_INFO.
+// deviceInfo describes a VF in PCIDEVICE_…_INFO.
 type deviceInfo struct {
 	Generic map[string]string `json:"generic"`
 	VFIO    map[string]string `json:"vfio,omitempty"`
@@ -203,7 +203,7 @@ func (a allocator) addRDMA(g *grant) {
 	g.nodes = append(g.nodes, nodes...)
 }
 
-// vhostNodes are what a DPDK program needs for a virtio-user port.
+// A DPDK program needs these nodes for a virtio-user port.
 const vhostNet, tun = "/dev/vhost-net", "/dev/net/tun"
 
 // addVhost hands out only nodes that the host has: the runtime does not start a

@@ -35,8 +35,7 @@ func (d *Device) unfit() string {
 	return ""
 }
 
-// unfitRDMA leaves a VF without netdev alone: it may be in a pod, and have taken its
-// RDMA device along.
+// unfitRDMA accepts a VF without netdev and RDMA device: a pod may have both.
 func unfitRDMA(vf *device.VF) string {
 	away := vf.Netdev == "" && !vf.Userspace()
 	switch {

@@ -22,7 +22,7 @@ func (m *Manager) removeStaleSockets() {
 	for _, name := range names {
 		used := false
 		for _, s := range m.servers {
-			used = used || strings.HasPrefix(filepath.Base(name), s.endpoint) // its socket, or that under construction
+			used = used || strings.HasPrefix(filepath.Base(name), s.endpoint) // also the socket that it is making
 		}
 		if !used {
 			if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -32,11 +32,11 @@ func (m *Manager) removeStaleSockets() {
 	}
 }
 
-// kubeletSocket is where plugins register.
+// kubeletSocket is the file name of the socket at which plugins register.
 const kubeletSocket = "kubelet.sock"
 
-// handle follows the kubelet: at its start it deletes all sockets in the
-// directory and then makes its own.
+// handle reacts to an event in the kubelet's directory. At its start the kubelet deletes
+// all sockets there, and then makes its own.
 func (m *Manager) handle(event fsnotify.Event) {
 	name := filepath.Base(event.Name)
 	switch {

@@ -20,7 +20,7 @@ import (
 	"fairlead.dev/fairlead/pkg/sysfs"
 )
 
-// Ledger records what was handed out; *ledger.Ledger is one.
+// Ledger records allocations; *ledger.Ledger is one.
 type Ledger interface {
 	PutAllocations([]ledger.Allocation) error
 }
@@ -36,7 +36,8 @@ type Custody interface {
 	SetPooled(resources map[pci.Address]string)
 }
 
-// Options says where a Manager works. FS, Ledger and Custody are required.
+// Options are a Manager's directories, sources and delays. FS, Ledger and Custody are
+// required.
 type Options struct {
 	Dir           string // the kubelet's, default /var/lib/kubelet/device-plugins
 	DeviceInfoDir string // default /var/run/k8s.cni.cncf.io/devinfo
@@ -164,7 +165,7 @@ func (m *Manager) setLists() (known bool) {
 	return advertised == len(m.servers)
 }
 
-// setPooled reports to custody what the kubelet may give to pods, if that has changed.
+// setPooled reports to custody which VFs the kubelet may give to pods, if that has changed.
 func (m *Manager) setPooled(pools []Pool) {
 	pooled := make(map[pci.Address]string, len(m.pooled))
 	for _, pool := range pools {
@@ -180,13 +181,13 @@ func (m *Manager) setPooled(pools []Pool) {
 	}
 }
 
-// State is what is advertised now.
+// State is the advertised pools now.
 type State struct {
 	Pools    []PoolState
 	Problems []string // as in Assignment, and servers that cannot reach the kubelet
 }
 
-// PoolState is a pool and how the kubelet knows it.
+// PoolState is a pool and its registration.
 type PoolState struct {
 	Pool
 	Registered bool // the kubelet has accepted it; never so for idle pools

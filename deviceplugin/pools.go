@@ -3,13 +3,13 @@
 //
 //	pools.go    which VF is in which pool: a pure function of snapshot, pools and custody
 //	health.go   why a VF must not be handed out
-//	problems.go what a user has to look at
+//	problems.go pools that need a user's attention
 //	manager.go  one server per resource, in step with the pools and custody
 //	kubelet.go  the kubelet's restarts
 //	server.go   one resource's gRPC service
 //	register.go its registration, kept up through the kubelet's restarts
 //	socket.go   its socket
-//	allocate.go what a container gets with its VFs
+//	allocate.go a container's VFs, with their device nodes and variables
 //	suspects.go VFs that Allocate has refused are Unhealthy from then on
 //	withhold.go VFs that a profile changes are Unhealthy before it does
 //	devinfo.go  the files by which the meta-CNI learns of them
@@ -35,7 +35,7 @@ import (
 // Assignment says which VF is in which pool, in order of resource and address.
 type Assignment struct {
 	Pools []Pool
-	// Problems are pools and VFs that a user has to look at, each a sentence.
+	// Problems names pools that need a user's attention, each in a sentence.
 	Problems []string
 }
 
@@ -45,7 +45,7 @@ type Pool struct {
 	Resource string
 	Idle     bool // held back from the kubelet
 	Type     device.Type
-	Source   string // where it was declared; several are separated by commas
+	Source   string // of its declarations, separated by commas
 	Devices  []Device
 }
 

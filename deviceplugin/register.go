@@ -10,6 +10,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	v1beta1 "k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
+
+	"fairlead.dev/fairlead/pkg/retry"
 )
 
 // run keeps the socket and the registration up until ctx ends.
@@ -25,16 +27,16 @@ func (s *server) run(ctx context.Context) {
 	}
 }
 
-// session is what a server has set up.
+// session is a server's socket and registration.
 type session struct {
 	listening *listening
-	kubelet   os.FileInfo // the kubelet's socket at the registration, nil where there is none
+	kubelet   os.FileInfo // the kubelet's socket at the registration, nil if there is none
 }
 
-// ensure listens and registers where that is not done, or no longer stands.
+// ensure listens and registers, unless both are still valid.
 //
 // The old socket is closed before the new one is registered: when a stream ends,
-// the kubelet disconnects whatever plugin the resource has by then.
+// the kubelet disconnects the plugin that the resource has by then.
 func (s *server) ensure(ctx context.Context, now *session) error {
 	if !now.listening.intact() {
 		now.listening.stop(false)
@@ -61,38 +63,29 @@ func (s *server) ensure(ctx context.Context, now *session) error {
 	return nil
 }
 
-// wait returns when it is time to look again, false when ctx ended.
+// wait returns when it is time to look again. It is false if ctx has ended.
 func (s *server) wait(ctx context.Context, now *session, failed error) bool {
-	var retry <-chan time.Time
+	var again <-chan time.Time
 	if failed != nil {
-		retry = time.After(s.opts.Retry)
+		again = time.After(s.opts.Retry)
 	}
 	select {
 	case <-ctx.Done():
 		return false
 	case <-s.check:
-	case <-retry:
+	case <-again:
 	case <-now.listening.ended():
 	case <-s.hungUp:
-		// It stops, and then it registers nobody for a while; or it has mistaken us
-		// for a plugin that has gone: see ensure.
+		// The kubelet stops, and registers nobody for a while. Or it has mistaken us for
+		// a plugin that has gone: see ensure.
 		now.kubelet = nil
-		return pause(ctx, s.opts.Retry)
+		return retry.Sleep(ctx, s.opts.Retry) == nil
 	}
 	return true
 }
 
-func pause(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-ctx.Done():
-		return false
-	case <-time.After(d):
-		return true
-	}
-}
-
-// sameSocket compares the times, too: the number of a file that was removed may
-// be given to the next at once.
+// sameSocket compares the times too: a new file may get the inode number of one that
+// was removed a moment ago.
 func sameSocket(a, b os.FileInfo) bool {
 	return a != nil && b != nil && os.SameFile(a, b) && a.ModTime().Equal(b.ModTime())
 }
@@ -109,13 +102,12 @@ func (s *server) note(ctx context.Context, err error) {
 			s.opts.Log.Info("resource is registered with the kubelet", "resource", s.resource, "devices", len(s.list))
 		}
 	case s.err == nil || s.err.Error() != err.Error():
-		s.opts.Log.Warn("resource is not registered; trying on", "resource", s.resource, "error", err)
+		s.opts.Log.Warn("resource is not registered; trying again", "resource", s.resource, "error", err)
 	}
 	s.registered, s.err = err == nil, err
 }
 
-// register tells the kubelet of the socket, which must be served by then: the
-// kubelet connects to it before long.
+// register announces the socket to the kubelet, which connects to it at once.
 func (s *server) register(ctx context.Context) error {
 	const patience = 10 * time.Second
 	ctx, cancel := context.WithTimeout(ctx, patience)

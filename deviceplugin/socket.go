@@ -15,12 +15,12 @@ import (
 	v1beta1 "k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
 )
 
-// endpointPrefix tells this program's sockets from other plugins'.
+// endpointPrefix distinguishes this program's sockets from other plugins'.
 const endpointPrefix = "fairlead_"
 
-// endpointName is a file name for a resource: fairlead_fairlead.dev_fast.sock.
-// A unix socket's path is at most 107 bytes, a resource's name up to 317: a long
-// one is cut, and told from its like by a hash.
+// endpointName returns a file name for a resource: fairlead_fairlead.dev_fast.sock.
+// A unix socket's path has at most 107 bytes, a resource's name up to 317. A long name
+// is cut, and gets a hash.
 func endpointName(resource string) string {
 	const longest = 48
 	name := strings.ReplaceAll(resource, "/", "_") // a prefix is a DNS name: it has none of its own
@@ -34,13 +34,13 @@ func endpointName(resource string) string {
 type listening struct {
 	grpc     *grpc.Server
 	path     string
-	file     os.FileInfo   // the socket's, to tell it from one that took its place
+	file     os.FileInfo   // the socket's, which another may replace
 	failed   chan struct{} // closed when it is no longer served
 	stopping atomic.Bool   // streams end because of us
 }
 
-// listen makes the socket under another name and renames it: it replaces what an
-// earlier agent left, and nobody finds it before it is served.
+// listen makes the socket under another name and renames it. It replaces the socket of
+// an earlier agent, and nobody finds it before it is served.
 func (s *server) listen() (*listening, error) {
 	path := filepath.Join(s.opts.Dir, s.endpoint)
 	building := path + ".new"
@@ -56,11 +56,11 @@ func (s *server) listen() (*listening, error) {
 		return nil, fmt.Errorf("serve %s: %w", s.resource, errors.Join(err, socket.Close()))
 	}
 	l := &listening{grpc: grpc.NewServer(), path: path, failed: make(chan struct{})}
-	l.file, _ = os.Lstat(path) // nil where it is gone already: not intact
+	l.file, _ = os.Lstat(path) // nil if it is gone already: not intact
 	v1beta1.RegisterDevicePluginServer(l.grpc, service{server: s, listening: l})
 	go func() {
 		defer close(l.failed)
-		_ = l.grpc.Serve(socket) // ends with stop, or an error of accept: either way it is not intact
+		_ = l.grpc.Serve(socket) // ends with stop or an error of accept: then it is not intact
 	}()
 	return l, nil
 }
@@ -79,7 +79,7 @@ func (l *listening) intact() bool {
 	return err == nil && sameSocket(now, l.file)
 }
 
-// ended is closed when l no longer serves; never for nil.
+// ended returns a channel that is closed when l no longer serves; nil for a nil l.
 func (l *listening) ended() <-chan struct{} {
 	if l == nil {
 		return nil
@@ -87,8 +87,8 @@ func (l *listening) ended() <-chan struct{} {
 	return l.failed
 }
 
-// stop ends the server, gracefully where the streams have a last list to send, and
-// removes its socket unless it was replaced.
+// stop ends the server, gracefully if the streams have a last list to send. It removes
+// its socket unless that was replaced.
 func (l *listening) stop(gracefully bool) {
 	if l == nil {
 		return

@@ -8,10 +8,10 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// suspects are VFs that Allocate has refused though the kubelet knows them as Healthy.
-// They are Unhealthy from then on, with the same reason, or the kubelet would choose
-// them for the next pod, and that pod would fail too. A suspect is inspected at each
-// assignment, and cleared when nothing speaks against it any more.
+// suspects are VFs that Allocate has refused although the kubelet knew them as Healthy.
+// They become Unhealthy for the same reason. Otherwise the kubelet would choose them for
+// the next pod, which would fail too. Each assignment inspects the suspects, and clears
+// those that are fit and free.
 type suspects struct {
 	news chan struct{} // a VF was added
 
@@ -19,8 +19,8 @@ type suspects struct {
 	vfs map[pci.Address]suspicion
 }
 
-// suspicion is why a VF was refused. No inspection can see whether the ledger's disk
-// is full: such a reason holds until a time.
+// suspicion is the reason of a refusal. An inspection cannot see a full disk: such a
+// reason holds until a time.
 type suspicion struct {
 	reason string
 	until  time.Time

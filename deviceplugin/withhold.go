@@ -16,16 +16,15 @@ const beingChanged = "a profile is changing it"
 // VFs, those included that are made meanwhile. The kubelet first hears that they are
 // Unhealthy, so that it does not choose them and have its pod refused.
 //
-// Check is asked of each function once none can be handed out: all that were handed
-// out before are on record by then, and a function whose check fails must not be
-// changed. If a check fails, nothing is withheld.
+// Then check runs for each function. By then the ledger has every earlier grant. If a
+// check fails, nothing is withheld, and the caller must change nothing.
 func (m *Manager) Withhold(functions []pci.Address, check func(pci.Address) error) (end func(), err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), m.opts.Patience)
-	defer cancel()
 	m.withheld.add(functions, 1)
 	m.again()
-	m.awaitSent(ctx)
-	// Guards that Allocate holds are waited for: a time-out would mean a ledger that hangs.
+	m.awaitSent()
+	ctx, cancel := context.WithTimeout(context.Background(), m.opts.Patience)
+	defer cancel()
+	// Change waits for Allocate's guards. A time-out means a ledger that hangs.
 	endChange, err := m.opts.Custody.Change(ctx, functions...)
 	if err != nil {
 		m.release(functions)
@@ -73,9 +72,11 @@ func (m *Manager) vfsOf(functions []pci.Address) []pci.Address {
 	return vfs
 }
 
-// awaitSent waits until the kubelet has been sent the present lists. A kubelet that
-// does not read has no part in choosing devices.
-func (m *Manager) awaitSent(ctx context.Context) {
+// awaitSent waits until the kubelet has been sent the present lists, for Options.Patience
+// at most: a kubelet that does not read gives nobody a device.
+func (m *Manager) awaitSent() {
+	ctx, cancel := context.WithTimeout(context.Background(), m.opts.Patience)
+	defer cancel()
 	m.mu.Lock()
 	servers := maps.Clone(m.servers)
 	m.mu.Unlock()

@@ -92,6 +92,20 @@ func TestAllocateWhileTheListIsOnItsWay(t *testing.T) {
 	}
 }
 
+// A kubelet that does not read keeps no profile from its work.
+func TestWithholdWithAKubeletThatDoesNotRead(t *testing.T) {
+	n := newNode(t, shortDir(t))
+	n.opts.Patience = 20 * time.Millisecond
+	n.update(pool("f.io/fast", 0, 0))
+	waitUntil(t, func() bool { return len(n.State().Problems) > 0 }) // its server is there
+	n.servers["f.io/fast"].count(1)                                  // a stream that sends nothing
+	end, err := n.Withhold([]pci.Address{vfAddr(0)}, func(pci.Address) error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	end()
+}
+
 // After a change, a VF is inspected before it is Healthy again: the snapshot may be older.
 func TestWithheldVFComesBackInspected(t *testing.T) {
 	dir := shortDir(t)

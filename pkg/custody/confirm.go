@@ -78,8 +78,8 @@ func (s *sightings) note(readings map[pci.Address]reading) {
 	s.out.update(func(next *View) bool {
 		changed := false
 		for fn, r := range readings {
-			if r.group >= 0 {
-				changed = s.readGroup(next, r.group, device.VFIODriver(r.driver)) || changed
+			if r.group >= 0 && device.VFIODriver(r.driver) { // else another member may be bound to VFIO
+				changed = s.readGroup(next, r.group, true) || changed
 			}
 			changed = s.setOpen(next, fn, r.open) || changed
 			changed = s.noteNetdev(next, fn, r) || changed

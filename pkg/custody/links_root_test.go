@@ -86,11 +86,12 @@ func await(t *testing.T, o *Oracle, want string) {
 
 // how is what the host uses the netdev of vf0 for; Unknown is not told from a use.
 func how(v *View) string {
-	for _, u := range v.Uses(vf0) {
-		if u.Kind == Unknown {
-			return u.Failure
-		}
-		return u.How
+	uses := v.Uses(vf0)
+	switch {
+	case len(uses) == 0:
+		return ""
+	case uses[0].Kind == Unknown:
+		return uses[0].Failure
 	}
-	return ""
+	return uses[0].How
 }

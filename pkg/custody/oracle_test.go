@@ -80,20 +80,21 @@ func TestNothingIsReadAgain(t *testing.T) {
 // before the devices have been read; one that does not come back is.
 func TestNetdevsHaveAMomentToReturn(t *testing.T) {
 	n := newNode()
-	n.snapshot = snapshot(away(1), away(2))
+	n.snapshot = snapshot(away(0), away(1), away(2))
 	n.sandboxes["1"], n.sandboxes["2"] = holds("1", podA, fast, vf1), holds("2", podA, fast, vf2)
 	run(t, n, func(t *testing.T, o *Oracle) {
+		wantUses(t, o.View(), "away before the agent began", "namespace", vf0)
 		n.set(func() { clear(n.sandboxes) })
 		o.SandboxChanged("1", "2")
 		wantUses(t, o.View(), "released", "", vf1)
 		time.Sleep(time.Second)
-		n.snapshots <- snapshot(away(2))
+		n.snapshots <- snapshot(away(0), away(2))
 		time.Sleep(500 * time.Millisecond)
 		wantUses(t, o.View(), "not yet back", "", vf2)
 		time.Sleep(time.Second)
 		wantUses(t, o.View(), "back", "", vf1)
 		wantUses(t, o.View(), "not back", "namespace", vf2)
-		n.snapshots <- snapshot(away(2), away(3))
+		n.snapshots <- snapshot(away(0), away(2), away(3))
 		synctest.Wait()
 		wantUses(t, o.View(), "just taken away", "", vf3)
 		time.Sleep(3 * time.Second)
@@ -148,6 +149,8 @@ func TestConfirm(t *testing.T) {
 		{"an allocated one is open", "allocation, vfio", "allocation", vf6,
 			func(n *node) { n.allocations[vf6], n.open[vf6] = gave(fast, vf6), true }, func(n *node) { n.open[vf6] = false }},
 		{"its netdev is away", "namespace", "", vf0, func(n *node) { n.netdevs[vf0] = nil }, func(n *node) { delete(n.netdevs, vf0) }},
+		{"a foreign namespace gives it back", "namespace", "", vf3,
+			func(n *node) { n.snapshots <- snapshot(away(3)); n.netdevs[vf3] = nil }, func(n *node) { n.snapshots <- snapshot() }},
 		{"the netdev of an allocated one is away", "allocation, namespace", "allocation", vf0,
 			func(n *node) { n.allocations[vf0], n.netdevs[vf0] = gave(fast, vf0), nil }, func(n *node) { delete(n.netdevs, vf0) }},
 		{"meta-cni A2: the host puts a VLAN on it", "host", "", vf0,
@@ -170,6 +173,8 @@ func TestConfirm(t *testing.T) {
 				}
 				wantUses(t, v, "confirmed", tt.want, tt.fn)
 				wantUses(t, o.View(), "published", tt.want, tt.fn)
+				time.Sleep(time.Minute)
+				wantUses(t, o.View(), "as long as it lasts", tt.want, tt.fn)
 				n.set(func() { tt.back(n) })
 				time.Sleep(10 * time.Minute)
 				synctest.Wait()
@@ -177,6 +182,21 @@ func TestConfirm(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A netdev that was away for less time than the devices gather events has no news.
+func TestAMissedNetdevIsLookedForAgain(t *testing.T) {
+	n := newNode()
+	n.netdevs[vf0] = nil
+	run(t, n, func(t *testing.T, o *Oracle) {
+		if _, err := o.Confirm(t.Context(), vf0); err != nil {
+			t.Fatal(err)
+		}
+		n.set(func() { delete(n.netdevs, vf0) })
+		wantUses(t, o.View(), "missed", "namespace", vf0)
+		time.Sleep(3 * time.Second)
+		wantUses(t, o.View(), "there", "", vf0)
+	})
 }
 
 // The kubelet does not say when a container of another resource has ended.

@@ -45,8 +45,12 @@ func sandboxGen(id string) *rapid.Generator[ledger.Sandbox] {
 var snapshotGen = rapid.Custom(func(t *rapid.T) *inventory.Snapshot {
 	p := nic()
 	p.VFs = p.VFs[:rapid.IntRange(0, len(p.VFs)).Draw(t, "number of VFs")]
+	renamed := rapid.IntRange(0, 6).Draw(t, "renamed")
 	for i := range p.VFs {
 		v := &p.VFs[i]
+		if i == renamed {
+			v.Netdev = "eth9"
+		}
 		switch rapid.SampledFrom([]string{"as made", "away", "vfio", "none"}).Draw(t, "VF") {
 		case "away":
 			v.Driver, v.Netdev = "igbvf", ""
@@ -184,8 +188,12 @@ func (m *machine) compare(t *rapid.T) {
 	for name, l := range m.node.host {
 		f.OnTop[name] = l.OnTop
 	}
-	if diff := cmp.Diff(text(NewView(f)), text(got)); diff != "" {
+	want := NewView(f)
+	if diff := cmp.Diff(text(want), text(got)); diff != "" {
 		t.Fatalf("uses (-from scratch +incremental):\n%s", diff)
+	}
+	if diff := cmp.Diff(want.index.netdevs, got.index.netdevs); diff != "" {
+		t.Fatalf("netdevs (-from scratch +incremental):\n%s", diff)
 	}
 }
 

@@ -128,26 +128,34 @@ func (s *sightings) dropSettled(next *View) bool {
 		}
 		delete(s.settled, fn)
 		next.settling = with(next.settling, fn, false)
-		if next.missing[fn] && s.hasNetdev(fn) {
-			next.missing = with(next.missing, fn, false)
-		}
+		s.lookMissing(next, fn)
 		ended = true
 	}
 	return ended
 }
 
-func (s *sightings) hasNetdev(fn pci.Address) bool {
+// lookMissing looks again for a netdev that Confirm missed.
+func (s *sightings) lookMissing(next *View, fn pci.Address) (found bool) {
+	if !next.missing[fn] {
+		return false
+	}
 	names, err := s.src.Functions.Netdevs(fn)
-	return err == nil && len(names) > 0
+	if found = err == nil && len(names) > 0; found {
+		next.missing = with(next.missing, fn, false)
+	}
+	return found
 }
 
-// reread reads what changes without events: VFIO, and the drivers of functions that
-// the devices don't include.
+// reread reads what changes without events: VFIO, the drivers of functions that the
+// devices don't include, and a netdev that was missed between two snapshots.
 func (s *sightings) reread() {
 	s.out.update(func(next *View) bool {
 		all := slices.Collect(maps.Keys(next.index.functions))
-		groups := s.readGroups(next, next.index.functions, all)
-		return s.lookOpen(next, all) || groups
+		changed := s.readGroups(next, next.index.functions, all)
+		for fn := range next.missing {
+			changed = s.lookMissing(next, fn) || changed
+		}
+		return s.lookOpen(next, all) || changed
 	})
 }
 

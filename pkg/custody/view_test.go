@@ -1,6 +1,7 @@
 package custody
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -72,6 +73,25 @@ func TestTenantReasonsNameNobody(t *testing.T) {
 	}
 }
 
+// An administrator who searches the documentation for a reason finds its row.
+func TestReasonsAreDocumented(t *testing.T) {
+	raw, err := os.ReadFile("../../docs/troubleshooting.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for kind, phrase := range map[Kind]string{
+		Unknown: "nobody can say who uses it", Host: "the host uses its netdev ", Sandbox: " has it as ", Release: "its release has failed ",
+		Allocation: "the kubelet gave it to ", Children: " has a link on its netdev ", VFIO: "a process has it open through VFIO",
+		Namespace: "its netdev is not on the host, and no pod is on record", Group: " is in the same IOMMU group",
+		GroupDriver: " is in the same IOMMU group", Change: "a profile is changing it", Pool: "it is advertised as ",
+	} {
+		reason := Use{Kind: kind, Resource: fast}.Reason()
+		if !strings.Contains(reason, phrase) || !strings.Contains(string(raw), phrase) {
+			t.Errorf("%s: reason and documentation must both say %q: %s", kind, phrase, reason)
+		}
+	}
+}
+
 // questions are the findings, each with the question that was answered wrongly.
 var questions = []struct {
 	name  string
@@ -86,7 +106,7 @@ var questions = []struct {
 	{"devices A1: a PF whose VF a pod has", Facts{Sandboxes: []ledger.Sandbox{holds("a", podA, fast, vf1)}}, toChange(pf), "sandbox"},
 	{"a profile's own mark is no use", Facts{Changing: []pci.Address{vf0, pf}}, toChange(pf), ""},
 	{"a holder of an earlier boot has no VF that a profile could take away", Facts{Sandboxes: []ledger.Sandbox{rebooted(holds("a", podA, fast, vf1))}}, toChange(vf1), ""},
-	{"a link of an earlier boot is gone", Facts{Sandboxes: []ledger.Sandbox{rebooted(carries("a", podA, "ens1f0v0"))}}, toChange(vf0), ""},
+	{"a link of an earlier boot is gone", Facts{Sandboxes: []ledger.Sandbox{rebooted(carries("a", podA, "ens1f0v0"))}}, toAllocate(vf0, fast), ""},
 
 	{"devices A4: no netdev here and no record", Facts{Devices: snapshot(away(3))}, toAllocate(vf3, fast), "namespace"},
 	{"lab F: a lost ledger while pods run", Facts{Devices: snapshot(away(3))}, toChange(vf3), "namespace"},
@@ -96,6 +116,7 @@ var questions = []struct {
 	{"the kubelet lists it under this resource", Facts{Grants: []Grant{{fast, vf0.String(), podA}}}, toAllocate(vf0, fast), ""},
 	{"ids of other devices are no functions", Facts{Grants: []Grant{{"nvidia.com/gpu", "GPU-1", podA}}}, toAllocate(vf0, fast), ""},
 	{"the kubelet's own allocation", Facts{Devices: snapshot(away(0)), Sandboxes: []ledger.Sandbox{holds("a", podA, fast, vf0)}, Allocations: []ledger.Allocation{gave(fast, vf0)}}, toAllocate(vf0, fast), ""},
+	{"a container without a network has its netdev", Facts{Devices: snapshot(away(0)), Allocations: []ledger.Allocation{gave(fast, vf0)}}, toAllocate(vf0, fast), ""},
 	{"as another pool's", Facts{Sandboxes: []ledger.Sandbox{holds("a", podA, slow, vf0)}, Allocations: []ledger.Allocation{gave(slow, vf0)}}, toAllocate(vf0, fast), "sandbox"},
 	{"security S3: a pod that named it has it as the pool's, without an allocation", Facts{Sandboxes: []ledger.Sandbox{holds("a", podA, fast, vf0)}}, toAllocate(vf0, fast), "sandbox"},
 	{"devices C13: a stale allocation hides no holder", Facts{Sandboxes: []ledger.Sandbox{holds("a", podA, "", vf0)}, Allocations: []ledger.Allocation{gave(fast, vf0)}}, toAllocate(vf0, fast), "sandbox"},

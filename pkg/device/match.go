@@ -15,7 +15,7 @@ type Claims struct {
 	pools [][]claim // by the pool's position, its selectors that the PF can fulfil
 }
 
-// claim is a selector that a PF fulfils, and what is left for a VF to fulfil.
+// claim is a selector that a PF fulfils, with the conditions that remain for a VF.
 type claim struct {
 	*Selector
 	linkType string         // the PF's

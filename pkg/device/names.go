@@ -16,7 +16,7 @@ type Names struct {
 	pfs map[pci.Address]known
 }
 
-// known is what a PF showed earlier.
+// known are a PF's names and link type from earlier snapshots.
 type known struct {
 	names    []string
 	linkType string
@@ -45,13 +45,13 @@ func (n *Names) Follow(pfs []PF) []PF {
 		}
 		out[i].EarlierNames = earlier
 		if withoutNetdev {
-			out[i].LinkType = was.linkType // what is plugged in has not changed
+			out[i].LinkType = was.linkType // the NIC is the same
 		}
 	}
 	return out
 }
 
-// learn adds what a PF shows now, and returns all that is known of it.
+// learn adds a PF's present names, and returns all that are known.
 func (n *Names) learn(pf PF) known {
 	if n.pfs == nil {
 		n.pfs = map[pci.Address]known{}

@@ -50,7 +50,7 @@ func (l Links) Of(netdev string) ([]string, error) {
 	return link.AltNames, err
 }
 
-// LinkEvents is the source of rtnetlink's messages: what uevents don't tell, such
+// LinkEvents is the source of rtnetlink's messages: changes that uevents don't report, such
 // as MTU, MAC, link state, and a netdev that moved to another namespace.
 type LinkEvents struct{}
 

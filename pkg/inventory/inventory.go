@@ -1,10 +1,10 @@
 // Package inventory keeps a picture of a node's PFs and VFs: an immutable
-// Snapshot, and a new one whenever something changed. It is told of changes by
-// the kernel (rtnetlink for netdevs, uevents for functions and drivers) and reads
+// Snapshot, and a new one whenever something changed. The kernel reports changes
+// (rtnetlink for netdevs, uevents for functions and drivers) and reads
 // just the PF or VF concerned; a slow full reading is the safety net. It writes
 // nothing, decides nothing, and keeps no record of who uses a VF.
 //
-// What comes from where:
+// Sources:
 //   - pkg/sysfs: functions, drivers, NUMA nodes, IOMMU groups, RDMA devices, and
 //     the netdevs' MAC, MTU, state, all below one root. Each is one small file, so
 //     one VF can be read alone; and no netlink dump of a PF's VFs, which outgrows
@@ -31,12 +31,12 @@ import (
 	"fairlead.dev/fairlead/pkg/sysfs"
 )
 
-// Options says where an Inventory looks. Only FS is required.
+// Options are an Inventory's sources and delays. Only FS is required.
 type Options struct {
 	FS       sysfs.FS
 	AltNames AltNames
-	Eswitch  func(pci.Address) string                                 // "legacy", "switchdev", "" where nothing tells
-	Names    func(vendor, device string) (vendorName, product string) // "" where unknown
+	Eswitch  func(pci.Address) string                                 // "legacy", "switchdev", "" if unknown
+	Names    func(vendor, device string) (vendorName, product string) // "" if unknown
 	Events   []Source
 
 	Quiet    time.Duration // events are gathered until none came for this long; default 50 ms
@@ -45,7 +45,7 @@ type Options struct {
 	Log      *slog.Logger
 }
 
-// AltNames tells the alternative names of netdevs in the host's network namespace.
+// AltNames has the alternative names of netdevs in the host's network namespace.
 type AltNames interface {
 	All() (map[string][]string, error) // netdev -> its altnames, only those that have any
 	Of(netdev string) ([]string, error)
@@ -57,7 +57,7 @@ type Source interface {
 	Open(ctx context.Context) (<-chan Event, error)
 }
 
-// Event says what may have changed: a function, a netdev, or, where events were
+// Event says what may have changed: a function, a netdev, or, if events were
 // lost, anything.
 type Event struct {
 	Function pci.Address
@@ -117,8 +117,8 @@ func (inv *Inventory) Subscribe() (snapshots <-chan *Snapshot, cancel func()) {
 	}
 }
 
-// Refresh reads everything anew before it returns: for use right after a change
-// that the caller made itself. Where single functions cannot be read, both the
+// Refresh reads everything again before it returns: for use right after a change
+// that the caller made itself. If single functions cannot be read, both the
 // snapshot and an *UnreadError are returned.
 func (inv *Inventory) Refresh(ctx context.Context) (*Snapshot, error) {
 	inv.reading.Lock()
@@ -145,7 +145,7 @@ func (inv *Inventory) reread(dirty map[pci.Address]bool) error {
 	return nil
 }
 
-// publish makes next the current snapshot, unless it tells nothing new.
+// publish makes next the current snapshot, unless nothing has changed.
 func (inv *Inventory) publish(next *Snapshot) *Snapshot {
 	last := inv.current.Load()
 	changes := Diff(last, next)

@@ -32,7 +32,7 @@ func (e *UnreadError) Error() string {
 }
 
 // readAll reads the whole node, PFs side by side. The error is an *UnreadError
-// where there is a snapshot all the same.
+// if there is a snapshot all the same.
 func (inv *Inventory) readAll(ctx context.Context, old *Snapshot) (*Snapshot, error) {
 	functions, err := inv.opts.FS.Scan()
 	if err != nil {
@@ -119,12 +119,12 @@ func (inv *Inventory) oneAltName(netdev string) []string {
 	}
 	names, err := inv.opts.AltNames.Of(netdev)
 	if err != nil {
-		inv.opts.Log.Debug("no altnames", "netdev", netdev, "err", err)
+		inv.opts.Log.Debug("no altnames", "netdev", netdev, "error", err)
 	}
 	return names
 }
 
-// readPF reads a PF and its VFs; nil where it is gone.
+// readPF reads a PF and its VFs; nil if it is gone.
 func (inv *Inventory) readPF(addr pci.Address, names altNamesOf) (*device.PF, error) {
 	pf, err := inv.readPFAlone(addr, names)
 	if err != nil || pf == nil {
@@ -171,7 +171,7 @@ func (inv *Inventory) readLone(addr pci.Address, names altNamesOf) (*device.VF, 
 	return &vf, nil
 }
 
-// readChanged is old with the named functions read anew.
+// readChanged returns old with the named functions read again.
 func (inv *Inventory) readChanged(old *Snapshot, dirty map[pci.Address]bool) (*Snapshot, error) {
 	pfs := slices.Clone(old.PFs)
 	lone := old.Lone
@@ -189,10 +189,10 @@ func (inv *Inventory) readChanged(old *Snapshot, dirty map[pci.Address]bool) (*S
 		}
 		// Neither a PF nor a VF with a PF: a VF of its own, or gone.
 		lone = slices.DeleteFunc(slices.Clone(lone), func(vf device.VF) bool { return vf.Address == addr })
-		if alone, err := inv.readLone(addr, inv.oneAltName); err != nil {
+		if single, err := inv.readLone(addr, inv.oneAltName); err != nil {
 			return nil, err
-		} else if alone != nil {
-			lone = append(lone, *alone)
+		} else if single != nil {
+			lone = append(lone, *single)
 		}
 	}
 	slices.SortFunc(pfs, func(a, b device.PF) int { return a.Address.Compare(b.Address) })
@@ -219,8 +219,8 @@ func (inv *Inventory) owners(old *Snapshot, dirty map[pci.Address]bool) map[pci.
 	return owners
 }
 
-// rereadPF reads a PF's own attributes where it is dirty itself, those of its VFs
-// that are dirty or new, and takes the others over; nil where it is gone or no PF.
+// rereadPF reads a PF's own attributes if it is dirty itself, and those of its VFs
+// that are dirty or new. It keeps the others. It is nil if the PF is gone or no PF.
 func (inv *Inventory) rereadPF(old *Snapshot, addr pci.Address, dirty map[pci.Address]bool) (*device.PF, error) {
 	was, known := old.PF(addr)
 	pf := was
@@ -261,7 +261,7 @@ func (inv *Inventory) rereadVF(old *Snapshot, slot sysfs.VFSlot, dirty map[pci.A
 	return &vf, nil
 }
 
-// ignoreGone: what is unplugged while it is read is as good as unplugged before.
+// ignoreGone accepts a function that was unplugged while it was read.
 func ignoreGone(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

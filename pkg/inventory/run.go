@@ -6,10 +6,11 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/pkg/pci"
+	"fairlead.dev/fairlead/pkg/retry"
 )
 
 // Run keeps the inventory up to date until ctx ends, which is no error. A source
-// of events that fails is opened anew, and everything read again, since events
+// of events that fails is opened again, and everything read again, since events
 // were missed meanwhile; a reading that fails is logged and tried again.
 func (inv *Inventory) Run(ctx context.Context) error {
 	const firstWait, maxWait = time.Second, 30 * time.Second
@@ -17,13 +18,13 @@ func (inv *Inventory) Run(ctx context.Context) error {
 		if inv.follow(ctx) {
 			wait = firstWait
 		}
-		if !sleep(ctx, wait) {
+		if retry.Sleep(ctx, wait) != nil {
 			return nil
 		}
 	}
 }
 
-// follow reads everything and then what events name, until a source ends. It
+// follow reads everything, and then the functions that events name, until a source ends. It
 // reports whether it worked at all.
 func (inv *Inventory) follow(ctx context.Context) (worked bool) {
 	ctx, cancel := context.WithCancel(ctx)
@@ -38,7 +39,7 @@ func (inv *Inventory) follow(ctx context.Context) (worked bool) {
 	}
 	inv.process(ctx, events, read)
 	if ctx.Err() == nil {
-		inv.opts.Log.Warn("kernel events ended; opening them anew")
+		inv.opts.Log.Warn("kernel events ended; opening them again")
 	}
 	return true
 }
@@ -75,7 +76,7 @@ func (inv *Inventory) open(ctx context.Context) (<-chan Event, error) {
 	return merged, nil
 }
 
-// What a failed reading should have found is told by no further event: it is tried
+// No further event reports the changes that a failed reading missed: it is tried
 // again after firstReread, and then ever more slowly.
 const firstReread, maxReread = 2 * time.Second, 30 * time.Second
 
@@ -115,7 +116,7 @@ func (inv *Inventory) process(ctx context.Context, events <-chan Event, read boo
 	}
 }
 
-// gather collects what events name until they pause: creating VFs, or moving
+// gather collects the functions that events name until they pause: creating VFs, or moving
 // one into a pod, makes a burst of them.
 func (inv *Inventory) gather(first Event, events <-chan Event) (dirty map[pci.Address]bool, all bool) {
 	dirty = map[pci.Address]bool{}
@@ -157,14 +158,14 @@ func (inv *Inventory) mark(e Event, dirty map[pci.Address]bool) (all bool) {
 	return e.Lost
 }
 
-// update reads what events named; false where it takes a full reading.
+// update reads the functions that events named. It is false if a full reading is needed.
 func (inv *Inventory) update(dirty map[pci.Address]bool) bool {
 	if len(dirty) == 0 {
 		return true
 	}
 	err := inv.reread(dirty)
 	if err != nil {
-		inv.opts.Log.Warn("a changed device could not be read; reading all", "err", err)
+		inv.opts.Log.Warn("a changed device could not be read; reading all", "error", err)
 	}
 	return err == nil
 }
@@ -179,18 +180,6 @@ func (inv *Inventory) refresh(ctx context.Context) (read bool) {
 
 func (inv *Inventory) logUnlessDone(ctx context.Context, msg string, err error) {
 	if ctx.Err() == nil {
-		inv.opts.Log.Error(msg, "err", err)
-	}
-}
-
-// sleep reports false where ctx ended first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
+		inv.opts.Log.Error(msg, "error", err)
 	}
 }

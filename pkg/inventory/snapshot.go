@@ -25,7 +25,7 @@ type Snapshot struct {
 	netdevs map[string]pci.Address   // netdev -> its function
 }
 
-// position is a VF's place: PFs[pf].VFs[vf], or Lone[vf] where pf is -1.
+// position is a VF's place: PFs[pf].VFs[vf], or Lone[vf] if pf is -1.
 type position struct{ pf, vf int }
 
 // NewSnapshot is the snapshot of given devices. It takes the slices over.
@@ -82,7 +82,7 @@ func (s *Snapshot) VF(addr pci.Address) (pf device.PF, vf device.VF, ok bool) {
 func (s *Snapshot) NumVFs() int { return len(s.vfs) }
 
 // Changes says which functions differ between two snapshots, each list in order
-// of address. A PF has changed where its own attributes have, whatever its VFs did.
+// of address. A PF has changed if its own attributes have, whatever its VFs did.
 type Changes struct {
 	Added, Removed, Changed []pci.Address
 }

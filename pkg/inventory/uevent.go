@@ -36,7 +36,7 @@ func (u Uevents) Open(ctx context.Context) (<-chan Event, error) {
 		return nil, fmt.Errorf("subscribe to uevents: %w", err)
 	}
 	// Hundreds of VFs appear in one burst. Without the privilege the default size
-	// stays, and an overflow is told by ENOBUFS.
+	// stays, and ENOBUFS reports an overflow.
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 4<<20)
 	file := os.NewFile(uintptr(fd), "uevents") // non-blocking, so Close ends a wait
 	context.AfterFunc(ctx, func() { file.Close() })
@@ -45,7 +45,7 @@ func (u Uevents) Open(ctx context.Context) (<-chan Event, error) {
 		defer close(events)
 		defer file.Close()
 		if err := receive(ctx, file, events); err != nil && ctx.Err() == nil {
-			u.Log.Warn("uevents ended", "err", err)
+			u.Log.Warn("uevents ended", "error", err)
 		}
 	}()
 	return events, nil

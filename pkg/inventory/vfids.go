@@ -7,8 +7,8 @@ import (
 )
 
 // knownVF reports whether a network function without a PF is a VF all the same,
-// as it is inside a virtual machine, where PCI doesn't tell. Its driver does,
-// where it drives nothing but VFs; else its id, which counts also while a
+// as it is inside a virtual machine, in which PCI doesn't say so. Its driver does,
+// if it drives only VFs; else its id, which counts also while a
 // userspace driver is bound. A function that is not known here is left alone: it
 // may be the machine's own uplink.
 func knownVF(vf device.VF) bool {
