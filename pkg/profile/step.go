@@ -103,14 +103,15 @@ func (s SetUp) key() stepKey     { return s.stepOn(stepUp) }
 func (s SetKnob) key() stepKey   { return stepKey{s.PF, s.VF, s.Knob.Name} }
 func (s Blocked) key() stepKey   { return stepKey{s.PF, s.VF, s.What} }
 
-// needs returns the steps of the PF without which this one cannot succeed.
+// needs returns the steps without which this one cannot succeed.
 func (s SetKnob) needs() []stepKey {
 	var keys []stepKey
 	if s.New {
 		keys = append(keys, s.stepOn(stepNumVFs))
 	}
 	if s.Knob.Name == device.KnobMTU {
-		keys = append(keys, s.stepOn(stepPFMTU)) // it bounds the VF's
+		// The PF's MTU bounds the VF's, and the driver makes the netdev.
+		keys = append(keys, s.stepOn(stepPFMTU), stepKey{s.PF, s.VF, device.KnobDriver})
 	}
 	return keys
 }
