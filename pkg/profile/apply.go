@@ -81,8 +81,8 @@ func (a *Applier) applyPF(ctx context.Context, steps []Step) []Failure {
 	var failures []Failure
 	var knobs []SetKnob
 	failed := map[stepKey]bool{}
-	made := a.reserveNew(ctx, steps)
-	defer made()
+	endPF := a.reserveNew(ctx, steps)
+	defer endPF()
 	for _, s := range steps {
 		switch s := s.(type) {
 		case SetKnob:
@@ -105,7 +105,7 @@ func (a *Applier) applyPF(ctx context.Context, steps []Step) []Failure {
 			}
 		}
 	}
-	return append(failures, a.setKnobs(ctx, possible(knobs, failed), made)...)
+	return append(failures, a.setKnobs(ctx, possible(knobs, failed), endPF)...)
 }
 
 // reserveNew keeps the VFs that the steps make from being given to anybody, until each

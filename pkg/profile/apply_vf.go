@@ -20,7 +20,7 @@ type batch struct {
 	a        *Applier
 	at       Target
 	vfs      []*vfWork
-	made     func() // ends the reservation of the PF, under which new VFs were made
+	endPF    func() // ends the reservation of the PF, under which new VFs were made
 	failures []Failure
 }
 
@@ -32,13 +32,13 @@ type vfWork struct {
 	release func()    // ends the reservation
 }
 
-// setKnobs takes the steps of one PF's VFs. It calls made when the VFs are
+// setKnobs takes the steps of one PF's VFs. It calls endPF when the VFs are
 // reserved.
-func (a *Applier) setKnobs(ctx context.Context, steps []SetKnob, made func()) []Failure {
+func (a *Applier) setKnobs(ctx context.Context, steps []SetKnob, endPF func()) []Failure {
 	if len(steps) == 0 {
 		return nil
 	}
-	b := &batch{a: a, at: steps[0].Target, made: made}
+	b := &batch{a: a, at: steps[0].Target, endPF: endPF}
 	for _, s := range steps {
 		if n := len(b.vfs); n == 0 || b.vfs[n-1].index != s.VF {
 			b.vfs = append(b.vfs, &vfWork{index: s.VF, address: s.Address, release: func() {}})

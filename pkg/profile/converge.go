@@ -42,7 +42,7 @@ func (a *Applier) Converge(ctx context.Context, profiles []config.Profile, read 
 		last = nics
 		todo := untried(steps, failed)
 		if len(todo) == 0 || round == rounds {
-			return statuses(profiles, nics, left(steps, failed))
+			return statuses(profiles, nics, unfinished(steps, failed))
 		}
 		failures := a.Apply(ctx, todo)
 		if ctx.Err() != nil {
@@ -107,9 +107,9 @@ func untried(steps []Step, failed map[stepKey]Failure) []Step {
 	return out
 }
 
-// left returns a failure for each step of the last plan, except those that wait for
+// unfinished returns a failure for each step of the last plan, except those that wait for
 // a failed one: they have no cause of their own.
-func left(steps []Step, failed map[stepKey]Failure) []Failure {
+func unfinished(steps []Step, failed map[stepKey]Failure) []Failure {
 	var out []Failure
 	open := map[stepKey]bool{}
 	for _, s := range untried(steps, failed) {

@@ -17,7 +17,8 @@ type Uses interface {
 	ToChange(function pci.Address) []custody.Use
 }
 
-// Custody is asked before each change; Oracle is one.
+// Custody is asked before each change. The agent makes one of custody.Oracle and the
+// device plugin.
 type Custody interface {
 	// Known returns what is known without reading anything.
 	Known() Uses
@@ -26,17 +27,6 @@ type Custody interface {
 	Change(ctx context.Context, functions ...pci.Address) (end func(), err error)
 	// Recheck reads the functions again, for a plan may be old.
 	Recheck(ctx context.Context, functions ...pci.Address) (Uses, error)
-}
-
-// Oracle is a custody.Oracle as Custody.
-type Oracle struct{ *custody.Oracle }
-
-// Known returns the latest view.
-func (o Oracle) Known() Uses { return o.View() }
-
-// Recheck confirms the functions.
-func (o Oracle) Recheck(ctx context.Context, functions ...pci.Address) (Uses, error) {
-	return o.Confirm(ctx, functions...)
 }
 
 // usedBy is the part of a sentence that follows "is".
@@ -112,15 +102,15 @@ func (a *Applier) recheck(ctx context.Context, t Target, vfs map[int]pci.Address
 		return &inUseError{reason}
 	}
 	for index, vf := range vfs {
-		if err := free(uses, vf, index); err != nil {
+		if err := checkFree(uses, vf, index); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// free returns an error if somebody uses a VF.
-func free(uses Uses, vf pci.Address, index int) error {
+// checkFree returns an error if somebody uses a VF.
+func checkFree(uses Uses, vf pci.Address, index int) error {
 	if used := uses.ToChange(vf); len(used) > 0 {
 		return &inUseError{fmt.Sprintf("VF %d has just been taken: it is %s", index, usedBy(used))}
 	}

@@ -89,15 +89,15 @@ func (n *NIC) compares(p config.Profile) bool {
 		return false
 	}
 	for _, vf := range n.VFs {
-		if g := groupOf(p, vf.Index); g != nil && setsAtPF(g) && returns(n.Uses[vf.Address]) == nil {
+		if g := groupOf(p, vf.Index); g != nil && setsAtPF(g) && returnsAs(n.Uses[vf.Address]) == nil {
 			return true
 		}
 	}
 	return false
 }
 
-// returns is how a VF will be when it is free; nil: as it is now.
-func returns(uses []custody.Use) *device.Settings {
+// returnsAs is how a VF will be when it is free; nil: as it is now.
+func returnsAs(uses []custody.Use) *device.Settings {
 	for _, u := range uses {
 		if u.Returns != nil {
 			return &u.Returns.Settings

@@ -61,9 +61,9 @@ func Governed(profiles []config.Profile, pfs []device.PF, before map[pci.Address
 	return out
 }
 
-// names reports whether a profile names a PF, not only matches it by a glob or by
+// namesPF reports whether a profile names a PF, not only matches it by a glob or by
 // its kind.
-func names(p config.Profile, pf device.PF) bool {
+func namesPF(p config.Profile, pf device.PF) bool {
 	named := func(patterns []string, pf device.PF, selector func([]string) device.NICSelector) bool {
 		exact := slices.DeleteFunc(slices.Clone(patterns), func(s string) bool { return strings.ContainsAny(s, `*?[\`) })
 		return len(exact) > 0 && selector(exact).Match(pf)

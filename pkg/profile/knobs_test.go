@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -122,6 +123,28 @@ func TestARefusedMTUOfThePFStopsNothingElse(t *testing.T) {
 		t.Errorf("-want +got\n%s", d)
 	}
 	const state = "ens1f0 mtu 1500 up true\n  0 igbvf ens1f0v0 mtu 1500 vlan 5/0 trust false spoof true\n"
+	if d := cmp.Diff(state, k.state()); d != "" {
+		t.Errorf("-want +got\n%s", d)
+	}
+}
+
+// Devices B3: a driver that refuses a VF costs that VF its netdev, which is not waited
+// for, and no other VF anything.
+func TestARefusedDriverStopsNothingElse(t *testing.T) {
+	k := newKernel(t)
+	nic := igb(pf0, "ens1f0", 2)
+	k.AddPF(nic.PF)
+	k.LoadDriver("iavf")
+	k.RefuseDriver(nic.VFs[0].Address, "iavf")
+	begin := time.Now()
+	got := converge(t, k, applier(k), build(t, `{pf: {}, vfGroups: [{driver: iavf, mtu: 1400, vlan: 5}]}`))
+	if f := got[0].Failures; len(f) != 1 || f[0].Step != "ens1f0: VF 0: driver igbvf -> iavf" || time.Since(begin) > 30*time.Second {
+		t.Errorf("after %v: %s", time.Since(begin), statusText(got))
+	}
+	const state = `ens1f0 mtu 1500 up true
+  0 igbvf ens1f0v0 mtu 1500 vlan 5/0 trust false spoof true
+  1 iavf ens1f0v1 mtu 1400 vlan 5/0 trust false spoof true
+`
 	if d := cmp.Diff(state, k.state()); d != "" {
 		t.Errorf("-want +got\n%s", d)
 	}

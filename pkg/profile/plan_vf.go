@@ -46,7 +46,7 @@ func (n NIC) settingsOf(vf device.VF) device.Settings {
 func planUsedVF(t VFTarget, p config.Profile, g *config.VFGroup, nic NIC, vf device.VF, uses []custody.Use) []Step {
 	var steps []Step
 	var changes []string
-	for _, s := range planVF(t, p, g, nic, comesBack(g.Settings, nic.settingsOf(vf), returns(uses))) {
+	for _, s := range planVF(t, p, g, nic, comesBack(g.Settings, nic.settingsOf(vf), returnsAs(uses))) {
 		if s, free := s.(SetKnob); free {
 			changes = append(changes, s.change())
 			continue

@@ -40,7 +40,7 @@ func (b *batch) reserve(ctx context.Context) {
 	}
 	b.change(ctx, quick)
 	b.change(ctx, slow)
-	b.made()
+	b.endPF()
 	b.recheck(ctx)
 }
 
@@ -89,7 +89,7 @@ func (b *batch) recheck(ctx context.Context) {
 			uses, err = b.a.Custody.Recheck(ctx, vf.address)
 		}
 		if err == nil {
-			err = vf.free(uses)
+			err = vf.checkFree(uses)
 		}
 		if err != nil {
 			b.drop(vf, err)
@@ -97,13 +97,13 @@ func (b *batch) recheck(ctx context.Context) {
 	}
 }
 
-// free returns an error if somebody uses the VF. A VF that was made a moment ago is in
+// checkFree returns an error if somebody uses the VF. A VF that was made a moment ago is in
 // no other namespace: its netdev is still on its way.
-func (vf *vfWork) free(uses Uses) error {
+func (vf *vfWork) checkFree(uses Uses) error {
 	if vf.steps[0].New {
 		uses = notNamespace{uses}
 	}
-	return free(uses, vf.address, vf.index)
+	return checkFree(uses, vf.address, vf.index)
 }
 
 type notNamespace struct{ Uses }

@@ -10,7 +10,7 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// Step is one change of one PF or VF. It prints as one line, "ens1f0: numVFs 0 -> 4".
+// Step is one change of one PF or VF. It prints as one line: "ens1f0: numVFs 0 -> 4".
 type Step interface {
 	fmt.Stringer
 	On() Target
@@ -49,7 +49,7 @@ func (t Target) On() Target { return t }
 func (t Target) stepOn(what string) stepKey { return stepKey{t.PF, wholePF, what} }
 
 func on(p config.Profile, pf device.PF) Target {
-	return Target{Profile: p.Name, PF: pf.Address, Name: nameOf(pf), Driver: pf.Driver, Ifindex: pf.Ifindex, Named: names(p, pf)}
+	return Target{Profile: p.Name, PF: pf.Address, Name: nameOf(pf), Driver: pf.Driver, Ifindex: pf.Ifindex, Named: namesPF(p, pf)}
 }
 
 // VFTarget is a VF that a step is about.
@@ -89,7 +89,7 @@ type (
 		Knob     device.Knob
 		From, To device.Settings
 	}
-	// Blocked is a change that something stands in the way of.
+	// Blocked is a change that must not or cannot be made now, and why.
 	Blocked struct {
 		Target
 		VF           int // wholePF: the PF
@@ -103,14 +103,15 @@ func (s SetUp) key() stepKey     { return s.stepOn(stepUp) }
 func (s SetKnob) key() stepKey   { return stepKey{s.PF, s.VF, s.Knob.Name} }
 func (s Blocked) key() stepKey   { return stepKey{s.PF, s.VF, s.What} }
 
-// needs returns the steps of the PF without which this one cannot succeed.
+// needs returns the steps without which this one cannot succeed.
 func (s SetKnob) needs() []stepKey {
 	var keys []stepKey
 	if s.New {
 		keys = append(keys, s.stepOn(stepNumVFs))
 	}
 	if s.Knob.Name == device.KnobMTU {
-		keys = append(keys, s.stepOn(stepPFMTU)) // it bounds the VF's
+		// The PF's MTU bounds the VF's, and the driver makes the netdev.
+		keys = append(keys, s.stepOn(stepPFMTU), stepKey{s.PF, s.VF, device.KnobDriver})
 	}
 	return keys
 }
