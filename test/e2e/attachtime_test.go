@@ -15,6 +15,7 @@ import (
 // agent measures them: from the shim's request to its reply, the primary network's
 // plugins included. The lab's nodes are emulated: compare kinds, not machines.
 func BenchmarkAttach(b *testing.B) {
+	install(b)
 	b.Cleanup(func() {
 		if err := cluster.Delete(context.Background(), scenario.AttachTimeNamespace); err != nil {
 			b.Error(err)

@@ -11,6 +11,7 @@ import (
 // dp#258, dp#490: each fault's text names the pod, the network, the field, the
 // reason and the remedy. cni#115: nothing of a pod that failed is left.
 func TestBadInputIsExplainedAndUndone(t *testing.T) {
+	install(t)
 	leaveNothing(t, scenario.BadNamespace)
 	err := cluster.StartBadInput(t.Context())
 	must(t, err, scenario.BadNamespace)
@@ -21,6 +22,7 @@ func TestBadInputIsExplainedAndUndone(t *testing.T) {
 // cni#219 and the like: a VF that vanishes under its pod is reported, the pod can
 // be deleted, and the pool is whole again.
 func TestVanishedVFIsReportedAndReplaced(t *testing.T) {
+	install(t)
 	leaveNothing(t, scenario.VanishedNamespace)
 	facts := cluster.VanishedVF(t.Context())
 	report(t, facts, scenario.VanishedNamespace)

@@ -10,6 +10,7 @@ import (
 
 // The files of deployments/examples/scenarios, applied as users apply them.
 func TestEverydayScenarios(t *testing.T) {
+	install(t)
 	leaveNothing(t, scenario.EverydayNamespaces()...)
 	err := cluster.StartEveryday(t.Context())
 	must(t, err, scenario.EverydayNamespaces()...)

@@ -14,6 +14,7 @@ import (
 // m#1239: a DEL while the agent is away leaks nothing. dp#565: capacity is back
 // after a kubelet restart. cni#349, dp#685: after DEL the VF is there, clean.
 func TestMainJob(t *testing.T) {
+	install(t)
 	leaveNothing(t, scenario.MainNamespace)
 	job, err := cluster.StartMainJob(t.Context())
 	must(t, err, scenario.MainNamespace)

@@ -11,12 +11,10 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	"fairlead.dev/fairlead/deployments/examples"
 )
 
 // profilesFile is scenario 14: the operator's NIC profiles for the lab's nodes.
-const profilesFile = "scenarios/14-nic-profile.yaml"
+const profilesFile = "deployments/examples/scenarios/14-nic-profile.yaml"
 
 // runLabel marks the namespaces that a run has made, so that the next one can
 // start from nothing.
@@ -47,7 +45,7 @@ func (c *Cluster) Install(ctx context.Context, root string) error {
 			return err
 		}
 	}
-	if err := c.ApplyProfiles(ctx); err != nil {
+	if err := c.applyProfiles(ctx, filepath.Join(root, profilesFile)); err != nil {
 		return err
 	}
 	return c.waitAgents(ctx)
@@ -61,9 +59,9 @@ func (c *Cluster) applyFile(ctx context.Context, path string) error {
 	return c.apply(ctx, string(body))
 }
 
-// ApplyProfiles puts scenario 14 into the ConfigMap that the agents read.
-func (c *Cluster) ApplyProfiles(ctx context.Context) error {
-	body, err := examples.Files.ReadFile(profilesFile)
+// applyProfiles puts scenario 14 into the ConfigMap that the agents read.
+func (c *Cluster) applyProfiles(ctx context.Context, file string) error {
+	body, err := os.ReadFile(file)
 	if err != nil {
 		return err
 	}

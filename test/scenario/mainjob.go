@@ -80,12 +80,16 @@ func (j *MainJob) Connectivity(ctx context.Context) Facts {
 var pingCounts = regexp.MustCompile(`(\d+) packets transmitted, (\d+) received`)
 var pingTimes = regexp.MustCompile(`= [\d.]+/([\d.]+)/`)
 
-// reach measures after a warm-up, in which ARP and the switch learn.
 func (j *MainJob) reach(ctx context.Context, pod, address string, bytes int) (string, error) {
-	if _, err := j.c.inNetns(ctx, MainNamespace, pod, "ping -I net1 -c 5 -i 0.2 -W 2 "+address+" >/dev/null || true"); err != nil {
+	return j.c.reach(ctx, MainNamespace, pod, address, bytes)
+}
+
+// reach measures after a warm-up, in which ARP and the switch learn.
+func (c *Cluster) reach(ctx context.Context, namespace, pod, address string, bytes int) (string, error) {
+	if _, err := c.inNetns(ctx, namespace, pod, "ping -I net1 -c 5 -i 0.2 -W 2 "+address+" >/dev/null || true"); err != nil {
 		return "", err
 	}
-	out, err := j.c.inNetns(ctx, MainNamespace, pod, fmt.Sprintf("ping -I net1 -M do -s %d -c 20 -i 0.2 -W 5 %s", bytes, address))
+	out, err := c.inNetns(ctx, namespace, pod, fmt.Sprintf("ping -I net1 -M do -s %d -c 20 -i 0.2 -W 5 %s", bytes, address))
 	counts := pingCounts.FindStringSubmatch(out)
 	if counts == nil {
 		return "", fmt.Errorf("ping from %s to %s: %w\n%s", pod, address, err, out)
