@@ -17,7 +17,7 @@ import (
 // ErrNoCommit says that the history does not reach back to the commit.
 var ErrNoCommit = errors.New("commit is not in this repository's history; a shallow clone needs: git fetch --unshallow")
 
-// Release is what a user would have of a version. Files lie at the same places as in
+// Release has the files that a user would have of a version. Files lie at the same places as in
 // the repository: dist/fairlead-agent.tar, deployments/….
 type Release struct {
 	Root  string
