@@ -30,11 +30,11 @@ type Maker struct {
 
 // run executes a program of the host with its output in the log; the error
 // carries the last lines.
-func (m *Maker) run(ctx context.Context, dir, program string, args ...string) error {
+func run(ctx context.Context, log io.Writer, dir, program string, args ...string) error {
 	cmd := exec.CommandContext(ctx, "nice", append([]string{"-n", "10", program}, args...)...)
 	cmd.Dir = dir
 	var tail bytes.Buffer
-	cmd.Stdout = io.MultiWriter(&tail, m.Log)
+	cmd.Stdout = io.MultiWriter(&tail, log)
 	cmd.Stderr = cmd.Stdout
 	if err := cmd.Run(); err != nil {
 		lines := strings.Split(strings.TrimSpace(tail.String()), "\n")

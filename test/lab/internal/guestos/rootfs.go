@@ -43,7 +43,7 @@ func (m *Maker) bootstrap(ctx context.Context, out string) error {
 	}
 	args = append(args, hostAptOptions(ctx)...)
 	m.Status("installing Debian %s", Suite)
-	return m.run(ctx, m.Dir, "mmdebstrap", append(args, Suite, out, m.APT.SourcesFile())...)
+	return run(ctx, m.Log, m.Dir, "mmdebstrap", append(args, Suite, out, m.APT.SourcesFile())...)
 }
 
 // hostAptOptions hands on how this machine reaches its mirrors: mmdebstrap
