@@ -51,6 +51,9 @@ type Version struct{ Root, Image string }
 // StartUpgrade installs the earlier version and creates pods of each kind.
 func (c *Cluster) StartUpgrade(ctx context.Context, earlier, current Version) (*Upgrade, error) {
 	u := &Upgrade{c: c, earlier: earlier, current: current}
+	if err := c.forgetLedgers(ctx); err != nil {
+		return nil, err
+	}
 	c.Say("installing %s", earlier.Image)
 	if err := c.Install(ctx, earlier.Root); err != nil {
 		return nil, err
@@ -69,6 +72,20 @@ func (c *Cluster) StartUpgrade(ctx context.Context, earlier, current Version) (*
 	}
 	u.pods, err = u.marks(ctx)
 	return u, err
+}
+
+// forgetLedgers removes the ledgers of an earlier run, in which no pod is any more: the
+// earlier agent would refuse those of the current one.
+func (c *Cluster) forgetLedgers(ctx context.Context) error {
+	if err := c.clear(ctx); err != nil {
+		return err
+	}
+	for _, node := range c.Lab.Nodes() {
+		if _, err := c.Lab.Exec(ctx, node, "rm -f /var/lib/fairlead/ledger.db"); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // startPods creates the pods. The current agent's image is loaded meanwhile.
