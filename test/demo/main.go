@@ -97,7 +97,7 @@ func startLab(ctx context.Context) error {
 
 func (d *demo) mainJob(ctx context.Context) error {
 	d.step("the main job: pods on two nodes, each with a VF")
-	job, err := d.cluster.StartMainJob(ctx)
+	job, err := scenario.StartMainJob(ctx, d.cluster)
 	if err != nil {
 		return fmt.Errorf("starting the main job: %w\n%s", err, d.cluster.Diagnose(ctx, scenario.MainNamespace))
 	}
@@ -121,10 +121,11 @@ func (d *demo) mainJob(ctx context.Context) error {
 
 func (d *demo) everyday(ctx context.Context) error {
 	d.step("everyday scenarios: deployments/examples/scenarios as users apply them")
-	if err := d.cluster.StartEveryday(ctx); err != nil {
+	everyday, err := scenario.StartEveryday(ctx, d.cluster)
+	if err != nil {
 		return fmt.Errorf("starting the everyday scenarios: %w\n%s", err, d.cluster.Diagnose(ctx, scenario.EverydayNamespaces()...))
 	}
-	d.note(d.cluster.Everyday(ctx))
+	d.note(everyday.Check(ctx))
 	return nil
 }
 

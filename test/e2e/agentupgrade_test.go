@@ -27,7 +27,7 @@ func TestAgentUpgrade(t *testing.T) {
 	}
 	must(t, err)
 	leaveNothing(t, scenario.UpgradeNamespace)
-	upgrade, err := cluster.StartUpgrade(t.Context(), scenario.Version(release), scenario.Version{Root: root, Image: currentImage})
+	upgrade, err := scenario.StartUpgrade(t.Context(), cluster, scenario.Version(release), scenario.Version{Root: root, Image: currentImage})
 	must(t, err, scenario.UpgradeNamespace)
 	ns := scenario.UpgradeNamespace
 	t.Run("forward", func(t *testing.T) { report(t, upgrade.Upgraded(t.Context()), ns) })

@@ -21,14 +21,14 @@ func BenchmarkAttach(b *testing.B) {
 			b.Error(err)
 		}
 	})
-	if err := cluster.StartAttachTime(b.Context()); err != nil {
+	if err := scenario.StartAttachTime(b.Context(), cluster); err != nil {
 		b.Fatal(err)
 	}
 	for _, kind := range scenario.AttachKinds() {
 		b.Run(kind.Name, func(b *testing.B) {
 			var adds, dels []time.Duration
 			for range b.N {
-				add, del, err := cluster.AttachTime(b.Context(), kind)
+				add, del, err := scenario.AttachTime(b.Context(), cluster, kind)
 				if err != nil {
 					b.Fatalf("%v\n%s", err, cluster.Diagnose(b.Context(), scenario.AttachTimeNamespace))
 				}

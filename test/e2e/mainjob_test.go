@@ -16,7 +16,7 @@ import (
 func TestMainJob(t *testing.T) {
 	install(t)
 	leaveNothing(t, scenario.MainNamespace)
-	job, err := cluster.StartMainJob(t.Context())
+	job, err := scenario.StartMainJob(t.Context(), cluster)
 	must(t, err, scenario.MainNamespace)
 	ns := scenario.MainNamespace
 	t.Run("pods with VFs reach whom they should, and no one else", func(t *testing.T) { report(t, job.Connectivity(t.Context()), ns) })

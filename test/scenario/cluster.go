@@ -200,6 +200,19 @@ func (c *Cluster) States(ctx context.Context) ([]state.State, error) {
 	return out, nil
 }
 
+// Events are the events of a pod, a line each.
+func (c *Cluster) Events(ctx context.Context, namespace, pod string) (string, error) {
+	list, err := c.api.CoreV1().Events(namespace).List(ctx, metav1.ListOptions{FieldSelector: "involvedObject.name=" + pod})
+	if err != nil {
+		return "", err
+	}
+	var lines strings.Builder
+	for _, event := range list.Items {
+		lines.WriteString(event.Reason + ": " + event.Message + "\n")
+	}
+	return lines.String(), nil
+}
+
 // Allocatable is how many of a resource the node offers to pods.
 func (c *Cluster) Allocatable(ctx context.Context, node, resource string) (int64, error) {
 	n, err := c.api.CoreV1().Nodes().Get(ctx, node, metav1.GetOptions{})

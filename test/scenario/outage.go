@@ -110,7 +110,7 @@ func (j *MainJob) mark(ctx context.Context, name string) (podMark, error) {
 	if err != nil {
 		return podMark{}, err
 	}
-	v, err := j.c.vfOf(ctx, MainNamespace, name, "net1")
+	v, err := j.c.nodes().vfOf(ctx, MainNamespace, name, "net1")
 	if err != nil {
 		return podMark{}, err
 	}
@@ -206,7 +206,7 @@ func (j *MainJob) GiveBack(ctx context.Context) Facts {
 	f.check("pods deleted: they are gone", func() (string, error) { return "", j.c.Delete(ctx, MainNamespace) })
 	f.check("VFs are back: old names, MAC, VLAN, trust, spoofcheck, MTU, driver", func() (string, error) {
 		err := poll(ctx, stateLimit, "VFs as before", func() error {
-			after, err := j.c.snapshot(ctx)
+			after, err := j.c.nodes().snapshot(ctx)
 			if err != nil {
 				return err
 			}
@@ -215,7 +215,7 @@ func (j *MainJob) GiveBack(ctx context.Context) Facts {
 		return strconv.Itoa(len(j.before)) + " VFs", err
 	})
 	for _, node := range j.c.Lab.Nodes() {
-		f.check(node+": ledger empty, pools full", func() (string, error) { return j.c.empty(ctx, node, MainNamespace) })
+		f.check(node+": ledger empty, pools full", func() (string, error) { return empty(ctx, j.c, node, MainNamespace) })
 	}
 	f.check("fairleadctl status in the agent's pod: well, exit code 0", func() (string, error) {
 		out, err := j.c.Fairleadctl(ctx, "node1", "status")
@@ -230,7 +230,7 @@ func (j *MainJob) GiveBack(ctx context.Context) Facts {
 
 // empty waits until the agent has no record of a pod of the namespaces, and all
 // its VFs are free.
-func (c *Cluster) empty(ctx context.Context, node string, namespaces ...string) (measured string, err error) {
+func empty(ctx context.Context, c *Cluster, node string, namespaces ...string) (measured string, err error) {
 	err = poll(ctx, stateLimit, node+" empty", func() error {
 		s, err := c.State(ctx, node)
 		if err != nil {

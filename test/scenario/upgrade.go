@@ -49,9 +49,9 @@ type Upgrade struct {
 type Version struct{ Root, Image string }
 
 // StartUpgrade installs the earlier version and creates pods of each kind.
-func (c *Cluster) StartUpgrade(ctx context.Context, earlier, current Version) (*Upgrade, error) {
+func StartUpgrade(ctx context.Context, c *Cluster, earlier, current Version) (*Upgrade, error) {
 	u := &Upgrade{c: c, earlier: earlier, current: current}
-	if err := c.forgetLedgers(ctx); err != nil {
+	if err := forgetLedgers(ctx, c); err != nil {
 		return nil, err
 	}
 	c.Say("installing %s", earlier.Image)
@@ -59,7 +59,7 @@ func (c *Cluster) StartUpgrade(ctx context.Context, earlier, current Version) (*
 		return nil, err
 	}
 	for _, network := range []string{"macvlan", "ipvlan", "bridge"} {
-		if err := c.forgetAddresses(ctx, network); err != nil {
+		if err := c.nodes().forgetAddresses(ctx, network); err != nil {
 			return nil, err
 		}
 	}
@@ -76,7 +76,7 @@ func (c *Cluster) StartUpgrade(ctx context.Context, earlier, current Version) (*
 
 // forgetLedgers removes the ledgers of an earlier run, in which no pod is any more: the
 // earlier agent would refuse those of the current one.
-func (c *Cluster) forgetLedgers(ctx context.Context) error {
+func forgetLedgers(ctx context.Context, c *Cluster) error {
 	if err := c.clear(ctx); err != nil {
 		return err
 	}
@@ -172,7 +172,7 @@ func (u *Upgrade) Gone(ctx context.Context) Facts {
 		return "", errors.Join(err, want("the addresses held", strings.TrimSpace(out), ""))
 	})
 	for _, node := range u.c.Lab.Nodes() {
-		f.check(node+": ledger empty, pools full", func() (string, error) { return u.c.empty(ctx, node, UpgradeNamespace) })
+		f.check(node+": ledger empty, pools full", func() (string, error) { return empty(ctx, u.c, node, UpgradeNamespace) })
 		f.check(node+": fairleadctl status is well", func() (string, error) {
 			out, err := u.c.Fairleadctl(ctx, node, "status")
 			if err != nil {

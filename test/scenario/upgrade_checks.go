@@ -25,20 +25,20 @@ func (u *Upgrade) untouched(ctx context.Context) Facts {
 		return fmt.Sprintf("%d pods", len(upgradePods())), err
 	})
 	return append(facts, sideBySide(2, []claim{
-		{"VF to VF, other node, VLAN 100: 0 % loss", func() (string, error) { return u.c.reach(ctx, UpgradeNamespace, "vf-1", "10.120.0.12", 56) }},
-		{"fallback to VF, other node, VLAN 100: 0 % loss", func() (string, error) { return u.c.reach(ctx, UpgradeNamespace, "fallback", "10.120.0.11", 56) }},
+		{"VF to VF, other node, VLAN 100: 0 % loss", func() (string, error) { return u.c.nodes().reach(ctx, UpgradeNamespace, "vf-1", "10.120.0.12", 56) }},
+		{"fallback to VF, other node, VLAN 100: 0 % loss", func() (string, error) { return u.c.nodes().reach(ctx, UpgradeNamespace, "fallback", "10.120.0.11", 56) }},
 		{"macvlan to ipvlan, other NIC: 0 % loss", func() (string, error) { return u.pingPod(ctx, "macvlan", "ipvlan") }},
-		{"bridge to its gateway: 0 % loss", func() (string, error) { return u.c.reach(ctx, UpgradeNamespace, "bridge", "10.122.0.1", 56) }},
+		{"bridge to its gateway: 0 % loss", func() (string, error) { return u.c.nodes().reach(ctx, UpgradeNamespace, "bridge", "10.122.0.1", 56) }},
 	})...)
 }
 
 func (u *Upgrade) pingPod(ctx context.Context, from, to string) (string, error) {
-	link, err := u.c.linkInPod(ctx, UpgradeNamespace, to, "net1")
+	link, err := u.c.nodes().linkInPod(ctx, UpgradeNamespace, to, "net1")
 	if err != nil {
 		return "", err
 	}
 	address, _, _ := strings.Cut(link.ipv4(), "/")
-	return u.c.reach(ctx, UpgradeNamespace, from, address, 56)
+	return u.c.nodes().reach(ctx, UpgradeNamespace, from, address, 56)
 }
 
 // marks describes the pods in lines that tell whether they are still the same.
@@ -65,12 +65,12 @@ func (u *Upgrade) mark(ctx context.Context, p Pod) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	namespace, err := u.c.inNetns(ctx, UpgradeNamespace, p.Name, "readlink /proc/self/ns/net")
+	namespace, err := u.c.nodes().inNetns(ctx, UpgradeNamespace, p.Name, "readlink /proc/self/ns/net")
 	if err != nil {
 		return nil, err
 	}
 	lines := []string{fmt.Sprintf("container %s restarts %d namespace %s", id, restarts, strings.TrimSpace(namespace))}
-	links, err := u.c.linksInPod(ctx, UpgradeNamespace, p.Name)
+	links, err := u.c.nodes().linksInPod(ctx, UpgradeNamespace, p.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -80,14 +80,14 @@ func (u *Upgrade) mark(ctx context.Context, p Pod) ([]string, error) {
 	if p.Resource == "" {
 		return lines, nil
 	}
-	v, err := u.c.vfOf(ctx, UpgradeNamespace, p.Name, "net1")
+	v, err := u.c.nodes().vfOf(ctx, UpgradeNamespace, p.Name, "net1")
 	return append(lines, "VF "+v.String()), err
 }
 
 // hosts describes all VFs, and the names of the nodes' links that pods may have left.
 // A bridge stays on the node by the stock plugin's rule.
 func (u *Upgrade) hosts(ctx context.Context) ([]string, error) {
-	lines, err := u.c.snapshot(ctx)
+	lines, err := u.c.nodes().snapshot(ctx)
 	if err != nil {
 		return nil, err
 	}
