@@ -42,7 +42,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	code := m.Run()
-	// What matters comes last: the story that each failed test tells is long.
+	// The reasons come last: each failed test prints a long story.
 	for _, f := range failed {
 		fmt.Println("e2e: failed:", f)
 	}
@@ -89,8 +89,8 @@ var failed []string
 // leftOut lists the tests that could not be run, with the reason.
 var leftOut []string
 
-// report makes each fact a test, and tells the pods' and agents' story once where
-// one does not hold.
+// report makes each fact a test. If one does not hold, it prints the pods' and agents'
+// story once.
 func report(t *testing.T, facts scenario.Facts, namespaces ...string) {
 	t.Helper()
 	for _, fact := range facts {
@@ -108,7 +108,7 @@ func report(t *testing.T, facts scenario.Facts, namespaces ...string) {
 	}
 }
 
-// must ends the test where what it stands on cannot be set up.
+// must ends the test if its preconditions cannot be set up.
 func must(t *testing.T, err error, namespaces ...string) {
 	t.Helper()
 	if err != nil {

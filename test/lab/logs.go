@@ -78,7 +78,7 @@ func printComponentLog(l *lab, name string, lines int) {
 	fmt.Printf("==> %s\n%s\n", path, proc.Tail(path, lines))
 }
 
-// printNodeLog asks the node; the console is the host's file and tells of a node
+// printNodeLog asks the node; the console is the host's file and shows a node
 // that cannot be asked.
 func printNodeLog(cmd *cobra.Command, r vm.Runner, state config.State, n config.Node, names []string, lines int) {
 	for _, name := range names {

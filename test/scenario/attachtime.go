@@ -19,7 +19,7 @@ var attachTimeNetworks string
 // AttachKind is a pod with one kind of attachment beside the primary network.
 type AttachKind struct{ Name, Networks, Resource string }
 
-// AttachKinds lists all kinds; the first has the primary network alone, which the
+// AttachKinds lists all kinds; the first has only the primary network, which the
 // others have as well.
 func AttachKinds() []AttachKind {
 	return []AttachKind{
@@ -47,7 +47,7 @@ func StartAttachTime(ctx context.Context, c *Cluster) error {
 	return c.apply(ctx, networks)
 }
 
-// AttachTime creates and deletes one pod on node 1 and returns what its ADD and DEL
+// AttachTime creates and deletes one pod on node 1 and returns how long its ADD and DEL
 // took, as the agent has measured them.
 func AttachTime(ctx context.Context, c *Cluster, k AttachKind) (add, del time.Duration, err error) {
 	name := fmt.Sprintf("%s-%x", k.Name, time.Now().UnixMilli())

@@ -10,11 +10,11 @@ import (
 // applied is an example that a run applies, and where.
 type applied struct {
 	file      string
-	namespace string // what the file names, or where it is put
+	namespace string // the file's own, or the one it is put into
 	node      string // the lab's node that it needs
 }
 
-// everydayFiles are the scenarios with pods. 9 has none of its own, and 14 is how
+// everydayFiles are the scenarios with pods. 9 has no pod of its own, and 14 is how
 // Fairlead was installed.
 func everydayFiles() []applied {
 	return []applied{

@@ -20,7 +20,7 @@ const profilesFile = "deployments/examples/scenarios/14-nic-profile.yaml"
 // start from nothing.
 const runLabel = "fairlead.dev/lab-run"
 
-// Capacity is what the nodes offer with the profiles of scenario 14.
+// Capacity has the resources that the nodes offer with the profiles of scenario 14.
 func Capacity() map[string]map[string]int64 {
 	return map[string]map[string]int64{
 		"node1": {"fairlead.dev/fast": 4, "fairlead.dev/dpdk": 2, "fairlead.dev/second": 4},
@@ -76,8 +76,8 @@ func (c *Cluster) applyProfiles(ctx context.Context, file string) error {
 	return c.apply(ctx, string(object))
 }
 
-// clear removes what an earlier run has left, the agents last: they release what
-// the pods held.
+// clear removes the remains of an earlier run, the agents last: they release the
+// pods' devices.
 func (c *Cluster) clear(ctx context.Context) error {
 	out, err := c.Kubectl(ctx, "get", "namespaces", "-l", runLabel, "-o", "name")
 	if err != nil {
@@ -147,8 +147,8 @@ func (c *Cluster) Delete(ctx context.Context, names ...string) error {
 	return err
 }
 
-// Diagnose tells what a person would ask next: the pods, their events, and what
-// the agents said.
+// Diagnose answers a person's next questions: the pods, their events, and the agents'
+// logs.
 func (c *Cluster) Diagnose(ctx context.Context, namespaces ...string) string {
 	var out strings.Builder
 	show := func(args ...string) {

@@ -81,7 +81,7 @@ func (j *MainJob) reach(ctx context.Context, pod, address string, bytes int) (st
 }
 
 func (j *MainJob) noPing(ctx context.Context, pod, address string) (string, error) {
-	// `|| true`: ping that gets no answer ends with 1, which is what is wanted here.
+	// `|| true`: ping that gets no answer ends with 1, as wanted here.
 	out, err := j.c.nodes().inNetns(ctx, MainNamespace, pod, "ping -I net1 -c 4 -i 0.2 -W 1 "+address+" || true")
 	if err != nil {
 		return "", err
@@ -93,7 +93,7 @@ func (j *MainJob) noPing(ctx context.Context, pod, address string) (string, erro
 	return counts[2] + " of " + counts[1], want("answers from "+address+" to "+pod, counts[2], "0")
 }
 
-// Knobs checks at the PF what was asked for each pod's VF.
+// Knobs compares each pod's VF, read at the PF, with the network.
 func (j *MainJob) Knobs(ctx context.Context) Facts {
 	asked := []struct {
 		pod   string

@@ -24,7 +24,7 @@ type vf struct {
 	Knobs   knobs
 }
 
-// knobs are what `ip link show PF` tells of a VF.
+// knobs are the settings of a VF that `ip link show PF` prints.
 type knobs struct {
 	MAC        string
 	VLAN       int

@@ -86,7 +86,7 @@ func (j *MainJob) settled(ctx context.Context, node string, held int) (measured 
 	return measured, err
 }
 
-// podMark tells whether a pod is still the one it was.
+// podMark shows whether a pod is still the one it was.
 type podMark struct {
 	container string
 	restarts  int32
@@ -141,7 +141,7 @@ func (j *MainJob) untouched(ctx context.Context, before map[string]podMark) (str
 }
 
 // KubeletRestarted restarts node 1's kubelet and starts a pod with a VF there: it
-// needs the resource to be registered anew. The agent must not be restarted for it.
+// needs the resource to be registered again. The agent must not be restarted for it.
 func (j *MainJob) KubeletRestarted(ctx context.Context) Facts {
 	var f Facts
 	j.c.Say("restarting node1's kubelet")
@@ -170,9 +170,9 @@ func (j *MainJob) KubeletRestarted(ctx context.Context) Facts {
 	return f
 }
 
-// startAsOwnerWould creates a pod, and again where it has failed, as a Deployment
-// does: a kubelet that has just started admits pods before device plugins can have
-// registered anew, and a pod refused then (UnexpectedAdmissionError) never runs.
+// startAsOwnerWould creates a pod, and again if it has failed, as a Deployment does: a
+// kubelet that has just started admits pods before device plugins can have registered
+// again, and a pod refused then (UnexpectedAdmissionError) never runs.
 func (j *MainJob) startAsOwnerWould(ctx context.Context, p Pod) error {
 	return poll(ctx, podsLimit, "pod "+p.Name+" ready", func() error {
 		pod, err := j.c.Pod(ctx, MainNamespace, p.Name)

@@ -153,7 +153,7 @@ func (u *Upgrade) WentBack(ctx context.Context) Facts {
 	return f
 }
 
-// Gone deletes the pods: the current agent undoes what the earlier one did.
+// Gone deletes the pods: the current agent undoes the work of the earlier one.
 func (u *Upgrade) Gone(ctx context.Context) Facts {
 	var f Facts
 	f.check("pods of the earlier agent deleted: they are gone", func() (string, error) { return "", u.c.Delete(ctx, UpgradeNamespace) })

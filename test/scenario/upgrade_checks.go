@@ -41,7 +41,7 @@ func (u *Upgrade) pingPod(ctx context.Context, from, to string) (string, error) 
 	return u.c.nodes().reach(ctx, UpgradeNamespace, from, address, 56)
 }
 
-// marks describes the pods in lines that tell whether they are still the same.
+// marks describes the pods in lines that differ if they are no longer the same.
 func (u *Upgrade) marks(ctx context.Context) ([]string, error) {
 	var lines []string
 	for _, p := range upgradePods() {

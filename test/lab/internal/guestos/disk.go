@@ -10,7 +10,7 @@ import (
 	"fairlead.dev/fairlead/test/lab/internal/cache"
 )
 
-// diskSize is what a node sees; the file is sparse.
+// diskSize is the size that a node sees; the file is sparse.
 const diskSize = "12G"
 
 // DiskInputs are the pieces of the base disk.

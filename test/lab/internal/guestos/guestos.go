@@ -1,4 +1,4 @@
-// Package guestos makes what a node boots from: Debian's kernel, an initramfs,
+// Package guestos makes the files that a node boots from: Debian's kernel, an initramfs,
 // and a disk with the node's system and the Kubernetes programs. Everything
 // comes from the machine's Debian sources and is kept in the cache.
 package guestos
