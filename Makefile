@@ -53,15 +53,17 @@ test-lab: image ## end to end on two nodes with real SR-IOV; KEEP=1 leaves the l
 demo: image ## the main job on two nodes with real SR-IOV, checked and drawn
 	$(GO) run ./test/demo
 
-lint: ## gofmt, vet, staticcheck, import rows
+lint: ## gofmt, vet, staticcheck, import rows; sizes, nouns, English
 	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "gofmt: $$out" >&2; exit 1; }
 	$(GO) vet -tags root,lab ./...
 	$(LINT) staticcheck -tags root,lab ./...
 	$(LINT) depguard -test=false ./...
+	$(GO) run ./tools/gates
 
-generate: ## what is generated: the committed list of what the shim links
+generate: ## the generated files: the list of packages that the shim links, lower English ceilings
 	$(GO) generate ./...
 	$(GO) test ./cni/shim -run TestImports -update
+	$(GO) run ./tools/gates -lower
 
 verify: generate ## fails where generated files are not committed as generated
 	@git diff --exit-code -- . || { echo "verify: run 'make generate' and commit" >&2; exit 1; }

@@ -10,7 +10,7 @@ import (
 	"fairlead.dev/fairlead/test/scenario"
 )
 
-// step begins a part of the demo; say is a line within it. Both tell the time
+// step begins a part of the demo; say is a line within it. Both show the time
 // since the start.
 func (d *demo) step(what string) {
 	fmt.Fprintf(d.out, "\n[%s] %s\n", d.elapsed(), what)
@@ -80,7 +80,7 @@ func cut(line string, width int) string {
 	return string(runes[:width-1]) + "…"
 }
 
-// paint colours the mark alone.
+// paint colours only the mark.
 func paint(line string, good, colour bool) string {
 	if !colour {
 		return line

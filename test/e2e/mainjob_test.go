@@ -14,8 +14,9 @@ import (
 // m#1239: a DEL while the agent is away leaks nothing. dp#565: capacity is back
 // after a kubelet restart. cni#349, dp#685: after DEL the VF is there, clean.
 func TestMainJob(t *testing.T) {
+	install(t)
 	leaveNothing(t, scenario.MainNamespace)
-	job, err := cluster.StartMainJob(t.Context())
+	job, err := scenario.StartMainJob(t.Context(), cluster)
 	must(t, err, scenario.MainNamespace)
 	ns := scenario.MainNamespace
 	t.Run("pods with VFs reach whom they should, and no one else", func(t *testing.T) { report(t, job.Connectivity(t.Context()), ns) })

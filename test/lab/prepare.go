@@ -28,7 +28,7 @@ type prepared struct {
 	accel      string
 }
 
-// preparer makes the pieces, one step each; what is in the cache is found.
+// preparer makes the pieces, one step each; those in the cache are found.
 type preparer struct {
 	*lab
 	repo  string
@@ -83,7 +83,7 @@ func (p *preparer) begin(ctx context.Context) error {
 	return err
 }
 
-// keepInUse spares what the running lab lives on from being pruned.
+// keepInUse keeps the running lab's files from being pruned.
 func (p *preparer) keepInUse() {
 	state, err := p.layout.ReadState()
 	if err != nil {

@@ -74,7 +74,7 @@ func (l *lab) up(ctx context.Context, ports config.Ports, onlyPrepare bool) erro
 	return nil
 }
 
-// starter starts what does not run.
+// starter starts the parts that do not run.
 type starter struct {
 	*lab
 	made  prepared

@@ -17,7 +17,7 @@ import (
 	"fairlead.dev/fairlead/test/lab/client"
 )
 
-// Limits are several times what an emulated node takes.
+// Limits are several times the time of an emulated node.
 const (
 	podsLimit  = 8 * time.Minute // for all pods of a chapter together
 	stateLimit = 3 * time.Minute
@@ -35,7 +35,7 @@ type Cluster struct {
 	Lab *client.Lab
 	// Say reports progress; a line each.
 	Say func(format string, args ...any)
-	// api is for what is asked again and again: a kubectl each time would take the
+	// api is for questions that are asked again and again: a kubectl each time would take the
 	// machine's two cores from the nodes.
 	api kubernetes.Interface
 }
@@ -169,7 +169,7 @@ func (c *Cluster) AgentPod(ctx context.Context, node string) (corev1.Pod, error)
 	return corev1.Pod{}, fmt.Errorf("no agent pod on %s", node)
 }
 
-// State asks the agent of a node what it knows, as fairleadctl does.
+// State asks the agent of a node for its state, as fairleadctl does.
 func (c *Cluster) State(ctx context.Context, node string) (state.State, error) {
 	text, err := c.Lab.Exec(ctx, node, "curl -sSf --max-time 20 --unix-socket "+state.DefaultSocket+" http://agent"+state.Path)
 	if err != nil {
@@ -200,6 +200,19 @@ func (c *Cluster) States(ctx context.Context) ([]state.State, error) {
 	return out, nil
 }
 
+// Events are the events of a pod, a line each.
+func (c *Cluster) Events(ctx context.Context, namespace, pod string) (string, error) {
+	list, err := c.api.CoreV1().Events(namespace).List(ctx, metav1.ListOptions{FieldSelector: "involvedObject.name=" + pod})
+	if err != nil {
+		return "", err
+	}
+	var lines strings.Builder
+	for _, event := range list.Items {
+		lines.WriteString(event.Reason + ": " + event.Message + "\n")
+	}
+	return lines.String(), nil
+}
+
 // Allocatable is how many of a resource the node offers to pods.
 func (c *Cluster) Allocatable(ctx context.Context, node, resource string) (int64, error) {
 	n, err := c.api.CoreV1().Nodes().Get(ctx, node, metav1.GetOptions{})
@@ -210,7 +223,7 @@ func (c *Cluster) Allocatable(ctx context.Context, node, resource string) (int64
 	return quantity.Value(), nil
 }
 
-// waitAllocatable waits until the node offers what it should.
+// waitAllocatable waits until the node offers the resources.
 func (c *Cluster) waitAllocatable(ctx context.Context, node string, resources map[string]int64) error {
 	return poll(ctx, agentLimit, "resources of "+node, func() error {
 		for resource, expected := range resources {

@@ -3,6 +3,6 @@
 // the nodes and in the pods whether each claim holds. The demo prints the facts,
 // the end-to-end tests fail on them.
 //
-// It starts and stops no lab (test/lab does). What it knows of a VF's state it
-// reads on the node, from the kernel, and not from the agent that it checks.
+// It starts and stops no lab (test/lab does). It reads a VF's state
+// on the node, from the kernel, and not from the agent that it checks.
 package scenario

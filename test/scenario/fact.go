@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Fact is a claim, what was measured, and why the claim does not hold, if so.
+// Fact is a claim, its measured value, and why the claim does not hold, if so.
 type Fact struct {
 	Claim    string
 	Measured string
@@ -23,7 +23,7 @@ func (f *Facts) check(claim string, measure func() (string, error)) {
 	*f = append(*f, Fact{Claim: claim, Measured: measured, Err: err})
 }
 
-// claim is what is to be measured.
+// claim is a statement that is to be measured.
 type claim struct {
 	text    string
 	measure func() (string, error)

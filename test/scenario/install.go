@@ -11,18 +11,16 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	"fairlead.dev/fairlead/deployments/examples"
 )
 
 // profilesFile is scenario 14: the operator's NIC profiles for the lab's nodes.
-const profilesFile = "scenarios/14-nic-profile.yaml"
+const profilesFile = "deployments/examples/scenarios/14-nic-profile.yaml"
 
 // runLabel marks the namespaces that a run has made, so that the next one can
 // start from nothing.
 const runLabel = "fairlead.dev/lab-run"
 
-// Capacity is what the nodes offer with the profiles of scenario 14.
+// Capacity has the resources that the nodes offer with the profiles of scenario 14.
 func Capacity() map[string]map[string]int64 {
 	return map[string]map[string]int64{
 		"node1": {"fairlead.dev/fast": 4, "fairlead.dev/dpdk": 2, "fairlead.dev/second": 4},
@@ -47,7 +45,7 @@ func (c *Cluster) Install(ctx context.Context, root string) error {
 			return err
 		}
 	}
-	if err := c.ApplyProfiles(ctx); err != nil {
+	if err := c.applyProfiles(ctx, filepath.Join(root, profilesFile)); err != nil {
 		return err
 	}
 	return c.waitAgents(ctx)
@@ -61,9 +59,9 @@ func (c *Cluster) applyFile(ctx context.Context, path string) error {
 	return c.apply(ctx, string(body))
 }
 
-// ApplyProfiles puts scenario 14 into the ConfigMap that the agents read.
-func (c *Cluster) ApplyProfiles(ctx context.Context) error {
-	body, err := examples.Files.ReadFile(profilesFile)
+// applyProfiles puts scenario 14 into the ConfigMap that the agents read.
+func (c *Cluster) applyProfiles(ctx context.Context, file string) error {
+	body, err := os.ReadFile(file)
 	if err != nil {
 		return err
 	}
@@ -78,8 +76,8 @@ func (c *Cluster) ApplyProfiles(ctx context.Context) error {
 	return c.apply(ctx, string(object))
 }
 
-// clear removes what an earlier run has left, the agents last: they release what
-// the pods held.
+// clear removes the remains of an earlier run, the agents last: they release the
+// pods' devices.
 func (c *Cluster) clear(ctx context.Context) error {
 	out, err := c.Kubectl(ctx, "get", "namespaces", "-l", runLabel, "-o", "name")
 	if err != nil {
@@ -149,8 +147,8 @@ func (c *Cluster) Delete(ctx context.Context, names ...string) error {
 	return err
 }
 
-// Diagnose tells what a person would ask next: the pods, their events, and what
-// the agents said.
+// Diagnose answers a person's next questions: the pods, their events, and the agents'
+// logs.
 func (c *Cluster) Diagnose(ctx context.Context, namespaces ...string) string {
 	var out strings.Builder
 	show := func(args ...string) {

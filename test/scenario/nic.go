@@ -24,7 +24,7 @@ type vf struct {
 	Knobs   knobs
 }
 
-// knobs are what `ip link show PF` tells of a VF.
+// knobs are the settings of a VF that `ip link show PF` prints.
 type knobs struct {
 	MAC        string
 	VLAN       int
@@ -64,8 +64,8 @@ for f in /sys/class/net/*/device/virtfn*; do
 done`
 
 // vfs reads all VFs of a node.
-func (c *Cluster) vfs(ctx context.Context, node string) ([]vf, error) {
-	out, err := c.Lab.Exec(ctx, node, readVFs)
+func (k nodes) vfs(ctx context.Context, node string) ([]vf, error) {
+	out, err := k.c.Lab.Exec(ctx, node, readVFs)
 	if err != nil {
 		return nil, err
 	}
@@ -122,19 +122,19 @@ func parseVF(fields []string, links map[string]ipLink) (vf, error) {
 
 // vfOf is the VF behind an interface of a pod, found through the pod's
 // network-status and read on its node.
-func (c *Cluster) vfOf(ctx context.Context, namespace, pod, ifname string) (vf, error) {
-	entry, err := c.statusOf(ctx, namespace, pod, ifname)
+func (k nodes) vfOf(ctx context.Context, namespace, pod, ifname string) (vf, error) {
+	entry, err := k.c.statusOf(ctx, namespace, pod, ifname)
 	if err != nil {
 		return vf{}, err
 	}
 	if entry.DeviceInfo == nil || entry.DeviceInfo.Pci == nil {
 		return vf{}, fmt.Errorf("network-status of %s/%s, %s, has no device-info of a PCI device", namespace, pod, ifname)
 	}
-	p, err := c.Pod(ctx, namespace, pod)
+	p, err := k.c.Pod(ctx, namespace, pod)
 	if err != nil {
 		return vf{}, err
 	}
-	all, err := c.vfs(ctx, p.Spec.NodeName)
+	all, err := k.vfs(ctx, p.Spec.NodeName)
 	if err != nil {
 		return vf{}, err
 	}
@@ -148,10 +148,10 @@ func (c *Cluster) vfOf(ctx context.Context, namespace, pod, ifname string) (vf, 
 
 // snapshot is all VFs of all nodes, a line each: what must be the same again
 // when the pods are gone.
-func (c *Cluster) snapshot(ctx context.Context) ([]string, error) {
+func (k nodes) snapshot(ctx context.Context) ([]string, error) {
 	var lines []string
-	for _, node := range c.Lab.Nodes() {
-		all, err := c.vfs(ctx, node)
+	for _, node := range k.c.Lab.Nodes() {
+		all, err := k.vfs(ctx, node)
 		if err != nil {
 			return nil, err
 		}

@@ -86,7 +86,7 @@ func (j *MainJob) settled(ctx context.Context, node string, held int) (measured 
 	return measured, err
 }
 
-// podMark tells whether a pod is still the one it was.
+// podMark shows whether a pod is still the one it was.
 type podMark struct {
 	container string
 	restarts  int32
@@ -110,7 +110,7 @@ func (j *MainJob) mark(ctx context.Context, name string) (podMark, error) {
 	if err != nil {
 		return podMark{}, err
 	}
-	v, err := j.c.vfOf(ctx, MainNamespace, name, "net1")
+	v, err := j.c.nodes().vfOf(ctx, MainNamespace, name, "net1")
 	if err != nil {
 		return podMark{}, err
 	}
@@ -141,7 +141,7 @@ func (j *MainJob) untouched(ctx context.Context, before map[string]podMark) (str
 }
 
 // KubeletRestarted restarts node 1's kubelet and starts a pod with a VF there: it
-// needs the resource to be registered anew. The agent must not be restarted for it.
+// needs the resource to be registered again. The agent must not be restarted for it.
 func (j *MainJob) KubeletRestarted(ctx context.Context) Facts {
 	var f Facts
 	j.c.Say("restarting node1's kubelet")
@@ -170,9 +170,9 @@ func (j *MainJob) KubeletRestarted(ctx context.Context) Facts {
 	return f
 }
 
-// startAsOwnerWould creates a pod, and again where it has failed, as a Deployment
-// does: a kubelet that has just started admits pods before device plugins can have
-// registered anew, and a pod refused then (UnexpectedAdmissionError) never runs.
+// startAsOwnerWould creates a pod, and again if it has failed, as a Deployment does: a
+// kubelet that has just started admits pods before device plugins can have registered
+// again, and a pod refused then (UnexpectedAdmissionError) never runs.
 func (j *MainJob) startAsOwnerWould(ctx context.Context, p Pod) error {
 	return poll(ctx, podsLimit, "pod "+p.Name+" ready", func() error {
 		pod, err := j.c.Pod(ctx, MainNamespace, p.Name)
@@ -206,7 +206,7 @@ func (j *MainJob) GiveBack(ctx context.Context) Facts {
 	f.check("pods deleted: they are gone", func() (string, error) { return "", j.c.Delete(ctx, MainNamespace) })
 	f.check("VFs are back: old names, MAC, VLAN, trust, spoofcheck, MTU, driver", func() (string, error) {
 		err := poll(ctx, stateLimit, "VFs as before", func() error {
-			after, err := j.c.snapshot(ctx)
+			after, err := j.c.nodes().snapshot(ctx)
 			if err != nil {
 				return err
 			}
@@ -215,7 +215,7 @@ func (j *MainJob) GiveBack(ctx context.Context) Facts {
 		return strconv.Itoa(len(j.before)) + " VFs", err
 	})
 	for _, node := range j.c.Lab.Nodes() {
-		f.check(node+": ledger empty, pools full", func() (string, error) { return j.c.empty(ctx, node, MainNamespace) })
+		f.check(node+": ledger empty, pools full", func() (string, error) { return empty(ctx, j.c, node, MainNamespace) })
 	}
 	f.check("fairleadctl status in the agent's pod: well, exit code 0", func() (string, error) {
 		out, err := j.c.Fairleadctl(ctx, "node1", "status")
@@ -230,7 +230,7 @@ func (j *MainJob) GiveBack(ctx context.Context) Facts {
 
 // empty waits until the agent has no record of a pod of the namespaces, and all
 // its VFs are free.
-func (c *Cluster) empty(ctx context.Context, node string, namespaces ...string) (measured string, err error) {
+func empty(ctx context.Context, c *Cluster, node string, namespaces ...string) (measured string, err error) {
 	err = poll(ctx, stateLimit, node+" empty", func() error {
 		s, err := c.State(ctx, node)
 		if err != nil {

@@ -7,7 +7,7 @@ import (
 )
 
 // Uninstall removes the DaemonSet as a user would, and checks the nodes.
-func (c *Cluster) Uninstall(ctx context.Context) Facts {
+func Uninstall(ctx context.Context, c *Cluster) Facts {
 	var f Facts
 	f.check("the DaemonSet and its agents are removed", func() (string, error) {
 		c.Say("removing the DaemonSet")
@@ -34,7 +34,7 @@ func (c *Cluster) Uninstall(ctx context.Context) Facts {
 		if err := c.waitReady(ctx, "after"); err != nil {
 			return "", err
 		}
-		links, err := c.linksInPod(ctx, "after", "plain-1")
+		links, err := c.nodes().linksInPod(ctx, "after", "plain-1")
 		if err != nil {
 			return "", err
 		}

@@ -1,6 +1,6 @@
 // Package client uses the running lab: kubectl, commands and files on its
-// nodes, images. It starts and stops nothing but what a test cuts off on
-// purpose; the lab's own program does.
+// nodes, images. It starts and stops nothing, except services that a test cuts
+// off on purpose; the lab's own program does.
 package client
 
 import (
@@ -70,7 +70,7 @@ func (l *Lab) Kubeconfig() string { return l.state.Kubeconfig }
 func (l *Lab) KubectlPath() string { return l.state.Kubectl }
 
 // Kubectl runs kubectl as administrator and returns its stdout. The error
-// carries what it wrote to stderr.
+// carries its stderr.
 func (l *Lab) Kubectl(ctx context.Context, stdin io.Reader, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, l.state.Kubectl, args...)
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+l.state.Kubeconfig)

@@ -1,4 +1,4 @@
-// Package guest holds what goes into the lab's virtual machines as text:
+// Package guest holds the lab's virtual machines as far as they are text:
 // scripts, package lists and configuration. Everything here is small and
 // changes often, so it travels in the initramfs and not on the disk, which
 // takes minutes to make.
@@ -39,7 +39,7 @@ func Lines(name string) []string {
 	return out
 }
 
-// nodeData is what the templates see.
+// nodeData is the input of the templates.
 type nodeData struct {
 	config.Node
 	Peers                    []config.Node

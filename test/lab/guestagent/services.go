@@ -111,7 +111,7 @@ func (s *supervisor) list(w http.ResponseWriter, _ *http.Request) {
 	json.NewEncoder(w).Encode(list)
 }
 
-// control does what the host wants of a service: restart ends it and lets
+// control obeys the host: restart ends a service and lets
 // it come back, kill does so without a chance to clean up, stop and start
 // hold it down and let it go.
 func (s *supervisor) control(w http.ResponseWriter, r *http.Request) {

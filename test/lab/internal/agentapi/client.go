@@ -119,7 +119,7 @@ func (c Client) connect(conn net.Conn, addr string) error {
 	return nil
 }
 
-// readHead reads a reply's head byte by byte, so that nothing of what the
+// readHead reads a reply's head byte by byte, so that nothing that the
 // other side sends after it is swallowed.
 func readHead(r io.Reader) (string, error) {
 	var head []byte

@@ -67,7 +67,7 @@ func (a *APT) Download(ctx context.Context, pkg, dir string) (string, error) {
 	return found[0], nil
 }
 
-// Depends returns what a package of the sources depends on directly.
+// Depends returns the direct dependencies of a package of the sources.
 func (a *APT) Depends(ctx context.Context, pkg string) ([]string, error) {
 	out, err := a.run(ctx, "", "apt-cache", "depends", pkg)
 	if err != nil {

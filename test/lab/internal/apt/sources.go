@@ -177,7 +177,7 @@ func WithBackports(entries []Entry, codename string) []Entry {
 	return out
 }
 
-// isDebian tells the distribution's archive and its mirrors from add-on
+// isDebian distinguishes the distribution's archive and its mirrors from add-on
 // sources, which use the same suite names: the archive has a component main
 // and a path (or mirror list) that is called debian or debian-security.
 func isDebian(e Entry) bool {

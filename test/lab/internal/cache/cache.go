@@ -1,5 +1,5 @@
-// Package cache keeps made things under names that carry a hash of what they
-// were made from: a changed input makes a new one, an unchanged one is found.
+// Package cache keeps made things under names that carry a hash of their
+// inputs: a changed input makes a new one, an unchanged one is found.
 package cache
 
 import (

@@ -1,4 +1,4 @@
-// Package config says what the lab consists of: its nodes, addresses, ports
+// Package config defines the lab's parts: its nodes, addresses, ports
 // and the places of its files. It does no I/O beyond reading and writing the
 // record of the running lab.
 package config

@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-// dialTimeout leaves the API server time to report what went wrong.
+// dialTimeout leaves the API server time to report an error.
 const dialTimeout = 15 * time.Second
 
 // Dialer opens a connection from within a node.
@@ -31,7 +31,7 @@ type Node struct {
 	Name     string
 	Addr     netip.Addr   // as Kubernetes knows it
 	Kubelet  string       // host:port of the forward to its kubelet
-	PodNet   netip.Prefix // what is best dialled from this node
+	PodNet   netip.Prefix // addresses that are best dialled from this node
 	FromNode Dialer
 }
 
@@ -114,7 +114,7 @@ func (p *Proxy) dial(ctx context.Context, addr string) (net.Conn, error) {
 
 const kubeletPort = 10250
 
-// order returns the nodes to try: only the owner of the address where there
+// order returns the nodes to try: only the owner of the address if there
 // is one, else all.
 func (p *Proxy) order(a netip.Addr) []Node {
 	for _, n := range p.Nodes {

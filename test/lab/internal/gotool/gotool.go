@@ -143,7 +143,7 @@ func (s Set) follow(cmd *exec.Cmd, n *counter, status func(format string, args .
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	var other []string // what is no package name: errors
+	var other []string // lines that are no package names: errors
 	lines := bufio.NewScanner(pipe)
 	for lines.Scan() {
 		if pkg, ok := compiled(lines.Text()); ok {
@@ -159,7 +159,7 @@ func (s Set) follow(cmd *exec.Cmd, n *counter, status func(format string, args .
 	return nil
 }
 
-// compiled tells a package name from the other lines of go build -v:
+// compiled separates a package name from the other lines of go build -v:
 // downloads, headings and errors.
 func compiled(line string) (string, bool) {
 	ok := line != "" && !strings.ContainsAny(line, " \t:#")
@@ -186,7 +186,7 @@ func command(ctx context.Context, dir string, args ...string) *exec.Cmd {
 }
 
 // Repo returns the folder of Fairlead's module, in which the lab must be
-// started: its sources are what the lab builds.
+// started: the lab builds its sources.
 func Repo(ctx context.Context) (string, error) {
 	out, err := output(ctx, "", "list", "-m", "-f", "{{.Dir}}", "fairlead.dev/fairlead")
 	if err != nil {

@@ -29,7 +29,7 @@ func WriteCPIO(w io.Writer, files map[string]File) error {
 	for name := range all {
 		names = append(names, name)
 	}
-	slices.Sort(names) // a folder sorts before what is in it
+	slices.Sort(names) // a folder sorts before its content
 	c := &cpioWriter{w: w}
 	for i, name := range names {
 		c.entry(i+1, name, all[name])
@@ -53,7 +53,7 @@ func withParents(files map[string]File) map[string]File {
 	return all
 }
 
-// cpioWriter counts what it writes, for padding; the first error stays.
+// cpioWriter counts the bytes, for padding; the first error stays.
 type cpioWriter struct {
 	w   io.Writer
 	n   int

@@ -57,10 +57,10 @@ func (m *Maker) fetchKernel(ctx context.Context, out string) error {
 	}
 	defer os.RemoveAll(filepath.Dir(deb))
 	m.Status("unpacking %s", name)
-	if err := m.run(ctx, "", "dpkg-deb", "-x", deb, out); err != nil {
+	if err := run(ctx, m.Log, "", "dpkg-deb", "-x", deb, out); err != nil {
 		return err
 	}
-	return m.run(ctx, "", "depmod", "-b", filepath.Join(out, "usr"), strings.TrimPrefix(name, "linux-image-"))
+	return run(ctx, m.Log, "", "depmod", "-b", filepath.Join(out, "usr"), strings.TrimPrefix(name, "linux-image-"))
 }
 
 // kernelName resolves the metapackage.

@@ -31,7 +31,7 @@ var tools = []tool{
 // are too old.
 var qemuPackages = []string{"qemu-system-x86", "qemu-utils"}
 
-// Missing returns what the lab needs and this machine lacks, as packages.
+// Missing returns the packages that the lab needs and this machine lacks.
 func Missing(ctx context.Context) []string {
 	var missing []string
 	if !hasIGB(ctx) {
@@ -58,7 +58,7 @@ type Setup struct {
 	Log    io.Writer
 }
 
-// Check says precisely what is in the way of installing packages here.
+// Check returns precisely why packages cannot be installed here.
 func (s Setup) Check(missing []string) error {
 	var reasons []string
 	if s.System.ID != "debian" || (s.System.Version != "12" && s.System.Version != "13") {

@@ -13,7 +13,7 @@ import (
 var libraryDirs = []string{"usr/lib/x86_64-linux-gnu", "usr/lib", "usr/lib64"}
 
 // closure returns the programs' shared libraries and their loader, as paths
-// below root: what an image needs to run them.
+// below root: an image needs them to run the programs.
 func closure(root string, programs []string) ([]string, error) {
 	c := &collector{root: root, seen: map[string]bool{}}
 	for _, p := range programs {

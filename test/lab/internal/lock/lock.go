@@ -1,5 +1,5 @@
 // Package lock keeps programs of one machine apart by flock: the kernel drops the
-// lock when its holder ends, however it ends. The file tells who that is.
+// lock when its holder ends, however it ends. The file names the holder.
 package lock
 
 import (

@@ -72,7 +72,7 @@ func (t Table) write(p Process) error {
 	return os.WriteFile(t.path(p.Name), b, 0o644)
 }
 
-// Get returns a recorded process; found is false where there is no record.
+// Get returns a recorded process; found is false if there is no record.
 func (t Table) Get(name string) (p Process, found bool, err error) {
 	b, err := os.ReadFile(t.path(name))
 	if errors.Is(err, fs.ErrNotExist) {

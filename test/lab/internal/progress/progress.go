@@ -1,5 +1,5 @@
-// Package progress tells the person who waits what the lab does, how far it
-// is and how long it took. It decides nothing.
+// Package progress shows the person who waits the lab's work, how far it is
+// and how long it took. It decides nothing.
 package progress
 
 import (

@@ -13,7 +13,7 @@ import (
 	"fairlead.dev/fairlead/test/lab/internal/proc"
 )
 
-// bootLimit is many times what a boot takes under emulation (16 s).
+// bootLimit is many times the time of a boot under emulation (16 s).
 const bootLimit = 3 * time.Minute
 
 // Runner starts and ends nodes.

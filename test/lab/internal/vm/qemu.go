@@ -12,7 +12,7 @@ import (
 // Program is the emulator.
 const Program = "qemu-system-x86_64"
 
-// Boot is what a machine starts from.
+// Boot has the files that a machine starts from.
 type Boot struct {
 	Accel     string // tcg or kvm
 	Kernel    string
@@ -20,14 +20,14 @@ type Boot struct {
 	Serial    string // file for the console
 }
 
-// emulatedCPU is everything that the emulator can do but what it does badly:
+// emulatedCPU is everything that the emulator can do, except the things it does badly:
 // byte-wise string moves, which a kernel takes for fast ones, page tables of
 // five levels, and a second set of translations for the sake of SMAP.
 // Copying takes a fifth to two fifths less time than with all of them.
 const emulatedCPU = "max,la57=off,erms=off,fsrm=off,smap=off"
 
-// baseArgs is what every machine of the lab has: a q35 board with an IOMMU
-// that remaps interrupts (VFs passed to vfio need it) and tells the guest's
+// baseArgs describes the parts that every machine of the lab has: a q35 board with an IOMMU
+// that remaps interrupts (VFs passed to vfio need it) and reports the guest's
 // unmaps to emulated devices (caching mode).
 func baseArgs(b Boot, name string, memoryMiB, cpus int, kernelArgs ...string) []string {
 	cpu := emulatedCPU

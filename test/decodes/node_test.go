@@ -1,0 +1,170 @@
+//go:build root && decodes
+
+package decodes
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	types100 "github.com/containernetworking/cni/pkg/types/100"
+
+	"fairlead.dev/fairlead/cni"
+	"fairlead.dev/fairlead/cni/shim"
+	"fairlead.dev/fairlead/cni/wire"
+	"fairlead.dev/fairlead/pkg/attach"
+	"fairlead.dev/fairlead/pkg/device"
+	"fairlead.dev/fairlead/pkg/ledger"
+	"fairlead.dev/fairlead/pkg/netns/netnstest"
+	"fairlead.dev/fairlead/pkg/network"
+	"fairlead.dev/fairlead/pkg/pci"
+)
+
+// node is a node with one VF that is bound to vfio-pci, so that it has no netdev. Its
+// server, ledger and built-in plugins are the real ones, joined as the agent joins them.
+type node struct {
+	t      *testing.T
+	dir    string
+	netns  string
+	socket string
+}
+
+const (
+	vfAddress = "0000:03:02.0"
+	resource  = "fairlead.dev/fast"
+	// primary is a plugin of the cluster's own network.
+	primary = "#!/bin/sh\n" + `[ "$CNI_COMMAND" = ADD ] && echo '{"cniVersion":"1.0.0","interfaces":[{"name":"eth0","sandbox":"'$CNI_NETNS'"}],"ips":[{"address":"10.244.0.5/24","interface":0}]}'; true` + "\n"
+)
+
+func newNode(t *testing.T) *node {
+	n := &node{t: t, dir: t.TempDir(), netns: netnstest.New(t)}
+	n.socket = filepath.Join(n.dir, "cni.sock")
+	n.write("net.d/10-cluster.conflist", `{"cniVersion":"1.0.0","name":"cluster","plugins":[{"type":"bridge"},{"type":"portmap","capabilities":{"portMappings":true}}]}`)
+	n.write("bin/bridge", primary)
+	n.write("bin/portmap", "#!/bin/sh\n[ \"$CNI_COMMAND\" = ADD ] && cat > /dev/null; "+primary[strings.Index(primary, "\n")+1:])
+	l, err := ledger.Open(filepath.Join(n.dir, "ledger.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	log := slog.New(slog.DiscardHandler)
+	attachers := attach.New(attach.Deps{Sysfs: oneVF{}, Sandboxes: l.Sandboxes, Log: log, HostLocalDir: filepath.Join(n.dir, "networks")})
+	n.start(cni.New(cni.Options{
+		Socket: n.socket, Ledger: l, Cluster: cluster{}, Devices: kubelet{}, Attachers: builtins{attachers},
+		Primary: cni.NewPrimary(filepath.Join(n.dir, "net.d"), "", log), HostExec: &cni.HostExec{},
+		Tombstones: wire.Tombstones{Dir: filepath.Join(n.dir, "tombstones")}, DevInfoDir: filepath.Join(n.dir, "devinfo"),
+		CNIPath: filepath.Join(n.dir, "bin"), Now: time.Now, Log: log,
+	}))
+	return n
+}
+
+func (n *node) start(s *cni.Server) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ready, ended := make(chan struct{}), make(chan error, 1)
+	go func() { ended <- s.Serve(ctx, func() { close(ready) }) }()
+	select {
+	case <-ready:
+	case err := <-ended:
+		n.t.Fatal(err)
+	}
+	n.t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			n.t.Error(err)
+		}
+	})
+}
+
+func (n *node) write(name, text string) {
+	path := filepath.Join(n.dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		n.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o755); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// call runs the shim as the runtime does, within this process.
+func (n *node) call(command string) {
+	n.t.Helper()
+	env := map[string]string{"CNI_COMMAND": command, "CNI_CONTAINERID": "c1", "CNI_NETNS": n.netns, "CNI_IFNAME": "eth0",
+		"CNI_PATH": filepath.Join(n.dir, "bin"), "CNI_ARGS": "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=p;K8S_POD_UID=u"}
+	conf := fmt.Sprintf(`{"cniVersion":"1.0.0","name":"fairlead","type":"fairlead","socket":%q,"tombstoneDir":%q,"runtimeConfig":{"portMappings":[]}}`,
+		n.socket, filepath.Join(n.dir, "tombstones"))
+	var out bytes.Buffer
+	code := shim.Shim{Getenv: func(key string) string { return env[key] }, Environ: []string{"PATH=" + os.Getenv("PATH")},
+		Stdin: strings.NewReader(conf), Stdout: &out, Now: time.Now}.Run(n.t.Context())
+	if code != 0 {
+		n.t.Fatalf("%s: %s", command, &out)
+	}
+	// The network status is written to the ledger behind the reply.
+	time.Sleep(200 * time.Millisecond)
+}
+
+// oneVF is a /sys with the VF of a PF that is not visible, as in a virtual machine.
+type oneVF struct{}
+
+func (oneVF) VF(a pci.Address) (device.VF, error) {
+	return device.VF{Address: a, Driver: "vfio-pci", IOMMUGroup: 7}, nil
+}
+func (oneVF) PF(pci.Address) (device.PF, error)     { return device.PF{}, fs.ErrNotExist }
+func (oneVF) Netdevs(pci.Address) ([]string, error) { return nil, nil }
+
+type kubelet struct{}
+
+func (kubelet) PodDevices(context.Context, string, string) (map[string][]string, error) {
+	return map[string][]string{resource: {vfAddress}}, nil
+}
+func (k kubelet) InUse(ctx context.Context) (map[string][]string, error) {
+	return k.PodDevices(ctx, "", "")
+}
+
+// cluster has one pod and one network. It parses the network as pkg/kube does.
+type cluster struct{}
+
+func (cluster) Pod(_ context.Context, namespace, name, uid string) (network.Pod, error) {
+	return network.Pod{Namespace: namespace, Name: name, UID: uid, Annotations: map[string]string{network.NetworksAnnotation: "fast"}}, nil
+}
+
+func (cluster) NetAttachDef(_ context.Context, namespace, name string) (network.Definition, error) {
+	return network.ParseDefinition(namespace, name,
+		`{"cniVersion":"1.0.0","type":"sriov","ipam":{"type":"host-local","subnet":"10.1.0.0/24"}}`,
+		map[string]string{network.ResourceAnnotation: resource})
+}
+func (cluster) SetNetworkStatus(context.Context, ledger.PodRef, string) error { return nil }
+func (cluster) Event(ledger.PodRef, string, string, string)                   {}
+func (cluster) Ready() error                                                  { return nil }
+
+// builtins joins pkg/attach to the server, as the agent does.
+type builtins struct{ set *attach.Set }
+
+func (b builtins) For(kind string) (cni.Attacher, bool) {
+	a, ok := b.set.For(kind)
+	return builtin{a}, ok
+}
+
+type builtin struct{ attach.Attacher }
+
+func (b builtin) Prepare(ctx context.Context, r cni.AttachRequest) (ledger.Attachment, error) {
+	return b.Attacher.Prepare(ctx, attach.Request(r))
+}
+
+func (b builtin) Bind(ctx context.Context, env cni.AttachEnv, a *ledger.Attachment, netns string) (*types100.Result, error) {
+	return b.Attacher.Bind(ctx, attach.Env(env), a, netns)
+}
+
+func (b builtin) Release(ctx context.Context, env cni.AttachEnv, a ledger.Attachment, netns string) error {
+	return b.Attacher.Release(ctx, attach.Env(env), a, netns)
+}
+
+func (b builtin) Check(ctx context.Context, env cni.AttachEnv, a ledger.Attachment, netns string) error {
+	return b.Attacher.Check(ctx, attach.Env(env), a, netns)
+}
