@@ -13,7 +13,7 @@ func (p *parts) knobs(pfs []device.PF) map[pci.Address]device.Settings {
 		if pf.Netdev == "" || len(pf.VFs) == 0 {
 			continue
 		}
-		settings, err := p.links.VFSettings(pf.Ifindex)
+		settings, err := p.links.VFs(pf.Ifindex)
 		if err != nil {
 			p.log.Debug("the state of VFs cannot be read", "pf", pf.Netdev, "error", err)
 			continue

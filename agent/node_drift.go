@@ -89,7 +89,7 @@ func (n *node) driftedOn(profiles []config.Profile, pf device.PF) bool {
 	if !profile.Watches(profiles, pf) {
 		return false
 	}
-	settings, err := n.applier.Links.VFSettings(pf.Ifindex)
+	settings, err := n.applier.Links.VFs(pf.Ifindex)
 	if err != nil {
 		n.log.Debug("the settings of VFs cannot be read", "pf", pf.Netdev, "error", err)
 		return false

@@ -21,7 +21,7 @@ type knobLinks struct {
 	reads int
 }
 
-func (l *knobLinks) VFSettings(int) (map[int]device.Settings, error) {
+func (l *knobLinks) VFs(int) (map[int]device.Settings, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.reads++

@@ -131,7 +131,7 @@ func open(h *link.Handle, err error) (Links, error) {
 type handle struct{ *link.Handle }
 
 // VFs reads the settings of all VFs of a PF, by number.
-func (h handle) VFs(pfIndex int) (map[int]device.Settings, error) { return h.VFSettings(pfIndex) }
+func (h handle) VFs(pfIndex int) (map[int]device.Settings, error) { return h.VFs(pfIndex) }
 
 func (h handle) DeleteAltNames(index int, names ...string) error {
 	var errs []error

@@ -12,11 +12,11 @@
 //
 // # Settings of VFs
 //
-// The kernel has no question about a single VF, so VFSettings reads all of a PF. A
+// The kernel has no question about a single VF, so VFs reads all of a PF. A
 // caller that changes several reads once before and once after. SetVF sets all
 // settings of a VF in one message.
 //
-//	settings, err := h.VFSettings(pf.Index)
+//	settings, err := h.VFs(pf.Index)
 //	if differ := device.Differ(device.AtPF, want, settings[3]); len(differ) > 0 {
 //		err = h.SetVF(pf.Index, 3, want.Only(differ...))
 //	}

@@ -218,24 +218,10 @@ func TestAltNamesAreTaken(t *testing.T) {
 	}
 }
 
-func TestVFOfALinkWithoutVFs(t *testing.T) {
-	h := handle(t)
-	l := veth(t, h, "eth3", "peer")
-	if _, err := h.VF(l.Index, 0); !errors.Is(err, link.ErrUnsupported) {
-		t.Errorf("VF 0 of a veth: %v, want ErrUnsupported", err)
-	}
-	if err := h.SetVFVLAN(l.Index, 0, 100, 0, "802.1q"); !errors.Is(err, link.ErrUnsupported) {
-		t.Errorf("VLAN of a veth's VF: %v, want ErrUnsupported", err)
-	}
-	if err := h.SetVFVLAN(l.Index, 0, 100, 0, "802.1ad"); !errors.Is(err, link.ErrUnsupported) {
-		t.Errorf("802.1ad VLAN of a veth's VF: %v, want ErrUnsupported", err)
-	}
-}
-
 func TestSettingsOfALinkWithoutVFs(t *testing.T) {
 	h := handle(t)
 	l := veth(t, h, "eth3", "peer")
-	if _, err := h.VFSettings(l.Index); !errors.Is(err, link.ErrUnsupported) {
+	if _, err := h.VFs(l.Index); !errors.Is(err, link.ErrUnsupported) {
 		t.Errorf("VFs of a veth: %v, want ErrUnsupported", err)
 	}
 	vlan, trust, mtu, proto := 100, true, 9000, device.Proto8021AD

@@ -13,14 +13,14 @@ import (
 // vfKnobs reads and sets, at the PF, what can be set of VFs.
 type vfKnobs struct{ conn *conn }
 
-// VFSettings reads the settings of all VFs of a PF, by VF number, in one message.
+// VFs reads the settings of all VFs of a PF, by VF number, in one message.
 // The kernel has no smaller question: it asks the driver about every VF each time,
 // so read once before a batch of changes and once after it.
 //
 // A field is nil if the driver does not report it. Some drivers report a default
 // for a knob that they do not have: the link state is "auto" for all of those.
 // If the driver reports no VFs at all, the error is ErrUnsupported.
-func (v vfKnobs) VFSettings(pfIndex int) (map[int]device.Settings, error) {
+func (v vfKnobs) VFs(pfIndex int) (map[int]device.Settings, error) {
 	const op = "read the VFs of"
 	raw, err := readVFs(v.conn, pfIndex)
 	if err != nil {

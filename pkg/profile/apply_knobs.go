@@ -33,7 +33,7 @@ func (b *batch) takeAtPF() [][]SetKnob {
 	if !fresh {
 		return out
 	}
-	have, err := b.a.Links.VFSettings(b.at.Ifindex)
+	have, err := b.a.Links.VFs(b.at.Ifindex)
 	if err != nil {
 		return out // setting them says more
 	}
@@ -97,7 +97,7 @@ func (b *batch) sendVF(steps []SetKnob) (sent []SetKnob) {
 
 // verify reads the knobs back: some drivers report success and change nothing.
 func (b *batch) verify(sent []SetKnob) {
-	have, err := b.a.Links.VFSettings(b.at.Ifindex)
+	have, err := b.a.Links.VFs(b.at.Ifindex)
 	for _, s := range sent {
 		b.result(s, verified(s, have, err))
 	}

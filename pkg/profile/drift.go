@@ -22,7 +22,7 @@ func Watches(profiles []config.Profile, pf device.PF) bool {
 
 // Drifted reports whether a free VF has a knob that differs from what its profile
 // declares, as after `ip link set PF vf 0 trust on`. The settings are those that the
-// PF reports, by VF index (link.Handle.VFSettings). A value that the driver does not
+// PF reports, by VF index (link.Handle.VFs). A value that the driver does not
 // report has not drifted. VFs in use do not count: their knobs are the pods'.
 func Drifted(profiles []config.Profile, pf device.PF, settings map[int]device.Settings, known Uses) bool {
 	p, _ := governing(profiles, pf)

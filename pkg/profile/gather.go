@@ -29,7 +29,7 @@ type Refused struct {
 // Reader reads links; *link.Handle is one.
 type Reader interface {
 	ByIndex(index int) (link.Link, error)
-	VFSettings(pfIndex int) (map[int]device.Settings, error) // of all VFs, in one message
+	VFs(pfIndex int) (map[int]device.Settings, error) // of all VFs, in one message
 }
 
 // Gather completes NICs by what a snapshot does not have. It asks a PF for its VFs
@@ -74,7 +74,7 @@ func (n *NIC) addLink(p config.Profile, r Reader) error {
 	if !n.compares(p) {
 		return nil
 	}
-	n.Settings, err = r.VFSettings(n.Ifindex)
+	n.Settings, err = r.VFs(n.Ifindex)
 	if errors.Is(err, link.ErrUnsupported) {
 		return nil // setting a knob then fails with an errno, which says more
 	}

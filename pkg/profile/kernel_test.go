@@ -140,7 +140,7 @@ func defaults() device.Settings {
 	}
 }
 
-func (k *kernel) VFSettings(pfIndex int) (map[int]device.Settings, error) {
+func (k *kernel) VFs(pfIndex int) (map[int]device.Settings, error) {
 	k.mu.Lock()
 	k.dumps[pfIndex]++
 	k.mu.Unlock()

@@ -94,8 +94,8 @@ func TestAnUnsupportedKnobStopsNothingElse(t *testing.T) {
 	k.fail[fmt.Sprintf("%d vf 1 VLAN 5", pf)] = unix.EINVAL
 	profiles := build(t, `{pf: {}, vfGroups: [{vlan: 5, trust: "on", spoofCheck: "off", linkState: enable, mtu: 1400}]}`)
 	const want = `a ready false on 1
-  ens1f0: VF 0-1: link state auto -> enable: set 2 vf 0 link state enable of link: operation not supported (PF driver igb)
-  ens1f0: VF 1: VLAN 0 -> 5: set 2 vf 1 VLAN 5 of link: invalid argument (PF driver igb)
+  ens1f0: VF 0-1: link state auto -> enable: set 2 vf 0 link state enable link: operation not supported (PF driver igb)
+  ens1f0: VF 1: VLAN 0 -> 5: set 2 vf 1 VLAN 5 link: invalid argument (PF driver igb)
 `
 	const state = `ens1f0 mtu 1500 up true
   0 igbvf ens1f0v0 mtu 1400 vlan 5/0 trust true spoof false
@@ -118,7 +118,7 @@ func TestARefusedMTUOfThePFStopsNothingElse(t *testing.T) {
 	k.AddPF(igb(pf0, "ens1f0", 0).PF)
 	k.fail["mtu ens1f0 9000"] = unix.EOPNOTSUPP
 	got := statusText(converge(t, k, applier(k), build(t, `{pf: {numVFs: 1, mtu: 9000}, vfGroups: [{vlan: 5, mtu: 9000}]}`)))
-	const want = "a ready false on 1\n  ens1f0: MTU 1500 -> 9000: set mtu ens1f0 9000 of link: operation not supported (PF driver igb)\n"
+	const want = "a ready false on 1\n  ens1f0: MTU 1500 -> 9000: set mtu ens1f0 9000 link: operation not supported (PF driver igb)\n"
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("-want +got\n%s", d)
 	}
