@@ -130,9 +130,6 @@ func open(h *link.Handle, err error) (Links, error) {
 // handle adds to netlink what it has no message for.
 type handle struct{ *link.Handle }
 
-// VFs reads the settings of all VFs of a PF, by number.
-func (h handle) VFs(pfIndex int) (map[int]device.Settings, error) { return h.VFs(pfIndex) }
-
 func (h handle) DeleteAltNames(index int, names ...string) error {
 	var errs []error
 	for _, name := range names {
