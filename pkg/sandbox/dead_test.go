@@ -23,7 +23,7 @@ import (
 func TestAReusedNamespacePathIsAnotherNamespace(t *testing.T) {
 	for _, by := range []string{"DEL", "reconcile"} {
 		n := newNode(t)
-		n.pod("p", "macvlan-conf, tuned")
+		n.pod("p", "macvlan-conf, macvlan-conf, tuned")
 		n.mustAdd("c1", "p")
 		n.newNetns("/run/netns/c1")
 		delete(n.cluster.Pods, "default/p")
@@ -36,8 +36,8 @@ func TestAReusedNamespacePathIsAnotherNamespace(t *testing.T) {
 			t.Fatal(err)
 		}
 		n.wantClean()
-		if strings.Contains(n.world.Trace(), "/run/netns/c1") {
-			t.Errorf("%s: it worked in another pod's namespace:\n%s", by, n.world.Trace())
+		if strings.Contains(n.world.Trace(), "/run/netns/c1") || len(n.world.DelNetns) != 4 || strings.Join(n.world.DelNetns, "") != "" {
+			t.Errorf("%s: it worked in another pod's namespace: %q\n%s", by, n.world.DelNetns, n.world.Trace())
 		}
 	}
 }
