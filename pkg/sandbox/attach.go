@@ -20,9 +20,9 @@ func (k *Keeper) Attach(ctx context.Context, r Request) (*types100.Result, error
 		return nil, fail("waiting for an earlier call for the same sandbox", TryAgain, err)
 	}
 	defer unlock()
-	netns, err := k.o.Kernel.Identify(r.Netns)
+	netns, err := k.o.Kernel.identify(r.Netns)
 	if err != nil {
-		return nil, fail("opening the sandbox's network namespace", netnsKind(err), err)
+		return nil, fail("opening the sandbox's network namespace", Invalid, err)
 	}
 	if result, err := k.settleEarlier(ctx, r, netns); result != nil || err != nil {
 		return result, err
@@ -101,8 +101,8 @@ func (k *Keeper) complete(sandbox *ledger.Sandbox, results []*types100.Result) e
 	return nil
 }
 
-// announce tells the cluster: the status on the pod, an event for each interface.
-// None of it can fail the Attach.
+// announce writes the status on the pod, and an event for each interface. No error of
+// it can fail the Attach.
 func (k *Keeper) announce(ctx context.Context, sandbox ledger.Sandbox, results []*types100.Result) {
 	if sandbox.Pod.Name == "" {
 		return
@@ -138,7 +138,7 @@ func (k *Keeper) rollBack(ctx context.Context, r Request, sandbox ledger.Sandbox
 	}
 }
 
-// call is what the plugins of one attachment are told.
+// call makes the Call for the plugins of one attachment.
 func call(sandbox ledger.Sandbox, a ledger.Attachment, p programs, handles *attach.Handles) attach.Call {
 	return attach.Call{SandboxID: sandbox.ID, IfName: a.IfName, Pod: sandbox.Pod, Network: a.Network, Netns: sandbox.Netns,
 		CNIArgs: a.CNIArgs, Exec: p.exec, Path: p.path, Resource: a.Resource, Handles: handles}

@@ -55,6 +55,22 @@ func TestTheHostsNamespaceIsNotAPods(t *testing.T) {
 	n.wantClean()
 }
 
+// The agent may not see the namespaces of the runtime; the primary network works then.
+func TestANamespaceOutOfSight(t *testing.T) {
+	n := newNode(t)
+	n.pod("p", "")
+	if _, err := n.serve(t.Context(), "ADD", n.request("c1", "p")); err != nil {
+		t.Fatal(err)
+	}
+	if got := n.sandbox("c1").Netns; got != (ledger.Netns{Path: "/run/netns/c1"}) {
+		t.Errorf("recorded: %+v", got)
+	}
+	if _, err := n.call("DEL", "c1", "p"); err != nil {
+		t.Fatal(err)
+	}
+	n.wantClean()
+}
+
 // meta-cni B1: a DEL that comes before the cluster's network has its conf is remembered.
 func TestDelOfAnUnknownSandboxWithoutAPrimary(t *testing.T) {
 	n := newNode(t)

@@ -27,8 +27,8 @@ type Options struct {
 
 	NamespaceIsolation bool
 	GlobalNamespaces   []string // usable by all pods under namespace isolation
-	// DefaultNetworkNamespace is where a network that replaces the primary is looked
-	// up if the pod names no namespace; empty: in the pod's own.
+	// DefaultNetworkNamespace is the namespace of a network that replaces the primary, if
+	// the pod names none; empty: the pod's own.
 	DefaultNetworkNamespace string
 	// AllowNamedDevices lets pods and net-attach-defs name devices that the kubelet has
 	// not given to the pod.

@@ -46,7 +46,7 @@ type Valid struct{ ID, IfName string }
 
 // Collect releases every sandbox that is not valid and was made before r.At: one made
 // since the list was drawn up is not in it and yet valid. A sandbox that a call works
-// on is left alone.
+// on stays.
 func (k *Keeper) Collect(ctx context.Context, r Request, valid ...Valid) error {
 	known := map[Valid]bool{}
 	for _, v := range valid {
