@@ -27,14 +27,16 @@ func (k *Keeper) Attach(ctx context.Context, r Request) (*types100.Result, error
 	if result, err := k.settleEarlier(ctx, r, netns); result != nil || err != nil {
 		return result, err
 	}
-	plan, sandbox, err := k.begin(ctx, r, netns)
+	handles := k.o.Chains.Open(netns)
+	defer closeHandles(handles)
+	plan, sandbox, err := k.begin(ctx, r, netns, handles)
 	if err != nil {
 		// Nothing is on record, and nothing was changed: the Release that follows a
 		// failed Attach has nothing to do.
 		k.released.note(r.ID)
 		return nil, err
 	}
-	results, err := k.binder.bind(ctx, &sandbox, plan, k.programs(r))
+	results, err := k.binder.bind(ctx, &sandbox, plan, k.programs(r), handles)
 	if err == nil {
 		err = k.complete(&sandbox, results)
 	}
@@ -47,13 +49,13 @@ func (k *Keeper) Attach(ctx context.Context, r Request) (*types100.Result, error
 }
 
 // begin plans the networks and makes the intents durable.
-func (k *Keeper) begin(ctx context.Context, r Request, netns ledger.Netns) ([]planned, ledger.Sandbox, error) {
+func (k *Keeper) begin(ctx context.Context, r Request, netns ledger.Netns, handles *attach.Handles) ([]planned, ledger.Sandbox, error) {
 	plan, err := k.planner.plan(ctx, r)
 	if err != nil {
 		return nil, ledger.Sandbox{}, err
 	}
 	sandbox := ledger.Sandbox{ID: r.ID, IfName: r.IfName, Pod: r.Pod, Netns: netns, Path: k.programs(r).path, Created: r.At}
-	return plan, sandbox, k.reserver.reserve(ctx, &sandbox, plan, k.programs(r))
+	return plan, sandbox, k.reserver.reserve(ctx, &sandbox, plan, k.programs(r), handles)
 }
 
 // settleEarlier deals with a record that the sandbox has already. A second Attach of a

@@ -55,6 +55,18 @@ func TestTheHostsNamespaceIsNotAPods(t *testing.T) {
 	n.wantClean()
 }
 
+// meta-cni A4: a CHECK does not look at another pod's namespace.
+func TestCheckOfAReusedNamespacePath(t *testing.T) {
+	n := newNode(t)
+	n.pod("p", "macvlan-conf")
+	n.mustAdd("c1", "p")
+	n.newNetns("/run/netns/c1")
+	n.world.Log = nil
+	if _, err := n.call("CHECK", "c1", "p"); err == nil || KindOf(err) == Unknown || len(n.world.Log) != 0 {
+		t.Errorf("%v\n%s", err, n.world.Trace())
+	}
+}
+
 // The agent may not see the namespaces of the runtime; the primary network works then.
 func TestANamespaceOutOfSight(t *testing.T) {
 	n := newNode(t)

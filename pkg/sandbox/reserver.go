@@ -24,7 +24,7 @@ type reserver struct {
 // reserve prepares the networks and records them. While it looks at devices, nobody
 // else may take or return them: the state that it records as the original must not be
 // that of another pod.
-func (r reserver) reserve(ctx context.Context, sandbox *ledger.Sandbox, plan []planned, p programs) error {
+func (r reserver) reserve(ctx context.Context, sandbox *ledger.Sandbox, plan []planned, p programs, handles *attach.Handles) error {
 	unlock, err := r.lockDevices(ctx, plan)
 	if err != nil {
 		return err
@@ -34,7 +34,7 @@ func (r reserver) reserve(ctx context.Context, sandbox *ledger.Sandbox, plan []p
 	if err := r.freeDevices(ctx, *sandbox, plan, p); err != nil {
 		return err
 	}
-	if err := r.prepare(ctx, sandbox, plan, p); err != nil {
+	if err := r.prepare(ctx, sandbox, plan, p, handles); err != nil {
 		return err
 	}
 	if err := r.o.Ledger.PutSandbox(*sandbox); err != nil {
@@ -76,9 +76,7 @@ func (r reserver) lockDevices(ctx context.Context, plan []planned) (unlock func(
 
 // prepare makes the records of the networks. Built-in plugins read the state that they
 // are going to change; nothing is changed yet.
-func (r reserver) prepare(ctx context.Context, sandbox *ledger.Sandbox, plan []planned, p programs) error {
-	handles := r.chains.chains.Open(sandbox.Netns)
-	defer closeHandles(handles)
+func (r reserver) prepare(ctx context.Context, sandbox *ledger.Sandbox, plan []planned, p programs, handles *attach.Handles) error {
 	for _, n := range plan {
 		c := n.prepareCall(*sandbox, p, r.o.Uplinks)
 		c.Handles = handles
