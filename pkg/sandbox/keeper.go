@@ -34,6 +34,9 @@ type Options struct {
 	// not given to the pod.
 	AllowNamedDevices bool
 
+	// Guard keeps everybody else (the kubelet's Allocate, a profile) from taking devices
+	// until release is called: pkg/custody. It may be nil.
+	Guard func(ctx context.Context, devices ...pci.Address) (release func(), err error)
 	// Pool returns the resource that advertises a device; empty: none does. It may be nil.
 	Pool func(pci.Address) string
 	// Uplinks returns the host netdevs that a fallback of a network backed by the
