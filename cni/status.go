@@ -34,7 +34,7 @@ func status(ctx context.Context, o Options, c *call) error {
 }
 
 // primaryStatus asks each plugin for its STATUS, which came with 1.1.0; an older
-// one for its VERSION, which at least tells that it is there.
+// one for its VERSION, which at least shows that it is installed.
 func primaryStatus(ctx context.Context, c *call, list network.ConfList) error {
 	hasStatus, err := version.GreaterThanOrEqualTo(list.CNIVersion, "1.1.0")
 	if err != nil {

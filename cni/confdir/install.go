@@ -49,7 +49,7 @@ func (i Installer) InstallShim() (changed bool, err error) {
 }
 
 // InstallConf writes the conf that makes the runtime call the shim. It is called
-// when the socket serves; it refuses where there is no primary network, which
+// when the socket serves. It refuses if there is no primary network, which
 // would leave the node worse off than it was (m#1155).
 func (i Installer) InstallConf(primary *Primary) (changed bool, err error) {
 	if _, err := primary.Conf(); err != nil {

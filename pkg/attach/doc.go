@@ -13,8 +13,8 @@
 //	// write att, with its result, to the ledger
 //	err = set.Del(ctx, call, &att)
 //
-// What a built-in Add does and how Del undoes it is one list of steps (steps.go), so
-// that neither can know a step that the other does not.
+// A built-in plugin's Add and Del share one list of steps (steps.go): each step has its
+// undo beside it.
 //
 //	chain.go, check.go    the chain runner
 //	binary.go             members that are programs
@@ -23,7 +23,7 @@
 //	                      links on a host netdev
 //	tuning*.go            tuning
 //	addressing.go         addresses and routes, for all that make interfaces
-//	guard.go              what is refused: devices and links of others, and of the host
+//	guard.go              refuses devices and links of others, and of the host
 //	handles.go, kernel.go handles on namespaces
 //
 // The package does not decide which network a pod gets, and keeps no record of its

@@ -11,7 +11,7 @@ import (
 	"fairlead.dev/fairlead/pkg/link"
 )
 
-// fallback prepares what an sriov network declares for pods without a VF.
+// fallback prepares the link that an sriov network declares for pods without a VF.
 type fallback struct {
 	at   site
 	conf vfConf

@@ -81,7 +81,7 @@ func (at site) hostUse(l link.Link) (string, error) {
 	return use.String(), err
 }
 
-// functionOf is the PCI function of a host netdev; none if it has none.
+// functionOf returns the PCI function of a host netdev, if it has one.
 func (at site) functionOf(netdev string) []pci.Address {
 	l, err := at.host.ByName(netdev)
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 	"fairlead.dev/fairlead/pkg/netns"
 )
 
-// Identify returns what is recorded of the network namespace at path. The host's own
-// is refused: nothing is ever attached to it.
+// Identify returns the record of the network namespace at path. It refuses the host's
+// own: nothing is ever attached to that.
 func Identify(path string) (ledger.Netns, error) {
 	id, err := netns.Identify(path)
 	if err != nil {
@@ -87,7 +87,7 @@ func (h *Handles) inPod() (Links, error) {
 	return h.pod, h.podErr
 }
 
-// site is where a call works: the host, and the pod's namespace while it exists.
+// site has the two places of a call: the host, and the pod's namespace while it exists.
 type site struct {
 	set   *Set
 	call  Call

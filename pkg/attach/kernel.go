@@ -13,8 +13,8 @@ import (
 	"fairlead.dev/fairlead/pkg/netns"
 )
 
-// Links is what attaching asks of the kernel about one network namespace;
-// *link.Handle answers most of it.
+// Links is one network namespace, as far as attaching needs it. *link.Handle has most
+// of it.
 type Links interface {
 	link.Target
 	Close()
@@ -30,7 +30,7 @@ type linkReader interface {
 	ByIndex(index int) (link.Link, error)
 	List() ([]link.Link, error)
 	DefaultLink() (link.Link, error)
-	// Use says what the namespace's own network uses a link for.
+	// Use reports what the namespace's own network uses a link for.
 	Use(index int) (link.Use, error)
 	// Features lists the ethtool features of a link that are on and can be changed.
 	Features(name string) ([]string, error)
@@ -68,22 +68,22 @@ type vfSetter interface {
 	SetVF(pfIndex, vf int, s device.Settings) error
 }
 
-// procWriter has what needs a thread inside the namespace.
+// procWriter has the calls that need a thread inside the namespace.
 type procWriter interface {
 	// SetSysctls writes below /proc/sys/net. A sysctl that the kernel does not have
 	// (it has no IPv6, no optimistic DAD) is left out.
 	SetSysctls(list ...sysctl) error
 	// Sysctls reads below /proc/sys/net.
 	Sysctls(keys ...string) ([]sysctl, error)
-	// Announce tells the neighbours on a link where addresses are now.
+	// Announce notifies the neighbours on a link of its addresses.
 	Announce(index int, mac string, list ...announcement) error
 }
 
 // kernel opens namespaces.
 type kernel interface {
 	Host() (Links, error)
-	// At opens the namespace on record. netns.IsGone reports whether it is another
-	// one by now; ErrHostNetns is one that was never a pod's.
+	// At opens the namespace on record. If another one is at its path by now, the
+	// error is one of netns.IsGone. If that is the host's own, it is ErrHostNetns.
 	At(ledger.Netns) (Links, error)
 }
 
@@ -127,7 +127,7 @@ func open(h *link.Handle, err error) (Links, error) {
 	return handle{h}, nil
 }
 
-// handle adds to netlink what it has no message for.
+// handle adds calls for which netlink has no message.
 type handle struct{ *link.Handle }
 
 func (h handle) DeleteAltNames(index int, names ...string) error {

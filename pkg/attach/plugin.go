@@ -38,7 +38,7 @@ type Conf struct {
 	Raw     json.RawMessage
 }
 
-// Call says for which interface of which sandbox a plugin works, and with what.
+// Call names the interface and the sandbox that a plugin works for.
 type Call struct {
 	SandboxID string
 	IfName    string
@@ -68,7 +68,7 @@ type Call struct {
 	// Order is the interface's place among those of the pod, for Add.
 	Order Order
 
-	// What the chain tells its members.
+	// Set by the chain runner.
 	version string // of the config list; empty: that of the results on record
 	inChain bool   // other members follow, which need this one's link at their Del
 	program bool   // one of those is a program, which may change the link and not say so
@@ -78,7 +78,7 @@ type Call struct {
 // side by side. An interface that is moved in gets its place as a number, Ifindex. One
 // that is born in the pod waits for its Turn. Each function may be nil.
 type Order struct {
-	Ifindex int                         // wished for; 0: the kernel's choice
+	Ifindex int                         // wanted; 0: the kernel's choice
 	Turn    func(context.Context) error // waits until the interfaces before it are there
 	Made    func()                      // reports that the interface is there
 	// Last waits until the networks before this one are complete: their default

@@ -178,9 +178,12 @@ func TestManyAltnamesAreRemovedAtOnce(t *testing.T) {
 	for i := range 496 {
 		k.vfs[vf0Addr].netdev.AltNames = append(k.vfs[vf0Addr].netdev.AltNames, fmt.Sprintf("%0127d", i))
 	}
-	k.messages = 0
+	k.messages, k.calls = 0, nil
 	if err := a.Release(t.Context(), env, att, podNS); err != nil {
 		t.Fatal(err)
+	}
+	if len(k.calls) < 2 || !strings.HasPrefix(k.calls[0], "pod: delete altnames") || k.calls[1] != "pod: move to host as eth3" {
+		t.Error("the host's namespace had names of the pod's choice")
 	}
 	if diff := cmp.Diff(before, k.state()); diff != "" {
 		t.Error(diff)

@@ -54,8 +54,8 @@ const (
 type Deps struct {
 	Sysfs   Sysfs
 	Custody Custody // nil: nothing is refused
-	// HostUse says how the host itself uses one of its netdevs, as in "the host uses
-	// it …"; empty if it does not. Nil: the kernel is asked each time.
+	// HostUse returns how the host itself uses one of its netdevs ("for a default
+	// route"), empty if it does not. Nil: the kernel is asked each time.
 	HostUse func(netdev string) (string, error)
 	// VLANLinkUsers counts the attachments that use a shared VLAN link, apart from the
 	// given one and from those that are being released. Nil: nobody knows, and such

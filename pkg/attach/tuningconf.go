@@ -14,8 +14,8 @@ import (
 )
 
 // tuningConf is the conf of a member of type tuning: the stock plugin's fields, which a
-// pod may override by args.cni. Its dataDir has no meaning here: the record holds what
-// DEL restores.
+// pod may override by args.cni. Its dataDir has no meaning here: the original settings
+// are in the record.
 type tuningConf struct {
 	Sysctl   map[string]string `json:"sysctl"`
 	MAC      string            `json:"mac"`
@@ -25,7 +25,7 @@ type tuningConf struct {
 	TxQLen   *int              `json:"txQLen"`
 }
 
-// tuningOverride is what a pod adds to the conf.
+// tuningOverride has the parts of a conf that come from the pod.
 type tuningOverride struct {
 	RuntimeConfig runtimeConf `json:"runtimeConfig"`
 	Args          struct {
@@ -40,9 +40,9 @@ func decodeTuning(raw json.RawMessage) (c tuningConf, over tuningOverride, err e
 	return c, over, err
 }
 
-// parseTuning reads and validates the conf. What args.cni has wins, then the
-// capability, CNI_ARGS, and the conf, as in the stock plugin. promisc false is the same
-// as none.
+// parseTuning reads and validates the conf. The order of precedence is the stock
+// plugin's: args.cni, the capability, CNI_ARGS, the conf. promisc false means the same
+// as no promisc.
 func parseTuning(conf json.RawMessage, cniArgs, ifName string) (ledger.TuningSettings, error) {
 	c, pod, err := decodeTuning(conf)
 	if err != nil {
@@ -95,8 +95,8 @@ func (p *problems) sysctls(asked *ledger.TuningSettings, sysctls map[string]stri
 }
 
 // sysctlKey turns a name with dots or slashes into the path below /proc/sys, with the
-// interface in the place of IFNAME. Only what a network namespace has of its own may be
-// set: the path must not lead out of net.
+// interface in the place of IFNAME. The path must not lead out of net: anything else is the
+// node's, not the namespace's.
 func sysctlKey(name, ifName string) (string, error) {
 	key := strings.Replace(strings.ReplaceAll(name, ".", "/"), "IFNAME", ifName, 1)
 	if clean := path.Clean(key); clean != key || !strings.HasPrefix(key, "net/") || strings.Contains(key, "\x00") {

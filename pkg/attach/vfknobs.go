@@ -131,7 +131,7 @@ func (k *pfKnobs) driver() string {
 	return "(unknown)"
 }
 
-// refused explains what the kernel's errno leaves open.
+// refused adds to an errno the driver's name and a remedy.
 func (k *pfKnobs) refused(knob device.Knob, err error) error {
 	hint := ""
 	switch {

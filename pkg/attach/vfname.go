@@ -58,8 +58,8 @@ func (n *netdev) freeName(self int) (string, error) {
 	return name, nil
 }
 
-// foreignAltNames are the altnames that the VF did not come with. If the record does
-// not know them, none are.
+// foreignAltNames lists the altnames that the VF did not come with. If the record does
+// not know those, it lists none.
 func (n *netdev) foreignAltNames(l link.Link) []string {
 	was := n.vf.Original.Netdev
 	if was == nil || was.AltNames == nil {

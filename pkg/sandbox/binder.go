@@ -25,11 +25,9 @@ type binder struct {
 // in which an interface appears (see order). A program may look at whatever is there,
 // and may work on the interfaces before it (a bond), so it starts when all networks
 // before it are complete. The first failure stops the rest.
-func (b binder) bind(ctx context.Context, sandbox *ledger.Sandbox, plan []planned, p programs) ([]*types100.Result, error) {
+func (b binder) bind(ctx context.Context, sandbox *ledger.Sandbox, plan []planned, p programs, handles *attach.Handles) ([]*types100.Result, error) {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	handles := b.chains.chains.Open(sandbox.Netns)
-	defer closeHandles(handles)
 	results := make([]*types100.Result, len(plan))
 	var (
 		group sync.WaitGroup

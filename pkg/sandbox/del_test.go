@@ -56,7 +56,7 @@ func TestDelFromTheLedgerAlone(t *testing.T) {
 }
 
 // m#1449: a pod from before the installation gives its address back, too, later
-// where it cannot be done now.
+// if it cannot be done now.
 func TestDelOfUnknownSandbox(t *testing.T) {
 	n := newNode(t)
 	n.world.Failing("del")

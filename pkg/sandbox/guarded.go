@@ -3,14 +3,12 @@ package sandbox
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 
 	"fairlead.dev/fairlead/pkg/attach"
 	"fairlead.dev/fairlead/pkg/ledger"
-	"fairlead.dev/fairlead/pkg/netns"
 	"fairlead.dev/fairlead/pkg/network"
 )
 
@@ -70,12 +68,4 @@ func recordedResult(a ledger.Attachment) (*types100.Result, error) {
 		return nil, fmt.Errorf("the recorded result of %s: %w", a.Network, err)
 	}
 	return types100.GetResult(result)
-}
-
-// netnsKind tells a namespace that can never be used from one that may be there later.
-func netnsKind(err error) Kind {
-	if errors.Is(err, attach.ErrHostNetns) || netns.IsGone(err) {
-		return Invalid
-	}
-	return TryAgain
 }

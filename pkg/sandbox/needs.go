@@ -20,7 +20,7 @@ type Cluster interface {
 	NetAttachDef(ctx context.Context, namespace, name string) (network.Definition, error)
 	// SetNetworkStatus writes the network-status annotation.
 	SetNetworkStatus(ctx context.Context, pod ledger.PodRef, status string) error
-	// Event tells about a pod; eventType is Normal or Warning.
+	// Event writes an event about a pod; eventType is Normal or Warning.
 	Event(pod ledger.PodRef, eventType, reason, message string)
 }
 
@@ -66,8 +66,8 @@ type Primary interface {
 
 // Kernel is what the keeper itself asks of the kernel; tests replace it.
 type Kernel struct {
-	// Identify returns what is recorded of the namespace at path. netns.IsGone tells
-	// that there is none; attach.ErrHostNetns, that it is the host's own.
+	// Identify returns the identity of the namespace at path, for the record. If there is
+	// none, netns.IsGone reports it of the error; the host's own is attach.ErrHostNetns.
 	Identify func(path string) (ledger.Netns, error)
 	// LastIfindex returns the highest ifindex in the namespace; 0: not known.
 	LastIfindex func(path string) int

@@ -188,7 +188,7 @@ func (p planner) definition(ctx context.Context, r Request, s network.Selection)
 	return d, &Error{Network: s.Network(), Step: step, Kind: TryAgain, Err: err}
 }
 
-// prepareCall is what the plugins of a network are told before it has a record.
+// prepareCall makes the Call for the plugins of a network that has no record yet.
 func (p planned) prepareCall(sandbox ledger.Sandbox, how programs, uplinks func(string) []string) attach.Call {
 	c := attach.Call{SandboxID: sandbox.ID, IfName: p.IfName, Pod: sandbox.Pod, Network: p.Network, Netns: sandbox.Netns,
 		CNIArgs: p.CNIArgs, Exec: how.exec, Path: how.path, Resource: p.Resource, Device: p.address, Named: !p.address.IsZero() && !p.Given}

@@ -24,8 +24,9 @@ type reserver struct {
 // reserve prepares the networks and records them. While it looks at devices, nobody
 // else may take or return them: the state that it records as the original must not be
 // that of another pod.
-func (r reserver) reserve(ctx context.Context, sandbox *ledger.Sandbox, plan []planned, p programs) error {
-	unlock, err := r.lockDevices(ctx, plan)
+func (r reserver) reserve(ctx context.Context, sandbox *ledger.Sandbox, plan []planned, p programs, handles *attach.Handles) error {
+	devices := devicesIn(plan)
+	unlock, err := r.lockDevices(ctx, devices)
 	if err != nil {
 		return err
 	}
@@ -34,7 +35,14 @@ func (r reserver) reserve(ctx context.Context, sandbox *ledger.Sandbox, plan []p
 	if err := r.freeDevices(ctx, *sandbox, plan, p); err != nil {
 		return err
 	}
-	if err := r.prepare(ctx, sandbox, plan, p); err != nil {
+	if len(devices) > 0 && r.o.Guard != nil {
+		release, err := r.o.Guard(ctx, devices...)
+		if err != nil {
+			return fail("reserving devices", TryAgain, err)
+		}
+		defer release()
+	}
+	if err := r.prepare(ctx, sandbox, plan, p, handles); err != nil {
 		return err
 	}
 	if err := r.o.Ledger.PutSandbox(*sandbox); err != nil {
@@ -43,9 +51,9 @@ func (r reserver) reserve(ctx context.Context, sandbox *ledger.Sandbox, plan []p
 	return nil
 }
 
-// lockDevices locks all devices of the plan, by their canonical address and in one
-// order for all, so that two calls never wait for each other.
-func (r reserver) lockDevices(ctx context.Context, plan []planned) (unlock func(), err error) {
+// devicesIn lists the devices of a plan by their canonical address, each once and in
+// one order for all, so that two calls never wait for each other.
+func devicesIn(plan []planned) []pci.Address {
 	var devices []pci.Address
 	for _, n := range plan {
 		if !n.address.IsZero() {
@@ -56,13 +64,18 @@ func (r reserver) lockDevices(ctx context.Context, plan []planned) (unlock func(
 		}
 	}
 	slices.SortFunc(devices, pci.Address.Compare)
+	return slices.Compact(devices)
+}
+
+// lockDevices locks devices against other calls.
+func (r reserver) lockDevices(ctx context.Context, devices []pci.Address) (unlock func(), err error) {
 	var held []func()
 	unlock = func() {
 		for _, f := range held {
 			f()
 		}
 	}
-	for _, device := range slices.Compact(devices) {
+	for _, device := range devices {
 		name := "device " + device.String()
 		f, err := r.locks.lock(ctx, name)
 		if err != nil {
@@ -76,9 +89,7 @@ func (r reserver) lockDevices(ctx context.Context, plan []planned) (unlock func(
 
 // prepare makes the records of the networks. Built-in plugins read the state that they
 // are going to change; nothing is changed yet.
-func (r reserver) prepare(ctx context.Context, sandbox *ledger.Sandbox, plan []planned, p programs) error {
-	handles := r.chains.chains.Open(sandbox.Netns)
-	defer closeHandles(handles)
+func (r reserver) prepare(ctx context.Context, sandbox *ledger.Sandbox, plan []planned, p programs, handles *attach.Handles) error {
 	for _, n := range plan {
 		c := n.prepareCall(*sandbox, p, r.o.Uplinks)
 		c.Handles = handles

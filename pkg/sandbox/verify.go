@@ -23,8 +23,8 @@ func (k *Keeper) Verify(ctx context.Context, r Request) error {
 		return fail("checking", TryAgain, fmt.Errorf("the sandbox is being released: %s", sandbox.Failure))
 	case !complete(sandbox):
 		return fail("checking", TryAgain, errors.New("the sandbox's ADD was interrupted"))
-	case k.o.Kernel.gone(sandbox.Netns):
-		return fail("checking", Unknown, fmt.Errorf("the sandbox's network namespace %s is gone", sandbox.Netns.Path))
+	case k.o.Kernel.reused(sandbox.Netns):
+		return fail("checking", Internal, fmt.Errorf("the network namespace at %s is another one than the sandbox was made for", sandbox.Netns.Path))
 	}
 	handles := k.o.Chains.Open(sandbox.Netns)
 	defer closeHandles(handles)
@@ -46,7 +46,7 @@ type Valid struct{ ID, IfName string }
 
 // Collect releases every sandbox that is not valid and was made before r.At: one made
 // since the list was drawn up is not in it and yet valid. A sandbox that a call works
-// on is left alone.
+// on stays.
 func (k *Keeper) Collect(ctx context.Context, r Request, valid ...Valid) error {
 	known := map[Valid]bool{}
 	for _, v := range valid {
