@@ -247,7 +247,7 @@ func TestErrorsOfAttach(t *testing.T) {
 	n := newNode()
 	n.sandboxes["1"] = holds("1", podA, fast, vf0)
 	n.sandboxes["2"] = holds("2", podB, fast, vf1)
-	o := New(Sources{Ledger: n, Devices: n, Functions: n})
+	o := New(Sources{Ledger: n, Devices: nodeDevices{n}, Functions: n})
 	o.SetPooled(map[pciAddress]string{vf2: fast})
 	for _, tt := range []struct {
 		err  error

@@ -41,7 +41,7 @@ func newNode() *node {
 }
 
 func (n *node) sources() Sources {
-	return Sources{Ledger: n, Devices: n, Functions: n, Host: n, Kubelet: n}
+	return Sources{Ledger: n, Devices: nodeDevices{n}, Functions: n, Host: n, Kubelet: n}
 }
 
 func (n *node) set(change func()) {
@@ -71,13 +71,18 @@ func (n *node) Allocations() ([]ledger.Allocation, error) {
 	return slices.Collect(maps.Values(n.allocations)), n.ledgerErr
 }
 
-func (n *node) Snapshot() *inventory.Snapshot {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.snapshot
+// nodeDevices is the node's devices: the ledger can be subscribed to as well.
+type nodeDevices struct{ node *node }
+
+func (d nodeDevices) Snapshot() *inventory.Snapshot {
+	d.node.mu.Lock()
+	defer d.node.mu.Unlock()
+	return d.node.snapshot
 }
 
-func (n *node) Subscribe() (<-chan *inventory.Snapshot, func()) { return n.snapshots, func() {} }
+func (d nodeDevices) Subscribe() (<-chan *inventory.Snapshot, func()) {
+	return d.node.snapshots, func() {}
+}
 
 func (n *node) Netdevs(fn pci.Address) ([]string, error) {
 	n.mu.Lock()
