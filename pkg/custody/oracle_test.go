@@ -184,6 +184,20 @@ func TestConfirm(t *testing.T) {
 	}
 }
 
+// devices A7: to confirm a member that the kernel drives does not make the group forgotten.
+func TestConfirmOfAGroupsOtherMember(t *testing.T) {
+	n := newNode()
+	n.snapshot, n.members = snapshot(kernel(4)), kernelMember()
+	run(t, n, func(t *testing.T, o *Oracle) {
+		for range 2 {
+			wantUses(t, o.View(), "a member has a driver of the kernel", "group driver", vf5)
+			if _, err := o.Confirm(t.Context(), vf4); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
 // A netdev that was away for less time than the devices gather events has no news.
 func TestAMissedNetdevIsLookedForAgain(t *testing.T) {
 	n := newNode()
@@ -234,6 +248,11 @@ func TestUnreadSources(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := New(newNode().sources())
 		wantUses(t, o.View(), "before Run", "unknown", vf0) // the host's links
+		v, err := o.Confirm(t.Context(), vf0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantUses(t, v, "read for itself", "", vf0)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if o.WaitRead(ctx) {
