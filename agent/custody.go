@@ -9,7 +9,6 @@ import (
 	"fairlead.dev/fairlead/pkg/kubelet"
 	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/link"
-	"fairlead.dev/fairlead/pkg/pci"
 	"fairlead.dev/fairlead/pkg/sysfs"
 )
 
@@ -37,46 +36,4 @@ func (g grants) Grants(ctx context.Context) ([]custody.Grant, error) {
 		}
 	}
 	return out, nil
-}
-
-// reportingLedger is the ledger as the CNI server changes it: custody hears of each
-// change before the call that made it goes on.
-type reportingLedger struct {
-	*ledger.Ledger
-	custody *custody.Oracle
-}
-
-// PutSandbox records a sandbox.
-func (l reportingLedger) PutSandbox(s ledger.Sandbox) error {
-	return l.report(s.ID, l.Ledger.PutSandbox(s))
-}
-
-// UpdateSandbox changes a record.
-func (l reportingLedger) UpdateSandbox(id string, change func(*ledger.Sandbox) error) error {
-	return l.report(id, l.Ledger.UpdateSandbox(id, change))
-}
-
-// DeleteSandbox removes a record.
-func (l reportingLedger) DeleteSandbox(id string) error {
-	return l.report(id, l.Ledger.DeleteSandbox(id))
-}
-
-// DeleteAllocations removes allocations.
-func (l reportingLedger) DeleteAllocations(stale []ledger.Allocation) error {
-	err := l.Ledger.DeleteAllocations(stale)
-	var devices []pci.Address
-	for _, a := range stale {
-		devices = append(devices, a.Device)
-	}
-	if err == nil && len(devices) > 0 {
-		l.custody.AllocationsChanged(devices...)
-	}
-	return err
-}
-
-func (l reportingLedger) report(id string, err error) error {
-	if err == nil {
-		l.custody.SandboxChanged(id)
-	}
-	return err
 }

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"time"
 
 	"fairlead.dev/fairlead/cni"
@@ -17,14 +18,14 @@ func (p *parts) newKeeper() {
 	o, fs := p.o, sysfs.New(p.o.SysRoot)
 	p.primary = confdir.NewPrimary(o.CNIConfDir, o.PrimaryConf, p.log)
 	p.keeper = sandbox.New(sandbox.Options{
-		Ledger: reportingLedger{p.ledger, p.custody}, Cluster: p.cluster, Devices: p.kubelet, Primary: p.primary, Kernel: sandbox.RealKernel(),
+		Ledger: p.ledger, Cluster: p.cluster, Devices: p.kubelet, Primary: p.primary, Kernel: sandbox.RealKernel(),
 		Chains: attach.New(attach.Deps{
 			Sysfs: fs, Custody: p.custody, VLANLinkUsers: p.vlanLinkUsers, Rebinder: fs, Log: p.log, HostLocalDir: o.HostLocalDir,
 		}),
 		HostExec: cni.NewHostExec(), PluginPath: o.CNIBinDir, DevInfoDir: o.DevInfoDir,
 		NamespaceIsolation: o.NamespaceIsolation, GlobalNamespaces: o.GlobalNamespaces,
 		DefaultNetworkNamespace: o.DefaultNetworkNamespace, AllowNamedDevices: o.AllowNamedDevices,
-		Pool: p.pool, Uplinks: p.node.uplinks, Now: time.Now, Log: p.log,
+		Pool: p.pool, Guard: p.guard, Uplinks: p.node.uplinks, Now: time.Now, Log: p.log,
 	})
 }
 
@@ -44,14 +45,14 @@ func (p *parts) newServer() {
 
 // pool returns the resource that advertises a device; empty: none does.
 func (p *parts) pool(address pci.Address) string {
-	for _, pool := range p.plugin.State().Pools {
-		for _, d := range pool.Devices {
-			if d.VF.Address == address {
-				return pool.Resource
-			}
-		}
-	}
-	return ""
+	resource, _ := p.custody.View().Pooled(address)
+	return resource
+}
+
+// guard keeps functions from being changed or allocated while an ADD reserves them.
+func (p *parts) guard(ctx context.Context, fns ...pci.Address) (release func(), err error) {
+	_, release, err = p.custody.Guard(ctx, fns...)
+	return release, err
 }
 
 // vlanLinkUsers counts the interfaces on a shared VLAN link, without the given one.

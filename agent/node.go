@@ -34,8 +34,11 @@ type node struct {
 	applier  *profile.Applier
 	log      *slog.Logger
 	changed  chan struct{} // declared state may have changed
+	answered chan struct{} // closed when profiles may be applied: the API server has answered, or is not waited for any longer; nil: at once
 	reapply  chan struct{} // declared state was read again
 	applied  outcome       // of comparing the profiles with the NICs
+
+	reading sync.Mutex // guards declared
 
 	mu       sync.Mutex // guards all below
 	model    config.Model
@@ -63,7 +66,8 @@ func newNode(p *parts, changed chan struct{}) *node {
 		p.log.Warn("what the API server said last is lost", "error", err)
 	}
 	n := &node{
-		inv: p.inv, plugin: p.plugin, custody: p.custody, log: p.log, changed: changed, reapply: make(chan struct{}, 1),
+		inv: p.inv, plugin: p.plugin, custody: p.custody, log: p.log, changed: changed,
+		reapply: make(chan struct{}, 1), answered: make(chan struct{}),
 		declared: &declared{o: p.o, objects: p.cluster, memory: memory, log: p.log},
 	}
 	host := cni.NewHostExec()
@@ -75,8 +79,8 @@ func newNode(p *parts, changed chan struct{}) *node {
 }
 
 // run advertises and applies until ctx ends. VFs that fit already are advertised
-// before anything is applied: a change can take minutes, and the kubelet admits no pod
-// to a resource that is not registered.
+// before anything is applied, and before the API server has answered: a change can take
+// minutes, and the kubelet admits no pod to a resource that is not registered.
 func (n *node) run(ctx context.Context) error {
 	n.read()
 	if _, err := n.inv.Refresh(ctx); err != nil {
@@ -111,6 +115,8 @@ func (n *node) keepAdvertised(ctx context.Context) error {
 }
 
 func (n *node) read() {
+	n.reading.Lock()
+	defer n.reading.Unlock()
 	edits := n.declared.edits
 	n.mu.Lock()
 	if n.governed != nil {

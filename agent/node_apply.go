@@ -27,6 +27,14 @@ const (
 // change of the profiles or the devices, and when a VF is free that they wait for. It
 // ends with ctx.
 func (n *node) keepApplied(ctx context.Context) error {
+	if n.answered != nil {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-n.answered:
+		}
+		n.read() // until now, it was the memory's
+	}
 	snapshots, cancel := n.inv.Subscribe()
 	defer cancel()
 	views, cancelViews := n.custody.Subscribe()

@@ -78,7 +78,7 @@ func TestNodeReportsThatDevicesCannotBeRead(t *testing.T) {
 	done := make(chan error)
 	go func() { done <- n.run(ctx) }()
 	deadline := time.Now().Add(10 * time.Second)
-	for n.next() != retryFailed && time.Now().Before(deadline) {
+	for (n.next() != retryFailed || n.ready()) && time.Now().Before(deadline) {
 		time.Sleep(time.Millisecond)
 	}
 	cancel()
@@ -285,6 +285,33 @@ func TestAConflictKeepsTheVFsInTheirPool(t *testing.T) {
 	if got := pools(again); got != kept {
 		t.Errorf("after the next start %s", got)
 	}
+}
+
+// lab: while the agent restarts, no pod gets a VF. Registering does not wait for the API
+// server; applying does, since profiles may have changed.
+func TestAdvertisingDoesNotWaitForTheAPIServer(t *testing.T) {
+	tree := sysfstest.New(t)
+	p := pf("0000:01:00.0", "pf0", true, vf("0000:01:10.0", "v0"))
+	p.TotalVFs = 7
+	tree.AddPF(p)
+	n := testNode(t, tree.Root)
+	stuck := &stuckFS{FS: tree.FS(), began: make(chan struct{}), goOn: make(chan struct{})}
+	close(stuck.goOn)
+	n.applier.FS, n.applier.Links, n.answered = stuck, upLinks{}, make(chan struct{})
+	during(t, n.run)
+	for end := time.Now().Add(10 * time.Second); len(n.plugin.State().Pools) == 0 && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
+	if pools := n.plugin.State().Pools; len(pools) != 1 || len(pools[0].Devices) != 1 {
+		t.Errorf("advertised %+v", pools)
+	}
+	select {
+	case <-stuck.began:
+		t.Error("a profile of before the restart is applied")
+	case <-time.After(50 * time.Millisecond):
+	}
+	close(n.answered)
+	<-stuck.began
 }
 
 // stuckFS waits in the change of the number of VFs, as the kernel may.

@@ -107,23 +107,25 @@ func construct(o Options, log *slog.Logger) (*parts, error) {
 	return p, nil
 }
 
-// run starts the parts in an order in which none promises what another cannot
-// keep yet: devices are configured before they are advertised, tombstones worked
-// off before the socket serves, and the runtime is told of the shim last.
+// run starts the parts. Resources are registered first, as they were declared last:
+// until then the kubelet fails every pod that wants a VF. Profiles are applied once the
+// API server has answered, tombstones are replayed before the socket serves, and the
+// runtime hears of the shim last.
 func (p *parts) run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return p.cluster.Run(ctx) })
+	g.Go(func() error { return p.inv.Run(ctx) })
+	g.Go(func() error { return p.custody.Run(ctx) })
+	g.Go(func() error { return p.plugin.Run(ctx) })
+	g.Go(func() error { return p.node.run(ctx) }) // advertises what was declared last
 	wait, cancel := context.WithTimeout(ctx, declaredWait)
 	if !p.cluster.WaitDeclared(wait) && ctx.Err() == nil {
 		p.log.Warn("what is declared has not been read from the API server; starting with what it said last, and with the files",
 			"problems", p.cluster.Problems())
 	}
 	cancel()
-	g.Go(func() error { return p.inv.Run(ctx) })
-	g.Go(func() error { return p.custody.Run(ctx) })
-	g.Go(func() error { return p.node.run(ctx) })
+	close(p.node.answered)
 	g.Go(func() error { return p.node.keepKnobs(ctx, link.Subscribe) })
-	g.Go(func() error { return p.plugin.Run(ctx) })
 	g.Go(func() error { return p.node.declared.watchFiles(ctx, func() { kick(p.node.changed) }) })
 	g.Go(func() error { return p.keeper.Run(ctx) })
 	g.Go(func() error {

@@ -92,7 +92,7 @@ func (a allocator) guard(ctx context.Context, devices [][]Device) (*custody.View
 	}
 	var refusal error
 	for _, d := range all { // one that has vanished, and others that are fit
-		if _, code, reason := a.opts.inspect(d); reason != "" && refusal == nil {
+		if _, code, reason := a.opts.inspect(d, (*Device).unfit); reason != "" && refusal == nil {
 			refusal = a.refuse(code, d.VF.Address, suspicion{reason: reason})
 		}
 	}
@@ -126,7 +126,7 @@ type deviceInfo struct {
 // grant looks at a device and its users once more: events may still be on their way.
 func (a allocator) grant(view *custody.View, d Device) (grant, error) {
 	vf := d.VF.Address
-	d, code, reason := a.opts.inspect(d)
+	d, code, reason := a.opts.inspect(d, (*Device).unfit)
 	if use, isUsed := view.ToAllocate(vf, a.resource); isUsed && reason == "" {
 		code, reason = codes.FailedPrecondition, used(view, vf, a.resource)
 		if use.Kind == custody.Change {

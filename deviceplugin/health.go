@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"google.golang.org/grpc/codes"
@@ -14,17 +15,31 @@ import (
 	"fairlead.dev/fairlead/pkg/sysfs"
 )
 
-// unfit says why the VF, as it is, must not be handed out: Allocate would have no
-// device node to give, or the workload not the driver that it expects.
+// unfit says why the VF, as it is, must not be handed out: the workload would not have
+// the driver that it expects, or Allocate no device node to give.
 func (d *Device) unfit() string {
+	if reason := d.wrongDriver(); reason != "" {
+		return reason
+	}
+	return d.missingNode()
+}
+
+func (d *Device) wrongDriver() string {
 	vf, driver := &d.VF, d.Selector.Driver
+	switch {
+	case driver == device.KernelDriver && vf.Userspace():
+		return fmt.Sprintf("it is bound to %s, the profile says the kernel's own driver", vf.Driver)
+	case driver != "" && driver != device.KernelDriver && vf.Driver != "" && vf.Driver != driver:
+		return fmt.Sprintf("it is bound to %s, the profile says %s", vf.Driver, driver)
+	}
+	return ""
+}
+
+func (d *Device) missingNode() string {
+	vf := &d.VF
 	switch {
 	case vf.Driver == "":
 		return "no driver is bound to it"
-	case driver == device.KernelDriver && vf.Userspace():
-		return fmt.Sprintf("it is bound to %s, the profile says the kernel's own driver", vf.Driver)
-	case driver != "" && driver != device.KernelDriver && vf.Driver != driver:
-		return fmt.Sprintf("it is bound to %s, the profile says %s", vf.Driver, driver)
 	case vf.VFIO() && vf.VFIOGroup == "":
 		return fmt.Sprintf("it is bound to %s but has no IOMMU group: enable the IOMMU (intel_iommu=on or amd_iommu=on), or VFIO's enable_unsafe_noiommu_mode", vf.Driver)
 	case vf.Userspace() && !vf.VFIO() && vf.UIO == "":
@@ -33,6 +48,22 @@ func (d *Device) unfit() string {
 		return unfitRDMA(vf)
 	}
 	return ""
+}
+
+// unfitNow is unfit, except that a VF that the pool's own pod has may have another
+// driver: it gets the profile's when it is free. If it were Unhealthy, the node's
+// allocatable VFs would be fewer, and the scheduler would not use the free ones.
+func (d *Device) unfitNow(view *custody.View) string {
+	if d.wrongDriver() != "" && heldAs(view, d.VF.Address, d.Config.Resource) {
+		return d.missingNode()
+	}
+	return d.unfit()
+}
+
+func heldAs(view *custody.View, vf pci.Address, resource string) bool {
+	return slices.ContainsFunc(view.Uses(vf), func(u custody.Use) bool {
+		return (u.Kind == custody.Allocation || u.Kind == custody.Sandbox) && u.Resource == resource
+	})
 }
 
 // unfitRDMA accepts a VF without netdev and RDMA device: a pod may have both.
@@ -61,7 +92,7 @@ func used(view *custody.View, vf pci.Address, resource string) string {
 
 // inspect reads a single VF again, since its event may still be on its way: Allocate
 // must not give away the device nodes of another. An empty reason means fit.
-func (o *Options) inspect(d Device) (now Device, code codes.Code, reason string) {
+func (o *Options) inspect(d Device, unfit func(*Device) string) (now Device, code codes.Code, reason string) {
 	before := d.VF.Driver
 	vf, err := o.FS.VFAt(sysfs.VFSlot{Address: d.VF.Address, PF: d.VF.PF, Index: d.VF.Index})
 	switch {
@@ -71,7 +102,7 @@ func (o *Options) inspect(d Device) (now Device, code codes.Code, reason string)
 		return d, codes.Internal, err.Error()
 	}
 	d.VF = vf
-	if reason := d.unfit(); reason != "" {
+	if reason := unfit(&d); reason != "" {
 		return d, codes.FailedPrecondition, reason
 	}
 	if vf.Driver != before && !d.Config.Match(*d.PF, vf) {

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -202,6 +203,51 @@ func TestUnfitAndUsedVFsAreUnhealthy(t *testing.T) {
 			}
 		})
 	}
+}
+
+// devices B2: the driver of a group is edited while pods have its VFs. They stay Healthy,
+// or the node's free VFs would not be used, and get the new driver when they are free.
+func TestHeldVFsOutliveAnEditOfTheDriver(t *testing.T) {
+	dpdk := pool("f/dpdk", 0, 2)
+	dpdk.Selectors[0].Driver = "vfio-pci"
+	facts := custody.Facts{
+		Devices:     inventory.NewSnapshot([]device.PF{igb(3)}, nil),
+		Allocations: []ledger.Allocation{{Resource: "f/dpdk", Device: vfAddr(0)}, {Resource: "f/dpdk", Device: vfAddr(1)}},
+		Sandboxes:   []ledger.Sandbox{sandbox(1, "f/dpdk")},
+	}
+	const want = "f/dpdk 0 1 2(it is bound to igbvf, the profile says vfio-pci)\n"
+	if diff := cmp.Diff(want, text(Assign(facts.Devices, []device.Pool{dpdk}, custody.NewView(facts)))); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	facts.Allocations, facts.Sandboxes = nil, nil
+	if a := Assign(facts.Devices, []device.Pool{dpdk}, custody.NewView(facts)); a.Pools[0].Devices[0].Healthy() {
+		t.Error("a free VF with the old driver is Healthy")
+	}
+}
+
+// devices B2: the PF's number of VFs or MTU is looked at meanwhile.
+func TestHeldVFStaysHealthyAfterItsPFWasWithheld(t *testing.T) {
+	dir := shortDir(t)
+	k := startKubelet(t, dir)
+	n := newNode(t, dir)
+	n.update(pool("f.io/dpdk", 0, 0))
+	k.sees("f.io/dpdk", "10.0@1")
+	if _, err := k.allocate("f.io/dpdk", ids(0)...); err != nil {
+		t.Fatal(err)
+	}
+	edited := pool("f.io/dpdk", 0, 0)
+	edited.Selectors[0].Driver = "vfio-pci"
+	n.update(edited)
+	end, err := n.Withhold([]pci.Address{pfAddr}, func(pci.Address) error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	end()
+	if d := n.State().Pools[0].Devices[0]; !d.Healthy() || n.suspects.any() {
+		t.Errorf("its reason is %q", d.Reason)
+	}
+	n.book.free()
+	k.sees("f.io/dpdk", "10.0@1(Unhealthy)")
 }
 
 // devices A2: every refusal is a reason in the list at once, and goes when its cause has

@@ -129,8 +129,8 @@ func (m *Manager) assign() {
 	a.Problems = append(a.Problems, missingVhost(&m.opts, m.pools)...)
 	m.withheld.mark(a.Pools)
 	m.suspects.mark(&m.opts, a.Pools)
-	m.suspects.keep(func(vf pci.Address) bool { _, _, ok := m.snapshot.VF(vf); return ok })
 	m.setPooled(a.Pools)
+	m.suspects.keep(m.pooled)
 	m.mu.Lock()
 	last := m.assignment
 	m.assignment = &a

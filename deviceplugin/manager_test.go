@@ -41,7 +41,7 @@ func newNode(t *testing.T, dir string) *node {
 func (n *node) start() {
 	n.Manager = New(Options{
 		Dir: n.dir, DeviceInfoDir: n.t.TempDir(), FS: n.tree.FS(), Ledger: n.book, Custody: n.desk,
-		Retry: 5 * time.Millisecond, Recheck: 5 * time.Millisecond,
+		Retry: 5 * time.Millisecond, Recheck: 300 * time.Millisecond,
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
@@ -338,9 +338,9 @@ func TestNothingRunsWhileNothingChanges(t *testing.T) {
 		return asked() == before
 	})
 	before := asked()
-	time.Sleep(20 * n.opts.Recheck)
+	time.Sleep(3 * n.opts.Recheck)
 	if after := asked(); after != before {
-		t.Errorf("custody was asked %d times in %v without an event", after-before, 20*n.opts.Recheck)
+		t.Errorf("custody was asked %d times in %v without an event", after-before, 3*n.opts.Recheck)
 	}
 }
 

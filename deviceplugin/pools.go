@@ -132,7 +132,7 @@ func (a *assigner) assign(pf *device.PF, claims device.Claims, vf *device.VF) {
 	config := &a.pools[i]
 	pool := a.byKey[key{config.Resource, config.Idle}]
 	d := Device{VF: *vf, PF: pf, Config: config, Selector: selector}
-	d.Reason = d.unfit()
+	d.Reason = d.unfitNow(a.view)
 	if d.Reason == "" && !config.Idle { // idle pools are handed out to nobody
 		d.Reason = a.used(vf.Address, config.Resource)
 	}

@@ -59,12 +59,12 @@ func (s *suspects) clear(vf pci.Address, why suspicion) {
 	}
 }
 
-// keep forgets the VFs that a node no longer has.
-func (s *suspects) keep(exists func(pci.Address) bool) {
+// keep forgets the VFs that are in no pool: nobody gets those.
+func (s *suspects) keep(pooled map[pci.Address]string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for vf := range s.vfs {
-		if !exists(vf) {
+		if pooled[vf] == "" {
 			delete(s.vfs, vf)
 		}
 	}
@@ -82,7 +82,7 @@ func (s *suspects) mark(opts *Options, pools []Pool) {
 			if !suspect || pool.Idle {
 				continue
 			}
-			reason := inspectUse(opts, *d, pool.Resource)
+			reason := inspectUse(opts, *d, pool.Resource, why.reason != "")
 			switch {
 			case reason == "" && opts.Now().Before(why.until):
 				reason = why.reason
@@ -96,16 +96,24 @@ func (s *suspects) mark(opts *Options, pools []Pool) {
 	}
 }
 
-// inspectUse reads a VF and its users again, as Allocate does.
-func inspectUse(opts *Options, d Device, resource string) (reason string) {
-	if _, _, reason := opts.inspect(d); reason != "" {
-		return reason
-	}
+// inspectUse reads a VF and its users again, as Allocate does. If it was refused, the
+// kubelet takes it for free, whoever is on record: it must be fit for the next pod.
+func inspectUse(opts *Options, d Device, resource string, refused bool) (reason string) {
 	ctx, cancel := context.WithTimeout(context.Background(), opts.Patience)
 	defer cancel()
 	view, err := opts.Custody.Confirm(ctx, d.VF.Address)
 	if err != nil {
+		if _, _, reason := opts.inspect(d, (*Device).unfit); reason != "" {
+			return reason // it has vanished
+		}
 		return unknownUsers(err)
+	}
+	unfit := (*Device).unfit
+	if !refused {
+		unfit = func(d *Device) string { return d.unfitNow(view) }
+	}
+	if _, _, reason := opts.inspect(d, unfit); reason != "" {
+		return reason
 	}
 	return used(view, d.VF.Address, resource)
 }

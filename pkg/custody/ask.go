@@ -21,7 +21,7 @@ func (v *View) ToAllocate(vf pci.Address, resource string) (Use, bool) {
 func kubeletKnows(u Use, resource string) bool {
 	switch u.Kind {
 	case Allocation, Sandbox:
-		return u.Resource == resource
+		return u.Resource == resource && !u.Named
 	case Group, GroupDriver:
 		return true
 	}
@@ -61,7 +61,8 @@ func (v *View) ToChange(fn pci.Address) []Use {
 }
 
 // ToCarry says why a pod's macvlan, ipvlan or VLAN link must not be made on a netdev:
-// its function is, or may any time become, another pod's.
+// its function is another pod's, or may become so at any time. The host's own use of
+// the netdev is no obstacle.
 func (v *View) ToCarry(netdev, sandboxID string) (Use, bool) {
 	fn, ok := v.Function(netdev)
 	if !ok {
@@ -72,7 +73,13 @@ func (v *View) ToCarry(netdev, sandboxID string) (Use, bool) {
 		uses = append(uses, Use{Kind: Pool, Function: fn, Netdev: netdev, Resource: resource, Who: "the pool of " + resource})
 	}
 	return find(uses, func(u Use) bool {
-		return u.Kind != Host && u.Kind != Children && (sandboxID == "" || u.Sandbox != sandboxID)
+		switch u.Kind {
+		case Host, Children:
+			return false
+		case Unknown:
+			return u.Who != hostSource
+		}
+		return sandboxID == "" || u.Sandbox != sandboxID
 	})
 }
 

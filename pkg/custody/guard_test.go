@@ -17,7 +17,7 @@ import (
 func TestGuardedWritesSeeEachOther(t *testing.T) {
 	for range 50 {
 		n := newNode()
-		o := New(Sources{Ledger: n, Devices: n, Functions: n})
+		o := New(Sources{Ledger: n, Devices: nodeDevices{n}, Functions: n})
 		var won [2]bool
 		var wg sync.WaitGroup
 		wg.Go(func() {
@@ -70,7 +70,7 @@ func TestGuardsWait(t *testing.T) {
 		t.Run(fmt.Sprint(tt), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				n := newNode()
-				o := New(Sources{Ledger: n, Devices: n, Functions: n})
+				o := New(Sources{Ledger: n, Devices: nodeDevices{n}, Functions: n})
 				_, release, err := o.Guard(t.Context(), tt.first...)
 				if err != nil {
 					t.Fatal(err)
@@ -109,7 +109,7 @@ func TestChange(t *testing.T) {
 	n := newNode()
 	few := func(p *device.PF) { p.VFs = p.VFs[:1] }
 	n.snapshot = snapshot(few)
-	o := New(Sources{Ledger: n, Devices: n, Functions: n})
+	o := New(Sources{Ledger: n, Devices: nodeDevices{n}, Functions: n})
 	endPF, err := o.Change(t.Context(), pf)
 	if err != nil {
 		t.Fatal(err)

@@ -33,7 +33,7 @@ func TestTheHostsUseOfLinks(t *testing.T) {
 	_, all6, _ := net.ParseCIDR("::/0")
 	route := &netlink.Route{LinkIndex: vfLink.Index, Dst: all6}
 
-	o := New(Sources{Devices: newNode(), Functions: newNode(), Host: Links(h)})
+	o := New(Sources{Devices: nodeDevices{newNode()}, Functions: newNode(), Host: Links(h)})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() { done <- o.Run(ctx) }()

@@ -104,9 +104,6 @@ func (o *Oracle) SandboxChanged(ids ...string) { o.records.readSandboxes(ids) }
 // means of all. Call it after the change is committed; the View has it on return.
 func (o *Oracle) AllocationsChanged(fns ...pci.Address) { o.records.readAllocations(fns) }
 
-// KubeletChanged makes Run ask the kubelet again.
-func (o *Oracle) KubeletChanged() { signal(o.grants.ask) }
-
 // SetPooled says which functions are advertised to the kubelet, and as what.
 func (o *Oracle) SetPooled(resources map[pci.Address]string) {
 	o.out.update(func(next *View) bool {

@@ -20,6 +20,7 @@ func run(t *testing.T, n *node, body func(t *testing.T, o *Oracle)) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		n.tables = make(chan map[string]HostLink) // of this bubble
+		n.changes = make(chan ledger.Change)
 		n.snapshots = make(chan *snapshotType, 1)
 		o := New(n.sources())
 		done := make(chan error)
@@ -69,7 +70,7 @@ func TestNothingIsReadAgain(t *testing.T) {
 		}
 		time.Sleep(time.Hour + time.Second)
 		synctest.Wait()
-		want := map[string]int{"all sandboxes": 1, "sandbox 2": 2, "kubelet": 13}
+		want := map[string]int{"all sandboxes": 2, "sandbox 2": 2, "kubelet": 13}
 		if diff := cmp.Diff(want, n.reads); diff != "" {
 			t.Errorf("reads in an hour (-want +got):\n%s", diff)
 		}
@@ -184,6 +185,20 @@ func TestConfirm(t *testing.T) {
 	}
 }
 
+// devices A7: to confirm a member that the kernel drives does not make the group forgotten.
+func TestConfirmOfAGroupsOtherMember(t *testing.T) {
+	n := newNode()
+	n.snapshot, n.members = snapshot(kernel(4)), kernelMember()
+	run(t, n, func(t *testing.T, o *Oracle) {
+		for range 2 {
+			wantUses(t, o.View(), "a member has a driver of the kernel", "group driver", vf5)
+			if _, err := o.Confirm(t.Context(), vf4); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
 // A netdev that was away for less time than the devices gather events has no news.
 func TestAMissedNetdevIsLookedForAgain(t *testing.T) {
 	n := newNode()
@@ -218,6 +233,19 @@ func TestConfirmAsksTheKubeletAgain(t *testing.T) {
 	})
 }
 
+// The ledger's news reach the View by themselves.
+func TestTheLedgersNews(t *testing.T) {
+	n := newNode()
+	run(t, n, func(t *testing.T, o *Oracle) {
+		n.set(func() { n.sandboxes["1"], n.allocations[vf1] = holds("1", podA, fast, vf0), gave(fast, vf1) })
+		n.changes <- ledger.Change{SandboxID: "1"}
+		n.changes <- ledger.Change{Allocations: true}
+		synctest.Wait()
+		wantUses(t, o.View(), "a sandbox", "sandbox", vf0)
+		wantUses(t, o.View(), "an allocation", "allocation", vf1)
+	})
+}
+
 // A View that does not know all sources calls nothing free.
 func TestUnreadSources(t *testing.T) {
 	n := newNode()
@@ -234,6 +262,11 @@ func TestUnreadSources(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := New(newNode().sources())
 		wantUses(t, o.View(), "before Run", "unknown", vf0) // the host's links
+		v, err := o.Confirm(t.Context(), vf0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantUses(t, v, "read for itself", "", vf0)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if o.WaitRead(ctx) {
@@ -247,7 +280,7 @@ func TestErrorsOfAttach(t *testing.T) {
 	n := newNode()
 	n.sandboxes["1"] = holds("1", podA, fast, vf0)
 	n.sandboxes["2"] = holds("2", podB, fast, vf1)
-	o := New(Sources{Ledger: n, Devices: n, Functions: n})
+	o := New(Sources{Ledger: n, Devices: nodeDevices{n}, Functions: n})
 	o.SetPooled(map[pciAddress]string{vf2: fast})
 	for _, tt := range []struct {
 		err  error

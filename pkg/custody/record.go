@@ -17,10 +17,10 @@ type sandboxes struct {
 	vlanLinks  map[string]int   // netdevs made for children → how many
 }
 
-func recorded(all []ledger.Sandbox) sandboxes {
+func recorded(all []ledger.Entry) sandboxes {
 	s := sandboxes{map[string][]Use{}, map[pci.Address][]Use{}, map[string][]Use{}, map[string]int{}}
-	for _, sandbox := range all {
-		s.add(sandbox.ID, usesOf(sandbox))
+	for _, e := range all {
+		s.add(e.ID, usesOf(e))
 	}
 	return s
 }
@@ -75,22 +75,22 @@ func insert(uses []Use, u Use) []Use {
 }
 
 // usesOf is what a sandbox has of the host.
-func usesOf(s ledger.Sandbox) []Use {
+func usesOf(s ledger.Entry) []Use {
 	var uses []Use
-	for _, h := range s.Holdings() {
+	for _, h := range s.Holdings {
 		use := Use{
 			Kind: Sandbox, Who: "pod " + s.Pod.String() + " (" + h.IfName + ")", Pod: s.Pod, Sandbox: s.ID, IfName: h.IfName,
 			Resource: h.Resource, Since: s.Created, EarlierBoot: s.EarlierBoot,
 		}
 		if !h.Device.IsZero() && !holdsFunction(uses, h.Device) { // several members of a chain may have one device
 			held := use
-			held.Function, held.Returns = h.Device, h.Original
+			held.Function, held.Returns, held.Named = h.Device, h.Original, h.Named
 			if s.Releasing && s.Failure != "" {
 				held.Kind, held.Failure, held.Attempts = Release, s.Failure, s.Attempts
 			}
 			uses = append(uses, held)
 		}
-		if h.Uplink != "" && !s.EarlierBoot { // links don't outlive a boot
+		if h.Uplink != "" {
 			use.Kind, use.Netdev, use.vlanLink = Children, h.Uplink, h.VLANLink
 			uses = append(uses, use)
 		}
@@ -100,4 +100,12 @@ func usesOf(s ledger.Sandbox) []Use {
 
 func holdsFunction(uses []Use, fn pci.Address) bool {
 	return slices.ContainsFunc(uses, func(u Use) bool { return u.Kind != Children && u.Function == fn })
+}
+
+// entryOf is the ledger's entry of a sandbox, as far as it matters here.
+func entryOf(s ledger.Sandbox) ledger.Entry {
+	return ledger.Entry{
+		ID: s.ID, Pod: s.Pod, Created: s.Created, Releasing: s.Releasing, EarlierBoot: s.EarlierBoot,
+		Failure: s.Failure, Attempts: s.Attempts, Holdings: s.Holdings(),
+	}
 }

@@ -24,12 +24,24 @@ type records struct {
 	failed    chan struct{} // a record could not be read
 }
 
-// follow reads everything again after a failure, until ctx ends.
+// follow reads each change, and everything again after a failure, until ctx ends.
 func (r *records) follow(ctx context.Context) error {
+	changes, cancel := r.ledger.Subscribe()
+	defer cancel()
+	r.read() // what changed since New
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case c, ok := <-changes:
+			switch {
+			case !ok:
+				changes = nil
+			case c.Allocations:
+				r.readAllocations(nil)
+			default:
+				r.readSandboxes([]string{c.SandboxID})
+			}
 		case <-r.failed:
 			pause(ctx, retryUnread)
 			r.read()
@@ -42,15 +54,11 @@ func (r *records) read() {
 		return
 	}
 	r.out.update(func(next *View) bool {
-		all, err := r.ledger.Sandboxes()
-		if err != nil {
-			return r.fail(next, err)
-		}
 		allocations, err := r.ledger.Allocations()
 		if err != nil {
 			return r.fail(next, err)
 		}
-		next.sandboxes, next.allocations = recorded(all), byDevice(allocations)
+		next.sandboxes, next.allocations = recorded(r.ledger.Entries()), byDevice(allocations)
 		next.mark(ledgerSource, nil)
 		return true
 	})
@@ -67,13 +75,9 @@ func (r *records) readSandboxes(ids []string) {
 	r.out.update(func(next *View) bool {
 		changed := false
 		for _, id := range ids {
-			s, ok, err := r.ledger.Sandbox(id)
-			if err != nil {
-				return r.fail(next, err) || changed
-			}
 			var uses []Use
-			if ok {
-				uses = usesOf(s)
+			if e, ok := r.ledger.Entry(id); ok {
+				uses = usesOf(e)
 			}
 			had := next.sandboxes.byID[id]
 			if reflect.DeepEqual(had, uses) {

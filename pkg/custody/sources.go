@@ -25,11 +25,13 @@ type Sources struct {
 	Log    *slog.Logger
 }
 
-// Ledger has the records of sandboxes and allocations; *ledger.Ledger is one. Whoever
-// changes it calls Oracle.SandboxChanged or Oracle.AllocationsChanged.
+// Ledger has the records of sandboxes and allocations; *ledger.Ledger is one. Run
+// follows its changes. Who needs the View to have a change at once calls
+// Oracle.SandboxChanged or Oracle.AllocationsChanged.
 type Ledger interface {
-	Sandboxes() ([]ledger.Sandbox, error)
-	Sandbox(id string) (ledger.Sandbox, bool, error)
+	Subscribe() (changes <-chan ledger.Change, cancel func())
+	Entries() []ledger.Entry
+	Entry(id string) (ledger.Entry, bool)
 	Allocations() ([]ledger.Allocation, error)
 }
 

@@ -19,6 +19,7 @@ type node struct {
 	mu          sync.Mutex // guards all below
 	sandboxes   map[string]ledger.Sandbox
 	allocations map[pci.Address]ledger.Allocation
+	changes     chan ledger.Change
 	ledgerErr   error
 	snapshot    *inventory.Snapshot
 	snapshots   chan *inventory.Snapshot
@@ -34,14 +35,14 @@ type node struct {
 
 func newNode() *node {
 	return &node{
-		sandboxes: map[string]ledger.Sandbox{}, allocations: map[pci.Address]ledger.Allocation{}, snapshot: snapshot(),
+		changes: make(chan ledger.Change), sandboxes: map[string]ledger.Sandbox{}, allocations: map[pci.Address]ledger.Allocation{}, snapshot: snapshot(),
 		snapshots: make(chan *inventory.Snapshot, 1), netdevs: map[pci.Address][]string{}, members: groups(), open: map[pci.Address]bool{},
 		host: map[string]HostLink{}, reads: map[string]int{}, tables: make(chan map[string]HostLink),
 	}
 }
 
 func (n *node) sources() Sources {
-	return Sources{Ledger: n, Devices: n, Functions: n, Host: n, Kubelet: n}
+	return Sources{Ledger: n, Devices: nodeDevices{n}, Functions: n, Host: n, Kubelet: n}
 }
 
 func (n *node) set(change func()) {
@@ -50,20 +51,26 @@ func (n *node) set(change func()) {
 	change()
 }
 
-func (n *node) Sandboxes() ([]ledger.Sandbox, error) {
+func (n *node) Entries() []ledger.Entry {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.reads["all sandboxes"]++
-	return slices.Collect(maps.Values(n.sandboxes)), n.ledgerErr
+	var all []ledger.Entry
+	for _, s := range n.sandboxes {
+		all = append(all, entryOf(s))
+	}
+	return all
 }
 
-func (n *node) Sandbox(id string) (ledger.Sandbox, bool, error) {
+func (n *node) Entry(id string) (ledger.Entry, bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.reads["sandbox "+id]++
 	s, ok := n.sandboxes[id]
-	return s, ok, n.ledgerErr
+	return entryOf(s), ok
 }
+
+func (n *node) Subscribe() (<-chan ledger.Change, func()) { return n.changes, func() {} }
 
 func (n *node) Allocations() ([]ledger.Allocation, error) {
 	n.mu.Lock()
@@ -71,13 +78,18 @@ func (n *node) Allocations() ([]ledger.Allocation, error) {
 	return slices.Collect(maps.Values(n.allocations)), n.ledgerErr
 }
 
-func (n *node) Snapshot() *inventory.Snapshot {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.snapshot
+// nodeDevices is the node's devices: the ledger can be subscribed to as well.
+type nodeDevices struct{ node *node }
+
+func (d nodeDevices) Snapshot() *inventory.Snapshot {
+	d.node.mu.Lock()
+	defer d.node.mu.Unlock()
+	return d.node.snapshot
 }
 
-func (n *node) Subscribe() (<-chan *inventory.Snapshot, func()) { return n.snapshots, func() {} }
+func (d nodeDevices) Subscribe() (<-chan *inventory.Snapshot, func()) {
+	return d.node.snapshots, func() {}
+}
 
 func (n *node) Netdevs(fn pci.Address) ([]string, error) {
 	n.mu.Lock()

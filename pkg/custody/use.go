@@ -37,6 +37,7 @@ type Use struct {
 
 	Pod                       ledger.PodRef // of Sandbox, Release, Children, and of Allocation if the kubelet said so
 	Sandbox, IfName, Resource string
+	Named                     bool            // the pod or its network named the function, the kubelet did not give it
 	Returns                   *ledger.VFState // how the function will be when its holder releases it; nil: as it is now
 	Since                     time.Time       // zero: not known
 

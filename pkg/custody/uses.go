@@ -51,7 +51,11 @@ func first(names []string) string {
 
 func (v *View) unknown(fn pci.Address) []Use {
 	var uses []Use
+	_, justRead := v.fresh[fn]
 	for source, why := range v.unread {
+		if source == hostSource && justRead {
+			continue
+		}
 		uses = append(uses, Use{Kind: Unknown, Function: fn, Who: source, Failure: why})
 	}
 	slices.SortFunc(uses, func(a, b Use) int { return strings.Compare(a.Who, b.Who) })
@@ -145,15 +149,11 @@ func (v *View) groupUses(fn pci.Address) []Use {
 		if m.Address == fn {
 			continue
 		}
-		driver := m.Driver
-		if known, ok := v.index.functions[m.Address]; ok {
-			driver = known.driver
-		}
 		if u, ok := v.holder(m.Address); ok {
 			u.Kind = Group
 			used = append(used, u)
-		} else if blocksVFIO(driver) {
-			drivers = append(drivers, Use{Kind: GroupDriver, Function: m.Address, Who: "the kernel", Driver: driver})
+		} else if blocksVFIO(m.Driver) {
+			drivers = append(drivers, Use{Kind: GroupDriver, Function: m.Address, Who: "the kernel", Driver: m.Driver})
 		}
 	}
 	return append(used, drivers...)

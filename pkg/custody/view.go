@@ -60,7 +60,11 @@ func NewView(f Facts) *View {
 		v.devices = inventory.NewSnapshot(nil, nil)
 	}
 	v.index = newIndex(v.devices)
-	v.sandboxes = recorded(f.Sandboxes)
+	var entries []ledger.Entry
+	for _, s := range f.Sandboxes {
+		entries = append(entries, entryOf(s))
+	}
+	v.sandboxes = recorded(entries)
 	for netdev, how := range f.Host {
 		v.host[netdev] = HostLink{How: how}
 	}

@@ -119,6 +119,7 @@ var questions = []struct {
 	{"a container without a network has its netdev", Facts{Devices: snapshot(away(0)), Allocations: []ledger.Allocation{gave(fast, vf0)}}, toAllocate(vf0, fast), ""},
 	{"as another pool's", Facts{Sandboxes: []ledger.Sandbox{holds("a", podA, slow, vf0)}, Allocations: []ledger.Allocation{gave(slow, vf0)}}, toAllocate(vf0, fast), "sandbox"},
 	{"security S3: a pod that named it has it as the pool's, without an allocation", Facts{Sandboxes: []ledger.Sandbox{holds("a", podA, fast, vf0)}}, toAllocate(vf0, fast), "sandbox"},
+	{"security S3: a pod that named it, though an allocation is on record", Facts{Sandboxes: []ledger.Sandbox{named(holds("a", podA, fast, vf0))}, Allocations: []ledger.Allocation{gave(fast, vf0)}}, toAllocate(vf0, fast), "sandbox"},
 	{"devices C13: a stale allocation hides no holder", Facts{Sandboxes: []ledger.Sandbox{holds("a", podA, "", vf0)}, Allocations: []ledger.Allocation{gave(fast, vf0)}}, toAllocate(vf0, fast), "sandbox"},
 	{"devices A8: its release fails", Facts{Sandboxes: []ledger.Sandbox{failing(holds("a", podA, fast, vf0), 7, "EBUSY")}, Allocations: []ledger.Allocation{gave(fast, vf0)}}, toAllocate(vf0, fast), "release"},
 	{"its release is under way", Facts{Sandboxes: []ledger.Sandbox{failing(holds("a", podA, fast, vf0), 0, "")}, Allocations: []ledger.Allocation{gave(fast, vf0)}}, toAllocate(vf0, fast), ""},
@@ -129,7 +130,7 @@ var questions = []struct {
 	{"devices A7, security S13: the group is allocated", Facts{Groups: groups(), Allocations: []ledger.Allocation{gave(fast, vf4)}}, toAllocate(vf5, fast), "group"},
 	{"devices A7: its own allocation stays", Facts{Groups: groups(), Allocations: []ledger.Allocation{gave(fast, vf4), gave(fast, vf5)}}, toAllocate(vf5, fast), ""},
 	{"devices A7: a pod has the other member", Facts{Groups: groups(), Sandboxes: []ledger.Sandbox{holds("a", podA, slow, vf4)}}, toAllocate(vf5, fast), "group"},
-	{"devices A7: a member has a driver of the kernel", Facts{Groups: groups(), Devices: snapshot(kernel(4))}, toAllocate(vf5, fast), "group driver"},
+	{"devices A7: a member has a driver of the kernel", Facts{Groups: kernelMember(), Devices: snapshot(kernel(4))}, toAllocate(vf5, fast), "group driver"},
 	{"devices A7: a function that is no VF has a driver of the kernel", withUSB("xhci_hcd"), toAllocate(vf6, fast), "group driver"},
 	{"a bridge in the group does not keep VFIO out", withUSB("pcieport"), toAllocate(vf6, fast), ""},
 	{"devices A7: a profile may bind it away from the kernel's driver", withUSB("xhci_hcd"), toChange(vf6), ""},
@@ -150,6 +151,8 @@ var questions = []struct {
 	{"lab A: a master that is allocated", Facts{Allocations: []ledger.Allocation{gave(fast, vf0)}}, toCarry("ens1f0v0"), "allocation"},
 	{"devices A1: the PF of a pool", Facts{Pooled: map[pci.Address]string{vf0: fast}, Host: map[string]string{"ens1f0": "with the address 10.0.0.1/24"}}, toCarry("ens1f0"), ""},
 	{"a VF that others' links lie on", Facts{Sandboxes: []ledger.Sandbox{carries("a", podA, "ens1f0v0")}}, toCarry("ens1f0v0"), ""},
+	{"what the host uses its links for is not known", Facts{Unread: map[string]string{hostSource: "not read yet"}}, toCarry("ens1f0"), ""},
+	{"who holds devices is not known", Facts{Unread: map[string]string{ledgerSource: "EIO"}}, toCarry("ens1f0"), "unknown"},
 	{"a netdev that is no function's", Facts{}, toCarry("dummy0"), ""},
 	{"pods' VLAN link on a PF is not the host's", Facts{OnTop: map[string][]string{"ens1f0": {"ens1f0.100"}}, Sandboxes: []ledger.Sandbox{onVLAN(carries("a", podA, "ens1f0"), "ens1f0.100")}}, toChange(pf), "children"},
 }
@@ -194,6 +197,11 @@ func one(u Use, ok bool) []Use {
 	return []Use{u}
 }
 
+func named(s ledger.Sandbox) ledger.Sandbox {
+	s.Attachments[0].Members[0].Named = true
+	return s
+}
+
 func rebooted(s ledger.Sandbox) ledger.Sandbox {
 	s.EarlierBoot = true
 	return s
@@ -206,6 +214,12 @@ func onVLAN(s ledger.Sandbox, name string) ledger.Sandbox {
 
 func kernel(index int) func(*device.PF) {
 	return func(p *device.PF) { p.VFs[index].Driver, p.VFs[index].Netdev = "igbvf", "eth9" }
+}
+
+func kernelMember() map[int][]groupMember {
+	g := groups()
+	g[12][0].Driver = "igbvf"
+	return g
 }
 
 func withUSB(driver string) Facts {
