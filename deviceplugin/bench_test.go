@@ -127,9 +127,10 @@ func (s *source) set(next *inventory.Snapshot) {
 // noRecords is a ledger without sandboxes.
 type noRecords struct{ *book }
 
-func (noRecords) Sandboxes() ([]ledger.Sandbox, error)                { return nil, nil }
-func (noRecords) Sandbox(string) (s ledger.Sandbox, ok bool, e error) { return s, false, nil }
-func (noRecords) Allocations() ([]ledger.Allocation, error)           { return nil, nil }
+func (noRecords) Entries() []ledger.Entry                   { return nil }
+func (noRecords) Entry(string) (e ledger.Entry, ok bool)    { return e, false }
+func (noRecords) Allocations() ([]ledger.Allocation, error) { return nil, nil }
+func (noRecords) Subscribe() (<-chan ledger.Change, func()) { return nil, func() {} }
 
 // devices B9: from a new snapshot of the devices to the list in the kubelet's stream,
 // with custody's part of it. The budget is 10 ms of CPU.

@@ -42,15 +42,23 @@ type records struct {
 	fails       bool
 }
 
-func (r *records) Sandboxes() ([]ledger.Sandbox, error) { return r.sandboxes, nil }
+func (r *records) Entries() []ledger.Entry {
+	var all []ledger.Entry
+	for _, s := range r.sandboxes {
+		all = append(all, s.Entry())
+	}
+	return all
+}
 
-func (r *records) Sandbox(id string) (ledger.Sandbox, bool, error) {
+func (r *records) Entry(id string) (ledger.Entry, bool) {
 	i := slices.IndexFunc(r.sandboxes, func(s ledger.Sandbox) bool { return s.ID == id })
 	if i < 0 {
-		return ledger.Sandbox{}, false, nil
+		return ledger.Entry{}, false
 	}
-	return r.sandboxes[i], true, nil
+	return r.sandboxes[i].Entry(), true
 }
+
+func (r *records) Subscribe() (<-chan ledger.Change, func()) { return nil, func() {} }
 
 func (r *records) Allocations() ([]ledger.Allocation, error) {
 	return slices.Collect(maps.Values(r.allocations)), nil

@@ -101,11 +101,3 @@ func usesOf(s ledger.Entry) []Use {
 func holdsFunction(uses []Use, fn pci.Address) bool {
 	return slices.ContainsFunc(uses, func(u Use) bool { return u.Kind != Children && u.Function == fn })
 }
-
-// entryOf is the ledger's entry of a sandbox, as far as it matters here.
-func entryOf(s ledger.Sandbox) ledger.Entry {
-	return ledger.Entry{
-		ID: s.ID, Pod: s.Pod, Created: s.Created, Releasing: s.Releasing, EarlierBoot: s.EarlierBoot,
-		Failure: s.Failure, Attempts: s.Attempts, Holdings: s.Holdings(),
-	}
-}

@@ -57,7 +57,7 @@ func (n *node) Entries() []ledger.Entry {
 	n.reads["all sandboxes"]++
 	var all []ledger.Entry
 	for _, s := range n.sandboxes {
-		all = append(all, entryOf(s))
+		all = append(all, s.Entry())
 	}
 	return all
 }
@@ -67,7 +67,7 @@ func (n *node) Entry(id string) (ledger.Entry, bool) {
 	defer n.mu.Unlock()
 	n.reads["sandbox "+id]++
 	s, ok := n.sandboxes[id]
-	return entryOf(s), ok
+	return s.Entry(), ok
 }
 
 func (n *node) Subscribe() (<-chan ledger.Change, func()) { return n.changes, func() {} }

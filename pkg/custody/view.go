@@ -62,7 +62,7 @@ func NewView(f Facts) *View {
 	v.index = newIndex(v.devices)
 	var entries []ledger.Entry
 	for _, s := range f.Sandboxes {
-		entries = append(entries, entryOf(s))
+		entries = append(entries, s.Entry())
 	}
 	v.sandboxes = recorded(entries)
 	for netdev, how := range f.Host {

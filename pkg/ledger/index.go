@@ -32,14 +32,17 @@ type entry struct {
 	status   json.RawMessage // Sandbox.Status
 }
 
-func newEntry(s Sandbox) *entry {
-	return &entry{status: s.Status, Entry: Entry{
+// Entry is the part of the record that the ledger keeps in memory.
+func (s Sandbox) Entry() Entry {
+	return Entry{
 		ID: s.ID, IfName: s.IfName, Pod: s.Pod, Netns: s.Netns, Path: s.Path, Created: s.Created,
 		Releasing: s.Releasing, EarlierBoot: s.EarlierBoot,
 		Failure: s.Failure, Attempts: s.Attempts, RetryAt: s.RetryAt,
 		OwesStatus: len(s.Status) > 0, Holdings: s.Holdings(),
-	}}
+	}
 }
+
+func newEntry(s Sandbox) *entry { return &entry{Entry: s.Entry(), status: s.Status} }
 
 // holding returns what the sandbox holds of a device.
 func (e *entry) holding(device pci.Address) (Holding, bool) {
