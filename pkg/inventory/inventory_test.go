@@ -602,7 +602,7 @@ func TestRefreshPutsTheResyncOff(t *testing.T) {
 		if n := readings.full.Load(); n != 13 {
 			t.Errorf("%d full readings, want the first and 12 of the reviews", n)
 		}
-		time.Sleep(time.Hour)
+		time.Sleep(time.Hour + time.Second)
 		if n := readings.full.Load(); n != 13+6 {
 			t.Errorf("%d full readings, want one each ten minutes without reviews", n)
 		}
