@@ -19,8 +19,8 @@ import (
 	"fairlead.dev/fairlead/pkg/sysfs"
 )
 
-// node turns what is declared into the node's state: pools are advertised, profiles
-// applied, again after each change of the declared state or of the devices.
+// node turns declarations into the node's state. It advertises the pools and applies the
+// profiles, again after each change of the declarations or of the devices.
 //
 //	node.go         the declared state; advertising
 //	node_apply.go   applying profiles, which never delays advertising
@@ -63,7 +63,7 @@ const firstRead = 2 * time.Second
 func newNode(p *parts, changed chan struct{}) *node {
 	memory, err := openMemory(p.o.memoryPath())
 	if err != nil {
-		p.log.Warn("what the API server said last is lost", "error", err)
+		p.log.Warn("the API server's last answer is lost", "error", err)
 	}
 	n := &node{
 		inv: p.inv, plugin: p.plugin, custody: p.custody, log: p.log, changed: changed,
@@ -136,8 +136,7 @@ func (n *node) read() {
 	n.model, n.problems = model, problems
 }
 
-// advertise gives the pools to the device plugin. Until the devices have been read, no
-// devices does not mean that there are none.
+// advertise gives the pools to the device plugin, once the devices have been read.
 func (n *node) advertise() {
 	if s := n.inv.Snapshot(); s.Read() {
 		snapshot, model := n.declaredFor(s)
@@ -145,7 +144,7 @@ func (n *node) advertise() {
 	}
 }
 
-// declaredFor returns the snapshot with the PFs' earlier names, and what is declared.
+// declaredFor returns the snapshot with the PFs' earlier names, and the model.
 func (n *node) declaredFor(s *inventory.Snapshot) (*inventory.Snapshot, config.Model) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

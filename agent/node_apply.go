@@ -23,9 +23,9 @@ const (
 	review = 5 * time.Minute
 )
 
-// keepApplied brings the NICs to what the profiles declare, and again after each
-// change of the profiles or the devices, and when a VF is free that they wait for. It
-// ends with ctx.
+// keepApplied makes the NICs as the profiles declare, until ctx ends. It does so again
+// after each change of the profiles or the devices, and when a VF is free that they wait
+// for.
 func (n *node) keepApplied(ctx context.Context) error {
 	if n.answered != nil {
 		select {
@@ -64,8 +64,7 @@ func (n *node) keepApplied(ctx context.Context) error {
 	}
 }
 
-// apply brings the NICs to what the profiles declare, and returns the snapshot
-// after it.
+// apply makes the NICs as the profiles declare, and returns the snapshot after it.
 func (n *node) apply(ctx context.Context) *inventory.Snapshot {
 	statuses := n.applier.Converge(ctx, n.currentModel().Profiles, n.readPFs)
 	if ctx.Err() != nil {

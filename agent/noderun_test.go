@@ -53,8 +53,8 @@ func testNode(t *testing.T, root string) *node {
 	return n
 }
 
-// An agent that is stopped while it reads the devices for the first time stops
-// orderly: what comes after Run (leave) must not be skipped.
+// An agent that is stopped while it reads the devices for the first time stops in order:
+// Run's caller goes on to leave.
 func TestNodeRunStopsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -93,7 +93,7 @@ func TestNodeReportsThatDevicesCannotBeRead(t *testing.T) {
 	}
 }
 
-// PAINS 14: what the ledger says of pods of before a reboot holds no VF.
+// PAINS 14: records of pods from before a reboot hold no VF.
 func TestHolderForgetsPodsOfBeforeAReboot(t *testing.T) {
 	l, err := ledger.Open(filepath.Join(t.TempDir(), "ledger.db"))
 	if err != nil {

@@ -25,7 +25,7 @@ import (
 	"fairlead.dev/fairlead/pkg/sysfs/sysfstest"
 )
 
-// book is a ledger that remembers, or fails, and tells custody.
+// book is a ledger that remembers or fails, and reports to custody.
 type book struct {
 	desk *desk
 
@@ -307,7 +307,7 @@ func TestAllocateUIO(t *testing.T) {
 	}
 }
 
-// Nothing is handed out, recorded or written where any part of a request cannot be met.
+// Nothing is handed out, recorded or written if any part of a request cannot be met.
 func TestAllocateRefuses(t *testing.T) {
 	vfio := igb(2)
 	vfio.VFs[0].Driver, vfio.VFs[0].Netdev = "vfio-pci", ""

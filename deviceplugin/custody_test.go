@@ -19,7 +19,7 @@ type desk struct {
 	pooled   map[pci.Address]string
 	asked    int                  // how often View was
 	err      error                // of Guard and Confirm
-	late     func(*custody.Facts) // what only Confirm sees
+	late     func(*custody.Facts) // facts that only Confirm sees
 	subs     map[chan *custody.View]bool
 
 	guards sync.RWMutex // a reader holds it from Guard to release; Change waits for it
@@ -60,7 +60,7 @@ func (d *desk) Subscribe() (<-chan *custody.View, func()) {
 	}
 }
 
-// learn changes the facts, and tells those who subscribed.
+// learn changes the facts, and publishes them.
 func (d *desk) learn(change func(*custody.Facts)) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -112,7 +112,7 @@ func (d *desk) count(vfs []pci.Address, n int) {
 	d.publish()
 }
 
-// setLate says what only Confirm sees: its event is on its way.
+// setLate sets facts that only Confirm sees: their events are on their way.
 func (d *desk) setLate(late func(*custody.Facts)) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -135,7 +135,7 @@ func (d *desk) SetPooled(resources map[pci.Address]string) {
 	d.publish()
 }
 
-// devices is what changes with a snapshot.
+// devices sets the snapshot.
 func (d *desk) devices(s *inventory.Snapshot) {
 	d.learn(func(f *custody.Facts) { f.Devices = s })
 }

@@ -166,7 +166,7 @@ func (m *Manager) setLists() (known bool) {
 }
 
 // setPooled reports to custody which VFs the kubelet may give to pods, if that has changed.
-func (m *Manager) setPooled(pools []Pool) {
+func (m *Manager) setPooled(pools []Members) {
 	pooled := make(map[pci.Address]string, len(m.pooled))
 	for _, pool := range pools {
 		for i := range pool.Devices {
@@ -181,28 +181,28 @@ func (m *Manager) setPooled(pools []Pool) {
 	}
 }
 
-// State is the advertised pools now.
-type State struct {
+// Advertised lists the pools with their registration.
+type Advertised struct {
 	Pools    []PoolState
 	Problems []string // as in Assignment, and servers that cannot reach the kubelet
 }
 
 // PoolState is a pool and its registration.
 type PoolState struct {
-	Pool
+	Members
 	Registered bool // the kubelet has accepted it; never so for idle pools
 }
 
 // State says which VFs are in which pool, for displays.
-func (m *Manager) State() State {
+func (m *Manager) State() Advertised {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.assignment == nil {
-		return State{}
+		return Advertised{}
 	}
-	state := State{Problems: slices.Clone(m.assignment.Problems)}
+	state := Advertised{Problems: slices.Clone(m.assignment.Problems)}
 	for _, pool := range m.assignment.Pools {
-		p := PoolState{Pool: pool}
+		p := PoolState{Members: pool}
 		if s := m.servers[pool.Resource]; s != nil && !pool.Idle {
 			var err error
 			if p.Registered, err = s.status(); err != nil {
@@ -303,7 +303,7 @@ func (m *Manager) reconcile() {
 func (m *Manager) withdraw() []*server {
 	var withdrawn []*server
 	for resource, s := range m.servers {
-		advertised := func(p Pool) bool { return p.Resource == resource && !p.Idle }
+		advertised := func(p Members) bool { return p.Resource == resource && !p.Idle }
 		if slices.ContainsFunc(m.assignment.Pools, advertised) {
 			continue
 		}

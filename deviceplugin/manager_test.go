@@ -184,8 +184,8 @@ func TestKubeletRestarts(t *testing.T) {
 	}
 }
 
-// What the kubelet has while the agent restarts: the resource stays, and its
-// devices are back with the next agent.
+// While the agent restarts, the kubelet keeps the resource. Its devices are back with the
+// next agent.
 func TestAgentRestarts(t *testing.T) {
 	dir := shortDir(t)
 	k := startKubelet(t, dir)

@@ -34,14 +34,14 @@ import (
 
 // Assignment says which VF is in which pool, in order of resource and address.
 type Assignment struct {
-	Pools []Pool
+	Pools []Members
 	// Problems names pools that need a user's attention, each in a sentence.
 	Problems []string
 }
 
-// Pool is all VFs of one extended resource. Several declarations of one resource
+// Members are all VFs of one extended resource. Several declarations of one resource
 // make one pool, except that VFs held back are in a pool of their own.
-type Pool struct {
+type Members struct {
 	Resource string
 	Idle     bool // held back from the kubelet
 	Type     device.Type
@@ -65,7 +65,7 @@ func (d *Device) Healthy() bool { return d.Reason == "" }
 // not be handed out. The VFs' netdevs don't matter to the pools: a VF stays in its pool
 // while a pod has it.
 func Assign(s *inventory.Snapshot, pools []device.Pool, view *custody.View) Assignment {
-	a := assigner{pools: pools, view: view, byKey: map[key]*Pool{}, overlaps: map[[2]int][]pci.Address{}}
+	a := assigner{pools: pools, view: view, byKey: map[key]*Members{}, overlaps: map[[2]int][]pci.Address{}}
 	for i := range pools {
 		a.add(i)
 	}
@@ -89,7 +89,7 @@ type key struct {
 type assigner struct {
 	pools    []device.Pool
 	view     *custody.View
-	byKey    map[key]*Pool
+	byKey    map[key]*Members
 	overlaps map[[2]int][]pci.Address // pool that has them, pool that would -> VFs
 	problems []string
 }
@@ -109,7 +109,7 @@ func (a *assigner) add(i int) {
 	}
 	pool, ok := a.byKey[key{p.Resource, p.Idle}]
 	if !ok {
-		a.byKey[key{p.Resource, p.Idle}] = &Pool{Resource: p.Resource, Idle: p.Idle, Type: cmp.Or(p.Type, device.NetDevice), Source: p.Source}
+		a.byKey[key{p.Resource, p.Idle}] = &Members{Resource: p.Resource, Idle: p.Idle, Type: cmp.Or(p.Type, device.NetDevice), Source: p.Source}
 		return
 	}
 	if !slices.Contains(strings.Split(pool.Source, ", "), p.Source) {
@@ -190,7 +190,7 @@ func (a *assigner) result() Assignment {
 		}
 		out.Pools = append(out.Pools, *pool)
 	}
-	slices.SortFunc(out.Pools, func(x, y Pool) int {
+	slices.SortFunc(out.Pools, func(x, y Members) int {
 		if c := strings.Compare(x.Resource, y.Resource); c != 0 || x.Idle == y.Idle {
 			return c
 		}

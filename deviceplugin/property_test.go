@@ -179,7 +179,7 @@ func (n *anyNode) allocate(vf pci.Address) error {
 }
 
 // devices A2, A4, A7: a VF that the list has as Healthy is never refused on an
-// unchanged node. The kubelet does not give away what a container still has.
+// unchanged node. The kubelet does not give away a container's VF.
 func TestHealthyMeansThatAllocateSucceeds(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		n := drawNode(rt, t)

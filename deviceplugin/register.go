@@ -30,7 +30,7 @@ func (s *server) run(ctx context.Context) {
 // session is a server's socket and registration.
 type session struct {
 	listening *listening
-	kubelet   os.FileInfo // the kubelet's socket at the registration, nil if there is none
+	kubelet   os.FileInfo // the kubelet's socket at the registration, nil before
 }
 
 // ensure listens and registers, unless both are still valid.

@@ -14,7 +14,9 @@ import (
 // server is one resource's device plugin: a socket, and its registration.
 type server struct {
 	v1beta1.UnimplementedDevicePluginServer
-	allocator
+	resource string
+	opts     *Options
+	grants   allocator
 	endpoint string             // the socket's file name
 	check    chan struct{}      // look whether socket and registration are still valid
 	hungUp   chan struct{}      // the kubelet has ended a stream
@@ -36,13 +38,15 @@ type server struct {
 
 func newServer(resource string, opts *Options, suspects *suspects) *server {
 	return &server{
-		allocator: allocator{resource: resource, opts: opts, suspects: suspects},
-		endpoint:  endpointName(resource),
-		check:     make(chan struct{}, 1),
-		hungUp:    make(chan struct{}, 1),
-		done:      make(chan struct{}),
-		changed:   make(chan struct{}),
-		progress:  make(chan struct{}),
+		resource: resource,
+		opts:     opts,
+		grants:   allocator{resource: resource, opts: opts, suspects: suspects},
+		endpoint: endpointName(resource),
+		check:    make(chan struct{}, 1),
+		hungUp:   make(chan struct{}, 1),
+		done:     make(chan struct{}),
+		changed:  make(chan struct{}),
+		progress: make(chan struct{}),
 	}
 }
 
@@ -232,7 +236,7 @@ func (s *server) GetDevicePluginOptions(context.Context, *v1beta1.Empty) (*v1bet
 
 // Allocate implements the kubelet's API.
 func (s *server) Allocate(ctx context.Context, req *v1beta1.AllocateRequest) (*v1beta1.AllocateResponse, error) {
-	resp, err := s.allocate(ctx, s.device, req.ContainerRequests)
+	resp, err := s.grants.allocate(ctx, s.device, req.ContainerRequests)
 	if err != nil {
 		s.opts.Log.Error("allocation refused", "error", err)
 	}

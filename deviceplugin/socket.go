@@ -23,7 +23,7 @@ const endpointPrefix = "fairlead_"
 // is cut, and gets a hash.
 func endpointName(resource string) string {
 	const longest = 48
-	name := strings.ReplaceAll(resource, "/", "_") // a prefix is a DNS name: it has none of its own
+	name := strings.ReplaceAll(resource, "/", "_") // the prefix is a DNS name without a slash
 	if len(name) > longest {
 		name = fmt.Sprintf("%s-%x", name[:longest-17], sha256.Sum256([]byte(resource)))[:longest]
 	}

@@ -71,7 +71,7 @@ func (s *suspects) keep(pooled map[pci.Address]string) {
 }
 
 // mark gives the suspects among the devices their reasons.
-func (s *suspects) mark(opts *Options, pools []Pool) {
+func (s *suspects) mark(opts *Options, pools []Members) {
 	if !s.any() {
 		return
 	}

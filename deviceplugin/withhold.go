@@ -102,7 +102,7 @@ func (w *withheld) add(functions []pci.Address, n int) {
 }
 
 // mark gives the devices that are withheld the reason.
-func (w *withheld) mark(pools []Pool) {
+func (w *withheld) mark(pools []Members) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.functions) == 0 {

@@ -46,9 +46,9 @@ type Selector struct {
 	AuxTypes     []string
 	RDMA         bool // only VFs with an RDMA device, whose character devices are handed out
 
-	// Driver is what a VF must be bound to before it is handed out; KernelDriver: any
-	// that makes a netdev; empty: any. It selects nothing: a VF on its way to another
-	// driver stays where it is.
+	// Driver must be bound to a VF before it is handed out. KernelDriver stands for any
+	// that makes a netdev, an empty Driver for any. It selects nothing: a VF on its way
+	// to another driver stays in its pool.
 	Driver string
 
 	// NIC and VFs are how a profile's VF group selects: its PFs, and a range on each.

@@ -36,8 +36,8 @@ func BenchmarkCold1024VFs(b *testing.B) {
 	b.ReportMetric(float64((cpuTime(b)-started).Microseconds())/1000/float64(b.N), "cpu-ms/op")
 }
 
-// cpuTime is what this process has used: on a machine that does other things as
-// well, it tells more than the clock.
+// cpuTime returns the time that this process has used. On a busy machine it says more
+// than the clock.
 func cpuTime(b *testing.B) time.Duration {
 	var used unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &used); err != nil {

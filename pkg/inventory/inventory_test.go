@@ -165,7 +165,7 @@ func TestLoneVFs(t *testing.T) {
 	}
 	add("0000:00:03.0", "1af4", "1000", "virtio-pci") // the machine's uplink: never touched
 	add("0000:00:04.0", "8086", "10ca", "igbvf")
-	add("0000:00:05.0", "8086", "10ca", "vfio-pci") // by id, since the driver no longer tells
+	add("0000:00:05.0", "8086", "10ca", "vfio-pci") // by id, since the driver says nothing any longer
 	add("0000:00:06.0", "15b3", "1018", "mlx5_core")
 	add("0000:00:07.0", "15b3", "1017", "mlx5_core") // a whole NIC handed through
 	add("0000:00:08.0", "8086", "ffff", "igbvf")     // an id that nobody knew, by its driver
@@ -564,7 +564,7 @@ func TestDiff(t *testing.T) {
 	}
 }
 
-// An update must find what a full reading finds.
+// An update and a full reading must find the same.
 func TestUpdateEqualsRefresh(t *testing.T) {
 	follow(t, nil, func(r running) {
 		must(r.tree.FS().BindDriver(sysfstest.VFAddress(pf0, 128, 2, 1), "vfio-pci"))
@@ -602,7 +602,7 @@ func TestRefreshPutsTheResyncOff(t *testing.T) {
 		if n := readings.full.Load(); n != 13 {
 			t.Errorf("%d full readings, want the first and 12 of the reviews", n)
 		}
-		time.Sleep(time.Hour)
+		time.Sleep(time.Hour + time.Second)
 		if n := readings.full.Load(); n != 13+6 {
 			t.Errorf("%d full readings, want one each ten minutes without reviews", n)
 		}

@@ -29,7 +29,7 @@ func TestPCINames(t *testing.T) {
 		{"8086", "ffff", "Intel Corporation", ""},
 		{"ffff", "10c9", "", ""},
 	} {
-		for range 2 { // the second time from what was kept
+		for range 2 { // the second time from memory
 			vendor, product := names.Lookup(tt.vendor, tt.device)
 			if vendor != tt.wantVendor || product != tt.wantProduct {
 				t.Errorf("Lookup(%s, %s) = %q, %q; want %q, %q", tt.vendor, tt.device, vendor, product, tt.wantVendor, tt.wantProduct)

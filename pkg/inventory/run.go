@@ -111,16 +111,16 @@ func (inv *Inventory) process(ctx context.Context, events <-chan Event, read boo
 		case <-again.C:
 			reread()
 		case <-resync.C:
-			if inv.untilResync() <= 0 { // else a caller's Refresh has read everything meanwhile
+			if untilResync(inv) <= 0 { // else a caller's Refresh has read everything meanwhile
 				reread()
 			}
-			resync.Reset(max(inv.untilResync(), 0))
+			resync.Reset(max(untilResync(inv), 0))
 		}
 	}
 }
 
 // untilResync returns the time until everything has to be read again.
-func (inv *Inventory) untilResync() time.Duration {
+func untilResync(inv *Inventory) time.Duration {
 	return inv.opts.Resync - time.Since(time.Unix(0, inv.read.Load()))
 }
 

@@ -10,9 +10,8 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// Snapshot is the node's devices at one moment. It is never changed once made,
-// and shares what has not changed with the one before: callers must not write
-// into it.
+// Snapshot is the node's devices at one moment. It is never changed once made, and
+// shares its unchanged parts with the one before: callers must not write into it.
 type Snapshot struct {
 	PFs []device.PF `json:"pfs"` // in order of address, each with its VFs
 	// Lone are VFs without a visible PF, as a virtual machine sees those that it
