@@ -84,7 +84,7 @@ func (c *conversation) ExecPlugin(ctx context.Context, plugin string, stdin []by
 	c.pending[r.ID] = answer
 	c.mu.Unlock()
 	if err := c.conn.Send(wire.Message{Version: c.version, Run: &r}); err != nil {
-		return nil, fmt.Errorf("running plugin %s: %w: %w", plugin, errHungUp, err)
+		return nil, fmt.Errorf("run plugin %s: %w: %w", plugin, errHungUp, err)
 	}
 	return c.await(ctx, plugin, r.ID, answer)
 }
@@ -94,7 +94,7 @@ func (c *conversation) await(ctx context.Context, plugin string, id int, answer 
 	case ran := <-answer:
 		return pluginOutput(plugin, ran)
 	case <-c.gone:
-		return nil, fmt.Errorf("running plugin %s: %w", plugin, errHungUp)
+		return nil, fmt.Errorf("run plugin %s: %w", plugin, errHungUp)
 	case <-ctx.Done():
 	}
 	// Not to be undone while it still works: wait for its end.

@@ -84,7 +84,7 @@ func (e *HostExec) onHost(fn func() error) (err error) {
 	}
 	netns.Apart(func() (asItWas bool) {
 		if err = e.enter(); err != nil {
-			err = fmt.Errorf("entering the host's mount namespace: %w; the agent needs hostPID and CAP_SYS_ADMIN", err)
+			err = fmt.Errorf("enter the host's mount namespace: %w; the agent needs hostPID and CAP_SYS_ADMIN", err)
 		} else {
 			err = fn()
 		}

@@ -142,7 +142,7 @@ func (p *Primary) ByName(name string) ([]byte, error) {
 func confFiles(dir string) ([]string, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return nil, fmt.Errorf("reading the CNI conf dir: %w", err)
+		return nil, fmt.Errorf("read the CNI conf dir: %w", err)
 	}
 	var files []string
 	for _, e := range entries { // sorted by name

@@ -14,13 +14,13 @@ import (
 func (k *Keeper) Release(ctx context.Context, r Request) error {
 	unlock, err := k.locks.lock(ctx, r.ID)
 	if err != nil {
-		return fail("waiting for an earlier call for the same sandbox", TryAgain, err)
+		return fail("wait for an earlier call for the same sandbox", TryAgain, err)
 	}
 	sandbox, ok, err := k.record(ctx, r)
 	switch {
 	case err != nil:
 		unlock()
-		return fail("reading the ledger", IO, err)
+		return fail("read the ledger", IO, err)
 	case !ok:
 		unlock()
 		return nil
@@ -36,7 +36,7 @@ func (k *Keeper) Release(ctx context.Context, r Request) error {
 		notBegun *notBegunError
 	)
 	if errors.As(err, &lost) || errors.As(err, &notBegun) {
-		return fail("releasing the sandbox", TryAgain, err)
+		return fail("release the sandbox", TryAgain, err)
 	}
 	return nil
 }

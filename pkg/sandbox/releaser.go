@@ -100,7 +100,7 @@ func (r *releaser) fill(ctx context.Context, sandbox *ledger.Sandbox, p programs
 	for _, n := range plan {
 		a, err := r.chains.prepare(ctx, n.prepareCall(*sandbox, p, nil), n.List)
 		if err != nil {
-			return &Error{Network: n.Network, IfName: n.IfName, Step: "preparing", Err: err}
+			return &Error{Network: n.Network, IfName: n.IfName, Step: "prepare", Err: err}
 		}
 		a.Network, a.IfName, a.Phase, a.CNIArgs = n.Network, n.IfName, ledger.Intent, n.CNIArgs
 		sandbox.Attachments = append(sandbox.Attachments, a)
