@@ -18,10 +18,10 @@ import (
 	"fairlead.dev/fairlead/cni/wire"
 )
 
-// errHungUp: the runtime has given the call up, and with it the shim's work.
+// errHungUp means that the runtime has given the call up, and with it the shim.
 var errHungUp = errors.New("the runtime gave the call up")
 
-// killWait is how long a cancelled plugin's end is waited for. The shim kills at once.
+// killWait bounds the wait for a cancelled plugin's end. The shim kills it at once.
 const killWait = 3 * time.Second
 
 // conversation is the agent's end of one connection after the request. It is an
@@ -41,7 +41,7 @@ func newConversation(conn *wire.Conn, version int) *conversation {
 	return &conversation{conn: conn, version: version, gone: make(chan struct{}), pending: map[int]chan wire.Ran{}}
 }
 
-// receive hands answers to those who wait, until the shim hangs up.
+// receive passes each answer to its waiter, until the shim hangs up.
 func (c *conversation) receive() {
 	defer close(c.gone)
 	for {
@@ -170,8 +170,8 @@ func envValue(environ []string, key string) string {
 	return ""
 }
 
-// eitherExec runs plugins through the shim while it is there, and by the agent's
-// own hand after: an undo has to work when the runtime has given up.
+// eitherExec runs plugins through the shim while it is there, and through host
+// afterwards: a roll back must work when the runtime has given up.
 type eitherExec struct {
 	*conversation
 	host invoke.Exec

@@ -186,7 +186,7 @@ func callContext(ctx context.Context, r wire.Request) (context.Context, context.
 	return ctx, func(cause error) { cancel(cause); stop() }
 }
 
-// serve does what a request asks, and makes the reply.
+// serve carries a request out and makes the reply.
 func (s *Server) serve(ctx context.Context, r wire.Request, exec invoke.Exec, version int) wire.Message {
 	began := time.Now()
 	c, err := parseCall(r, exec, s.o)

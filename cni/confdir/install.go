@@ -27,8 +27,8 @@ type Installer struct {
 	Timeout      time.Duration // one call of the shim; whole seconds
 }
 
-// capabilities are those a runtime may have something for. What of it reaches the
-// primary is what its own conf declares.
+// capabilities are all that a runtime may offer. The primary gets those that its own
+// conf declares.
 var capabilities = map[string]bool{
 	"portMappings": true, "bandwidth": true, "ipRanges": true, "ips": true, "mac": true, "dns": true, "infinibandGUID": true,
 	"deviceID": true, "aliases": true, "cgroupPath": true, "io.kubernetes.cri.pod-annotations": true,
