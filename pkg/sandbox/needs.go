@@ -37,7 +37,8 @@ type Ledger interface {
 	PutSandbox(ledger.Sandbox) error
 	DeleteSandbox(id string) error
 	Sandbox(id string) (ledger.Sandbox, bool, error)
-	// Entries lists all records without their attachments, from memory.
+	// Entry returns a record without its attachments, from memory. Entries lists all.
+	Entry(id string) (ledger.Entry, bool)
 	Entries() []ledger.Entry
 	// StatusWritten takes the status off a record, without waiting for the disk.
 	StatusWritten(id string, status []byte)

@@ -9,6 +9,7 @@ import (
 
 	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/network"
+	"fairlead.dev/fairlead/pkg/retry"
 )
 
 // builtInWidth is how many sandboxes have their built-in networks undone at a time
@@ -126,9 +127,12 @@ func (r *reconciler) start(ctx context.Context, e ledger.Entry, reason string, p
 	}
 	errs.begin()
 	r.work.Go(func() { // bounded by the time limits of both parts, and by ctx
-		defer errs.end()
 		err := r.releaseDead(ctx, e, reason, p)
 		errs.add(named(e, err))
+		errs.end()
+		if err != nil {
+			r.pauseUnrecorded(ctx, e.ID)
+		}
 		r.mu.Lock()
 		delete(r.inWork, e.ID)
 		r.mu.Unlock()
@@ -136,6 +140,14 @@ func (r *reconciler) start(ctx context.Context, e ledger.Entry, reason string, p
 			r.releaser.wake.kick() // now it can be started again
 		}
 	})
+}
+
+// pauseUnrecorded waits if a failed release may be tried again at once, because the
+// time of its next try could not be recorded (a full disk).
+func (r *reconciler) pauseUnrecorded(ctx context.Context, id string) {
+	if e, ok := r.o.Ledger.Entry(id); ok && r.due(e) {
+		_ = retry.Sleep(ctx, firstRetry) // its error is ctx's, which ends the loop as well
+	}
 }
 
 func named(e ledger.Entry, err error) error {
