@@ -84,7 +84,7 @@ func (e *HostExec) onHost(fn func() error) (err error) {
 	}
 	netns.Apart(func() (asItWas bool) {
 		if err = e.enter(); err != nil {
-			err = fmt.Errorf("entering the host's mount namespace: %w; the agent needs hostPID and CAP_SYS_ADMIN", err)
+			err = fmt.Errorf("enter the host's mount namespace: %w; the agent needs hostPID and CAP_SYS_ADMIN", err)
 		} else {
 			err = fn()
 		}
@@ -107,7 +107,7 @@ func (e *HostExec) enter() error {
 	return os.NewSyscallError("setns", unix.Setns(int(ns.Fd()), unix.CLONE_NEWNS))
 }
 
-// hostEnv is what a plugin gets besides the CNI variables: a PATH on the host.
+// hostEnv adds a PATH on the host to the CNI variables.
 func hostEnv(environ []string) []string {
 	return append(cniEnv(environ), "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
 }

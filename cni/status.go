@@ -28,7 +28,7 @@ func status(ctx context.Context, o Options, c *call) error {
 		errs = append(errs, primaryStatus(ctx, c, list))
 	}
 	if err := errors.Join(errs...); err != nil {
-		return failed("not ready", types.ErrPluginNotAvailable, err)
+		return failed("check readiness", types.ErrPluginNotAvailable, err)
 	}
 	return nil
 }

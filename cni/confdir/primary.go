@@ -20,7 +20,7 @@ import (
 // the cluster's own.
 const ConfName = "00-fairlead.conflist"
 
-// ErrNoPrimary: the conf dir has no network of the cluster's own (yet).
+// ErrNoPrimary means that the conf dir has no network of the cluster's own (yet).
 var ErrNoPrimary = errors.New("no primary network")
 
 // metaTypes are plugins that attach networks by the same annotations. As primary
@@ -138,11 +138,11 @@ func (p *Primary) ByName(name string) ([]byte, error) {
 	return nil, fmt.Errorf("%w: no file in %s has the CNI name %q", network.ErrNotFound, p.dir, name)
 }
 
-// confFiles lists what a runtime would consider, in its order.
+// confFiles lists the files that a runtime would consider, in its order.
 func confFiles(dir string) ([]string, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return nil, fmt.Errorf("reading the CNI conf dir: %w", err)
+		return nil, fmt.Errorf("read the CNI conf dir: %w", err)
 	}
 	var files []string
 	for _, e := range entries { // sorted by name
@@ -166,8 +166,8 @@ func readConf(file string) (network.ConfList, error) {
 	return list, nil
 }
 
-// namesMeta reports a meta-plugin's conf. It reads the types alone: the parser
-// refuses Fairlead's own, and a broken file is nobody's.
+// namesMeta reports a meta-plugin's conf. It reads only the types: the parser refuses
+// Fairlead's own conf, and a broken file counts as nobody's.
 func namesMeta(file string) bool {
 	raw, err := os.ReadFile(file)
 	if err != nil {

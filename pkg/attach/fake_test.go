@@ -63,6 +63,7 @@ type fakeDriver struct {
 	halfMoves                      bool // a move ends before the renaming
 	muteMAC                        bool // does not report the MAC at the PF
 	holdsXDP                       bool // a bpf_link keeps the pod's program
+	vlanCosts                      bool // a VLAN at the PF costs the VF an offload feature
 	keepsFeatures                  bool // takes changes of features, and makes none
 	followsPF                      bool // a netdev takes no MAC but the PF's, and then by itself
 }

@@ -72,6 +72,12 @@ func (f fakeLinks) SetVF(pfIndex, n int, s device.Settings) error {
 			return fail("vlan", unix.EPROTONOSUPPORT)
 		}
 		i.VLAN, i.QoS, i.VLANProto = *s.VLAN, *s.QoS, *s.VLANProto
+		if f.driver.vlanCosts && vf.netdev != nil {
+			vf.netdev.features = []string{"rx-checksum", "tx-tcp-segmentation"}
+			if i.VLAN != 0 {
+				vf.netdev.features = []string{"rx-checksum"}
+			}
+		}
 	}
 	if s.MinTxRate != nil || s.MaxTxRate != nil {
 		lowest, highest := orZero(s.MinTxRate), orZero(s.MaxTxRate)

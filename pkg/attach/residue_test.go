@@ -118,6 +118,7 @@ func TestAVFIsReboundIfSomethingIsLeft(t *testing.T) {
 		{name: "everything could be restored"},
 		{name: "a program that a bpf_link holds", driver: fakeDriver{holdsXDP: true}, rebound: 1},
 		{name: "features that the driver keeps", driver: fakeDriver{keepsFeatures: true}, rebound: 1},
+		{name: "features that come back with the VLAN's end", driver: fakeDriver{vlanCosts: true}, clean: true},
 		{name: "always, as the policy says", policy: ResetRebind, clean: true, rebound: 1},
 		{name: "the driver refuses", driver: fakeDriver{holdsXDP: true}, err: errInjected, rebound: 1, want: "rebind VF 0000:01:10.0: injected"},
 	}

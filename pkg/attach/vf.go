@@ -110,11 +110,15 @@ func (w *vfWork) steps() steps {
 			w.ip.step(),
 		}
 	}
+	traces := &residue{n: w.net, again: func(ctx context.Context) error {
+		return errors.Join(w.restore(ctx), w.restoreMTU(ctx))
+	}}
 	return steps{
 		{"take the VF down", w.net.takeDown, w.net.restoreUp},
+		{"finish removing the pod's traces", nil, traces.finish},
 		{"set the VF's MTU", w.setMTU, w.restoreMTU},
 		{"configure the VF", w.configure, w.restore},
-		{"remove the pod's traces", nil, residue{w.net}.reset},
+		{"remove the pod's traces", nil, traces.remove},
 		{"move the VF into the pod", w.moveIn, w.net.moveOut},
 		{"set the interface's sysctls", w.ip.setSysctls, nil},
 		{"bring the interface up", w.bringUp, nil},

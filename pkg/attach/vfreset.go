@@ -65,65 +65,104 @@ func (d *difference) number(name string, now, was int, set **int) {
 	}
 }
 
-// residue is what a pod leaves on its netdev.
-type residue struct{ n *netdev }
+// residue is whatever a pod leaves on its netdev. It is removed in two steps: first what
+// could hinder the rest of the release (a driver with an XDP program refuses large
+// MTUs), and at the end what depends on the rest (VLAN and MTU decide which offload
+// features there are). If something remains then, the driver is rebound.
+type residue struct {
+	n       *netdev
+	refused error                       // of remove; only a rebind can help
+	again   func(context.Context) error // restores the VF's other settings after a rebind
+}
 
-// reset makes the netdev, which is home, what it was before the pod had it. If
-// something remains that cannot be restored, it rebinds the driver.
-func (r residue) reset(ctx context.Context) error {
+// remove restores the attributes that a pod can change, whatever was asked for. It
+// leaves its error to finish.
+func (r *residue) remove(context.Context) error {
 	if !r.n.exists() || r.n.vf.Original.Netdev == nil {
 		return nil
 	}
 	r.n.forget()
-	left, err := r.restoreAll()
-	if errors.Is(err, errNoNetdev) {
-		return nil // moveOut has reported it
+	r.refused = ignoreNoNetdev(r.restoreAttributes()) // moveOut has reported that there is no netdev
+	return nil
+}
+
+// finish restores the features. If the netdev is not as it was, or if the policy says
+// so, it rebinds the driver.
+func (r *residue) finish(ctx context.Context) error {
+	if !r.n.exists() || r.n.vf.Original.Netdev == nil {
+		return nil
 	}
-	always := r.n.at.set.Reset != nil && r.n.at.set.Reset(r.n.addr) == ResetRebind && r.n.vf.Ifindex != 0
-	if r.n.at.set.Rebinder == nil || !always && err == nil && len(left) == 0 {
-		r.warn(left)
-		return err
+	left, err := r.differs()
+	if err != nil {
+		return errors.Join(r.refused, ignoreNoNetdev(err))
 	}
-	r.n.at.set.Log.Info("rebinding the VF's driver", "vf", r.n.addr, "differs", strings.Join(left, ", "), "error", err)
+	set := r.n.at.set
+	always := set.Reset != nil && set.Reset(r.n.addr) == ResetRebind && r.n.vf.Ifindex != 0
+	if set.Rebinder == nil || !always && r.refused == nil && len(left) == 0 {
+		return r.accept(left)
+	}
+	set.Log.Info("rebinding the VF's driver", "vf", r.n.addr, "differs", strings.Join(left, ", "), "error", r.refused)
 	if err := r.rebind(ctx); err != nil {
 		return err
 	}
-	left, err = r.restoreAll()
-	r.warn(left)
-	return err
+	if err := errors.Join(r.restoreAttributes(), r.again(ctx)); err != nil {
+		return err
+	}
+	r.refused = nil
+	if left, err = r.differs(); err != nil {
+		return err
+	}
+	return r.accept(left)
 }
 
-func (r residue) warn(left []string) {
+// accept ends the release of a VF that is not quite as it was. With an XDP program on
+// it, it is not released.
+func (r *residue) accept(left []string) error {
 	if len(left) > 0 {
 		r.n.at.set.Log.Warn("the VF is not as it was before the pod had it", "vf", r.n.addr, "differs", strings.Join(left, ", "))
 	}
+	if r.refused == nil && slices.Contains(left, xdpProgram) {
+		return fmt.Errorf("an XDP program is still attached to VF %s", r.n.addr)
+	}
+	return r.refused
 }
 
-// restoreAll restores what a pod can change, whatever was asked for, and lists what
-// differs afterwards. XDP programs are the pod's: the host attaches none to a VF.
-func (r residue) restoreAll() (left []string, err error) {
+const xdpProgram = "XDP program"
+
+// restoreAttributes restores names and attributes. XDP programs are always the pod's:
+// the host attaches none to a VF.
+func (r *residue) restoreAttributes() error {
+	l, err := r.n.onHost()
+	if err != nil {
+		return err
+	}
+	errs := []error{r.restoreAltNames(l)}
+	if l.XDP {
+		errs = append(errs, r.n.at.host.DetachXDP(l.Index))
+	}
+	if d := differenceOf(l, *r.n.vf.Original.Netdev); len(d.names) > 0 {
+		errs = append(errs, r.n.at.host.SetAttributes(l.Index, d.set))
+	}
+	return errors.Join(errs...)
+}
+
+// differs restores the features, and lists everything that is not as it was.
+func (r *residue) differs() ([]string, error) {
 	l, err := r.n.onHost()
 	if err != nil {
 		return nil, err
 	}
 	was := *r.n.vf.Original.Netdev
-	errs := []error{r.restoreAltNames(l)}
+	left := differenceOf(l, was).names
 	if l.XDP {
-		errs = append(errs, r.n.at.host.DetachXDP(l.Index))
+		left = append(left, xdpProgram)
 	}
-	if d := differenceOf(l, was); len(d.names) > 0 {
-		errs = append(errs, r.n.at.host.SetAttributes(l.Index, d.set))
-		if err := r.n.reread(r.n.at.host); err != nil {
-			return nil, errors.Join(append(errs, err)...)
-		}
-		left = differenceOf(r.n.now, was).names
-	}
-	return append(left, r.restoreFeatures(l.Name, was.Features)...), errors.Join(errs...)
+	return append(left, r.restoreFeatures(l.Name, was.Features)...), nil
 }
 
 // restoreAltNames also takes away those of the pod: the host's links would meet
 // them, and the next pod. One that another link has by now is given up.
-func (r residue) restoreAltNames(l link.Link) error {
+func (r *residue) restoreAltNames(l link.Link) error {
 	was := r.n.vf.Original.Netdev
 	if was == nil || was.AltNames == nil {
 		return nil // a record from before they were noted
@@ -144,7 +183,7 @@ func (r residue) restoreAltNames(l link.Link) error {
 }
 
 // restoreFeatures returns those that differ afterwards. Nil: the record has none.
-func (r residue) restoreFeatures(name string, was []string) []string {
+func (r *residue) restoreFeatures(name string, was []string) []string {
 	if was == nil {
 		return nil
 	}
@@ -188,7 +227,7 @@ func changes(now, want []string) map[string]bool {
 }
 
 // rebind gives the VF a new netdev, and that one the old name.
-func (r residue) rebind(ctx context.Context) error {
+func (r *residue) rebind(ctx context.Context) error {
 	if err := r.n.at.set.Rebinder.Rebind(r.n.addr); err != nil {
 		return fmt.Errorf("rebind VF %s: %w", r.n.addr, err)
 	}

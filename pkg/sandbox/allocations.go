@@ -72,7 +72,7 @@ func (a *allocations) prune(ctx context.Context) error {
 	used := map[string]bool{}
 	if len(all) > 0 {
 		if used, err = a.listed(ctx); err != nil {
-			return fmt.Errorf("comparing allocations with the kubelet's: %w", err)
+			return fmt.Errorf("compare allocations with the kubelet's: %w", err)
 		}
 	}
 	stale := a.judge(all, used, began)

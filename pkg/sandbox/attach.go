@@ -17,12 +17,12 @@ import (
 func (k *Keeper) Attach(ctx context.Context, r Request) (*types100.Result, error) {
 	unlock, err := k.locks.lock(ctx, r.ID)
 	if err != nil {
-		return nil, fail("waiting for an earlier call for the same sandbox", TryAgain, err)
+		return nil, fail("wait for an earlier call for the same sandbox", TryAgain, err)
 	}
 	defer unlock()
 	netns, err := k.o.Kernel.identify(r.Netns)
 	if err != nil {
-		return nil, fail("opening the sandbox's network namespace", Invalid, err)
+		return nil, fail("open the sandbox's network namespace", Invalid, err)
 	}
 	if result, err := k.settleEarlier(ctx, r, netns); result != nil || err != nil {
 		return result, err
@@ -65,7 +65,7 @@ func (k *Keeper) begin(ctx context.Context, r Request, netns ledger.Netns, handl
 func (k *Keeper) settleEarlier(ctx context.Context, r Request, netns ledger.Netns) (*types100.Result, error) {
 	old, ok, err := k.o.Ledger.Sandbox(r.ID)
 	if err != nil {
-		return nil, fail("reading the ledger", IO, err)
+		return nil, fail("read the ledger", IO, err)
 	}
 	if !ok {
 		return nil, nil
@@ -74,7 +74,7 @@ func (k *Keeper) settleEarlier(ctx context.Context, r Request, netns ledger.Netn
 		return recordedResult(old.Attachments[0])
 	}
 	if err := k.releaser.release(ctx, old, k.programs(r), everything); err != nil {
-		return nil, fail("undoing what an earlier ADD of this sandbox left", TryAgain, err)
+		return nil, fail("undo an earlier ADD of this sandbox", TryAgain, err)
 	}
 	return nil, nil
 }
@@ -93,12 +93,12 @@ func (k *Keeper) complete(sandbox *ledger.Sandbox, results []*types100.Result) e
 	if sandbox.Pod.Name != "" {
 		status, err := k.statuses.document(*sandbox, results)
 		if err != nil {
-			return fail("building the network status", Internal, err)
+			return fail("build the network status", Internal, err)
 		}
 		sandbox.Status = status
 	}
 	if err := k.o.Ledger.PutSandbox(*sandbox); err != nil {
-		return fail("recording what was attached", ByCause, err)
+		return fail("record the attached networks", ByCause, err)
 	}
 	return nil
 }

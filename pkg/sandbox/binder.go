@@ -44,7 +44,7 @@ func (b binder) bind(ctx context.Context, sandbox *ledger.Sandbox, plan []planne
 			results[i], err = b.bindOne(ctx, c, &sandbox.Attachments[i], plan[i])
 			if err != nil {
 				once.Do(func() {
-					first = &Error{Network: plan[i].Network, IfName: plan[i].IfName, Step: "attaching", Err: err}
+					first = &Error{Network: plan[i].Network, IfName: plan[i].IfName, Step: "attach", Err: err}
 					stop(fmt.Errorf("stopped, because network %s failed", plan[i].Network))
 				})
 			}
@@ -90,7 +90,7 @@ func (b binder) moveDefaultRoutes(sandbox *ledger.Sandbox, plan []planned, resul
 			continue
 		}
 		if err := b.kernel.MoveDefaultRoutes(sandbox.Netns.Path, n.IfName, n.DefaultRoute); err != nil {
-			return &Error{Network: n.Network, IfName: n.IfName, Step: "moving the default route", Kind: Invalid, Err: err}
+			return &Error{Network: n.Network, IfName: n.IfName, Step: "move the default route", Kind: Invalid, Err: err}
 		}
 		for j, result := range results {
 			if !withoutDefaults(result, n.DefaultRoute, i == j) {
@@ -98,7 +98,7 @@ func (b binder) moveDefaultRoutes(sandbox *ledger.Sandbox, plan []planned, resul
 			}
 			raw, err := encodeResult(result)
 			if err != nil {
-				return &Error{Network: plan[j].Network, IfName: plan[j].IfName, Step: "moving the default route", Err: err}
+				return &Error{Network: plan[j].Network, IfName: plan[j].IfName, Step: "move the default route", Err: err}
 			}
 			sandbox.Attachments[j].Result = raw
 		}

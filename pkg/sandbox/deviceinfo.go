@@ -30,13 +30,13 @@ func (d deviceInfo) write(a ledger.Attachment, deviceID string) error {
 		raw, err = pciInfo(a, deviceID)
 	}
 	if err != nil {
-		return fmt.Errorf("device-info of %s: %w", deviceID, err)
+		return fmt.Errorf("write device-info of %s: %w", deviceID, err)
 	}
 	if raw == nil {
 		return nil
 	}
 	if err := os.MkdirAll(filepath.Dir(a.DeviceInfo), 0o755); err != nil {
-		return fmt.Errorf("device-info of %s: %w", deviceID, err)
+		return fmt.Errorf("write device-info of %s: %w", deviceID, err)
 	}
 	return file.Replace(a.DeviceInfo, raw, 0o444)
 }
@@ -70,7 +70,7 @@ func (d deviceInfo) read(a ledger.Attachment) (*nadv1.DeviceInfo, error) {
 	}
 	var info nadv1.DeviceInfo
 	if err := json.Unmarshal(raw, &info); err != nil {
-		return nil, fmt.Errorf("device-info file %s: %w", a.DeviceInfo, err)
+		return nil, fmt.Errorf("read device-info file %s: %w", a.DeviceInfo, err)
 	}
 	return &info, nil
 }

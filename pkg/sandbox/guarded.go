@@ -53,7 +53,7 @@ func (g guarded) check(ctx context.Context, c attach.Call, a ledger.Attachment) 
 func encodeResult(result *types100.Result) (json.RawMessage, error) {
 	converted, err := result.GetAsVersion(ledger.ResultVersion)
 	if err != nil {
-		return nil, fmt.Errorf("converting the result: %w", err)
+		return nil, fmt.Errorf("convert the result: %w", err)
 	}
 	return json.Marshal(converted)
 }
@@ -65,7 +65,7 @@ func recordedResult(a ledger.Attachment) (*types100.Result, error) {
 	}
 	result, err := types100.NewResult(a.Result)
 	if err != nil {
-		return nil, fmt.Errorf("the recorded result of %s: %w", a.Network, err)
+		return nil, fmt.Errorf("read the recorded result of %s: %w", a.Network, err)
 	}
 	return types100.GetResult(result)
 }

@@ -59,7 +59,7 @@ const (
 	callTimeout = 10 * time.Second
 )
 
-// Request is what a door asks about one sandbox.
+// Request names a sandbox, and says how its plugins are run.
 type Request struct {
 	ID           string
 	Netns        string // path
@@ -126,7 +126,7 @@ func (k *Keeper) Reconcile(ctx context.Context) error {
 	return k.reconciler.round(ctx, k.allocations.prune)
 }
 
-// programs is how plugin binaries are run.
+// programs runs plugin binaries.
 type programs struct {
 	exec invoke.Exec
 	path string // CNI_PATH

@@ -36,11 +36,11 @@ func (r reserver) reserve(ctx context.Context, sandbox *ledger.Sandbox, plan []p
 		return err
 	}
 	if len(devices) > 0 && r.o.Guard != nil {
-		release, err := r.o.Guard(ctx, devices...)
+		unguard, err := r.o.Guard(ctx, devices...)
 		if err != nil {
-			return fail("reserving devices", TryAgain, err)
+			return fail("reserve devices", TryAgain, err)
 		}
-		defer release()
+		defer unguard()
 	}
 	if err := r.prepare(ctx, sandbox, plan, p, handles); err != nil {
 		return err
@@ -80,7 +80,7 @@ func (r reserver) lockDevices(ctx context.Context, devices []pci.Address) (unloc
 		f, err := r.locks.lock(ctx, name)
 		if err != nil {
 			unlock()
-			return nil, fail("waiting for "+name, TryAgain, err)
+			return nil, fail("wait for "+name, TryAgain, err)
 		}
 		held = append(held, f)
 	}
@@ -95,7 +95,7 @@ func (r reserver) prepare(ctx context.Context, sandbox *ledger.Sandbox, plan []p
 		c.Handles = handles
 		a, err := r.chains.prepare(ctx, c, n.List)
 		if err != nil {
-			return &Error{Network: n.Network, IfName: n.IfName, Step: "preparing", Err: err}
+			return &Error{Network: n.Network, IfName: n.IfName, Step: "prepare", Err: err}
 		}
 		a.Network, a.IfName, a.Phase, a.CNIArgs, a.Resource, a.DeviceInfo = n.Network, n.IfName, ledger.Intent, n.CNIArgs, n.Resource, n.DeviceInfo
 		markNamed(&a, n)
@@ -114,9 +114,9 @@ func closeHandles(h *attach.Handles) {
 func refusedByLedger(err error, plan []planned) error {
 	var allocated *ledger.AllocatedError
 	if !errors.As(err, &allocated) {
-		return fail("recording what is to be attached", ByCause, err)
+		return fail("record the networks to attach", ByCause, err)
 	}
-	refused := &Error{Step: "reserving its device", Kind: Invalid,
+	refused := &Error{Step: "reserve its device", Kind: Invalid,
 		Err: fmt.Errorf("the device that the pod or the network names is allocated to another pod: %w; %s", err, requestRemedy(allocated.Resource))}
 	for _, n := range plan {
 		names := slices.ContainsFunc(n.Named, func(d network.NamedDevice) bool { return d.Address == allocated.Device })
@@ -162,7 +162,7 @@ func (r reserver) freeDevices(ctx context.Context, sandbox ledger.Sandbox, plan 
 			if old, ok, _ := r.o.Ledger.Sandbox(holder); ok {
 				inUse.Pod, inUse.Releasing = old.Pod, old.Releasing
 			}
-			return &Error{Network: n.Network, IfName: n.IfName, Step: "reserving its device", Err: fmt.Errorf("%w; %w", inUse, err)}
+			return &Error{Network: n.Network, IfName: n.IfName, Step: "reserve its device", Err: fmt.Errorf("%w; %w", inUse, err)}
 		}
 	}
 	return nil
