@@ -270,7 +270,7 @@ func (a allocator) record(grants []grant) error {
 		if err := a.writeInfo(g); err != nil {
 			return a.refuse(codes.Internal, vf, suspicion{fmt.Sprintf("write its device information: %v", err), until})
 		}
-		allocations = append(allocations, ledger.Allocation{Resource: a.resource, Device: vf, At: a.opts.Now()})
+		allocations = append(allocations, ledger.Allocation{Resource: a.resource, Device: vf, Netdev: g.device.VF.Netdev, At: a.opts.Now()})
 		vfs = append(vfs, vf)
 	}
 	if err := a.opts.Ledger.PutAllocations(allocations); err != nil {
