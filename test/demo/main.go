@@ -2,7 +2,7 @@
 // two nodes with SR-IOV NICs), installs Fairlead, and runs pods with VFs and the
 // everyday scenarios. It checks every fact, and ends with a table of the facts and a
 // drawing of nodes, NICs, VFs and pods. The lab stays up to look around. The exit
-// code is 1 where a fact does not hold.
+// code is 1 if a fact does not hold.
 package main
 
 import (
@@ -35,7 +35,7 @@ func run() int {
 	return 0
 }
 
-// terminal returns how to draw on a file.
+// terminal returns the width and colour for drawing on a file.
 func terminal(f *os.File) view.Options {
 	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
 	if err != nil {
@@ -80,8 +80,8 @@ func (d *demo) run(ctx context.Context) error {
 	return d.conclude(ctx)
 }
 
-// startLab runs the lab's own program, which installs and caches its needs and
-// shows how far it is.
+// startLab runs the lab's own program, which installs and caches its requirements and
+// reports its progress.
 func startLab(ctx context.Context) error {
 	if _, err := os.Stat("deployments/fairlead.yaml"); err != nil {
 		return fmt.Errorf("run it in the repository's root: %w", err)

@@ -9,7 +9,7 @@ import (
 )
 
 // The main job from pods with VFs to VFs that are as they were, with the agent
-// killed and the kubelet restarted in between. The order is the story's.
+// killed and the kubelet restarted in between. The order matters.
 //
 // m#1239: a DEL while the agent is away leaks nothing. dp#565: capacity is back
 // after a kubelet restart. cni#349, dp#685: after DEL the VF is there, clean.

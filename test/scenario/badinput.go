@@ -67,7 +67,7 @@ func StartBadInput(ctx context.Context, c *Cluster) error {
 	return c.apply(ctx, all)
 }
 
-// BadInput checks that each fault is told in the pod's events.
+// BadInput checks that the pod's events explain each fault.
 func BadInput(ctx context.Context, c *Cluster) Facts {
 	var f Facts
 	for _, bad := range faults() {

@@ -26,7 +26,7 @@ func mainPods() []Pod {
 	}
 }
 
-// fallbackPod wants VLAN 100 on node 2, where no VF is left, and requests none.
+// fallbackPod wants VLAN 100 on node 2, where no VF is left. It requests no VF.
 func fallbackPod() Pod {
 	return Pod{Name: "delta", Node: "2", Networks: `[{"name": "vlan100", "ips": ["10.100.0.14/24"]}]`}
 }
@@ -81,7 +81,7 @@ func (j *MainJob) reach(ctx context.Context, pod, address string, bytes int) (st
 }
 
 func (j *MainJob) noPing(ctx context.Context, pod, address string) (string, error) {
-	// `|| true`: ping that gets no answer ends with 1, as wanted here.
+	// `|| true`: a ping without an answer ends with 1, which is the expected result here.
 	out, err := j.c.nodes().inNetns(ctx, MainNamespace, pod, "ping -I net1 -c 4 -i 0.2 -W 1 "+address+" || true")
 	if err != nil {
 		return "", err
@@ -120,7 +120,7 @@ func (j *MainJob) Knobs(ctx context.Context) Facts {
 	return sideBySide(3, claims)
 }
 
-// String is how a person would say it.
+// String returns the claim as a person would say it.
 func (k knobs) String() string {
 	return fmt.Sprintf("%s vlan %d trust %s spoofcheck %s", k.MAC, k.VLAN, onOff(k.Trust), onOff(k.SpoofCheck))
 }
