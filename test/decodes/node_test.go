@@ -14,9 +14,8 @@ import (
 	"testing"
 	"time"
 
-	types100 "github.com/containernetworking/cni/pkg/types/100"
-
 	"fairlead.dev/fairlead/cni"
+	"fairlead.dev/fairlead/cni/confdir"
 	"fairlead.dev/fairlead/cni/shim"
 	"fairlead.dev/fairlead/cni/wire"
 	"fairlead.dev/fairlead/pkg/attach"
@@ -25,6 +24,7 @@ import (
 	"fairlead.dev/fairlead/pkg/netns/netnstest"
 	"fairlead.dev/fairlead/pkg/network"
 	"fairlead.dev/fairlead/pkg/pci"
+	"fairlead.dev/fairlead/pkg/sandbox"
 )
 
 // node is a node with one VF that is bound to vfio-pci, so that it has no netdev. Its
@@ -55,12 +55,15 @@ func newNode(t *testing.T) *node {
 	}
 	t.Cleanup(func() { l.Close() })
 	log := slog.New(slog.DiscardHandler)
-	attachers := attach.New(attach.Deps{Sysfs: oneVF{}, Sandboxes: l.Sandboxes, Log: log, HostLocalDir: filepath.Join(n.dir, "networks")})
+	primaryConf := confdir.NewPrimary(filepath.Join(n.dir, "net.d"), "", log)
+	keeper := sandbox.New(sandbox.Options{
+		Ledger: l, Cluster: cluster{}, Devices: kubelet{}, Kernel: sandbox.RealKernel(), HostExec: &cni.HostExec{},
+		Chains: attach.New(attach.Deps{Sysfs: oneVF{}, Log: log, HostLocalDir: filepath.Join(n.dir, "networks")}),
+		Primary: primaryConf, PluginPath: filepath.Join(n.dir, "bin"), DevInfoDir: filepath.Join(n.dir, "devinfo"), Now: time.Now, Log: log,
+	})
 	n.start(cni.New(cni.Options{
-		Socket: n.socket, Ledger: l, Cluster: cluster{}, Devices: kubelet{}, Attachers: builtins{attachers},
-		Primary: cni.NewPrimary(filepath.Join(n.dir, "net.d"), "", log), HostExec: &cni.HostExec{},
-		Tombstones: wire.Tombstones{Dir: filepath.Join(n.dir, "tombstones")}, DevInfoDir: filepath.Join(n.dir, "devinfo"),
-		CNIPath: filepath.Join(n.dir, "bin"), Now: time.Now, Log: log,
+		Socket: n.socket, Keeper: keeper, Cluster: cluster{}, Primary: primaryConf, HostExec: &cni.HostExec{},
+		Tombstones: wire.Tombstones{Dir: filepath.Join(n.dir, "tombstones")}, CNIPath: filepath.Join(n.dir, "bin"), Now: time.Now, Log: log,
 	}))
 	return n
 }
@@ -142,29 +145,3 @@ func (cluster) NetAttachDef(_ context.Context, namespace, name string) (network.
 func (cluster) SetNetworkStatus(context.Context, ledger.PodRef, string) error { return nil }
 func (cluster) Event(ledger.PodRef, string, string, string)                   {}
 func (cluster) Ready() error                                                  { return nil }
-
-// builtins joins pkg/attach to the server, as the agent does.
-type builtins struct{ set *attach.Set }
-
-func (b builtins) For(kind string) (cni.Attacher, bool) {
-	a, ok := b.set.For(kind)
-	return builtin{a}, ok
-}
-
-type builtin struct{ attach.Attacher }
-
-func (b builtin) Prepare(ctx context.Context, r cni.AttachRequest) (ledger.Attachment, error) {
-	return b.Attacher.Prepare(ctx, attach.Request(r))
-}
-
-func (b builtin) Bind(ctx context.Context, env cni.AttachEnv, a *ledger.Attachment, netns string) (*types100.Result, error) {
-	return b.Attacher.Bind(ctx, attach.Env(env), a, netns)
-}
-
-func (b builtin) Release(ctx context.Context, env cni.AttachEnv, a ledger.Attachment, netns string) error {
-	return b.Attacher.Release(ctx, attach.Env(env), a, netns)
-}
-
-func (b builtin) Check(ctx context.Context, env cni.AttachEnv, a ledger.Attachment, netns string) error {
-	return b.Attacher.Check(ctx, attach.Env(env), a, netns)
-}
