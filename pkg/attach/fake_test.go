@@ -314,12 +314,12 @@ func (l *fakeLink) residue() []string {
 	return words
 }
 
-func (k *fakeKernel) Host() (Links, error) {
+func (k *fakeKernel) Host() (*Links, error) {
 	k.opened++
-	return fakeLinks{k, k.spaces[""]}, nil
+	return fakeLinks{k, k.spaces[""]}.handle(), nil
 }
 
-func (k *fakeKernel) At(ns ledger.Netns) (Links, error) {
+func (k *fakeKernel) At(ns ledger.Netns) (*Links, error) {
 	path := ns.Path
 	s := k.spaces[path]
 	if path == "/proc/1/ns/net" {
@@ -333,7 +333,7 @@ func (k *fakeKernel) At(ns ledger.Netns) (Links, error) {
 		return nil, err
 	}
 	k.opened++
-	return fakeLinks{k, s}, nil
+	return fakeLinks{k, s}.handle(), nil
 }
 
 // fakeLinks is the kernel as one namespace shows it.
@@ -347,3 +347,8 @@ func fail(op string, errno unix.Errno) error { return &link.Error{Op: op, Object
 var everything = net.IPNet{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)}
 
 var errInjected = errors.New("injected")
+
+func (f fakeLinks) handle() *Links { return &Links{f, f, f, f, f, f, f, f} }
+
+// behind is the namespace that a target stands for.
+func behind(target link.Target) fakeLinks { return target.(*Links).Target.(fakeLinks) }

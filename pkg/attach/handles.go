@@ -40,7 +40,7 @@ type Handles struct {
 	ns     ledger.Netns
 
 	mu        sync.Mutex // guards the rest
-	host, pod Links
+	host, pod *Links
 	podErr    error // why there is no pod
 	podTried  bool
 }
@@ -66,7 +66,7 @@ func (h *Handles) Close() {
 	h.host, h.pod, h.podErr, h.podTried = nil, nil, nil, false
 }
 
-func (h *Handles) onHost() (Links, error) {
+func (h *Handles) onHost() (*Links, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var err error
@@ -77,7 +77,7 @@ func (h *Handles) onHost() (Links, error) {
 }
 
 // inPod returns the pod's handle. A namespace that is gone stays so.
-func (h *Handles) inPod() (Links, error) {
+func (h *Handles) inPod() (*Links, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if !h.podTried {
@@ -91,8 +91,8 @@ func (h *Handles) inPod() (Links, error) {
 type site struct {
 	set   *Set
 	call  Call
-	host  Links
-	pod   Links // nil: the namespace is gone
+	host  *Links
+	pod   *Links // nil: the namespace is gone
 	close func()
 }
 
