@@ -298,7 +298,7 @@ var vethAddr = pci.MustParseAddress("0000:05:00.0")
 func TestVFNetdevGoesIntoThePodAndComesHome(t *testing.T) {
 	n := newTestNode(t)
 	n.veth("eth3", "peer")
-	// What another pod left on the host must not be in the way.
+	// The leftovers of another pod on the host must not be in the way.
 	n.veth("net9", "up0x")
 	pod := netnstest.New(t)
 	before := n.dump(n.host)

@@ -32,7 +32,7 @@ type linkReader interface {
 	ByIndex(index int) (link.Link, error)
 	List() ([]link.Link, error)
 	DefaultLink() (link.Link, error)
-	// Use reports what the namespace's own network uses a link for.
+	// Use reports how the namespace's own network uses a link.
 	Use(index int) (link.Use, error)
 	// Features lists the ethtool features of a link that are on and can be changed.
 	Features(name string) ([]string, error)

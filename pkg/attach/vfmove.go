@@ -130,8 +130,8 @@ func (n *netdev) awaitHome(ctx context.Context) (link.Link, error) {
 
 // Altnames, which udev gives to NICs and a pod may give to its VF, stand in the way of
 // names (cni#250, cni#445). To the kernel they are names that are taken, also to the
-// link that has them: a link is not renamed to its own altname, and it does not move to
-// a namespace in which one of its altnames is in use. So such altnames are deleted.
+// link that has them. A link is not renamed to its own altname. It does not move to a
+// namespace in which one of its altnames is in use. So such altnames are deleted.
 // Del gives the VF back the altnames that it came with.
 
 // move puts the netdev into another namespace under a name.
