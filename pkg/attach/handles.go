@@ -146,13 +146,14 @@ func (s *Set) leave(c Call) (site, error) {
 	return at, err
 }
 
-// isThere reports whether a program may be told the path of the pod's namespace at
+// isThere reports whether a program may be given the path of the pod's namespace at
 // DEL: it is not another pod's by now, nor the host's.
 func (s *Set) isThere(c Call) bool {
-	at, err := s.visit(c)
-	if err == nil {
-		defer at.close()
-		_, err = at.call.Handles.inPod()
+	handles := c.Handles
+	if handles == nil {
+		handles = s.Open(c.Netns)
+		defer handles.Close()
 	}
+	_, err := handles.inPod()
 	return !netns.IsReplaced(err) && !errors.Is(err, ErrHostNetns)
 }
