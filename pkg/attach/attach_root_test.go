@@ -42,18 +42,19 @@ func newTestNode(t testing.TB) *testNode {
 	return n
 }
 
-func (n *testNode) Host() (Links, error) { return n.At(ledger.Netns{Path: n.host}) }
+func (n *testNode) Host() (*Links, error) { return n.At(ledger.Netns{Path: n.host}) }
 
-func (n *testNode) At(ns ledger.Netns) (Links, error) {
+func (n *testNode) At(ns ledger.Netns) (*Links, error) {
 	l, err := linux{}.At(ns)
 	if err != nil {
 		return nil, err
 	}
-	return standIns{l}, nil
+	s := standIns{l}
+	return &Links{s, l, s, l, l, l, l, l}, nil
 }
 
 // standIns is a kernel in which a veth end is the netdev of a PCI device.
-type standIns struct{ Links }
+type standIns struct{ *Links }
 
 func (s standIns) ByName(name string) (link.Link, error) { return standIn(s.Links.ByName(name)) }
 func (s standIns) ByIndex(i int) (link.Link, error)      { return standIn(s.Links.ByIndex(i)) }
@@ -297,7 +298,7 @@ var vethAddr = pci.MustParseAddress("0000:05:00.0")
 func TestVFNetdevGoesIntoThePodAndComesHome(t *testing.T) {
 	n := newTestNode(t)
 	n.veth("eth3", "peer")
-	// What another pod left on the host must not be in the way.
+	// The leftovers of another pod on the host must not be in the way.
 	n.veth("net9", "up0x")
 	pod := netnstest.New(t)
 	before := n.dump(n.host)
