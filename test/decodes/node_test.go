@@ -58,7 +58,7 @@ func newNode(t *testing.T) *node {
 	primaryConf := confdir.NewPrimary(filepath.Join(n.dir, "net.d"), "", log)
 	keeper := sandbox.New(sandbox.Options{
 		Ledger: l, Cluster: cluster{}, Devices: kubelet{}, Kernel: sandbox.RealKernel(), HostExec: &cni.HostExec{},
-		Chains: attach.New(attach.Deps{Sysfs: oneVF{}, Log: log, HostLocalDir: filepath.Join(n.dir, "networks")}),
+		Chains:  attach.New(attach.Deps{Sysfs: oneVF{}, Log: log, HostLocalDir: filepath.Join(n.dir, "networks")}),
 		Primary: primaryConf, PluginPath: filepath.Join(n.dir, "bin"), DevInfoDir: filepath.Join(n.dir, "devinfo"), Now: time.Now, Log: log,
 	})
 	n.start(cni.New(cni.Options{
@@ -120,6 +120,7 @@ func (oneVF) VF(a pci.Address) (device.VF, error) {
 }
 func (oneVF) PF(pci.Address) (device.PF, error)     { return device.PF{}, fs.ErrNotExist }
 func (oneVF) Netdevs(pci.Address) ([]string, error) { return nil, nil }
+func (oneVF) Driver(pci.Address) (string, error)    { return "vfio-pci", nil }
 
 type kubelet struct{}
 
