@@ -159,7 +159,7 @@ func (p parser) inspect(text string) error {
 	err := inspectAnnotation([]byte(text))
 	var at *inspectError
 	if errors.As(err, &at) {
-		return p.fault(at.place.element, at.place.field, errors.New(at.reason), at.remedy)
+		return p.fault(at.element, at.field, errors.New(at.reason), at.remedy)
 	}
 	return err
 }

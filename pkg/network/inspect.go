@@ -37,12 +37,12 @@ func (r role) runs() bool { return r == topLevel || r == member || r == nested }
 // inspectConf checks the text of a config: its depth, its keys, and all types that could
 // be executed. The text is valid JSON.
 func inspectConf(text []byte) error {
-	return (&inspector{decoder: newDecoder(text), types: true}).value(place{}, topLevel, 0)
+	return (&inspector{decoder: newDecoder(text), types: true}).value(topLevel)
 }
 
 // inspectAnnotation checks the depth and the keys of a JSON annotation.
 func inspectAnnotation(text []byte) error {
-	return (&inspector{decoder: newDecoder(text)}).value(place{}, plain, 0)
+	return (&inspector{decoder: newDecoder(text)}).value(plain)
 }
 
 func newDecoder(text []byte) *json.Decoder {
@@ -51,93 +51,114 @@ func newDecoder(text []byte) *json.Decoder {
 	return d
 }
 
-// place is where in a text the inspector is, for messages.
-type place struct {
-	element int    // of the list that counts: a list's member, an annotation's network; from 1
-	field   string // below that
-}
-
-func (p place) key(key string) place {
-	p.field = strings.TrimPrefix(p.field+"."+short(json.RawMessage(key)), ".")
-	return p
-}
-
-func (p place) item(i int, counts bool) place {
-	if counts {
-		return place{element: i + 1}
-	}
-	p.field = fmt.Sprintf("%s[%d]", p.field, i)
-	return p
-}
-
 // inspectError is a fault at a place.
 type inspectError struct {
-	place  place
-	reason string
-	remedy string
+	element int    // of the list that counts, from 1: a list's plugin, an annotation's network
+	field   string // below that
+	reason  string
+	remedy  string
 }
 
 func (e *inspectError) Error() string {
 	var b strings.Builder
-	if e.place.element > 0 {
-		fmt.Fprintf(&b, "plugin %d: ", e.place.element)
+	if e.element > 0 {
+		fmt.Fprintf(&b, "plugin %d: ", e.element)
 	}
-	if e.place.field != "" {
-		fmt.Fprintf(&b, "field %s: ", e.place.field)
+	if e.field != "" {
+		fmt.Fprintf(&b, "field %s: ", e.field)
 	}
 	return b.String() + e.reason + "; " + e.remedy
 }
 
-func fault(at place, remedy, format string, args ...any) error {
-	return &inspectError{at, fmt.Sprintf(format, args...), remedy}
-}
-
 type inspector struct {
 	decoder *json.Decoder
-	types   bool // check the types of plugins
+	types   bool   // check the types of plugins
+	depth   int    // objects and lists around the value
+	path    []step // to the value
+}
+
+// step is one step down into an object or a list.
+type step struct {
+	key     string
+	index   int // if it is a list
+	isIndex bool
+	counts  bool // messages count from here
+}
+
+// fault makes an error at the present place.
+func (in *inspector) fault(remedy, format string, args ...any) error {
+	e := &inspectError{reason: fmt.Sprintf(format, args...), remedy: remedy}
+	for _, s := range in.path {
+		switch {
+		case s.counts:
+			e.element, e.field = s.index+1, ""
+		case s.isIndex:
+			e.field += fmt.Sprintf("[%d]", s.index)
+		default:
+			e.field = strings.TrimPrefix(e.field+"."+short(json.RawMessage(s.key)), ".")
+		}
+	}
+	return e
+}
+
+// down inspects the value at a step.
+func (in *inspector) down(s step, r role) error {
+	in.path = append(in.path, s)
+	err := in.value(r)
+	in.path = in.path[:len(in.path)-1]
+	return err
 }
 
 // value reads one value with everything in it. Its recursion ends at MaxDepth.
-func (in *inspector) value(at place, r role, depth int) error {
+func (in *inspector) value(r role) error {
 	token, err := in.decoder.Token()
 	if err != nil {
 		return fmt.Errorf("is not valid JSON: %w", err)
 	}
 	switch token := token.(type) {
 	case json.Delim:
-		if depth++; depth > MaxDepth {
-			return fault(at, "make it flatter", "%d objects and lists within each other, the limit is %d", depth, MaxDepth)
-		}
-		if token == '{' {
-			return in.object(at, r, depth)
-		}
-		return in.array(at, r, depth)
+		return in.within(token, r)
 	case string:
 		if r == typeThatRuns {
-			if err := checkType(at, token); err != nil {
+			if err := in.checkType(token); err != nil {
 				return err
 			}
 		}
 		if r == typeThatRuns || r == typeOfData {
-			return checkMeta(at, token)
+			return in.checkMeta(token)
 		}
 	}
 	if r == nested && token != nil {
-		return fault(at, `write {"type": "…"}`, "is not an object")
+		return in.fault(`write {"type": "…"}`, "is not an object")
 	}
 	return nil
 }
 
+// within reads an object or a list.
+func (in *inspector) within(opening json.Delim, r role) error {
+	in.depth++
+	defer func() { in.depth-- }()
+	switch {
+	case in.depth > MaxDepth:
+		return in.fault("make it flatter", "%d objects and lists within each other, the limit is %d", in.depth, MaxDepth)
+	case opening == '{':
+		return in.object(r)
+	case r == nested:
+		return in.fault(`write {"type": "…"}`, "is a list, not an object")
+	}
+	return in.array(r)
+}
+
 // checkType applies the rules for a binary's name. An empty one is for others to refuse.
-func checkType(at place, plugin string) error {
+func (in *inspector) checkType(plugin string) error {
 	const remedy = "name the plugin's binary without its directory"
 	switch {
 	case len(plugin) > MaxNameBytes:
-		return &LimitError{Field: at.field, Value: len(plugin), Limit: MaxNameBytes, Unit: "bytes", Remedy: "name the plugin's binary"}
+		return in.fault(remedy, "%d bytes, the limit is %d", len(plugin), MaxNameBytes)
 	case strings.ContainsAny(plugin, `/\`) || plugin == "." || plugin == "..":
-		return fault(at, remedy, "%q is a path", plugin)
+		return in.fault(remedy, "%q is a path", cut(plugin))
 	case strings.HasPrefix(plugin, ".") || strings.ContainsFunc(plugin, notPrintable):
-		return fault(at, remedy, "%q is not the name of a plugin", plugin)
+		return in.fault(remedy, "%q is not the name of a plugin", cut(plugin))
 	}
 	return nil
 }
@@ -148,25 +169,33 @@ func notPrintable(r rune) bool { return r <= ' ' || r > '~' }
 
 // checkMeta refuses meta-plugins in any object: a plugin that is not known here may run
 // the types of any part of its config.
-func checkMeta(at place, plugin string) error {
+func (in *inspector) checkMeta(plugin string) error {
 	if !wire.IsMeta(path.Base(plugin)) {
 		return nil
 	}
 	remedy := "name the plugin that makes the interface"
-	if !strings.EqualFold(at.field, "type") {
+	if in.depth > 1 && !in.inMember() {
 		remedy = "use host-local, static, or another plugin of that kind"
 	}
-	return fault(at, remedy, "%q would call Fairlead from within Fairlead without end", plugin)
+	return in.fault(remedy, "%q would call Fairlead from within Fairlead without end", cut(plugin))
 }
 
-func (in *inspector) array(at place, r role, depth int) error {
-	if r == nested {
-		return fault(at, `write {"type": "…"}`, "is a list, not an object")
+// inMember reports a key of a list's member itself.
+func (in *inspector) inMember() bool {
+	return len(in.path) > 1 && in.path[len(in.path)-2].counts
+}
+
+func (in *inspector) array(r role) error {
+	of := plain
+	switch r {
+	case list:
+		of = member
+	case delegates:
+		of = nested
 	}
-	of := map[role]role{list: member, delegates: nested}[r]
-	counts := r == list || !in.types && depth == 1
+	counts := r == list || !in.types && in.depth == 1
 	for i := 0; in.decoder.More(); i++ {
-		if err := in.value(at.item(i, counts), of, depth); err != nil {
+		if err := in.down(step{index: i, isIndex: true, counts: counts}, of); err != nil {
 			return err
 		}
 	}
@@ -174,7 +203,7 @@ func (in *inspector) array(at place, r role, depth int) error {
 	return err
 }
 
-func (in *inspector) object(at place, r role, depth int) error {
+func (in *inspector) object(r role) error {
 	seen := map[string]string{}
 	for in.decoder.More() {
 		token, err := in.decoder.Token()
@@ -184,14 +213,10 @@ func (in *inspector) object(at place, r role, depth int) error {
 		key, _ := token.(string)
 		folded := foldKey(key)
 		if first, twice := seen[folded]; twice {
-			return fault(at, "keep one of them", "%s", sameKeys(first, key))
+			return in.fault("keep one of them", "%s", sameKeys(first, key))
 		}
 		seen[folded] = key
-		child, err := in.childRole(at.key(key), r, key)
-		if err != nil {
-			return err
-		}
-		if err := in.value(at.key(key), child, depth); err != nil {
+		if err := in.key(r, key); err != nil {
 			return err
 		}
 	}
@@ -199,48 +224,65 @@ func (in *inspector) object(at place, r role, depth int) error {
 	return err
 }
 
-func sameKeys(first, second string) string {
-	if first == second {
-		return fmt.Sprintf("key %q is there twice", first)
+// key inspects the value of an object's key.
+func (in *inspector) key(r role, key string) error {
+	child, reason, remedy := in.childRole(r, key)
+	if reason != "" {
+		in.path = append(in.path, step{key: key})
+		return in.fault(remedy, "%s", reason)
 	}
-	return fmt.Sprintf("keys %q and %q differ in letter case only, and plugins do not tell them apart", first, second)
+	return in.down(step{key: key}, child)
 }
 
-// childRole says what the value of a key means, given what its object does.
-func (in *inspector) childRole(at place, r role, key string) (role, error) {
+func sameKeys(first, second string) string {
+	if first == second {
+		return fmt.Sprintf("key %q is there twice", cut(first))
+	}
+	return fmt.Sprintf("keys %q and %q differ in letter case only, and plugins do not tell them apart", cut(first), cut(second))
+}
+
+// childRole says what the value of a key means, given what its object does, or why the
+// key is refused.
+func (in *inspector) childRole(r role, key string) (child role, reason, remedy string) {
 	is := func(name string) bool { return strings.EqualFold(key, name) }
 	switch {
 	case !in.types:
-		return plain, nil
+		return plain, "", ""
 	case is("type") && r.runs():
-		return typeThatRuns, nil
+		return typeThatRuns, "", ""
 	case is("type"):
-		return typeOfData, nil
+		return typeOfData, "", ""
 	case !r.runs():
-		return plain, nil
-	case is("plugins") && r == topLevel && key == "plugins":
-		return list, nil
+		return plain, "", ""
+	case key == "plugins" && r == topLevel:
+		return list, "", ""
 	case is("plugins") && r == topLevel:
-		return plain, fault(at, `write "plugins"`, "the key is not spelled exactly")
+		return plain, "the key is not spelled exactly", `write "plugins"`
 	case is("plugins"):
-		return plain, fault(at, "list all plugins at the top", "a plugin's config has no plugins of its own")
+		return plain, "a plugin's config has no plugins of its own", "list all plugins at the top"
 	case is("prevResult") && r == nested:
-		return plain, fault(at, "remove it", "a config does not give a result")
+		return plain, "a config does not give a result", "remove it"
 	case is("ipam"), is("delegate"):
-		return nested, nil
+		return nested, "", ""
 	case is("delegates"):
-		return delegates, nil
+		return delegates, "", ""
 	}
-	return plain, nil
+	return plain, "", ""
 }
 
 // foldKey gives equal texts for keys that encoding/json takes for equal: it compares by
 // Unicode's simple folding, in which "ſ" is an "s".
 func foldKey(key string) string {
+	if !strings.ContainsFunc(key, func(r rune) bool { return r > unicode.MaxASCII }) {
+		return strings.ToLower(key)
+	}
 	return strings.Map(func(r rune) rune {
 		smallest := r
 		for f := unicode.SimpleFold(r); f != r; f = unicode.SimpleFold(f) {
 			smallest = min(smallest, f)
+		}
+		if smallest <= unicode.MaxASCII {
+			return unicode.ToLower(smallest)
 		}
 		return smallest
 	}, key)

@@ -74,7 +74,7 @@ var nameRE = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
 
 const (
 	nameRemedy      = "names consist of a-z, 0-9 and '-', and begin and end with a letter or digit"
-	interfaceRemedy = "an interface name has 1 to 15 characters of printable ASCII, without white space, '/', ':' or '%'"
+	interfaceRemedy = "an interface name has 1 to 15 bytes of printable ASCII, without white space, '/', ':' or '%'"
 	maxInterface    = 15 // IFNAMSIZ less the terminating zero
 )
 
