@@ -9,9 +9,11 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+
+	"fairlead.dev/fairlead/pkg/host/file"
 )
 
-// memory is the declared state that was last in force. With it, an agent that
+// memory is the declared state that was last in effect. With it, an agent that
 // starts while the API server is away, or after an edit that is not valid,
 // advertises the pools that it advertised before, instead of none (dp#502, dp#565).
 type memory struct {
@@ -22,7 +24,7 @@ type memory struct {
 	saved []byte
 }
 
-// texts is what declared state is read from.
+// texts are the sources of the declared state.
 type texts struct {
 	ConfigMaps map[string]map[string]string `json:"configMaps"`      // name -> its data
 	Files      map[string]map[string]string `json:"files,omitempty"` // path of a file, or of a directory of them -> file name -> content
@@ -32,7 +34,7 @@ func newTexts() texts {
 	return texts{ConfigMaps: map[string]map[string]string{}, Files: map[string]map[string]string{}}
 }
 
-// remember takes the place of what was remembered.
+// remember replaces the content of the memory.
 func (m *memory) remember(parts ...texts) {
 	m.texts = newTexts()
 	for _, p := range parts {
@@ -41,8 +43,8 @@ func (m *memory) remember(parts ...texts) {
 	}
 }
 
-// openMemory reads the file. One that cannot be read is as good as none: it only
-// repeats what the API server will say.
+// openMemory reads the file. An unreadable file counts as a missing one: the
+// API server has the same content.
 func openMemory(path string) (*memory, error) {
 	m := &memory{texts: newTexts(), path: path}
 	data, err := os.ReadFile(path)
@@ -59,21 +61,16 @@ func openMemory(path string) (*memory, error) {
 	return m, nil
 }
 
-// save writes the file where something changed, by rename: a reader finds the old
-// content or the new, never a part.
+// save writes the file if something has changed.
 func (m *memory) save() error {
 	data, err := json.Marshal(m)
 	if err != nil || bytes.Equal(data, m.saved) {
 		return err
 	}
-	tmp := m.path + ".tmp"
 	if err := os.MkdirAll(filepath.Dir(m.path), 0o700); err != nil {
 		return err
 	}
-	if err := os.WriteFile(tmp, data, 0o600); err != nil {
-		return err
-	}
-	if err := os.Rename(tmp, m.path); err != nil {
+	if err := file.Replace(m.path, data, 0o600); err != nil {
 		return err
 	}
 	m.saved = data

@@ -119,7 +119,7 @@ func TestHolderForgetsPodsOfBeforeAReboot(t *testing.T) {
 	}
 	boot("one")
 	if err := errors.Join(
-		l.PutSandbox(ledger.Sandbox{ID: "s", Pod: ledger.PodRef{Namespace: "ns", Name: "p"}, Attachments: []ledger.Attachment{{Kind: "exec", IfName: "net1", Device: attached, VF: &ledger.VFState{Index: 3}}}}),
+		l.PutSandbox(ledger.Sandbox{ID: "s", Pod: ledger.PodRef{Namespace: "ns", Name: "p"}, Attachments: []ledger.Attachment{{IfName: "net1", Members: []ledger.Member{{Plugin: "sriov", Device: attached, VF: &ledger.VFMember{Original: ledger.VFState{Index: 3}}}}}}}),
 		l.PutAllocations([]ledger.Allocation{{Resource: "fairlead.dev/fast", Device: promised}}),
 	); err != nil {
 		t.Fatal(err)

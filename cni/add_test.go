@@ -1,9 +1,11 @@
 package cni
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -105,5 +107,24 @@ func TestFullDiskAtTheLedger(t *testing.T) {
 			t.Errorf("%s: %v", at, err)
 		}
 		n.wantClean()
+	}
+}
+
+// S21: the reply does not name the pod that has the device; the log does.
+func TestTheReplyNamesNoOtherPod(t *testing.T) {
+	n := newNode(t)
+	var log bytes.Buffer
+	n.k.Log = slog.New(slog.NewTextHandler(&log, nil))
+	n.open(func(*sandbox.Options) {})
+	n.pod("secret-owner", "fast", vf1)
+	n.pod("q", "fast", vf1)
+	n.mustAdd("c1", "secret-owner")
+	_, err := n.call("ADD", "c2", "q")
+	if err == nil || strings.Contains(err.Error(), "secret-owner") || strings.Contains(err.Error(), "c1") ||
+		!strings.Contains(err.Error(), vf1+" is in use by another pod") || !strings.Contains(err.Error(), `"code":11`) {
+		t.Errorf("reply: %v", err)
+	}
+	if !strings.Contains(log.String(), "held by pod default/secret-owner") {
+		t.Errorf("log:\n%s", log.String())
 	}
 }

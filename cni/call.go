@@ -47,10 +47,10 @@ func parseCall(r wire.Request, exec invoke.Exec, o Options) (*call, error) {
 		return c, nil
 	}
 	if err != nil {
-		return c, failed("reading the network config", types.ErrDecodingFailure, err)
+		return c, failed("read the network config", types.ErrDecodingFailure, err)
 	}
 	if !slices.Contains(version.All.SupportedVersions(), c.conf.CNIVersion) {
-		return c, failed("reading the network config", types.ErrIncompatibleCNIVersion,
+		return c, failed("read the network config", types.ErrIncompatibleCNIVersion,
 			fmt.Errorf("cniVersion %s is not one of %s", c.conf.CNIVersion, strings.Join(version.All.SupportedVersions(), ", ")))
 	}
 	return c, nil

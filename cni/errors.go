@@ -3,6 +3,7 @@ package cni
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/containernetworking/cni/pkg/types"
 
@@ -31,11 +32,39 @@ func cniError(err error, pod ledger.PodRef, sandboxID string) *types.Error {
 	if pod.Name != "" {
 		who = fmt.Sprintf("pod %s (sandbox %s)", pod, sandbox.ShortID(sandboxID))
 	}
-	msg := fmt.Sprintf("fairlead: %s: %v", who, err)
+	msg := fmt.Sprintf("fairlead: %s: %s", who, tenantText(err))
 	if sandboxID == "" {
-		msg = fmt.Sprintf("fairlead: %v", err)
+		msg = "fairlead: " + tenantText(err)
 	}
 	return types.NewError(errorCode(err), msg, "")
+}
+
+// tenantText is the error without names of other pods: the pod's owner reads it, who
+// may not know of them. The log has them.
+func tenantText(err error) string {
+	text := err.Error()
+	for _, e := range tree(err) {
+		if t, ok := e.(interface{ TenantText() string }); ok {
+			text = strings.ReplaceAll(text, e.Error(), t.TenantText())
+		}
+	}
+	return text
+}
+
+// tree lists an error and all that it wraps, the outermost first.
+func tree(err error) []error {
+	all := []error{err}
+	switch wrapped := err.(type) {
+	case interface{ Unwrap() error }:
+		if inner := wrapped.Unwrap(); inner != nil {
+			all = append(all, tree(inner)...)
+		}
+	case interface{ Unwrap() []error }:
+		for _, inner := range wrapped.Unwrap() {
+			all = append(all, tree(inner)...)
+		}
+	}
+	return all
 }
 
 // errorCode is the CNI code of the keeper's kinds.

@@ -20,7 +20,7 @@ func gc(ctx context.Context, o Options, c *call) error {
 	}
 	if listed == nil {
 		// Without a list "nothing is valid" and "nothing was said" are the same text.
-		return failed("reading the network config", types.ErrInvalidNetworkConfig, errors.New("GC without cni.dev/valid-attachments releases nothing"))
+		return failed("read the network config", types.ErrInvalidNetworkConfig, errors.New("GC without cni.dev/valid-attachments releases nothing"))
 	}
 	var valid []sandbox.Valid
 	for _, a := range listed {

@@ -107,20 +107,20 @@ func ended(limit time.Duration, group *sync.WaitGroup) bool {
 // the place of a predecessor's in one step and nobody removes a successor's.
 func listen(path string) (*net.UnixListener, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, fmt.Errorf("making the CNI socket's directory: %w", err)
+		return nil, fmt.Errorf("make the CNI socket's directory: %w", err)
 	}
 	temporary := path + ".new"
 	if err := os.Remove(temporary); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("listening on the CNI socket: %w", err)
+		return nil, fmt.Errorf("listen on the CNI socket: %w", err)
 	}
 	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: temporary, Net: "unix"})
 	if err != nil {
-		return nil, fmt.Errorf("listening on the CNI socket: %w", err)
+		return nil, fmt.Errorf("listen on the CNI socket: %w", err)
 	}
 	listener.SetUnlinkOnClose(false)
 	// Only root: who can write here can have any plugin run on the host.
 	if err := errors.Join(os.Chmod(temporary, 0o600), os.Rename(temporary, path)); err != nil {
-		return nil, errors.Join(fmt.Errorf("listening on the CNI socket: %w", err), listener.Close())
+		return nil, errors.Join(fmt.Errorf("listen on the CNI socket: %w", err), listener.Close())
 	}
 	return listener, nil
 }
@@ -186,7 +186,7 @@ func callContext(ctx context.Context, r wire.Request) (context.Context, context.
 	return ctx, func(cause error) { cancel(cause); stop() }
 }
 
-// serve does what a request asks, and makes the reply.
+// serve carries a request out and makes the reply.
 func (s *Server) serve(ctx context.Context, r wire.Request, exec invoke.Exec, version int) wire.Message {
 	began := time.Now()
 	c, err := parseCall(r, exec, s.o)
@@ -208,7 +208,7 @@ func (s *Server) serve(ctx context.Context, r wire.Request, exec invoke.Exec, ve
 	}
 	raw, err := resultJSON(result, c.conf.CNIVersion)
 	if err != nil {
-		return errorReply(version, c.conf.CNIVersion, cniError(failed("converting the result", types.ErrInternal, err), c.pod, r.ContainerID))
+		return errorReply(version, c.conf.CNIVersion, cniError(failed("convert the result", types.ErrInternal, err), c.pod, r.ContainerID))
 	}
 	return wire.Message{Version: version, Reply: &wire.Reply{Stdout: raw}}
 }
@@ -227,5 +227,5 @@ func dispatch(ctx context.Context, o Options, c *call) (_ types.Result, err erro
 	case "GC":
 		return nil, gc(ctx, o, c)
 	}
-	return nil, failed("reading the request", types.ErrInvalidEnvironmentVariables, fmt.Errorf("unknown command %q", c.Command))
+	return nil, failed("read the request", types.ErrInvalidEnvironmentVariables, fmt.Errorf("unknown command %q", c.Command))
 }

@@ -80,7 +80,12 @@ func (l *live) start() {
 
 // shim runs the shim as the runtime would, within this process.
 func (l *live) shim(ctx context.Context, command, id, pod string) (int, string) {
-	env := map[string]string{"CNI_COMMAND": command, "CNI_CONTAINERID": id, "CNI_NETNS": "/run/netns/" + id, "CNI_IFNAME": "eth0",
+	return l.shimIn(ctx, command, id, pod, "/run/netns/"+id)
+}
+
+// shimIn is shim for a namespace at a path of its own.
+func (l *live) shimIn(ctx context.Context, command, id, pod, netns string) (int, string) {
+	env := map[string]string{"CNI_COMMAND": command, "CNI_CONTAINERID": id, "CNI_NETNS": netns, "CNI_IFNAME": "eth0",
 		"CNI_PATH": l.bin, "CNI_ARGS": "K8S_POD_NAMESPACE=default;K8S_POD_NAME=" + pod + ";K8S_POD_UID=uid-" + pod}
 	var out bytes.Buffer
 	s := shim.Shim{Getenv: func(k string) string { return env[k] }, Environ: []string{"PATH=" + os.Getenv("PATH"), "MARK=by-the-shim"},

@@ -28,13 +28,13 @@ func status(ctx context.Context, o Options, c *call) error {
 		errs = append(errs, primaryStatus(ctx, c, list))
 	}
 	if err := errors.Join(errs...); err != nil {
-		return failed("not ready", types.ErrPluginNotAvailable, err)
+		return failed("check readiness", types.ErrPluginNotAvailable, err)
 	}
 	return nil
 }
 
 // primaryStatus asks each plugin for its STATUS, which came with 1.1.0; an older
-// one for its VERSION, which at least tells that it is there.
+// one for its VERSION, which at least shows that it is installed.
 func primaryStatus(ctx context.Context, c *call, list network.ConfList) error {
 	hasStatus, err := version.GreaterThanOrEqualTo(list.CNIVersion, "1.1.0")
 	if err != nil {

@@ -2,15 +2,25 @@ package cni
 
 import (
 	"context"
+	"errors"
+	"os"
 	"sync"
 	"time"
+
+	"github.com/fsnotify/fsnotify"
 
 	"fairlead.dev/fairlead/cni/wire"
 )
 
-// replayPause is how often tombstones are looked for: a shim may leave one while the
-// agent is about to serve, or dies within a DEL.
-const replayPause = 15 * time.Second
+const (
+	// replaySoon is the pause between a tombstone and its replay: the shim may be
+	// writing more.
+	replaySoon = time.Second
+	// replayPause is the pause before tombstones that are left are tried again.
+	replayPause = 15 * time.Second
+	// replayAnyway is how often the directory is read without any news of it.
+	replayAnyway = 5 * time.Minute
+)
 
 // replayer does the DELs that the shim answered while the agent was away.
 type replayer struct {
@@ -37,21 +47,47 @@ func (r *replayer) beforeServing(ctx context.Context, group *sync.WaitGroup) {
 	}
 }
 
-// loop replays tombstones until ctx ends. Nothing waits for a DEL: one that hangs
+// loop replays tombstones until ctx ends: a shim may leave one while the agent is about
+// to serve, or if the agent dies within a DEL. Nothing waits for a DEL: one that hangs
 // delays no other.
 func (r *replayer) loop(ctx context.Context) {
-	timer := time.NewTicker(replayPause)
-	defer timer.Stop()
+	news, lost, stop := watch(r.o.Tombstones.Dir)
+	defer stop()
 	var replays sync.WaitGroup // each ends with its DEL
 	defer replays.Wait()
+	timer := time.NewTimer(replaySoon)
+	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-news:
+			timer.Reset(replaySoon)
+			continue
+		case <-lost: // more news than the kernel keeps
+			timer.Reset(replaySoon)
+			continue
 		case <-timer.C:
-			r.start(ctx, &replays)
+		}
+		if left := r.start(ctx, &replays); left > 0 || news == nil {
+			timer.Reset(replayPause)
+		} else {
+			timer.Reset(replayAnyway)
 		}
 	}
+}
+
+// watch reports changes of a directory; nil if the kernel cannot.
+func watch(dir string) (news <-chan fsnotify.Event, lost <-chan error, stop func()) {
+	w, err := fsnotify.NewWatcher()
+	if err != nil {
+		return nil, nil, func() {}
+	}
+	if err := errors.Join(os.MkdirAll(dir, 0o700), w.Add(dir)); err != nil {
+		_ = w.Close()
+		return nil, nil, func() {}
+	}
+	return w.Events, w.Errors, func() { _ = w.Close() }
 }
 
 // replay replays all tombstones and waits for the end.
@@ -61,9 +97,9 @@ func (r *replayer) replay(ctx context.Context) {
 	replays.Wait()
 }
 
-// start begins the DELs that are not under way. The keeper bounds each, and how many
-// run programs at a time.
-func (r *replayer) start(ctx context.Context, replays *sync.WaitGroup) {
+// start begins the DELs that are not under way, and returns how many tombstones there
+// are. The keeper bounds each DEL, and how many run programs at a time.
+func (r *replayer) start(ctx context.Context, replays *sync.WaitGroup) int {
 	tombs, err := r.o.Tombstones.List()
 	if err != nil {
 		r.o.Log.Error("reading the tombstones", "error", err)
@@ -78,6 +114,7 @@ func (r *replayer) start(ctx context.Context, replays *sync.WaitGroup) {
 			r.replayOne(ctx, tomb)
 		})
 	}
+	return len(tombs)
 }
 
 func (r *replayer) begin(key string) bool {

@@ -1,6 +1,7 @@
 package cni
 
 import (
+	"context"
 	"errors"
 	"os"
 	"testing"
@@ -61,4 +62,30 @@ func TestTombstoneWhoseDelFails(t *testing.T) {
 		}
 		n.wantClean()
 	}
+}
+
+// A tombstone that comes while the agent serves is replayed soon, without a look at the
+// directory every so often.
+func TestATombstoneWakesTheReplay(t *testing.T) {
+	n := newNode(t)
+	n.pod("p", "macvlan-conf")
+	n.mustAdd("c1", "p")
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); n.server.replayer.loop(ctx) }()
+	time.Sleep(replaySoon + 200*time.Millisecond) // its first look is over
+	if err := n.server.o.Tombstones.Write(wire.Tombstone{Version: 1, Request: n.request("DEL", "c1", "p"), At: n.now}); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if _, ok, err := n.ledger.Sandbox("c1"); err == nil && !ok {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("it was not replayed")
+		}
+	}
+	cancel()
+	<-ended
+	n.wantClean()
 }

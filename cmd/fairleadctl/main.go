@@ -1,4 +1,4 @@
-// Command fairleadctl shows what the agent on a node knows and does: its NICs
+// Command fairleadctl shows the state of the agent on a node: its NICs
 // and VFs, who holds them, pools, profiles and problems. It asks the agent over
 // its unix socket, with no API server, or reads states that were saved before.
 // It changes nothing.

@@ -19,7 +19,7 @@ const (
 	exitFailed   = 2
 )
 
-// terminal is where the program reads and writes.
+// terminal is the input and output of the program.
 type terminal struct {
 	in      io.Reader
 	out     io.Writer
@@ -49,7 +49,7 @@ func newRoot(t terminal) *cobra.Command {
 	return root
 }
 
-// source is where states come from: files, or the agent's socket.
+// source is the origin of states: files, or the agent's socket.
 type source struct {
 	socket string
 	files  []string

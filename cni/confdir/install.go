@@ -1,7 +1,6 @@
 package confdir
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,7 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"fairlead.dev/fairlead/cni/wire"
+	"fairlead.dev/fairlead/pkg/host/file"
 	"fairlead.dev/fairlead/pkg/network"
 )
 
@@ -28,8 +27,8 @@ type Installer struct {
 	Timeout      time.Duration // one call of the shim; whole seconds
 }
 
-// capabilities are those a runtime may have something for. What of it reaches the
-// primary is what its own conf declares.
+// capabilities are all that a runtime may offer. The primary gets those that its own
+// conf declares.
 var capabilities = map[string]bool{
 	"portMappings": true, "bandwidth": true, "ipRanges": true, "ips": true, "mac": true, "dns": true, "infinibandGUID": true,
 	"deviceID": true, "aliases": true, "cgroupPath": true, "io.kubernetes.cri.pod-annotations": true,
@@ -41,29 +40,29 @@ var capabilities = map[string]bool{
 func (i Installer) InstallShim() (changed bool, err error) {
 	want, err := os.ReadFile(i.Shim)
 	if err != nil {
-		return false, fmt.Errorf("installing the shim: %w", err)
+		return false, fmt.Errorf("install the shim: %w", err)
 	}
 	if err := os.MkdirAll(i.BinDir, 0o755); err != nil {
-		return false, fmt.Errorf("installing the shim: %w", err)
+		return false, fmt.Errorf("install the shim: %w", err)
 	}
-	return writeIfChanged(i.shimPath(), want, 0o755)
+	return file.ReplaceIfDifferent(i.shimPath(), want, 0o755)
 }
 
 // InstallConf writes the conf that makes the runtime call the shim. It is called
-// when the socket serves; it refuses where there is no primary network, which
+// when the socket serves. It refuses if there is no primary network, which
 // would leave the node worse off than it was (m#1155).
 func (i Installer) InstallConf(primary *Primary) (changed bool, err error) {
 	if _, err := primary.Conf(); err != nil {
-		return false, fmt.Errorf("installing %s: %w", ConfName, err)
+		return false, fmt.Errorf("install %s: %w", ConfName, err)
 	}
 	if _, err := os.Stat(i.shimPath()); err != nil {
-		return false, fmt.Errorf("installing %s before the shim: %w", ConfName, err)
+		return false, fmt.Errorf("install %s before the shim: %w", ConfName, err)
 	}
 	raw, err := i.conf()
 	if err != nil {
-		return false, fmt.Errorf("installing %s: %w", ConfName, err)
+		return false, fmt.Errorf("install %s: %w", ConfName, err)
 	}
-	return writeIfChanged(i.confPath(), raw, 0o644)
+	return file.ReplaceIfDifferent(i.confPath(), raw, 0o644)
 }
 
 func (i Installer) conf() ([]byte, error) {
@@ -86,7 +85,7 @@ func (i Installer) conf() ([]byte, error) {
 func (i Installer) Uninstall() error {
 	for _, path := range []string{i.confPath(), i.shimPath()} {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("uninstalling: %w", err)
+			return fmt.Errorf("uninstall: %w", err)
 		}
 	}
 	return nil
@@ -94,14 +93,3 @@ func (i Installer) Uninstall() error {
 
 func (i Installer) shimPath() string { return filepath.Join(i.BinDir, network.OwnType) }
 func (i Installer) confPath() string { return filepath.Join(i.ConfDir, ConfName) }
-
-func writeIfChanged(path string, want []byte, mode fs.FileMode) (bool, error) {
-	have, err := os.ReadFile(path)
-	if err == nil && bytes.Equal(have, want) {
-		info, err := os.Stat(path)
-		if err == nil && info.Mode().Perm() == mode {
-			return false, nil
-		}
-	}
-	return true, wire.WriteFileAtomic(path, want, mode)
-}

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
+	"time"
 
 	"fairlead.dev/fairlead/pkg/network"
 )
@@ -18,7 +20,7 @@ import (
 // the cluster's own.
 const ConfName = "00-fairlead.conflist"
 
-// ErrNoPrimary: the conf dir has no network of the cluster's own (yet).
+// ErrNoPrimary means that the conf dir has no network of the cluster's own (yet).
 var ErrNoPrimary = errors.New("no primary network")
 
 // metaTypes are plugins that attach networks by the same annotations. As primary
@@ -32,8 +34,9 @@ type Primary struct {
 	fixed string // file name; empty: the first
 	log   *slog.Logger
 
-	mu   sync.Mutex // guards last
+	mu   sync.Mutex // guards what follows
 	last *network.ConfList
+	seen string // the directory's files when last was read; empty: last is to be read again
 }
 
 // NewPrimary looks in dir; fixed is a file name there, or empty.
@@ -41,22 +44,54 @@ func NewPrimary(dir, fixed string, log *slog.Logger) *Primary {
 	return &Primary{dir: dir, fixed: fixed, log: log}
 }
 
-// Conf reads the conf anew. While the file is missing or unreadable (its owner
-// may be replacing it), the last good content stays in force: a pod never lands
-// on another network because a file was gone for a moment.
+// Conf returns the conf as it is now. It is read again only if a file of the directory
+// has changed. While the file is missing or unreadable (its owner may be replacing it),
+// the last good content stays in effect: a pod never lands on another network because a
+// file was gone for a moment.
 func (p *Primary) Conf() (network.ConfList, error) {
-	list, err := p.read()
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	now := fingerprint(p.dir)
+	if now != "" && now == p.seen {
+		return *p.last, nil
+	}
+	list, err := p.read()
 	if err == nil {
-		p.last = &list
+		p.last, p.seen = &list, now
 		return list, nil
 	}
+	p.seen = ""
 	if p.last != nil {
-		p.log.Warn("the primary network's conf cannot be read; the last good one stays in force", "error", err, "network", p.last.Name)
+		p.log.Warn("the primary network's conf cannot be read; the last good one stays in effect", "error", err, "network", p.last.Name)
 		return *p.last, nil
 	}
 	return network.ConfList{}, err
+}
+
+// settled is the age from which a file's times tell its contents apart: two writes may
+// come within one tick of the file system's clock.
+const settled = 2 * time.Second
+
+// fingerprint identifies the contents of all conf files of a directory; empty if that is
+// not possible, because one has just been written.
+func fingerprint(dir string) string {
+	files, err := confFiles(dir)
+	if err != nil {
+		return ""
+	}
+	var b strings.Builder
+	for _, file := range files {
+		info, err := os.Stat(file)
+		if err != nil || time.Since(info.ModTime()) < settled {
+			return ""
+		}
+		stat, ok := info.Sys().(*syscall.Stat_t)
+		if !ok {
+			return ""
+		}
+		fmt.Fprintf(&b, "%s %d %d %d %d\n", file, stat.Ino, info.Size(), stat.Mtim.Nano(), stat.Ctim.Nano())
+	}
+	return b.String()
 }
 
 func (p *Primary) read() (network.ConfList, error) {
@@ -103,11 +138,11 @@ func (p *Primary) ByName(name string) ([]byte, error) {
 	return nil, fmt.Errorf("%w: no file in %s has the CNI name %q", network.ErrNotFound, p.dir, name)
 }
 
-// confFiles lists what a runtime would consider, in its order.
+// confFiles lists the files that a runtime would consider, in its order.
 func confFiles(dir string) ([]string, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return nil, fmt.Errorf("reading the CNI conf dir: %w", err)
+		return nil, fmt.Errorf("read the CNI conf dir: %w", err)
 	}
 	var files []string
 	for _, e := range entries { // sorted by name
@@ -131,8 +166,8 @@ func readConf(file string) (network.ConfList, error) {
 	return list, nil
 }
 
-// namesMeta reports a meta-plugin's conf. It reads the types alone: the parser
-// refuses Fairlead's own, and a broken file is nobody's.
+// namesMeta reports a meta-plugin's conf. It reads only the types: the parser refuses
+// Fairlead's own conf, and a broken file counts as nobody's.
 func namesMeta(file string) bool {
 	raw, err := os.ReadFile(file)
 	if err != nil {

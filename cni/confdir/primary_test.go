@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"fairlead.dev/fairlead/pkg/network"
 )
@@ -104,5 +105,59 @@ func TestConfByName(t *testing.T) {
 	}
 	if _, err := p.ByName("nosuch"); !errors.Is(err, network.ErrNotFound) || !strings.Contains(err.Error(), dir) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// meta-cni E9: the conf is parsed again only if a file of the directory has changed.
+func TestPrimaryIsReadWhenItChanges(t *testing.T) {
+	dir := confDir(t, map[string]string{"10-a.conflist": `{"name":"a","cniVersion":"1.0.0","plugins":[{"type":"ptp"}]}`})
+	file := filepath.Join(dir, "10-a.conflist")
+	old := time.Now().Add(-time.Hour)
+	if err := os.Chtimes(file, old, old); err != nil {
+		t.Fatal(err)
+	}
+	p := primaryOf(dir, "")
+	name := func() string {
+		t.Helper()
+		list, err := p.Conf()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return list.Name
+	}
+	if name() != "a" || p.seen == "" {
+		t.Fatal("it is not remembered")
+	}
+	p.last.Name = "remembered"
+	if name() != "remembered" {
+		t.Error("it was parsed again though nothing has changed")
+	}
+	if err := os.WriteFile(filepath.Join(dir, "05-b.conflist"), []byte(`{"name":"b","cniVersion":"1.0.0","plugins":[{"type":"ptp"}]}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if name() != "b" || p.seen != "" {
+		t.Error("a new file is not seen, or its first moments are trusted")
+	}
+	if err := os.Remove(filepath.Join(dir, "05-b.conflist")); err != nil {
+		t.Fatal(err)
+	}
+	if name() != "a" {
+		t.Error("a file that is gone is still used")
+	}
+}
+
+func BenchmarkPrimaryConf(b *testing.B) {
+	dir := b.TempDir()
+	file := filepath.Join(dir, "10-a.conflist")
+	old := time.Now().Add(-time.Hour)
+	err := errors.Join(os.WriteFile(file, []byte(`{"name":"a","cniVersion":"1.0.0","plugins":[{"type":"bridge"},{"type":"portmap"}]}`), 0o644), os.Chtimes(file, old, old))
+	if err != nil {
+		b.Fatal(err)
+	}
+	p := primaryOf(dir, "")
+	for b.Loop() {
+		if _, err := p.Conf(); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

@@ -1,6 +1,6 @@
 // Package run runs one CNI plugin's binary: found in the directories of a
 // CNI_PATH, in a process group of its own, with a deadline and bounded output.
-// The shim uses it on the host; the agent uses it where there is no shim.
+// The shim uses it on the host; the agent uses it if there is no shim.
 //
 // It knows nothing of CNI but the path, and which plugins are never run: the caller
 // interprets the output. It imports the standard library and cni/wire only, because the
@@ -27,8 +27,8 @@ import (
 // Command is one run of a plugin.
 type Command struct {
 	File   string
-	Args   []string // a CNI plugin has none
-	Env    []string // complete, but for wire.CallMarker, which every plugin gets
+	Args   []string // empty for CNI plugins
+	Env    []string // complete, except wire.CallMarker, which Start adds
 	Stdin  []byte
 	Cgroup int // descriptor of a cgroup directory to start it in; 0: the caller's cgroup
 	// DieWithParent kills the plugin when the thread that starts it ends. The
@@ -36,7 +36,7 @@ type Command struct {
 	DieWithParent bool
 }
 
-// Output is what a plugin said, and its exit code.
+// Output is the output of a plugin, and its exit code.
 type Output struct {
 	Stdout, Stderr []byte
 	ExitCode       int

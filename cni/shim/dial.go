@@ -12,7 +12,7 @@ import (
 // dialPause is the time between two tries to reach an agent that is away.
 const dialPause = 100 * time.Millisecond
 
-// dial connects to the agent and, where it is away, tries again until wait is over.
+// dial connects to the agent. If the agent is away, dial tries again until wait is over.
 func dial(ctx context.Context, socket string, wait time.Duration) (*os.File, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
@@ -48,7 +48,7 @@ func agentAway(err error) bool {
 
 // connect opens a unix stream socket. Package net would do the same and double
 // the shim's size. (connect on a unix socket does not block, except on a full
-// backlog, where a non-blocking socket returns EAGAIN.)
+// backlog, in which case a non-blocking socket returns EAGAIN.)
 func connect(socket string) (*os.File, error) {
 	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK, 0)
 	if err != nil {

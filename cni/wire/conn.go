@@ -9,7 +9,7 @@ import (
 	"sync"
 )
 
-// ErrFrame: what came over the connection is not a frame of this protocol.
+// ErrFrame reports data that is not a frame of this protocol.
 var ErrFrame = errors.New("malformed frame")
 
 // Conn sends and receives messages. Several goroutines may send; one receives.
@@ -35,7 +35,7 @@ func (c *Conn) Send(m Message) error {
 	return nil
 }
 
-// Receive reads one message. It returns io.EOF where the other side has hung up
+// Receive reads one message. It returns io.EOF if the other side has hung up
 // between two frames.
 func (c *Conn) Receive() (Message, error) { return Decode(c.rwc) }
 
@@ -69,7 +69,7 @@ func Decode(r io.Reader) (Message, error) {
 	if size > MaxFrame {
 		return Message{}, fmt.Errorf("%w: announces %d bytes, more than %d", ErrFrame, size, MaxFrame)
 	}
-	// Grown as bytes arrive: an announced length alone reserves no memory.
+	// Grown as bytes arrive: announcing a length reserves no memory.
 	body, err := io.ReadAll(io.LimitReader(r, int64(size)))
 	if err != nil {
 		return Message{}, err

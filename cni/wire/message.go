@@ -41,12 +41,12 @@ type Run struct {
 	TimeoutMillis int64    `json:"timeoutMillis"`
 }
 
-// Cancel asks the shim to kill what it runs as ID. The Ran still comes.
+// Cancel asks the shim to kill the program that it runs as ID. The Ran still comes.
 type Cancel struct {
 	ID int `json:"id"`
 }
 
-// Ran is what became of a Run.
+// Ran is the outcome of a Run.
 type Ran struct {
 	ID       int    `json:"id"`
 	Stdout   []byte `json:"stdout,omitempty"`
@@ -56,13 +56,13 @@ type Ran struct {
 	Error    string `json:"error,omitempty"`    // it could not be run, or was killed: why
 }
 
-// Reply ends the conversation: what the shim prints, and its exit code.
+// Reply ends the conversation: the output of the shim, and its exit code.
 type Reply struct {
 	Stdout   []byte `json:"stdout,omitempty"`
 	ExitCode int    `json:"exitCode"`
 }
 
-// Part names the part that is set; it fails where there is none or several.
+// Part names the part that is set; it fails if no part or several parts are set.
 func (m Message) Part() (string, error) {
 	var parts []string
 	for name, set := range map[string]bool{

@@ -19,7 +19,7 @@ type Tombstone struct {
 	At      time.Time `json:"at"`
 	Reason  string    `json:"reason"` // why the agent was not asked
 
-	// Damage is set by List where the file cannot be read; ContainerID and IfName
+	// Damage is set by List if the file cannot be read; ContainerID and IfName
 	// are then known from its name, and that is enough for a DEL from the ledger.
 	Damage string `json:"-"`
 }
@@ -85,7 +85,7 @@ func (t Tombstones) read(name, containerID, ifName string) Tombstone {
 	return tomb
 }
 
-// Remove takes a tombstone away; none is no error.
+// Remove deletes a tombstone. It is no error if there is none.
 func (t Tombstones) Remove(tomb Tombstone) error {
 	name, err := fileName(tomb.Request)
 	if err != nil {

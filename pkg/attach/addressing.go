@@ -101,8 +101,8 @@ func (a *addressing) ipamArgs() ipam.Args {
 	return args
 }
 
-// setSysctls has the kernel tell the neighbours if the interface's addresses come up
-// or its MAC changes. It lets IPv6 addresses be used while duplicate address detection
+// setSysctls has the kernel notify the neighbours when the interface's addresses come
+// up or its MAC changes. It lets IPv6 addresses be used while duplicate address detection
 // still runs: pods start with their addresses usable.
 func (a *addressing) setSysctls(context.Context) error {
 	ifName := a.at.call.IfName
@@ -137,7 +137,7 @@ func (a *addressing) configure(ctx context.Context, l link.Link) error {
 	if err := a.addRoutes(l); err != nil {
 		return err
 	}
-	return a.tell(ctx, l)
+	return a.notify(ctx, l)
 }
 
 func (a *addressing) addAddresses(l link.Link) error {
@@ -206,7 +206,7 @@ const (
 	settlePause = 100 * time.Millisecond
 )
 
-// settle waits until IPv6 addresses are usable. Optimistic ones are at once; for
+// settle waits until IPv6 addresses are usable. Optimistic ones are usable at once. For
 // others duplicate address detection takes a second or two.
 func (a *addressing) settle(ctx context.Context, l link.Link) error {
 	if !a.hasIPv6() {

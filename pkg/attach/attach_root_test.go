@@ -42,18 +42,19 @@ func newTestNode(t testing.TB) *testNode {
 	return n
 }
 
-func (n *testNode) Host() (Links, error) { return n.At(ledger.Netns{Path: n.host}) }
+func (n *testNode) Host() (*Links, error) { return n.At(ledger.Netns{Path: n.host}) }
 
-func (n *testNode) At(ns ledger.Netns) (Links, error) {
+func (n *testNode) At(ns ledger.Netns) (*Links, error) {
 	l, err := linux{}.At(ns)
 	if err != nil {
 		return nil, err
 	}
-	return standIns{l}, nil
+	s := standIns{l}
+	return &Links{s, l, s, l, l, l, l, l}, nil
 }
 
 // standIns is a kernel in which a veth end is the netdev of a PCI device.
-type standIns struct{ Links }
+type standIns struct{ *Links }
 
 func (s standIns) ByName(name string) (link.Link, error) { return standIn(s.Links.ByName(name)) }
 func (s standIns) ByIndex(i int) (link.Link, error)      { return standIn(s.Links.ByIndex(i)) }
@@ -297,7 +298,7 @@ var vethAddr = pci.MustParseAddress("0000:05:00.0")
 func TestVFNetdevGoesIntoThePodAndComesHome(t *testing.T) {
 	n := newTestNode(t)
 	n.veth("eth3", "peer")
-	// What another pod left on the host must not be in the way.
+	// The leftovers of another pod on the host must not be in the way.
 	n.veth("net9", "up0x")
 	pod := netnstest.New(t)
 	before := n.dump(n.host)
@@ -347,65 +348,4 @@ func TestVFBindThatFailsLateComesHome(t *testing.T) {
 	if left := taken(t, n.set.HostLocalDir); len(left) > 0 || n.dump(pod) != "" {
 		t.Errorf("left: %v %s", left, n.dump(pod))
 	}
-}
-
-// The neighbours hear of both addresses: caught at the other end of the wire.
-func TestAddressesAreAnnounced(t *testing.T) {
-	n := newTestNode(t)
-	n.veth("eth3", "peer")
-	pod := netnstest.New(t)
-	wire := n.capture("peer")
-	conf := `{"name": "fast", "type": "sriov", "mac": "02:00:00:cc:00:01", "ipam": {"type": "static", "addresses": [{"address": "10.1.0.5/24"}, {"address": "fd00::5/64"}]}}`
-	n.bind("sriov", conf, pod, "net1", "s1", vethAddr)
-	mac, _ := net.ParseMAC("02:00:00:cc:00:01")
-	for name, frame := range map[string][]byte{
-		"gratuitous ARP":          gratuitousARP(mac, net.ParseIP("10.1.0.5").To4()),
-		"neighbour advertisement": advertisement(mac, net.ParseIP("fd00::5"), false),
-	} {
-		if !wire(string(frame)) {
-			t.Errorf("no %s on the wire", name)
-		}
-	}
-}
-
-// capture listens at a host link; the returned function waits for a frame.
-func (n *testNode) capture(name string) func(frame string) bool {
-	n.t.Helper()
-	h := n.handle(n.host)
-	defer h.Close()
-	l, err := h.ByName(name)
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	var fd int
-	n.inside(n.host, func() (err error) {
-		const all = uint16(unix.ETH_P_ALL<<8 | unix.ETH_P_ALL>>8)
-		if fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, int(all)); err != nil {
-			return err
-		}
-		return unix.Bind(fd, &unix.SockaddrLinklayer{Ifindex: l.Index, Protocol: all})
-	})
-	n.t.Cleanup(func() { unix.Close(fd) })
-	seen := map[string]bool{}
-	return func(frame string) bool {
-		limit := unix.Timeval{Sec: 5}
-		_ = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit)
-		buf := make([]byte, 2048)
-		for !seen[frame] {
-			got, _, err := unix.Recvfrom(fd, buf, 0)
-			if err != nil {
-				return false
-			}
-			seen[string(buf[:got])] = true
-		}
-		return true
-	}
-}
-
-func mustCIDR(s string) net.IPNet {
-	ip, n, err := net.ParseCIDR(s)
-	if err != nil {
-		panic(err)
-	}
-	return net.IPNet{IP: ip, Mask: n.Mask}
 }

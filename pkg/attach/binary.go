@@ -21,8 +21,8 @@ import (
 // program is the Plugin of every type that is not built in: a program in CNI_PATH.
 type program struct{ set *Set }
 
-// Prepare asks for what the program will use of the host by its config: functions,
-// and netdevs that it makes links on.
+// Prepare asks custody for the functions and host netdevs that the program will use,
+// as far as its config names them.
 func (b program) Prepare(_ context.Context, c Call, conf Conf) (ledger.Member, error) {
 	m := ledger.Member{Plugin: PluginBinary}
 	uses, err := readHostUses(conf)
@@ -51,10 +51,11 @@ func (b program) Prepare(_ context.Context, c Call, conf Conf) (ledger.Member, e
 	if uses.master == "" {
 		return m, nil
 	}
-	return m, b.set.mayCarry(c, uses.master)
+	return m, at.mayCarry(uses.master)
 }
 
-// hostUses is what programs use of the host, by the fields that they have in common.
+// hostUses lists the parts of the host that a program's config names, in the fields
+// that programs have in common.
 type hostUses struct {
 	functions []pci.Address
 	master    string // below the link that the program makes
@@ -67,8 +68,8 @@ func (u hostUses) none() bool { return len(u.functions) == 0 && u.master == "" &
 // (mlx5_core.sf.4), mediated devices.
 var deviceIDRE = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_:-]*(\.[A-Za-z0-9_:-]+)*$`)
 
-// readHostUses reads the fields that count, and no others: a program's config may
-// have fields of any kind.
+// readHostUses reads those fields and no others. Their values may be of any kind: only
+// the program knows its config.
 func readHostUses(conf Conf) (hostUses, error) {
 	var raw struct {
 		DeviceID  any `json:"deviceID"`
@@ -158,8 +159,8 @@ func (b program) Check(ctx context.Context, c Call, m ledger.Member) error {
 	return invoke.ExecPluginWithoutResult(ctx, file, withPrevResult(m.Config, prev), b.args("CHECK", c), c.Exec)
 }
 
-// Del runs the program's DEL. A program that is not installed, of a chain that was
-// never complete, is the reason for that: there is nothing to undo.
+// Del runs the program's DEL. If the chain was never complete, and the program is not
+// installed, it never ran: there is nothing to undo.
 func (b program) Del(ctx context.Context, c Call, m *ledger.Member) error {
 	file, err := b.find(c, *m)
 	if errors.Is(err, fs.ErrNotExist) && c.Prev == nil {
@@ -185,7 +186,7 @@ func (b program) Del(ctx context.Context, c Call, m *ledger.Member) error {
 
 func (b program) find(c Call, m ledger.Member) (string, error) {
 	if c.Exec == nil {
-		return "", fmt.Errorf("run plugin %s: nothing here runs programs", m.Type)
+		return "", fmt.Errorf("run plugin %s: there is no host to run programs on", m.Type)
 	}
 	return c.Exec.FindInPath(m.Type, strings.Split(c.Path, ":"))
 }

@@ -33,7 +33,7 @@ func (s *Set) Prepare(ctx context.Context, c Call, list network.ConfList) (ledge
 			return ledger.Attachment{}, memberError(i, len(list.Plugins), plugin.Type, err)
 		}
 		if holds(att, m.Device) {
-			m.Device, m.Named = pci.Address{}, false // it uses the device of a member before it
+			m.Device, m.Named = pci.Address{}, false // a member before it holds the device
 		}
 		att.Members = append(att.Members, m)
 	}
@@ -56,12 +56,12 @@ func (s *Set) prepareMember(ctx context.Context, c Call, list network.ConfList, 
 		return ledger.Member{}, err
 	}
 	m.Type, m.Config = conf.Type, conf.Raw
-	m.Named = !m.Device.IsZero() && m.Device != c.Device
+	m.Named = !m.Device.IsZero() && !c.gave(m.Device)
 	return m, nil
 }
 
 // memberConf completes one member's config by the name and version of its list. It
-// drops a prevResult, which is for the chain to give.
+// drops a prevResult: only the chain gives one.
 func memberConf(list network.ConfList, i int) (json.RawMessage, error) {
 	var fields map[string]json.RawMessage
 	if err := decode(list.Plugins[i].Conf, &fields); err != nil {
@@ -82,9 +82,9 @@ func memberConf(list network.ConfList, i int) (json.RawMessage, error) {
 	return json.Marshal(fields)
 }
 
-// Add makes the members in order; each gets the result of the one before. After an
+// Add makes the members in order. Each gets the result of the one before. After an
 // error everything that was made is undone, in reverse, and its members are Released.
-// If that failed too, the error says so, and Del tries again.
+// If that fails too, the error says so, and Del tries again.
 func (s *Set) Add(ctx context.Context, c Call, att *ledger.Attachment) (*types100.Result, error) {
 	c, done := s.begin(c, *att)
 	defer done()
@@ -112,7 +112,7 @@ func (s *Set) addMember(ctx context.Context, c Call, m *ledger.Member) (*types10
 	return result, err
 }
 
-// undoAdd undoes the members before the one that failed, which has undone itself.
+// undoAdd undoes the members before the one that failed. That one has undone itself.
 func (s *Set) undoAdd(ctx context.Context, c Call, att *ledger.Attachment, failed int, cause error) error {
 	err := memberError(failed, len(att.Members), att.Members[failed].Type, cause)
 	var incomplete *undoError
@@ -128,8 +128,8 @@ func (s *Set) undoAdd(ctx context.Context, c Call, att *ledger.Attachment, faile
 	return err
 }
 
-// Del undoes the members in reverse, from the record alone. A failure does not keep
-// the others from it. It marks what is undone: Released, and DeviceReturned.
+// Del undoes the members in reverse, from the record only. If one fails, it goes on
+// with the others. It sets Released and DeviceReturned in the members.
 func (s *Set) Del(ctx context.Context, c Call, att *ledger.Attachment) error {
 	if att.Phase == ledger.Released {
 		return nil
@@ -217,7 +217,7 @@ func groupable(att ledger.Attachment) (eligible, hasLink bool) {
 	return false, false
 }
 
-// begin completes a call by what its members share.
+// begin completes a call by the values that all members share.
 func (s *Set) begin(c Call, att ledger.Attachment) (_ Call, done func()) {
 	c.version, c.IfName, c.CNIArgs = att.CNIVersion, att.IfName, att.CNIArgs
 	if c.Network == "" {
@@ -253,7 +253,7 @@ func noteFallback(att *ledger.Attachment) {
 	}
 }
 
-// recordedResult returns the chain's result, nil if it has none.
+// recordedResult returns the chain's result. It is nil if the chain has no result.
 func recordedResult(att ledger.Attachment) (*types100.Result, error) {
 	if len(att.Result) == 0 {
 		return nil, nil
@@ -265,7 +265,7 @@ func recordedResult(att ledger.Attachment) (*types100.Result, error) {
 	return types100.GetResult(result)
 }
 
-// resultJSON writes a result in the given version; nil stays nil.
+// resultJSON encodes a result in the given version. It returns nil for nil.
 func resultJSON(result *types100.Result, version string) (json.RawMessage, error) {
 	if result == nil {
 		return nil, nil

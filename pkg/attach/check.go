@@ -126,7 +126,8 @@ func (i inspection) run() error {
 	return errors.Join(errs...)
 }
 
-// isOurs tells an interface that somebody put in the place of the one that was made.
+// isOurs returns an error if somebody has put another interface in the place of the
+// one that was made.
 func (i inspection) isOurs(l link.Link) error {
 	switch device := i.m.Device.String(); {
 	case i.m.Child == nil && l.ParentDev != "" && l.ParentDev != device:
@@ -139,9 +140,9 @@ func (i inspection) isOurs(l link.Link) error {
 	return nil
 }
 
-// link compares with the chain's result, not with how the interface was made: a
-// later member (tuning, bond) may have changed it. Such a member, if it is a program,
-// need not have said so of the MTU: most results have none.
+// link compares with the chain's result, not with the interface as it was made: a
+// later member (tuning, bond) may have changed it. If such a member is a program, the
+// MTU is not compared: most results have no MTU.
 func (i inspection) link(l link.Link, result *types100.Result) error {
 	var errs []error
 	for _, iface := range result.Interfaces {
@@ -195,8 +196,8 @@ func checkAddress(have []link.Address, want net.IPNet, name string) error {
 	return fmt.Errorf("address %s on %s is missing", want.String(), name)
 }
 
-// routes compares those that the IPAM gave. A default route may be another network's
-// by now: the pod's annotation says which one has it.
+// routes compares the routes that the IPAM gave. Another network may have the default
+// route by now: the pod's annotation selects it.
 func (i inspection) routes(l link.Link, result *types100.Result) error {
 	if i.m.IPAM == "" || len(result.Routes) == 0 {
 		return nil

@@ -87,15 +87,15 @@ func (w *childWork) steps() steps {
 
 func (w *childWork) configureAddresses(ctx context.Context) error { return w.ip.configure(ctx, w.made) }
 
-// make makes the kind that Prepare chose. If the kernel turns out not to have it, it
-// makes the next kind that the network declares as a fallback.
+// make makes the kind that Prepare chose. If the kernel turns out not to have it, make
+// goes on with the next kind that the network declares as a fallback.
 func (w *childWork) make(context.Context) error {
 	for {
 		err := w.makeKind()
 		if err == nil || !cannotMake(err) || len(w.m.Child.OtherKinds) == 0 || w.m.Child.MAC != "" {
 			return err
 		}
-		// The record stays true: it is released in the same way under either kind.
+		// The record stays valid: both kinds are released in the same way.
 		if f := w.m.Child.Fallback; f != nil {
 			f.Reason += fmt.Sprintf("; %s on %s: %v", w.m.Plugin, w.m.Child.Uplink, err)
 		}
@@ -115,7 +115,7 @@ func (w *childWork) makeKind() error {
 	return w.makeOnVLAN(uplink)
 }
 
-// cannotMake means that the kernel has no such links, or the uplink takes none.
+// cannotMake reports whether the kernel has no such links, or the uplink takes none.
 func cannotMake(err error) bool {
 	return errors.Is(err, link.ErrUnsupported) || errors.Is(err, unix.EBUSY)
 }
@@ -191,7 +191,7 @@ func (at site) uplinkOf(master string) (l link.Link, err error) {
 	if err != nil {
 		return l, err
 	}
-	return l, at.set.mayCarry(at.call, l.Name)
+	return l, at.mayCarry(l.Name)
 }
 
 func (at site) hostLinkNames() string {

@@ -37,7 +37,7 @@ type Request struct {
 	Uplinks                  []string
 }
 
-// Env is what the record of an attachment does not hold.
+// Env has the parts of a Call that the record of an attachment does not have.
 type Env struct {
 	SandboxID string
 	Exec      invoke.Exec
@@ -140,7 +140,7 @@ func stored(t *testing.T, att ledger.Attachment) ledger.Attachment {
 	return clone(att)
 }
 
-func asJSON(t *testing.T, v any) string {
+func asJSON(t testing.TB, v any) string {
 	t.Helper()
 	raw, err := json.Marshal(v)
 	if err != nil {

@@ -16,7 +16,7 @@ type runtimeConf struct {
 	DeviceID string `json:"deviceID"`
 }
 
-// decode reads a conf; a field of the wrong JSON type is named as users write it.
+// decode reads a conf. Its error names a field of the wrong JSON type as users write it.
 func decode(raw json.RawMessage, into any) error {
 	err := json.Unmarshal(raw, into)
 	var typeErr *json.UnmarshalTypeError
@@ -29,7 +29,7 @@ func decode(raw json.RawMessage, into any) error {
 	return nil
 }
 
-// problems collects what is wrong with a conf, so that a user learns all at once.
+// problems collects all errors of a conf, so that a user sees them at once.
 type problems []string
 
 func (p *problems) add(field, format string, args ...any) {
@@ -44,7 +44,7 @@ func (p problems) err() error {
 }
 
 // chooseMAC picks the MAC by precedence (the annotation's capability, CNI_ARGS,
-// the conf) and validates it. Empty: none asked for.
+// the conf) and validates it. It is empty if none is asked for.
 func (p *problems) chooseMAC(runtime, cniArgs, conf string) string {
 	for _, from := range []struct{ field, mac string }{
 		{"runtimeConfig.mac", runtime},
@@ -71,8 +71,8 @@ func (p *problems) checkMAC(field, mac string) string {
 	return hw.String()
 }
 
-// checkMTU refuses what no link has; 0 is "not asked for". 68 is the least that
-// IPv4 works with (RFC 791), and the kernel's own limit.
+// checkMTU refuses an MTU that no link can have; 0 means "not asked for". 68 is the
+// least that IPv4 works with (RFC 791), and the kernel's own limit.
 func (p *problems) checkMTU(mtu int) {
 	if mtu != 0 && mtu < 68 {
 		p.add("mtu", "%d is below 68, the least that IP works with", mtu)

@@ -46,22 +46,24 @@ type fakeKernel struct {
 
 	onRead func(op string) // before a call is answered
 	looks  int
+	busy   int // how often links are too busy to come up
 
 	noOptimisticDAD bool
-	hidesParents    bool     // as kernels before 5.14; sysfs tells all the same
-	pending         []func() // what the kernel has yet to do, one for each pause
+	hidesParents    bool     // as kernels before 5.14; sysfs shows them all the same
+	pending         []func() // later work of the kernel, one for each pause
 }
 
-// fakeDriver is what a PF's driver can do beside what all can.
+// fakeDriver has the abilities of a PF's driver that not all have, and its faults.
 type fakeDriver struct {
 	linkState, minRate, tags8021ad bool
-	noVFInfo                       bool // tells nothing about VFs
-	mute                           bool // takes trust and spoof check, and tells neither
+	noVFInfo                       bool // reports nothing about VFs
+	mute                           bool // takes trust and spoof check, and reports neither
 	deafNetdev                     bool // a netdev's MAC does not reach the PF
 	ignoresTrust                   bool // says success and changes nothing
 	halfMoves                      bool // a move ends before the renaming
 	muteMAC                        bool // does not report the MAC at the PF
 	holdsXDP                       bool // a bpf_link keeps the pod's program
+	vlanCosts                      bool // a VLAN at the PF costs the VF an offload feature
 	keepsFeatures                  bool // takes changes of features, and makes none
 	followsPF                      bool // a netdev takes no MAC but the PF's, and then by itself
 }
@@ -87,7 +89,7 @@ type fakeLink struct {
 	vfs      []*fakeVF // it is a PF's
 }
 
-// fakeVFInfo is what the PF has for a VF.
+// fakeVFInfo has the settings of a VF at its PF.
 type fakeVFInfo struct {
 	Index         int
 	MAC           string
@@ -144,7 +146,7 @@ func (k *fakeKernel) withSysfs() *fakeKernel {
 	return k
 }
 
-// VF, PF and Netdevs are sysfs, as it shows what the kernel has.
+// VF, PF and Netdevs are sysfs, as it shows the kernel's state.
 func (k *fakeKernel) VF(addr pci.Address) (device.VF, error) {
 	vf, ok := k.vfs[addr]
 	if !ok {
@@ -194,8 +196,8 @@ func (k *fakeKernel) set(hostLocalDir string) *Set {
 	if k.tree != nil {
 		s.Sysfs = k.tree.FS()
 	}
-	s.HostUse = func(name string) (string, error) {
-		return askHostUse(quiet{fakeLinks{k, k.spaces[""]}}, k.spaces[""].links[name].Link)
+	s.HostUse = func(name string) (string, error) { // from memory
+		return fakeLinks{k, k.spaces[""]}.useOf(k.spaces[""].links[name]).String(), nil
 	}
 	s.kernel = k
 	s.pause = func(ctx context.Context, _ time.Duration) error {
@@ -247,7 +249,7 @@ func (k *fakeKernel) rebind(addr pci.Address, driver string) {
 }
 
 // endNetns ends a namespace as the kernel does: virtual links die, a VF's netdev
-// goes to the host some pauses later, under its name or, where that is taken, devN.
+// goes to the host some pauses later, under its name or, if that is taken, devN.
 func (k *fakeKernel) endNetns(path string, pauses int) {
 	s := k.spaces[path]
 	s.gone = true
@@ -288,61 +290,7 @@ func (k *fakeKernel) place(space string, l *fakeLink) {
 	}
 }
 
-// state is the node as text: what a failed or finished attachment must leave alike.
-func (k *fakeKernel) state() string {
-	var b strings.Builder
-	for _, name := range []string{"", podNS} {
-		s := k.spaces[name]
-		if s == nil || s.gone {
-			continue
-		}
-		fmt.Fprintf(&b, "%s:\n", map[bool]string{true: "host", false: "pod"}[name == ""])
-		var names []string
-		for n := range s.links {
-			names = append(names, n)
-		}
-		slices.Sort(names)
-		for _, n := range names {
-			if n == "lo" {
-				continue
-			}
-			b.WriteString("  " + s.links[n].text() + "\n")
-		}
-	}
-	return b.String()
-}
-
-func (l *fakeLink) text() string {
-	words := []string{l.Name}
-	if l.Kind != "" {
-		words = append(words, l.Kind, l.Mode)
-	}
-	words = append(words, map[bool]string{true: "up", false: "down"}[l.Up], fmt.Sprint("mtu ", l.MTU), l.MAC)
-	words = append(words, l.residue()...)
-	if l.Promisc {
-		words = append(words, "promisc")
-	}
-	if l.AllMulti {
-		words = append(words, "allmulti")
-	}
-	for _, alt := range slices.Sorted(slices.Values(l.AltNames)) {
-		words = append(words, "altname "+alt)
-	}
-	for _, a := range l.addrs {
-		words = append(words, a.IPNet.String())
-	}
-	for _, r := range l.routes {
-		words = append(words, "route "+r.String())
-	}
-	for _, vf := range l.vfs {
-		i := vf.info
-		words = append(words, fmt.Sprintf("\n    vf %d %s vlan %d qos %d %s rate %d-%d spoofcheck %s trust %s link %s", i.Index, i.MAC, i.VLAN, i.QoS, i.VLANProto,
-			i.MinTxRateMbps, i.MaxTxRateMbps, device.OnOff(*i.SpoofCheck), device.OnOff(*i.Trust), i.LinkState))
-	}
-	return strings.Join(strings.Fields(strings.Join(words, " ")), " ")
-}
-
-// residue is what a pod may leave, as far as it is not what a new netdev has.
+// residue lists the traces that a pod may leave: attributes that a new netdev does not have.
 func (l *fakeLink) residue() []string {
 	var words []string
 	if l.Alias != "" {
@@ -366,12 +314,12 @@ func (l *fakeLink) residue() []string {
 	return words
 }
 
-func (k *fakeKernel) Host() (Links, error) {
+func (k *fakeKernel) Host() (*Links, error) {
 	k.opened++
-	return fakeLinks{k, k.spaces[""]}, nil
+	return fakeLinks{k, k.spaces[""]}.handle(), nil
 }
 
-func (k *fakeKernel) At(ns ledger.Netns) (Links, error) {
+func (k *fakeKernel) At(ns ledger.Netns) (*Links, error) {
 	path := ns.Path
 	s := k.spaces[path]
 	if path == "/proc/1/ns/net" {
@@ -385,20 +333,7 @@ func (k *fakeKernel) At(ns ledger.Netns) (Links, error) {
 		return nil, err
 	}
 	k.opened++
-	return fakeLinks{k, s}, nil
-}
-
-// quiet does not count what is asked of it.
-type quiet struct{ fakeLinks }
-
-func (q quiet) List() ([]link.Link, error) { return q.list(), nil }
-
-func (q quiet) Addresses(index int) ([]link.Address, error) {
-	l, err := q.find(index)
-	if err != nil {
-		return nil, err
-	}
-	return l.addrs, nil
+	return fakeLinks{k, s}.handle(), nil
 }
 
 // fakeLinks is the kernel as one namespace shows it.
@@ -412,3 +347,8 @@ func fail(op string, errno unix.Errno) error { return &link.Error{Op: op, Object
 var everything = net.IPNet{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)}
 
 var errInjected = errors.New("injected")
+
+func (f fakeLinks) handle() *Links { return &Links{f, f, f, f, f, f, f, f} }
+
+// behind is the namespace that a target stands for.
+func behind(target link.Target) fakeLinks { return target.(*Links).Target.(fakeLinks) }

@@ -2,12 +2,12 @@ package attach
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
-	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/link"
 )
 
@@ -115,121 +115,34 @@ func (f fakeLinks) DefaultLink() (link.Link, error) {
 	return link.Link{}, fail("default route", unix.ESRCH)
 }
 
-func (f fakeLinks) vf(pfIndex, n int) (*fakeLink, *fakeVF, error) {
-	pf, err := f.find(pfIndex)
+func (f fakeLinks) Use(index int) (link.Use, error) {
+	if err := f.read("use"); err != nil {
+		return link.Use{}, err
+	}
+	l, err := f.find(index)
 	if err != nil {
-		return nil, nil, err
+		return link.Use{}, err
 	}
-	if n >= len(pf.vfs) {
-		return nil, nil, fail("vf", unix.EINVAL)
-	}
-	return pf, pf.vfs[n], nil
+	return f.useOf(l), nil
 }
 
-// VFs counts as one dump.
-func (f fakeLinks) VFs(pfIndex int) (map[int]device.Settings, error) {
-	f.dumps++
-	if err := f.read("reading VFs"); err != nil {
-		return nil, err
-	}
-	pf, err := f.find(pfIndex)
-	if err != nil {
-		return nil, err
-	}
-	if f.driver.noVFInfo {
-		return nil, fail("reading VFs", unix.EOPNOTSUPP)
-	}
-	all := map[int]device.Settings{}
-	for n, vf := range pf.vfs {
-		all[n] = f.settings(vf.info) // the pointers in it are the caller's to keep
-	}
-	return all, nil
-}
-
-func (f fakeLinks) settings(i fakeVFInfo) device.Settings {
-	s := device.Settings{AdminMAC: &i.MAC, VLAN: &i.VLAN, QoS: &i.QoS, VLANProto: &i.VLANProto,
-		MinTxRate: &i.MinTxRateMbps, MaxTxRate: &i.MaxTxRateMbps, LinkState: &i.LinkState}
-	if !f.driver.mute {
-		spoof, trust := *i.SpoofCheck, *i.Trust
-		s.SpoofCheck, s.Trust = &spoof, &trust
-	}
-	if f.driver.muteMAC {
-		s.AdminMAC = nil
-	}
-	return s
-}
-
-// SetVF applies the values in the kernel's order, and stops at the first that the
-// driver refuses.
-func (f fakeLinks) SetVF(pfIndex, n int, s device.Settings) error {
-	if err := f.write("vf %d%s", n, f.words(s)); err != nil {
-		return err
-	}
-	pf, vf, err := f.vf(pfIndex, n)
-	if err != nil {
-		return err
-	}
-	i := &vf.info
-	if s.AdminMAC != nil {
-		f.setAdminMAC(vf, *s.AdminMAC)
-	}
-	if s.VLAN != nil {
-		if *s.VLANProto == "802.1ad" && !f.driver.tags8021ad {
-			return fail("vlan", unix.EPROTONOSUPPORT)
+func (f fakeLinks) useOf(l *fakeLink) link.Use {
+	use := link.Use{Name: l.Name, Master: l.Master}
+	for _, above := range f.list() {
+		if above.Kind != "" && above.Parent == l.Index {
+			use.OnTop = append(use.OnTop, above.Name)
 		}
-		i.VLAN, i.QoS, i.VLANProto = *s.VLAN, *s.QoS, *s.VLANProto
 	}
-	if s.MinTxRate != nil || s.MaxTxRate != nil {
-		lowest, highest := orZero(s.MinTxRate), orZero(s.MaxTxRate)
-		if lowest != 0 && !f.driver.minRate || highest > 1000 || !pf.Carrier {
-			return fail("rate", unix.EINVAL)
+	for _, r := range l.routes {
+		ones, _ := r.Dst.Mask.Size()
+		use.DefaultRoute = use.DefaultRoute || ones == 0
+	}
+	for _, a := range l.addrs {
+		if a.InUse() {
+			use.Addresses = append(use.Addresses, netip.MustParsePrefix(a.IPNet.String()))
 		}
-		i.MinTxRateMbps, i.MaxTxRateMbps = lowest, highest
 	}
-	if s.SpoofCheck != nil {
-		i.SpoofCheck = s.SpoofCheck
-	}
-	if s.LinkState != nil {
-		if !f.driver.linkState {
-			return fail("link state", unix.EOPNOTSUPP)
-		}
-		i.LinkState = *s.LinkState
-	}
-	if s.Trust != nil && !f.driver.ignoresTrust {
-		i.Trust = s.Trust
-	}
-	return nil
-}
-
-func (f fakeLinks) setAdminMAC(vf *fakeVF, mac string) {
-	vf.info.MAC, vf.setByPF = mac, mac != device.NoMAC
-	if f.driver.followsPF && vf.netdev != nil && mac != device.NoMAC {
-		f.pending = append(f.pending, func() { vf.netdev.MAC = mac })
-	}
-}
-
-// words are the values as ip link writes them.
-func (f fakeLinks) words(s device.Settings) string {
-	var b strings.Builder
-	if s.VLAN != nil {
-		fmt.Fprintf(&b, " vlan %d qos %d %s", *s.VLAN, *s.QoS, *s.VLANProto)
-	}
-	if s.AdminMAC != nil {
-		b.WriteString(" mac " + *s.AdminMAC)
-	}
-	if s.MinTxRate != nil || s.MaxTxRate != nil {
-		fmt.Fprintf(&b, " rate %d-%d", orZero(s.MinTxRate), orZero(s.MaxTxRate))
-	}
-	if s.SpoofCheck != nil {
-		b.WriteString(" spoofcheck " + device.OnOff(*s.SpoofCheck))
-	}
-	if s.Trust != nil {
-		b.WriteString(" trust " + device.OnOff(*s.Trust))
-	}
-	if s.LinkState != nil {
-		b.WriteString(" link " + *s.LinkState)
-	}
-	return b.String()
+	return use
 }
 
 func (f fakeLinks) SetMTU(index, mtu int) error {
@@ -276,81 +189,14 @@ func (f fakeLinks) flag(op string, index int, up bool) error {
 		return err
 	}
 	l, err := f.find(index)
+	if err == nil && up && f.busy > 0 {
+		f.busy--
+		return fail(op, unix.EBUSY)
+	}
 	if err == nil {
 		l.Up = up
 	}
 	return err
-}
-
-func (f fakeLinks) SetAttributes(index int, a link.Attributes) error {
-	if err := f.write("attributes"); err != nil {
-		return err
-	}
-	l, err := f.find(index)
-	if err != nil {
-		return err
-	}
-	noARP := !l.NoARP
-	for _, s := range []struct{ to, from *bool }{{&l.Promisc, a.Promisc}, {&l.AllMulti, a.AllMulti}, {&noARP, a.ARP}, {&l.Multicast, a.Multicast}} {
-		if s.from != nil {
-			*s.to = *s.from
-		}
-	}
-	l.NoARP = !noARP
-	for _, s := range []struct{ to, from *int }{{&l.TxQLen, a.TxQLen}, {&l.GSOMaxSize, a.GSOMaxSize}, {&l.GSOMaxSegs, a.GSOMaxSegs}, {&l.GROMaxSize, a.GROMaxSize}} {
-		if s.from != nil {
-			*s.to = *s.from
-		}
-	}
-	if a.Alias != nil {
-		l.Alias = *a.Alias
-	}
-	if a.Group != nil {
-		l.Group = *a.Group
-	}
-	return nil
-}
-
-func (f fakeLinks) DetachXDP(index int) error {
-	if err := f.write("detach xdp"); err != nil {
-		return err
-	}
-	l, err := f.find(index)
-	if err != nil {
-		return err
-	}
-	if f.driver.holdsXDP {
-		return fail("detach xdp", unix.EBUSY)
-	}
-	l.XDP = false
-	return nil
-}
-
-// Features and SetFeatures are ioctls, and no netlink messages.
-func (f fakeLinks) Features(name string) ([]string, error) {
-	l := f.named(name)
-	if l == nil {
-		return nil, fail("features", unix.ENODEV)
-	}
-	return slices.Clone(l.features), nil
-}
-
-func (f fakeLinks) SetFeatures(name string, on map[string]bool) error {
-	l := f.named(name)
-	if l == nil {
-		return fail("features", unix.ENODEV)
-	}
-	if f.driver.keepsFeatures {
-		return nil
-	}
-	for feature, want := range on {
-		l.features = slices.DeleteFunc(slices.Clone(l.features), func(have string) bool { return have == feature })
-		if want {
-			l.features = append(l.features, feature)
-		}
-	}
-	slices.Sort(l.features)
-	return nil
 }
 
 func (f fakeLinks) Rename(index int, name string) error {
@@ -405,7 +251,7 @@ func (f fakeLinks) DeleteAltNames(index int, names ...string) error {
 }
 
 func (f fakeLinks) MoveTo(index int, target link.Target, name string, _ int) error {
-	to := target.(fakeLinks)
+	to := behind(target)
 	where := "host"
 	if to.name != "" {
 		where = "pod"
@@ -486,7 +332,7 @@ func (f fakeLinks) add(s link.Spec, l link.Link, target link.Target) (link.Link,
 	if err := f.write("add %s %s on %s", l.Kind, s.Name, parent.Name); err != nil {
 		return l, err
 	}
-	to := target.(fakeLinks)
+	to := behind(target)
 	switch {
 	case to.links[s.Name] != nil:
 		return l, fail("add", unix.EEXIST)
@@ -506,101 +352,4 @@ func (f fakeLinks) add(s link.Spec, l link.Link, target link.Target) (link.Link,
 		}
 	}
 	return f.addLink(to.name, l).Link, nil
-}
-
-func (f fakeLinks) AddAddress(index int, addr link.Address) error {
-	if err := f.write("address %s", addr.IPNet.String()); err != nil {
-		return err
-	}
-	l, err := f.find(index)
-	if err != nil {
-		return err
-	}
-	addr.Optimistic = addr.Optimistic && f.sysctls["ipv6/conf/"+l.Name+"/optimistic_dad"] == "1"
-	addr.Tentative = addr.IPNet.IP.To4() == nil
-	l.addrs = append(l.addrs, addr)
-	return nil
-}
-
-func (f fakeLinks) Addresses(index int) ([]link.Address, error) {
-	if err := f.read("addresses"); err != nil {
-		return nil, err
-	}
-	l, err := f.find(index)
-	if err != nil {
-		return nil, err
-	}
-	return l.addrs, nil
-}
-
-func (f fakeLinks) AddRoute(r link.Route) error {
-	if err := f.write("route %s", r); err != nil {
-		return err
-	}
-	l, err := f.find(r.Link)
-	switch {
-	case err != nil:
-		return err
-	case !l.Up:
-		return fail("adding route "+r.String(), unix.ENETDOWN)
-	}
-	reachable := r.GW == nil
-	for _, a := range l.addrs {
-		reachable = reachable || a.IPNet.Contains(r.GW)
-	}
-	if !reachable {
-		return fail("adding route "+r.String(), unix.ENETUNREACH)
-	}
-	l.routes = append(l.routes, r)
-	return nil
-}
-
-func (f fakeLinks) Routes(index int) ([]link.Route, error) {
-	if index == 0 {
-		var all []link.Route
-		for _, l := range f.links {
-			all = append(all, l.routes...)
-		}
-		return all, nil
-	}
-	l, err := f.find(index)
-	if err != nil {
-		return nil, err
-	}
-	return l.routes, nil
-}
-
-func (f fakeLinks) SetSysctls(list ...sysctl) error {
-	if err := f.read("sysctl"); err != nil {
-		return err
-	}
-	for _, s := range list {
-		parts := strings.Split(s.key, "/")
-		if len(parts) > 2 && f.links[parts[2]] == nil || (f.noOptimisticDAD && len(parts) > 3 && parts[3] == "optimistic_dad") {
-			continue
-		}
-		f.sysctls[s.key] = s.value
-	}
-	return nil
-}
-
-func (f fakeLinks) Sysctls(keys ...string) ([]sysctl, error) {
-	if err := f.read("sysctl"); err != nil {
-		return nil, err
-	}
-	var list []sysctl
-	for _, key := range keys {
-		list = append(list, sysctl{key, f.sysctls[key]})
-	}
-	return list, nil
-}
-
-func (f fakeLinks) Announce(index int, mac string, list ...announcement) error {
-	if err := f.read("announce"); err != nil {
-		return err
-	}
-	for _, a := range list {
-		f.told = append(f.told, fmt.Sprintf("%s is at %s%s", a.ip, mac, map[bool]string{true: ", perhaps"}[a.tentative]))
-	}
-	return nil
 }

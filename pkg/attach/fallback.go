@@ -11,8 +11,11 @@ import (
 	"fairlead.dev/fairlead/pkg/link"
 )
 
-// fallback prepares what an sriov network declares for pods without a VF.
-type fallback vfPreparation
+// fallback prepares the link that an sriov network declares for pods without a VF.
+type fallback struct {
+	at   site
+	conf vfConf
+}
 
 // member takes the first of the declared kinds that the node can make, on the first
 // uplink that takes it.
@@ -64,7 +67,7 @@ func (p fallback) on(kind, name string) (ledger.Member, error) {
 	case asked.VLANProto != nil && *asked.VLANProto == device.Proto8021AD:
 		return ledger.Member{}, errors.New("802.1ad tags are there with VFs only")
 	}
-	if err := p.at.set.mayCarry(p.at.call, uplink.Name); err != nil {
+	if err := p.at.mayCarry(uplink.Name); err != nil {
 		return ledger.Member{}, err
 	}
 	c := ledger.ChildMember{Mode: defaultMode(kind), MTU: orZero(asked.MTU), MAC: asked.MAC}

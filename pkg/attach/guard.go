@@ -4,15 +4,13 @@ import (
 	"errors"
 	"fmt"
 
-	"golang.org/x/sys/unix"
-
 	"fairlead.dev/fairlead/pkg/link"
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
 // mayAttach refuses a function that another holder or the host itself has.
 func (at site) mayAttach(addr pci.Address) error {
-	if err := at.set.custodyOf(at.call, addr); err != nil {
+	if err := at.askCustody(addr); err != nil {
 		return err
 	}
 	names, err := at.set.Sysfs.Netdevs(addr)
@@ -34,23 +32,27 @@ func (at site) mayAttach(addr pci.Address) error {
 	return nil
 }
 
-// custodyOf asks whether the call's sandbox may have a function.
-func (s *Set) custodyOf(c Call, addr pci.Address) error {
-	if s.Custody == nil {
+// askCustody asks whether the sandbox may have a function.
+func (at site) askCustody(addr pci.Address) error {
+	c := at.call
+	if at.set.Custody == nil {
 		return nil
 	}
-	if err := s.Custody.ToAttach(addr, c.SandboxID, c.Pod, addr == c.Device); err != nil {
+	if err := at.set.Custody.ToAttach(addr, c.SandboxID, c.Pod, c.gave(addr)); err != nil {
 		return fmt.Errorf("device %s cannot be attached: %w", addr, err)
 	}
 	return nil
 }
 
-// mayCarry asks whether a host netdev may have a link of the call's sandbox on it.
-func (s *Set) mayCarry(c Call, netdev string) error {
-	if s.Custody == nil {
+// gave reports whether the kubelet gave the pod a function.
+func (c Call) gave(addr pci.Address) bool { return addr == c.Device && !c.Named }
+
+// mayCarry asks whether a host netdev may have a link of the sandbox on it.
+func (at site) mayCarry(netdev string) error {
+	if at.set.Custody == nil {
 		return nil
 	}
-	if err := s.Custody.ToCarry(netdev, c.SandboxID); err != nil {
+	if err := at.set.Custody.ToCarry(netdev, at.call.SandboxID); err != nil {
 		return fmt.Errorf("no link can be made on %s: %w", netdev, err)
 	}
 	return nil
@@ -75,60 +77,11 @@ func (at site) hostUse(l link.Link) (string, error) {
 	if at.set.HostUse != nil {
 		return at.set.HostUse(l.Name)
 	}
-	return askHostUse(at.host, l)
+	use, err := at.host.Use(l.Index)
+	return use.String(), err
 }
 
-// onTop are kinds whose parent lies in the same namespace: a veth's is its peer,
-// whose index means another link here.
-func onTop(kind string) bool {
-	switch kind {
-	case "vlan", "macvlan", "macvtap", "ipvlan", "ipvtap":
-		return true
-	}
-	return false
-}
-
-func askHostUse(host Links, l link.Link) (string, error) {
-	if l.Master != 0 {
-		return "as a port of a bridge or bond", nil
-	}
-	links, err := host.List()
-	if err != nil {
-		return "", err
-	}
-	for _, above := range links {
-		if onTop(above.Kind) && above.Parent == l.Index {
-			return "below " + above.Name, nil
-		}
-	}
-	routes, err := host.Routes(l.Index)
-	if err != nil {
-		return "", err
-	}
-	for _, r := range routes {
-		// The IPv6 one comes with router advertisements, to any link that is up.
-		if isDefault(r) && r.Dst.IP.To4() != nil && r.Table != unix.RT_TABLE_LOCAL {
-			return "for a default route", nil
-		}
-	}
-	addrs, err := host.Addresses(l.Index)
-	if err != nil {
-		return "", err
-	}
-	for _, a := range addrs {
-		if a.InUse() {
-			return "with the address " + a.IPNet.String(), nil
-		}
-	}
-	return "", nil
-}
-
-func isDefault(r link.Route) bool {
-	ones, _ := r.Dst.Mask.Size()
-	return ones == 0
-}
-
-// functionOf is the PCI function of a host netdev; none if it has none.
+// functionOf returns the PCI function of a host netdev, if it has one.
 func (at site) functionOf(netdev string) []pci.Address {
 	l, err := at.host.ByName(netdev)
 	if err != nil {

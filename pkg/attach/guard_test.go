@@ -43,10 +43,12 @@ func TestEveryMemberAsksCustody(t *testing.T) {
 		name     string
 		confs    []string
 		device   pci.Address
+		pod      bool // it was the pod that named the device
 		uplinks  []string
 		question string
 	}{
 		{name: "a VF that the kubelet gave", confs: []string{plain}, device: vf0Addr, question: given},
+		{name: "a VF that the pod names", confs: []string{plain}, device: vf0Addr, pod: true, question: named},
 		{name: "a VF that the network names", confs: []string{`{"type": "sriov", "deviceID": "0000:01:10.0"}`}, question: named},
 		{name: "a program with deviceID", confs: []string{`{"type": "sriov", "builtin": false, "deviceID": "0000:01:10.0"}`}, question: named},
 		{name: "a program with pciBusID, in other letters", confs: []string{`{"type": "host-device", "PCIBUSID": "0000:01:10.0"}`}, question: named},
@@ -69,7 +71,7 @@ func TestEveryMemberAsksCustody(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				c := Call{SandboxID: "s1", IfName: "net1", Pod: ledger.PodRef{Namespace: "ns", Name: "p"}, Netns: ledger.Netns{Path: podNS}, Device: tt.device, Uplinks: tt.uplinks}
+				c := Call{SandboxID: "s1", IfName: "net1", Pod: ledger.PodRef{Namespace: "ns", Name: "p"}, Netns: ledger.Netns{Path: podNS}, Device: tt.device, Named: tt.pod, Uplinks: tt.uplinks}
 				att, err := s.Prepare(t.Context(), c, list)
 				if refuse != (err != nil) || err != nil && !strings.Contains(err.Error(), "another pod has it") {
 					t.Errorf("got %v", err)

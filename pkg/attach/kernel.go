@@ -13,11 +13,11 @@ import (
 	"fairlead.dev/fairlead/pkg/netns"
 )
 
-// Links is what attaching asks of the kernel about one network namespace;
-// *link.Handle answers most of it.
-type Links interface {
+// Links is one network namespace, as far as attaching needs it. Each part has the calls
+// about one subject; *link.Handle answers most of them.
+type Links struct {
 	link.Target
-	Close()
+	closer
 	linkReader
 	linkSetter
 	linkMaker
@@ -26,10 +26,14 @@ type Links interface {
 	procWriter
 }
 
+type closer interface{ Close() }
+
 type linkReader interface {
 	ByIndex(index int) (link.Link, error)
 	List() ([]link.Link, error)
 	DefaultLink() (link.Link, error)
+	// Use reports how the namespace's own network uses a link.
+	Use(index int) (link.Use, error)
 	// Features lists the ethtool features of a link that are on and can be changed.
 	Features(name string) ([]string, error)
 }
@@ -66,31 +70,31 @@ type vfSetter interface {
 	SetVF(pfIndex, vf int, s device.Settings) error
 }
 
-// procWriter has what needs a thread inside the namespace.
+// procWriter has the calls that need a thread inside the namespace.
 type procWriter interface {
 	// SetSysctls writes below /proc/sys/net. A sysctl that the kernel does not have
 	// (it has no IPv6, no optimistic DAD) is left out.
 	SetSysctls(list ...sysctl) error
 	// Sysctls reads below /proc/sys/net.
 	Sysctls(keys ...string) ([]sysctl, error)
-	// Announce tells the neighbours on a link where addresses are now.
+	// Announce notifies the neighbours on a link of its addresses.
 	Announce(index int, mac string, list ...announcement) error
 }
 
 // kernel opens namespaces.
 type kernel interface {
-	Host() (Links, error)
-	// At opens the namespace on record. netns.IsGone reports whether it is another
-	// one by now; ErrHostNetns is one that was never a pod's.
-	At(ledger.Netns) (Links, error)
+	Host() (*Links, error)
+	// At opens the namespace on record. If another one is at its path by now, the
+	// error is one of netns.IsGone. If that is the host's own, it is ErrHostNetns.
+	At(ledger.Netns) (*Links, error)
 }
 
 // linux is the real kernel.
 type linux struct{}
 
-func (linux) Host() (Links, error) { return open(link.Open()) }
+func (linux) Host() (*Links, error) { return open(link.Open()) }
 
-func (linux) At(ns ledger.Netns) (Links, error) {
+func (linux) At(ns ledger.Netns) (*Links, error) {
 	h, err := link.OpenAt(ns.Path)
 	if err != nil {
 		return nil, err
@@ -99,7 +103,7 @@ func (linux) At(ns ledger.Netns) (Links, error) {
 		h.Close()
 		return nil, err
 	}
-	return handle{h}, nil
+	return open(h, nil)
 }
 
 func verify(h *link.Handle, ns ledger.Netns) error {
@@ -117,15 +121,15 @@ func verify(h *link.Handle, ns ledger.Netns) error {
 	return err
 }
 
-// open keeps a nil handle from becoming a Links that is not nil.
-func open(h *link.Handle, err error) (Links, error) {
+func open(h *link.Handle, err error) (*Links, error) {
 	if err != nil {
 		return nil, err
 	}
-	return handle{h}, nil
+	all := handle{h}
+	return &Links{all, all, all, all, all, all, all, all}, nil
 }
 
-// handle adds to netlink what it has no message for.
+// handle adds calls for which netlink has no message.
 type handle struct{ *link.Handle }
 
 // VFs reads the settings of all VFs of a PF, by number.

@@ -52,7 +52,8 @@ func (at site) mayPassThrough(uplink link.Link) error {
 	return fmt.Errorf("field \"mode\": passthru would take interface %s from the host, which uses it %s; use another mode or master", uplink.Name, use)
 }
 
-// parseMacvlan reads and validates the conf; its MAC is the one in effect.
+// parseMacvlan reads and validates the conf. MAC is the one in effect, wherever it
+// comes from.
 func parseMacvlan(conf json.RawMessage, cniArgs string) (macvlanConf, error) {
 	var c macvlanConf
 	if err := decode(conf, &c); err != nil {

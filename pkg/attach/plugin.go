@@ -23,9 +23,9 @@ type Plugin interface {
 	Add(ctx context.Context, c Call, m *ledger.Member) (*types100.Result, error)
 	// Check compares the member with the node. c.Prev is the chain's result.
 	Check(ctx context.Context, c Call, m ledger.Member) error
-	// Del undoes whatever part of the member exists, from the record alone. It may be
+	// Del undoes whatever part of the member exists, from the record only. It may be
 	// called any number of times, and the namespace may be gone. c.Prev is the chain's
-	// result, nil if there is none. After an error the record is still needed; if m's
+	// result, nil if there is no result. After an error the record is still needed; if m's
 	// device is as it was nevertheless, Del has set m.DeviceReturned.
 	Del(ctx context.Context, c Call, m *ledger.Member) error
 }
@@ -38,7 +38,7 @@ type Conf struct {
 	Raw     json.RawMessage
 }
 
-// Call says for which interface of which sandbox a plugin works, and with what.
+// Call names the interface and the sandbox that a plugin works for.
 type Call struct {
 	SandboxID string
 	IfName    string
@@ -49,15 +49,16 @@ type Call struct {
 	Exec      invoke.Exec // runs plugin binaries on the host
 	Path      string      // CNI_PATH
 
-	// Handles are shared by the calls for one sandbox; see Set.Open. A call that has
-	// none opens its own.
+	// Handles are shared by the calls for one sandbox; see Set.Open. A call
+	// without them opens its own.
 	Handles *Handles
 	// NewSandbox says, for Add, that the sandbox has had no ADD before.
 	NewSandbox bool
 
 	// For Prepare.
 	Resource string
-	Device   pci.Address // that the pod was given; zero: none
+	Device   pci.Address // that the pod gets; zero: none
+	Named    bool        // Device is one that the pod or the network names, not one that the kubelet gave
 	Uplinks  []string    // host netdevs that a fallback may use, best first
 
 	// Prev is the result of the member before in Add (nil for the first), and the
@@ -67,7 +68,7 @@ type Call struct {
 	// Order is the interface's place among those of the pod, for Add.
 	Order Order
 
-	// What the chain tells its members.
+	// Set by the chain runner.
 	version string // of the config list; empty: that of the results on record
 	inChain bool   // other members follow, which need this one's link at their Del
 	program bool   // one of those is a program, which may change the link and not say so
@@ -77,7 +78,7 @@ type Call struct {
 // side by side. An interface that is moved in gets its place as a number, Ifindex. One
 // that is born in the pod waits for its Turn. Each function may be nil.
 type Order struct {
-	Ifindex int                         // wished for; 0: the kernel's choice
+	Ifindex int                         // wanted; 0: the kernel's choice
 	Turn    func(context.Context) error // waits until the interfaces before it are there
 	Made    func()                      // reports that the interface is there
 	// Last waits until the networks before this one are complete: their default

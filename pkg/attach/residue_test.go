@@ -13,7 +13,7 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// tenant is what a pod with NET_ADMIN can do to its VF.
+// tenant changes a VF in every way that a pod with NET_ADMIN can.
 func tenant(_ *fakeKernel, l *fakeLink) {
 	l.XDP, l.NoARP, l.Multicast, l.Promisc, l.AllMulti = true, true, false, true, true
 	l.Group, l.TxQLen, l.GSOMaxSize, l.Alias = 77, 7, 4096, "tenant A was here"
@@ -118,6 +118,7 @@ func TestAVFIsReboundIfSomethingIsLeft(t *testing.T) {
 		{name: "everything could be restored"},
 		{name: "a program that a bpf_link holds", driver: fakeDriver{holdsXDP: true}, rebound: 1},
 		{name: "features that the driver keeps", driver: fakeDriver{keepsFeatures: true}, rebound: 1},
+		{name: "features that come back with the VLAN's end", driver: fakeDriver{vlanCosts: true}, clean: true},
 		{name: "always, as the policy says", policy: ResetRebind, clean: true, rebound: 1},
 		{name: "the driver refuses", driver: fakeDriver{holdsXDP: true}, err: errInjected, rebound: 1, want: "rebind VF 0000:01:10.0: injected"},
 	}
@@ -178,9 +179,12 @@ func TestManyAltnamesAreRemovedAtOnce(t *testing.T) {
 	for i := range 496 {
 		k.vfs[vf0Addr].netdev.AltNames = append(k.vfs[vf0Addr].netdev.AltNames, fmt.Sprintf("%0127d", i))
 	}
-	k.messages = 0
+	k.messages, k.calls = 0, nil
 	if err := a.Release(t.Context(), env, att, podNS); err != nil {
 		t.Fatal(err)
+	}
+	if len(k.calls) < 2 || !strings.HasPrefix(k.calls[0], "pod: delete altnames") || k.calls[1] != "pod: move to host as eth3" {
+		t.Error("the host's namespace had names of the pod's choice")
 	}
 	if diff := cmp.Diff(before, k.state()); diff != "" {
 		t.Error(diff)
@@ -208,5 +212,34 @@ func TestSettingsThatTheDriverDoesNotReport(t *testing.T) {
 	}
 	if diff := cmp.Diff(before, k.state()); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// Such a setting is written even if it is the kernel's default.
+func TestADefaultThatTheDriverDoesNotReportIsSet(t *testing.T) {
+	k := newNode(t, fakeDriver{mute: true})
+	off, on := false, true
+	k.vfs[vf0Addr].info.SpoofCheck, k.vfs[vf0Addr].info.Trust = &off, &on // by the administrator
+	s := k.set(t.TempDir())
+	att := prepared(t, s, "sriov", request(`{"type": "sriov", "spoofchk": "on", "trust": "off"}`, vf0Addr))
+	if _, err := attacherOf(t, s, "sriov").Bind(t.Context(), env, &att, podNS); err != nil {
+		t.Fatal(err)
+	}
+	if info := k.vfs[vf0Addr].info; !*info.SpoofCheck || *info.Trust {
+		t.Errorf("spoof check %t, trust %t", *info.SpoofCheck, *info.Trust)
+	}
+}
+
+// meta-cni C7: iavf is busy for a moment after settings at its PF.
+func TestAVFThatIsBusyComesUpLater(t *testing.T) {
+	for _, busy := range []int{3, 1000} {
+		k := newNode(t, igb)
+		k.busy = busy
+		s := k.set(t.TempDir())
+		att := prepared(t, s, "sriov", request(plain, vf0Addr))
+		_, err := attacherOf(t, s, "sriov").Bind(t.Context(), env, &att, podNS)
+		if (err == nil) != (busy < upTries) || err != nil && !errors.Is(err, unix.EBUSY) {
+			t.Errorf("busy %d times: %v", busy, err)
+		}
 	}
 }

@@ -50,12 +50,12 @@ const (
 	ResetRebind ResetPolicy = "rebind"
 )
 
-// Deps is what a Set works with. Every field but Sysfs may be empty.
+// Deps has the joints and settings of a Set. Every field but Sysfs may be empty.
 type Deps struct {
 	Sysfs   Sysfs
 	Custody Custody // nil: nothing is refused
-	// HostUse says how the host itself uses one of its netdevs, as in "the host uses
-	// it …"; empty if it does not. Nil: the kernel is asked each time.
+	// HostUse returns how the host itself uses one of its netdevs ("for a default
+	// route"), empty if it does not. Nil: the kernel is asked each time.
 	HostUse func(netdev string) (string, error)
 	// VLANLinkUsers counts the attachments that use a shared VLAN link, apart from the
 	// given one and from those that are being released. Nil: nobody knows, and such
@@ -87,8 +87,8 @@ func New(d Deps) *Set {
 	return &Set{Deps: d, kernel: linux{}, pause: retry.Sleep}
 }
 
-// Plugin returns the built-in plugin of a config's type. If there is none, or if the
-// config asks for the binary, it returns the binary.
+// Plugin returns the built-in plugin of a config's type. If no such plugin is built in,
+// or if the config asks for the binary, it returns the binary.
 func (s *Set) Plugin(conf Conf) Plugin {
 	if conf.Builtin {
 		switch conf.Type {

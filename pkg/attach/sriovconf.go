@@ -43,7 +43,7 @@ type rawVFConf struct {
 	IPAM       ipamConf        `json:"ipam"`
 }
 
-// parseVFConf reads and validates the conf; nothing after it sees raw JSON.
+// parseVFConf reads and validates the conf. No code after it sees raw JSON.
 func parseVFConf(conf json.RawMessage, cniArgs string) (vfConf, error) {
 	var raw rawVFConf
 	if err := decode(conf, &raw); err != nil {

@@ -45,7 +45,7 @@ func (s steps) run(ctx context.Context) error {
 	return nil
 }
 
-// undoContext is for undoing what a call with ctx has begun.
+// undoContext returns a context for the undo of a call that ctx belongs to.
 func undoContext(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), undoTime)
 }
@@ -63,8 +63,8 @@ func (e *undoError) Unwrap() []error { return []error{e.cause, e.undo} }
 // others from being tried.
 func (s steps) undoAll(ctx context.Context) error { return errors.Join(s.undoEach(ctx)) }
 
-// undoEach undoes all steps, and tells errors about addresses from the rest: a VF
-// without them is as good as any.
+// undoEach undoes all steps. It returns errors about addresses apart from the rest: a VF
+// can be given to another pod before its addresses are released.
 func (s steps) undoEach(ctx context.Context) (rest, addresses error) {
 	var errs []error
 	for i := len(s) - 1; i >= 0; i-- {

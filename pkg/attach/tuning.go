@@ -32,7 +32,7 @@ func (p tuning) Prepare(_ context.Context, c Call, conf Conf) (ledger.Member, er
 	return ledger.Member{Plugin: PluginTuning, Tuning: &ledger.TuningMember{Asked: asked}}, nil
 }
 
-// Add changes what is asked for. Its result is the one before, with MAC and MTU
+// Add sets everything that is asked for. Its result is the one before, with MAC and MTU
 // changed.
 func (p tuning) Add(ctx context.Context, c Call, m *ledger.Member) (*types100.Result, error) {
 	if c.Prev == nil {
@@ -53,7 +53,7 @@ func (p tuning) Add(ctx context.Context, c Call, m *ledger.Member) (*types100.Re
 	return w.result(), nil
 }
 
-// Del restores what Add has changed, as far as the interface still exists.
+// Del restores the original settings, as far as the interface still exists.
 func (p tuning) Del(ctx context.Context, c Call, m *ledger.Member) error {
 	at, err := p.set.leave(c)
 	if err != nil {
@@ -70,7 +70,7 @@ func (p tuning) Del(ctx context.Context, c Call, m *ledger.Member) error {
 	return w.steps().undoAll(ctx)
 }
 
-// Check compares what was asked for with the pod.
+// Check compares the settings asked for with the pod.
 func (p tuning) Check(_ context.Context, c Call, m ledger.Member) error {
 	at, err := p.set.enter(c)
 	if err != nil {
@@ -105,7 +105,7 @@ func (w *tuningWork) steps() steps {
 	}
 }
 
-// read records how everything is that will be changed.
+// read records the original of every setting that will be changed.
 func (w *tuningWork) read(context.Context) error {
 	asked := w.m.Tuning.Asked
 	var was ledger.TuningSettings
@@ -185,7 +185,7 @@ func (w *tuningWork) restoreLink(context.Context) error {
 	return ignoreNotFound(w.writeLink(w.m.Tuning.Original))
 }
 
-// writeLink sets what differs.
+// writeLink sets those settings of the link that differ.
 func (w *tuningWork) writeLink(want ledger.TuningSettings) error {
 	if !changesLink(want) {
 		return nil

@@ -13,17 +13,10 @@ import (
 	"fairlead.dev/fairlead/pkg/ledger"
 )
 
-// tuningConf is the conf of a member of type tuning: the stock plugin's fields. Its
-// dataDir has no meaning here, where the record holds what DEL restores.
+// tuningConf is the conf of a member of type tuning: the stock plugin's fields, which a
+// pod may override by args.cni. Its dataDir has no meaning here: the original settings
+// are in the record.
 type tuningConf struct {
-	tuningFields
-	RuntimeConfig runtimeConf `json:"runtimeConfig"`
-	Args          struct {
-		CNI tuningFields `json:"cni"`
-	} `json:"args"`
-}
-
-type tuningFields struct {
 	Sysctl   map[string]string `json:"sysctl"`
 	MAC      string            `json:"mac"`
 	MTU      int               `json:"mtu"`
@@ -32,21 +25,36 @@ type tuningFields struct {
 	TxQLen   *int              `json:"txQLen"`
 }
 
-// parseTuning reads and validates the conf. What args.cni has wins, then the
-// capability, CNI_ARGS, and the conf, as in the stock plugin. promisc false is the same
-// as none.
+// tuningOverride has the parts of a conf that come from the pod.
+type tuningOverride struct {
+	RuntimeConfig runtimeConf `json:"runtimeConfig"`
+	Args          struct {
+		CNI tuningConf `json:"cni"`
+	} `json:"args"`
+}
+
+func decodeTuning(raw json.RawMessage) (c tuningConf, over tuningOverride, err error) {
+	if err = decode(raw, &c); err == nil {
+		err = decode(raw, &over)
+	}
+	return c, over, err
+}
+
+// parseTuning reads and validates the conf. The order of precedence is the stock
+// plugin's: args.cni, the capability, CNI_ARGS, the conf. promisc false means the same
+// as no promisc.
 func parseTuning(conf json.RawMessage, cniArgs, ifName string) (ledger.TuningSettings, error) {
-	var c tuningConf
-	if err := decode(conf, &c); err != nil {
+	c, pod, err := decodeTuning(conf)
+	if err != nil {
 		return ledger.TuningSettings{}, err
 	}
 	var p problems
-	over := c.Args.CNI
+	over := pod.Args.CNI
 	asked := ledger.TuningSettings{MTU: c.MTU, Promisc: c.Promisc, AllMulti: c.AllMulti, TxQLen: c.TxQLen}
 	if over.MAC != "" {
 		asked.MAC = p.checkMAC("args.cni.mac", over.MAC)
 	} else {
-		asked.MAC = p.chooseMAC(c.RuntimeConfig.MAC, cniArgs, c.MAC)
+		asked.MAC = p.chooseMAC(pod.RuntimeConfig.MAC, cniArgs, c.MAC)
 	}
 	if over.MTU != 0 {
 		asked.MTU = over.MTU
@@ -87,8 +95,8 @@ func (p *problems) sysctls(asked *ledger.TuningSettings, sysctls map[string]stri
 }
 
 // sysctlKey turns a name with dots or slashes into the path below /proc/sys, with the
-// interface in the place of IFNAME. Only what a network namespace has of its own may be
-// set: the path must not lead out of net.
+// interface in the place of IFNAME. The path must not lead out of net: anything else is the
+// node's, not the namespace's.
 func sysctlKey(name, ifName string) (string, error) {
 	key := strings.Replace(strings.ReplaceAll(name, ".", "/"), "IFNAME", ifName, 1)
 	if clean := path.Clean(key); clean != key || !strings.HasPrefix(key, "net/") || strings.Contains(key, "\x00") {
@@ -110,12 +118,12 @@ func checkAllowed(file string, conf json.RawMessage) error {
 	if err != nil {
 		return fmt.Errorf("read the list of sysctls that networks may set: %w", err)
 	}
-	var c tuningConf
-	if err := decode(conf, &c); err != nil {
+	c, pod, err := decodeTuning(conf)
+	if err != nil {
 		return err
 	}
 	var p problems
-	for _, sysctls := range []map[string]string{c.Sysctl, c.Args.CNI.Sysctl} {
+	for _, sysctls := range []map[string]string{c.Sysctl, pod.Args.CNI.Sysctl} {
 		for name := range sysctls {
 			ok, err := matchesAny(name, string(content))
 			if err != nil {

@@ -10,7 +10,7 @@ import (
 
 // The pods of one uplink and VLAN share one VLAN link on the host: a NIC has one
 // for each id. It is made when the first of them needs it and removed with the
-// last. A VLAN link that somebody else made is used, and left alone.
+// last. A VLAN link that somebody else made is used, and never removed.
 
 // planVLAN records which VLAN link will be used, without making it.
 func (at site) planVLAN(c *ledger.ChildMember, uplink link.Link, id int) error {
@@ -126,7 +126,7 @@ func isVLAN(l, uplink link.Link, id int) bool {
 	return l.Kind == "vlan" && l.Parent == uplink.Index && l.VLAN == id
 }
 
-func findVLAN(host Links, uplink link.Link, id int) (link.Link, bool, error) {
+func findVLAN(host *Links, uplink link.Link, id int) (link.Link, bool, error) {
 	links, err := host.List()
 	if err != nil {
 		return link.Link{}, false, err

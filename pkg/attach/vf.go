@@ -17,7 +17,7 @@ import (
 // has it, its settings at the PF only.
 type sriov struct{ set *Set }
 
-// Prepare reads the VF, or prepares the network's fallback if the pod has none.
+// Prepare reads the VF. If the pod has no VF, it prepares the network's fallback.
 func (p sriov) Prepare(_ context.Context, c Call, conf Conf) (ledger.Member, error) {
 	at, err := p.set.enterHost(c)
 	if err != nil {
@@ -28,7 +28,7 @@ func (p sriov) Prepare(_ context.Context, c Call, conf Conf) (ledger.Member, err
 	if err != nil {
 		return ledger.Member{}, err
 	}
-	return vfPreparation{at, parsed}.member()
+	return (&vfPreparation{at: at, conf: parsed}).member()
 }
 
 // Add configures the VF and moves it into the pod.
@@ -100,7 +100,7 @@ func newVFWork(at site, m *ledger.Member) (*vfWork, error) {
 	}, nil
 }
 
-// steps lists what is done to a VF. Its settings at the PF come before the move, in
+// steps lists the changes to a VF. Its settings at the PF come before the move, in
 // the order that the fewest drivers refuse.
 func (w *vfWork) steps() steps {
 	if w.m.Plugin == PluginVFIO {
@@ -110,11 +110,15 @@ func (w *vfWork) steps() steps {
 			w.ip.step(),
 		}
 	}
+	traces := &residue{n: w.net, again: func(ctx context.Context) error {
+		return errors.Join(w.restore(ctx), w.restoreMTU(ctx))
+	}}
 	return steps{
 		{"take the VF down", w.net.takeDown, w.net.restoreUp},
+		{"finish removing the pod's traces", nil, traces.finish},
 		{"set the VF's MTU", w.setMTU, w.restoreMTU},
 		{"configure the VF", w.configure, w.restore},
-		{"remove the pod's traces", nil, w.net.reset},
+		{"remove the pod's traces", nil, traces.remove},
 		{"move the VF into the pod", w.moveIn, w.net.moveOut},
 		{"set the interface's sysctls", w.ip.setSysctls, nil},
 		{"bring the interface up", w.bringUp, nil},
@@ -124,7 +128,7 @@ func (w *vfWork) steps() steps {
 }
 
 // checkUserspace fails if the driver was changed since Prepare. It also fills the
-// result, as moveIn does for a netdev: such a VF has none.
+// result, as moveIn does for a netdev: such a VF has no netdev.
 func (w *vfWork) checkUserspace(context.Context) error {
 	if !device.UserspaceDriver(w.net.driver) {
 		return fmt.Errorf("VF %s is bound to %q now, and was to %s", w.m.Device, w.net.driver, w.m.VF.Original.Driver)

@@ -16,7 +16,7 @@ import (
 // driver a walk over all its VFs, so they are read once before a change and once after
 // it. To write them takes one message.
 type pfKnobs struct {
-	host   Links
+	host   *Links
 	sysfs  Sysfs
 	vf     pci.Address
 	index  int         // the VF's number
@@ -131,7 +131,7 @@ func (k *pfKnobs) driver() string {
 	return "(unknown)"
 }
 
-// refused explains what the kernel's errno leaves open.
+// refused adds to an errno the driver's name and a remedy.
 func (k *pfKnobs) refused(knob device.Knob, err error) error {
 	hint := ""
 	switch {
@@ -145,14 +145,10 @@ func (k *pfKnobs) refused(knob device.Knob, err error) error {
 	return fmt.Errorf("set the VF's %s: driver %s of PF %s refused it for VF %d: %w%s%s", knob.Name, k.driver(), k.uplink.Name, k.index, err, errnoName(err), hint)
 }
 
-// knob returns a row of device.Knobs by its name.
-func knob(name string) device.Knob {
-	for _, k := range device.Knobs {
-		if k.Name == name {
-			return k
-		}
-	}
-	panic("no knob " + name) // a name that this package misspells
+// macKnob is the row of device.Knobs for the MAC, which is set with the netdev's.
+func macKnob() device.Knob {
+	i := slices.IndexFunc(device.Knobs, func(k device.Knob) bool { return k.Name == device.KnobMAC })
+	return device.Knobs[i]
 }
 
 // without returns the knobs but one.

@@ -3,6 +3,7 @@ package attach
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"fairlead.dev/fairlead/pkg/device"
@@ -45,7 +46,7 @@ func (w *vfWork) configure(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if netErr != nil { // a driver whose netdev takes nothing but what the PF says
+	if netErr != nil { // a driver whose netdev takes no MAC but the PF's
 		macErr = w.net.writeMAC(asked.MAC)
 	}
 	if macErr == nil {
@@ -63,13 +64,17 @@ func (w *vfWork) configureAtPF(ctx context.Context) error {
 	return w.retryMAC(ctx, macErr, func() error { return w.writeAdminMAC(*w.m.VF.Asked.AdminMAC) })
 }
 
-// writeAtPF writes what differs from the VF's original settings, and reads it back.
-// Knobs that are right already cost nothing, and a driver without one is not asked for
+// writeAtPF writes the settings that differ from the VF's original ones, or may differ
+// since the driver does not report them, and reads them back. Knobs that are right
+// already cost nothing, and a driver without one is not asked for
 // the default that it reports (link state auto). The MAC is always written: igb shows
-// the VF's own, which is not set for it. What is wrong with the MAC is reported apart.
+// the VF's own, which is not set for it. An error about the MAC is returned apart.
 func (w *vfWork) writeAtPF() (macErr, err error) {
-	asked, mac := w.m.VF.Asked, knob(device.KnobMAC)
-	knobs := device.Differ(device.AtPF, asked, w.m.VF.Original.Settings)
+	asked, mac := w.m.VF.Asked, macKnob()
+	knobs := slices.DeleteFunc(device.KnobsAt(device.AtPF), func(k device.Knob) bool {
+		known := !slices.Contains(w.m.VF.Assumed, k.Name)
+		return !k.Has(asked) || known && k.Same(asked, w.m.VF.Original.Settings)
+	})
 	if mac.Has(asked) {
 		knobs = append(without(knobs, mac.Name), mac)
 	}
@@ -122,7 +127,7 @@ func (w *vfWork) writeBoth(mac string, admin *string) error {
 
 // writeAdminMAC sets the MAC at the PF, even if it reads the same, and reads it back.
 func (w *vfWork) writeAdminMAC(mac string) error {
-	want, row := device.Settings{AdminMAC: &mac}, []device.Knob{knob(device.KnobMAC)}
+	want, row := device.Settings{AdminMAC: &mac}, []device.Knob{macKnob()}
 	if err := w.pf.write(want, row); err != nil {
 		return err
 	}

@@ -8,7 +8,7 @@ import (
 	"fairlead.dev/fairlead/pkg/link"
 )
 
-// hostName is the netdev's name on the host, empty if the record has none.
+// hostName is the netdev's name on the host. It is empty if the record does not have it.
 func (n *netdev) hostName() string {
 	if n.vf.Original.Netdev == nil {
 		return ""
@@ -58,36 +58,14 @@ func (n *netdev) freeName(self int) (string, error) {
 	return name, nil
 }
 
-// foreignAltNames are the altnames that the VF did not come with. If the record does
-// not know them, none are.
+// foreignAltNames lists the altnames that the VF did not come with. If the record does
+// not know those, it lists none.
 func (n *netdev) foreignAltNames(l link.Link) []string {
 	was := n.vf.Original.Netdev
 	if was == nil || was.AltNames == nil {
 		return nil
 	}
 	return slices.DeleteFunc(slices.Clone(l.AltNames), func(alt string) bool { return slices.Contains(was.AltNames, alt) })
-}
-
-// restoreAltNames also takes away those of the pod: the host's links would meet
-// them, and the next pod. One that another link has by now is given up.
-func (n *netdev) restoreAltNames(l link.Link) error {
-	was := n.vf.Original.Netdev
-	if was == nil || was.AltNames == nil {
-		return nil // a record from before they were noted
-	}
-	errs := []error{ignoreNotFound(n.dropAltNames(n.at.host, &l, n.foreignAltNames(l)))}
-	for _, alt := range was.AltNames {
-		if alt == l.Name || slices.Contains(l.AltNames, alt) {
-			continue
-		}
-		err := n.at.host.AddAltName(l.Index, alt)
-		if errors.Is(err, link.ErrExists) {
-			n.at.set.Log.Warn("another link has taken an altname of the VF", "vf", n.addr, "altname", alt)
-			continue
-		}
-		errs = append(errs, err)
-	}
-	return errors.Join(errs...)
 }
 
 func ignoreNotFound(err error) error {

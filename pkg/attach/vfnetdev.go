@@ -19,7 +19,7 @@ type netdev struct {
 	at     site
 	addr   pci.Address
 	driver string           // that is bound now
-	vf     *ledger.VFMember // how it was, and what is asked for
+	vf     *ledger.VFMember // its original state, and the settings asked for
 	now    link.Link        // as it was last read
 }
 
@@ -46,8 +46,8 @@ func (n *netdev) onHost() (link.Link, error) {
 	return link.Link{}, fmt.Errorf("VF %s: %w", n.addr, errNoNetdev)
 }
 
-// here is onHost, but reads only once. It is for the steps of an Add, which know what
-// they have changed.
+// here is onHost, but reads only once. It is for the steps of an Add: nobody else has
+// the netdev during that.
 func (n *netdev) here() (link.Link, error) {
 	if n.now.Index != 0 {
 		return n.now, nil
@@ -133,7 +133,7 @@ func (n *netdev) forceMAC(mac string) error {
 	return nil
 }
 
-func (n *netdev) reread(in Links) error {
+func (n *netdev) reread(in *Links) error {
 	l, err := in.ByIndex(n.now.Index)
 	if err == nil {
 		n.now = l

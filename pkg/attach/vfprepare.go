@@ -14,19 +14,20 @@ import (
 
 // vfPreparation is one Prepare of an sriov network.
 type vfPreparation struct {
-	at   site
-	conf vfConf
+	at      site
+	conf    vfConf
+	assumed []string // knobs whose original setting is not known
 }
 
 // member prepares a VF, for the kernel or for a userspace driver as it is bound now.
-// If the pod has none, it prepares the fallback.
-func (p vfPreparation) member() (ledger.Member, error) {
+// If the pod has no VF, it prepares the fallback.
+func (p *vfPreparation) member() (ledger.Member, error) {
 	addr, err := p.chooseDevice()
 	if err != nil {
 		return ledger.Member{}, err
 	}
 	if addr.IsZero() {
-		return fallback(p).member()
+		return fallback{p.at, p.conf}.member()
 	}
 	vf, err := p.usableVF(addr)
 	if err != nil {
@@ -55,13 +56,13 @@ func (p vfPreparation) member() (ledger.Member, error) {
 	if asked, err = complete(asked, state, m.Plugin); err != nil {
 		return m, err
 	}
-	m.VF = &ledger.VFMember{Original: state, Asked: asked}
+	m.VF = &ledger.VFMember{Original: state, Asked: asked, Assumed: p.assumed}
 	return m, nil
 }
 
 // chooseDevice takes the device that the kubelet gave the pod, or if it gave none,
 // the conf's. Two that differ are a mix-up, not a choice (m#499).
-func (p vfPreparation) chooseDevice() (pci.Address, error) {
+func (p *vfPreparation) chooseDevice() (pci.Address, error) {
 	given := p.at.call.Device
 	switch {
 	case given.IsZero():
@@ -73,7 +74,7 @@ func (p vfPreparation) chooseDevice() (pci.Address, error) {
 }
 
 // usableVF reads the VF and refuses one that cannot be given to the pod.
-func (p vfPreparation) usableVF(addr pci.Address) (device.VF, error) {
+func (p *vfPreparation) usableVF(addr pci.Address) (device.VF, error) {
 	vf, err := p.at.set.Sysfs.VF(addr)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -88,11 +89,11 @@ func (p vfPreparation) usableVF(addr pci.Address) (device.VF, error) {
 			return vf, fmt.Errorf("%s is a PF; a pod gets one of its VFs", addr)
 		}
 	}
-	return vf, p.at.set.custodyOf(p.at.call, addr)
+	return vf, p.at.askCustody(addr)
 }
 
 // readNetdev reads the VF's netdev, and refuses one that the host uses.
-func (p vfPreparation) readNetdev(vf device.VF, state *ledger.VFState) error {
+func (p *vfPreparation) readNetdev(vf device.VF, state *ledger.VFState) error {
 	if vf.Netdev == "" {
 		return fmt.Errorf("VF %s is bound to driver %s but shows no interface on the host: it lies in another network namespace, or %s makes none", vf.Address, vf.Driver, vf.Driver)
 	}
@@ -112,7 +113,7 @@ func (p vfPreparation) readNetdev(vf device.VF, state *ledger.VFState) error {
 
 // readPF reads the VF's settings at its PF, and returns those asked for. If they
 // cannot be read, nothing may be asked of the PF: it could not be restored.
-func (p vfPreparation) readPF(vf device.VF, state *ledger.VFState) (device.Settings, error) {
+func (p *vfPreparation) readPF(vf device.VF, state *ledger.VFState) (device.Settings, error) {
 	if vf.PF.IsZero() {
 		return p.refuse("no PF of "+vf.Address.String()+" is visible here, as inside a virtual machine; set them where the PF is", "VLAN", "rate")
 	}
@@ -150,7 +151,7 @@ func (p vfPreparation) readPF(vf device.VF, state *ledger.VFState) (device.Setti
 // assumeDefaults completes the original settings by the defaults of those that are
 // asked for and that the driver does not report. Without one, such a knob is refused:
 // the next pod would have it.
-func (p vfPreparation) assumeDefaults(driver string, uplink link.Link, state *ledger.VFState) error {
+func (p *vfPreparation) assumeDefaults(driver string, uplink link.Link, state *ledger.VFState) error {
 	var wrong problems
 	for _, k := range device.KnobsAt(device.AtPF) {
 		switch {
@@ -159,6 +160,7 @@ func (p vfPreparation) assumeDefaults(driver string, uplink link.Link, state *le
 			wrong.add(k.Field, "driver %s of PF %s does not report it, so that it could not be restored; leave it out of the network", driver, uplink.Name)
 		default:
 			k.Default(&state.Settings)
+			p.assumed = append(p.assumed, k.Name)
 			p.at.set.Log.Info("the driver does not report a setting; DEL will set the kernel's default",
 				"pf", uplink.Name, "vf", state.Index, "setting", k.Name, "default", k.Text(state.Settings))
 		}
@@ -167,9 +169,8 @@ func (p vfPreparation) assumeDefaults(driver string, uplink link.Link, state *le
 }
 
 // refuse fails if anything is asked for that only a PF can do. Generated networks
-// spell out what a VF has anyway ("vlan": 0): of the named knobs, such values are
-// dropped.
-func (p vfPreparation) refuse(why string, dropDefaults ...string) (device.Settings, error) {
+// spell out defaults ("vlan": 0): of the named knobs, such values are dropped.
+func (p *vfPreparation) refuse(why string, dropDefaults ...string) (device.Settings, error) {
 	asked := p.conf.Asked
 	var wrong problems
 	for _, k := range device.KnobsAt(device.AtPF) {

@@ -65,77 +65,142 @@ func (d *difference) number(name string, now, was int, set **int) {
 	}
 }
 
-// reset makes the netdev, which is home, what it was before the pod had it. If
-// something remains that cannot be restored, it rebinds the driver.
-func (n *netdev) reset(ctx context.Context) error {
-	if !n.exists() || n.vf.Original.Netdev == nil {
+// residue removes the traces of a pod from its netdev. It is removed in two steps. XDP
+// programs and attributes come first: a driver with an XDP program refuses large MTUs.
+// Offload features come last: they depend on VLAN and MTU. If something differs even
+// then, the driver is rebound.
+type residue struct {
+	n       *netdev
+	refused error                       // of remove; only a rebind can help
+	again   func(context.Context) error // restores the VF's other settings after a rebind
+}
+
+// remove restores the attributes that a pod can change, whatever was asked for. It
+// leaves its error to finish.
+func (r *residue) remove(context.Context) error {
+	if !r.n.exists() || r.n.vf.Original.Netdev == nil {
 		return nil
 	}
-	n.forget()
-	left, err := n.restoreAll()
-	if errors.Is(err, errNoNetdev) {
-		return nil // moveOut has reported it
-	}
-	always := n.at.set.Reset != nil && n.at.set.Reset(n.addr) == ResetRebind && n.vf.Ifindex != 0
-	if n.at.set.Rebinder == nil || !always && err == nil && len(left) == 0 {
-		n.warn(left)
-		return err
-	}
-	n.at.set.Log.Info("rebinding the VF's driver", "vf", n.addr, "differs", strings.Join(left, ", "), "error", err)
-	if err := n.rebind(ctx); err != nil {
-		return err
-	}
-	left, err = n.restoreAll()
-	n.warn(left)
-	return err
+	r.n.forget()
+	r.refused = ignoreNoNetdev(r.restoreAttributes()) // moveOut has reported that there is no netdev
+	return nil
 }
 
-func (n *netdev) warn(left []string) {
+// finish restores the features. If the netdev is not as it was, or if the policy says
+// so, it rebinds the driver.
+func (r *residue) finish(ctx context.Context) error {
+	if !r.n.exists() || r.n.vf.Original.Netdev == nil {
+		return nil
+	}
+	left, err := r.differs()
+	if err != nil {
+		return errors.Join(r.refused, ignoreNoNetdev(err))
+	}
+	set := r.n.at.set
+	always := set.Reset != nil && set.Reset(r.n.addr) == ResetRebind && r.n.vf.Ifindex != 0
+	if set.Rebinder == nil || !always && r.refused == nil && len(left) == 0 {
+		return r.accept(left)
+	}
+	set.Log.Info("rebinding the VF's driver", "vf", r.n.addr, "differs", strings.Join(left, ", "), "error", r.refused)
+	if err := r.rebind(ctx); err != nil {
+		return err
+	}
+	if err := errors.Join(r.restoreAttributes(), r.again(ctx)); err != nil {
+		return err
+	}
+	r.refused = nil
+	if left, err = r.differs(); err != nil {
+		return err
+	}
+	return r.accept(left)
+}
+
+// accept ends the release of a VF that is not quite as it was. With an XDP program on
+// it, it is not released.
+func (r *residue) accept(left []string) error {
 	if len(left) > 0 {
-		n.at.set.Log.Warn("the VF is not as it was before the pod had it", "vf", n.addr, "differs", strings.Join(left, ", "))
+		r.n.at.set.Log.Warn("the VF is not as it was before the pod had it", "vf", r.n.addr, "differs", strings.Join(left, ", "))
 	}
+	if r.refused == nil && slices.Contains(left, xdpProgram) {
+		return fmt.Errorf("an XDP program is still attached to VF %s", r.n.addr)
+	}
+	return r.refused
 }
 
-// restoreAll restores what a pod can change, whatever was asked for, and lists what
-// differs afterwards. XDP programs are the pod's: the host attaches none to a VF.
-func (n *netdev) restoreAll() (left []string, err error) {
-	l, err := n.onHost()
+const xdpProgram = "XDP program"
+
+// restoreAttributes restores names and attributes. XDP programs are always the pod's:
+// the host attaches none to a VF.
+func (r *residue) restoreAttributes() error {
+	l, err := r.n.onHost()
+	if err != nil {
+		return err
+	}
+	errs := []error{r.restoreAltNames(l)}
+	if l.XDP {
+		errs = append(errs, r.n.at.host.DetachXDP(l.Index))
+	}
+	if d := differenceOf(l, *r.n.vf.Original.Netdev); len(d.names) > 0 {
+		errs = append(errs, r.n.at.host.SetAttributes(l.Index, d.set))
+	}
+	return errors.Join(errs...)
+}
+
+// differs restores the features, and lists everything that is not as it was.
+func (r *residue) differs() ([]string, error) {
+	l, err := r.n.onHost()
 	if err != nil {
 		return nil, err
 	}
-	was := *n.vf.Original.Netdev
-	errs := []error{n.restoreAltNames(l)}
+	was := *r.n.vf.Original.Netdev
+	left := differenceOf(l, was).names
 	if l.XDP {
-		errs = append(errs, n.at.host.DetachXDP(l.Index))
+		left = append(left, xdpProgram)
 	}
-	if d := differenceOf(l, was); len(d.names) > 0 {
-		errs = append(errs, n.at.host.SetAttributes(l.Index, d.set))
-		if err := n.reread(n.at.host); err != nil {
-			return nil, errors.Join(append(errs, err)...)
-		}
-		left = differenceOf(n.now, was).names
-	}
-	return append(left, n.restoreFeatures(l.Name, was.Features)...), errors.Join(errs...)
+	return append(left, r.restoreFeatures(l.Name, was.Features)...), nil
 }
 
-// restoreFeatures returns those that differ afterwards. Nil: the record has none.
-func (n *netdev) restoreFeatures(name string, was []string) []string {
+// restoreAltNames also takes away those of the pod: the host's links would meet
+// them, and the next pod. One that another link has by now is given up.
+func (r *residue) restoreAltNames(l link.Link) error {
+	was := r.n.vf.Original.Netdev
+	if was == nil || was.AltNames == nil {
+		return nil // a record from before they were noted
+	}
+	errs := []error{ignoreNotFound(r.n.dropAltNames(r.n.at.host, &l, r.n.foreignAltNames(l)))}
+	for _, alt := range was.AltNames {
+		if alt == l.Name || slices.Contains(l.AltNames, alt) {
+			continue
+		}
+		err := r.n.at.host.AddAltName(l.Index, alt)
+		if errors.Is(err, link.ErrExists) {
+			r.n.at.set.Log.Warn("another link has taken an altname of the VF", "vf", r.n.addr, "altname", alt)
+			continue
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// restoreFeatures returns the features that differ afterwards. If the record does not
+// know them, it leaves them alone.
+func (r *residue) restoreFeatures(name string, was []string) []string {
 	if was == nil {
 		return nil
 	}
-	now, err := n.at.host.Features(name)
+	now, err := r.n.at.host.Features(name)
 	if err != nil {
-		n.at.set.Log.Warn("reading the VF's ethtool features failed; leaving them", "vf", n.addr, "error", err)
+		r.n.at.set.Log.Warn("reading the VF's ethtool features failed; leaving them", "vf", r.n.addr, "error", err)
 		return nil
 	}
 	change := changes(now, was)
 	if len(change) == 0 {
 		return nil
 	}
-	if err := n.at.host.SetFeatures(name, change); err != nil {
-		n.at.set.Log.Warn("restoring the VF's ethtool features failed", "vf", n.addr, "error", err)
+	if err := r.n.at.host.SetFeatures(name, change); err != nil {
+		r.n.at.set.Log.Warn("restoring the VF's ethtool features failed", "vf", r.n.addr, "error", err)
 	}
-	if now, err = n.at.host.Features(name); err != nil {
+	if now, err = r.n.at.host.Features(name); err != nil {
 		return nil
 	}
 	var left []string
@@ -163,16 +228,16 @@ func changes(now, want []string) map[string]bool {
 }
 
 // rebind gives the VF a new netdev, and that one the old name.
-func (n *netdev) rebind(ctx context.Context) error {
-	if err := n.at.set.Rebinder.Rebind(n.addr); err != nil {
-		return fmt.Errorf("rebind VF %s: %w", n.addr, err)
+func (r *residue) rebind(ctx context.Context) error {
+	if err := r.n.at.set.Rebinder.Rebind(r.n.addr); err != nil {
+		return fmt.Errorf("rebind VF %s: %w", r.n.addr, err)
 	}
 	for try := 1; ; try++ {
-		l, err := n.onHost()
+		l, err := r.n.onHost()
 		if err == nil {
-			return n.rename(l)
+			return r.n.rename(l)
 		}
-		if !errors.Is(err, errNoNetdev) || try == homeTries || n.at.set.pause(ctx, homePause) != nil {
+		if !errors.Is(err, errNoNetdev) || try == homeTries || r.n.at.set.pause(ctx, homePause) != nil {
 			return err
 		}
 	}

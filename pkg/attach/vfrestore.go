@@ -118,7 +118,7 @@ func (w *vfWork) tryWriteBack(now device.Settings) error {
 		return nil
 	}
 	none := device.NoMAC
-	_ = w.pf.write(device.Settings{AdminMAC: &none}, []device.Knob{knob(device.KnobMAC)}) // the outcome is read back below
+	_ = w.pf.write(device.Settings{AdminMAC: &none}, []device.Knob{macKnob()}) // the outcome is read back below
 	if err := w.net.forceMAC(was.MAC); err != nil {
 		return w.writeBoth(was.MAC, was.AdminMAC)
 	}

@@ -10,7 +10,7 @@ import (
 	"fairlead.dev/fairlead/pkg/device"
 )
 
-// DefaultPrefix is the resource prefix where none is declared or configured.
+// DefaultPrefix is the resource prefix if none is declared or configured.
 const DefaultPrefix = "fairlead.dev"
 
 // Build makes one Model of everything that was declared: the profiles whose
@@ -142,7 +142,7 @@ func disagreement(a, b device.Pool) string {
 	return ""
 }
 
-// qualify adds the default prefix to a resource that has none.
+// qualify adds the default prefix to a resource without prefix.
 func qualify(resource, prefix string) string {
 	if resource == "" || strings.Contains(resource, "/") {
 		return resource

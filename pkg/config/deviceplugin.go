@@ -78,7 +78,7 @@ func ParseDevicePluginConfig(data []byte, source string) ([]device.Pool, error) 
 func resourcePool(raw json.RawMessage, source string, i int) (device.Pool, error) {
 	place := fmt.Sprintf("%s: resourceList[%d]", source, i)
 	var e resourceEntry
-	// The lenient pass is for the name alone, so that also an entry with an
+	// The lenient pass reads only the name, so that also an entry with an
 	// unknown field is named in the message.
 	_ = json.Unmarshal(raw, &e)
 	if e.ResourceName != "" {
@@ -192,7 +192,7 @@ func addSelector(pool *device.Pool, raw json.RawMessage, field string, problem *
 	} else if !sel.selects() {
 		problem.addf(field, "needVhostNet says what is handed out with a device, not which: set another field as well")
 	}
-	// Vhost files are no device's own: where one selector asks for them, the whole
+	// No device owns the vhost files: if one selector asks for them, the whole
 	// pool has them.
 	pool.RDMA = pool.RDMA || e.IsRDMA
 	pool.NeedVhostNet = pool.NeedVhostNet || e.NeedVhostNet

@@ -1,5 +1,5 @@
 // Package config turns what users declare (NICProfile YAML, the device plugin's
-// ConfigMap) into one validated Model of what this node is to do.
+// ConfigMap) into one validated Model of this node's desired state.
 //
 // Parsing is strict: an unknown field, a value out of range or an unreadable
 // selector is an error that names the source, the document, the field and what

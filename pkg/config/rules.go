@@ -9,7 +9,7 @@ import (
 	"fairlead.dev/fairlead/pkg/device"
 )
 
-// Bounds of values that a kernel accepts at all; what a driver accepts is read
+// Bounds of values that any kernel accepts; the bounds of a driver are read
 // back after writing.
 const (
 	minMTU    = 68    // RFC 791: the least that every IPv4 link carries

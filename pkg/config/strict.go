@@ -116,7 +116,7 @@ func jsonKind(goType string) string {
 	return "an object"
 }
 
-// problems collects what is wrong with one declaration, so that a user sees all
+// problems collects the errors of one declaration, so that a user sees all
 // of it at once. Each line begins with the place that the declaration is at.
 type problems struct {
 	place string

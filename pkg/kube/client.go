@@ -21,7 +21,7 @@ import (
 	"k8s.io/client-go/tools/record"
 )
 
-// Options says what a Client watches and how long it waits.
+// Options configure the watches of a Client, and its patience.
 type Options struct {
 	NodeName   string
 	Namespace  string   // of the agent's own objects
@@ -60,13 +60,13 @@ type Client struct {
 
 	watches []*watched // one for each informer; the list is not changed after New
 
-	mu  sync.Mutex // guards all below, and what is in watches
+	mu  sync.Mutex // guards all below, and the contents of watches
 	own ownDaemonSet
 }
 
 // New makes a Client, which knows nothing until Run. An empty kubeconfig means
 // the ServiceAccount of the pod that the agent runs in; client-go reads its token
-// anew as it is rotated (m#852).
+// again after each rotation (m#852).
 func New(kubeconfig string, o Options) (*Client, error) {
 	cfg, err := restConfig(kubeconfig)
 	if err != nil {
@@ -155,7 +155,7 @@ func newScheme() (*runtime.Scheme, error) {
 	return scheme, errors.Join(corev1.AddToScheme(scheme), nadv1.AddToScheme(scheme))
 }
 
-// Run watches until ctx ends. What the caches held then stays readable.
+// Run watches until ctx ends. The caches stay readable after that.
 func (c *Client) Run(ctx context.Context) error {
 	c.broadcaster.StartRecordingToSink(eventSink{c})
 	defer c.broadcaster.Shutdown()

@@ -18,9 +18,9 @@ func (c *Client) WaitDeclared(ctx context.Context) bool {
 	return cache.WaitForCacheSync(ctx.Done(), synced...)
 }
 
-// tellOfAbsence calls Options.Changed when a ConfigMap has been looked for and is not
-// there: no event tells of that. Until then its caller may have worked with what the
-// ConfigMap held before the agent's start.
+// tellOfAbsence calls Options.Changed after a ConfigMap was looked up and not found:
+// there is no event for that. Until then the caller may have worked with the content
+// from before the agent's start.
 func (c *Client) tellOfAbsence(ctx context.Context, i cache.SharedIndexInformer) {
 	if cache.WaitForCacheSync(ctx.Done(), i.HasSynced) && len(i.GetStore().ListKeys()) == 0 {
 		c.o.Changed()

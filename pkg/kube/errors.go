@@ -14,8 +14,8 @@ import (
 	"fairlead.dev/fairlead/pkg/network"
 )
 
-// explain says in what way a request failed: the object isn't there
-// (network.ErrNotFound), the API server can't be reached, or it refuses.
+// explain turns a failed request into one of three errors: the object does not exist
+// (network.ErrNotFound), the API server is unreachable, or it refuses.
 func (c *Client) explain(doing string, err error) error {
 	var status apierrors.APIStatus
 	switch {
@@ -26,11 +26,11 @@ func (c *Client) explain(doing string, err error) error {
 	case apierrors.IsNotFound(err):
 		return fmt.Errorf("%s: the API server has no such object: %w", doing, network.ErrNotFound)
 	case apierrors.IsForbidden(err):
-		return fmt.Errorf("%s: the agent's ServiceAccount may not: apply the permissions of its manifest anew: %w", doing, err)
+		return fmt.Errorf("%s: the agent's ServiceAccount may not: apply the permissions of its manifest again: %w", doing, err)
 	case apierrors.IsUnauthorized(err):
 		return fmt.Errorf("%s: the API server does not accept the agent's credentials: %w", doing, err)
 	case apierrors.IsInvalid(err):
-		return fmt.Errorf("%s: the API server at %s refuses the change as invalid; where an admission policy denies it, the policy must leave the agent's ServiceAccount out: %w", doing, c.host, err)
+		return fmt.Errorf("%s: the API server at %s refuses the change as invalid; if an admission policy denies it, exempt the agent's ServiceAccount from that policy: %w", doing, c.host, err)
 	case errors.As(err, &status):
 		return fmt.Errorf("%s: the API server at %s refuses: %w", doing, c.host, err)
 	case unreachable(err):
@@ -39,8 +39,8 @@ func (c *Client) explain(doing string, err error) error {
 	return fmt.Errorf("%s: %w", doing, err)
 }
 
-// noSuchKind tells a missing CRD from a missing object: the former is answered
-// by no API handler at all.
+// noSuchKind distinguishes a missing CRD from a missing object: no API handler answers
+// for a missing CRD.
 func noSuchKind(err error) bool {
 	return apierrors.IsNotFound(err) && apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
 }
@@ -51,7 +51,7 @@ func unreachable(err error) bool {
 	return errors.As(err, &urlErr) || errors.As(err, &netErr) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// bare leaves out the request's URL: its long query tells a person nothing.
+// bare leaves out the request's URL: its long query does not help a reader.
 func bare(err error) error {
 	var request *url.Error
 	if errors.As(err, &request) {

@@ -27,13 +27,13 @@ func (c *Client) newInformers() error {
 		cache.NewListWatchFromClient(c.core, podsResource, metav1.NamespaceAll, ofNode)); err != nil {
 		return err
 	}
-	// Where the CRD is missing the watch is tried again and again, some seconds
-	// apart at first and 30 at most, so that it may come later.
+	// If the CRD is missing, the watch is retried until it appears, with pauses of some
+	// seconds at first and 30 at most.
 	if c.networks, err = c.informer(nadsResource, &nadv1.NetworkAttachmentDefinition{}, stripNetwork,
 		cache.NewListWatchFromClient(c.nads, nadsResource, metav1.NamespaceAll, fields.Everything())); err != nil {
 		return err
 	}
-	// A node's status changes every few seconds: its metadata is all that is asked for.
+	// A node's status changes every few seconds: only its metadata is requested.
 	if c.node, err = c.informer("node", &metav1.PartialObjectMetadata{}, stripMeta,
 		c.metaListWatch(corev1.SchemeGroupVersion.WithResource("nodes"), "", c.o.NodeName)); err != nil {
 		return err
@@ -120,7 +120,7 @@ func sameData(old, new any) bool {
 	return okA && okB && maps.Equal(a.Data, b.Data)
 }
 
-// The strippers keep what is read, of what may be thousands of objects.
+// The strippers drop the fields that nobody reads: there may be thousands of objects.
 
 func stripPod(o any) (any, error) {
 	p, ok := o.(*corev1.Pod)

@@ -155,7 +155,7 @@ func TestErrorsSayInWhichWay(t *testing.T) {
 		refusal error
 		want    string
 	}{
-		{apierrors.NewForbidden(group, "upf", errors.New("no role")), `get pod nfv/upf: the agent's ServiceAccount may not: apply the permissions of its manifest anew: `},
+		{apierrors.NewForbidden(group, "upf", errors.New("no role")), `get pod nfv/upf: the agent's ServiceAccount may not: apply the permissions of its manifest again: `},
 		// m#852: stale credentials are called by their name.
 		{apierrors.NewUnauthorized("token expired"), `get pod nfv/upf: the API server does not accept the agent's credentials: `},
 		{apierrors.NewInternalError(errors.New("etcd")), `get pod nfv/upf: the API server at ` + s.url + ` refuses: `},
@@ -292,7 +292,7 @@ func TestWatchProblems(t *testing.T) {
 	eventually(t, "it is over", func() bool { return got() == "" })
 	s.setRefusal(forbid)
 	s.dropWatches()
-	eventually(t, "it is a problem again", only(may, "(what was read before stays in force)"))
+	eventually(t, "it is a problem again", only(may, "(the last content read stays in effect)"))
 	s.setRefusal(func(string, string) error { return nil })
 	eventually(t, "it is over again", func() bool { return got() == "" })
 	if failed, again := log.count("level=WARN"), log.count("watching the API server again"); failed != 2 || again != 2 {
@@ -492,7 +492,7 @@ func TestSetNetworkStatusRefused(t *testing.T) {
 	policy.ErrStatus.Details.Causes = []metav1.StatusCause{{Message: "no annotations"}}
 	conflict := apierrors.NewConflict(schema.GroupResource{Resource: "pods"}, "upf", errors.New("the object has been modified"))
 	for want, refusal := range map[string]error{
-		"the policy must leave the agent's ServiceAccount out: ": policy,
+		"exempt the agent's ServiceAccount from that policy: ": policy,
 		"refuses: ": conflict,
 	} {
 		s.setRefusal(func(string, string) error { return refusal })

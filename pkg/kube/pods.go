@@ -14,8 +14,8 @@ import (
 // has of a static pod, the UID by which kubelet and runtime know it.
 const staticPodUID = "kubernetes.io/config.hash"
 
-// Pod finds a pod of this node. An empty uid is any. The error wraps
-// network.ErrNotFound where the pod is gone, or another one has its name.
+// Pod finds a pod of this node. An empty uid matches any. The error wraps
+// network.ErrNotFound if the pod is gone, or if another one has its name.
 func (c *Client) Pod(ctx context.Context, namespace, name, uid string) (network.Pod, error) {
 	p, err := c.pod(ctx, namespace, name, uid)
 	if err != nil {
@@ -27,8 +27,8 @@ func (c *Client) Pod(ctx context.Context, namespace, name, uid string) (network.
 	}, nil
 }
 
-// pod asks the API server only where the cache can't know: the pod is so new
-// that its event hasn't arrived, or is another one than the cache has.
+// pod asks the API server only if the cache cannot have the answer: the pod is so new
+// that its event has not arrived, or it has replaced the one in the cache.
 func (c *Client) pod(ctx context.Context, namespace, name, uid string) (*corev1.Pod, error) {
 	if p, ok := c.cachedPod(namespace, name, uid); ok {
 		return p, nil

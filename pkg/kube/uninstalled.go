@@ -13,9 +13,9 @@ import (
 
 var daemonSets = schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "daemonsets"}
 
-// ownDaemonSet is what has been seen of the DaemonSet that the agent belongs to.
+// ownDaemonSet is the last known state of the DaemonSet that the agent belongs to.
 type ownDaemonSet struct {
-	uid     types.UID // of the one that was there last; empty: none has ever been seen
+	uid     types.UID // of the one seen last; empty: never seen
 	deleted bool      // it is gone, or is being deleted
 }
 
@@ -39,9 +39,9 @@ func (c *Client) sawOwn(o any) {
 }
 
 // Uninstalled reports whether the agent's DaemonSet was deleted, so that nothing
-// will take this agent's place. It is asked when the agent is told to stop. What
-// is unclear counts as no: a restart must never take the CNI configuration away
-// (m#1527, m#1468).
+// will take this agent's place. The agent asks when it is stopped. Any
+// doubt counts as no: a restart must never remove the CNI configuration (m#1527,
+// m#1468).
 func (c *Client) Uninstalled(ctx context.Context) bool {
 	if c.daemonSet == nil {
 		return false
@@ -60,7 +60,7 @@ func (c *Client) Uninstalled(ctx context.Context) bool {
 		return seen.uid != ""
 	}
 	// The agent's permissions may have been deleted together with its DaemonSet:
-	// what the watch saw before is as good.
+	// the last event of the watch is good enough.
 	c.log.Warn("is the agent being uninstalled?", "seen", seen.deleted,
 		"error", c.explain(fmt.Sprintf("get daemonset %s/%s", c.o.Namespace, c.o.DaemonSet), err))
 	return seen.deleted

@@ -18,7 +18,7 @@ type watched struct {
 
 	// Guarded by Client.mu.
 	err  error  // the last failure; nil while the watch stands
-	kind string // in what way it fails, so that it is logged once
+	kind string // the class of err, so that each is logged once
 }
 
 // observe notes when a watch is refused and when it stands again. The reflector's
@@ -81,8 +81,8 @@ func failure(err error) string {
 	return err.Error()
 }
 
-// Problems says what the agent does not hear of from the API server, and why: one
-// sentence for each watch that fails or has not begun.
+// Problems returns a sentence for each watch that fails or has not begun, with the
+// reason.
 func (c *Client) Problems() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -90,7 +90,7 @@ func (c *Client) Problems() []string {
 	for _, w := range c.watches {
 		switch synced := w.informer.HasSynced(); {
 		case synced && w.err != nil:
-			out = append(out, fmt.Sprintf("%v (what was read before stays in force)", w.err))
+			out = append(out, fmt.Sprintf("%v (the last content read stays in effect)", w.err))
 		case !synced && w.err != nil:
 			out = append(out, fmt.Sprintf("%v (not read since the agent's start)", w.err))
 		case !synced:
@@ -103,7 +103,7 @@ func (c *Client) Problems() []string {
 	return out
 }
 
-// cause is why what an informer watches has not been read; c.mu is held.
+// cause returns why an informer has read nothing yet; c.mu is held.
 func (c *Client) cause(i cache.SharedIndexInformer) error {
 	for _, w := range c.watches {
 		if w.informer == i && w.err != nil {

@@ -22,8 +22,8 @@ import (
 // SetNetworkStatus writes the network-status annotation of a pod: a merge patch of
 // that one key, which meets no conflict with other writers of the pod. It goes to
 // the pod's status subresource, which takes annotations and cannot change the spec:
-// no permission is needed to change what pods run. The error wraps
-// network.ErrNotFound where the pod is gone, or another one has its name.
+// the agent needs no permission to change a pod's containers. The error wraps
+// network.ErrNotFound if the pod is gone, or if another one has its name.
 func (c *Client) SetNetworkStatus(ctx context.Context, pod ledger.PodRef, status string) error {
 	doing := fmt.Sprintf("write the network status of pod %s", pod)
 	metadata := map[string]any{"annotations": map[string]string{network.StatusAnnotation: status}}
@@ -45,8 +45,8 @@ func (c *Client) SetNetworkStatus(ctx context.Context, pod ledger.PodRef, status
 	return c.explain(doing, err)
 }
 
-// refusesUID tells the answer to another pod's UID from the other reasons for which
-// an object is called invalid: a ValidatingAdmissionPolicy denies with the same code.
+// refusesUID distinguishes a UID mismatch from the other reasons for which the API
+// server calls an object invalid: a ValidatingAdmissionPolicy denies with the same code.
 func refusesUID(err error) bool {
 	if !apierrors.IsInvalid(err) {
 		return false
@@ -74,11 +74,11 @@ func (c *Client) newRecorder() {
 	c.recorder = c.broadcaster.NewRecorder(runtime.NewScheme(), corev1.EventSource{Component: "fairlead-agent", Host: c.o.NodeName})
 }
 
-// maxMessage is what the API server accepts as an event's message, in bytes.
+// maxMessage is the longest event message that the API server accepts, in bytes.
 const maxMessage = 1024
 
-// Event tells about a pod; eventType is Normal or Warning. It doesn't wait: the
-// event is written later, or dropped if there are too many.
+// Event reports an event of a pod; eventType is Normal or Warning. It does not wait:
+// the event is written later, or dropped if there are too many.
 func (c *Client) Event(pod ledger.PodRef, eventType, reason, message string) {
 	if len(message) > maxMessage {
 		message = strings.ToValidUTF8(message[:maxMessage-4], "") + " …"

@@ -112,8 +112,11 @@ type Member struct {
 // VFMember is the state of a VF that a member has configured.
 type VFMember struct {
 	Original VFState         `json:"original"`
-	Asked    device.Settings `json:"asked"`             // fields without a value were not asked for
-	Ifindex  int             `json:"ifindex,omitempty"` // in the pod's namespace; 0: not there yet
+	Asked    device.Settings `json:"asked"` // fields without a value were not asked for
+	// Assumed names the knobs that the driver does not report: Original has the
+	// kernel's defaults for them.
+	Assumed []string `json:"assumed,omitempty"`
+	Ifindex int      `json:"ifindex,omitempty"` // in the pod's namespace; 0: not there yet
 }
 
 // ChildMember is a link that was made for the pod on a host netdev.

@@ -21,8 +21,9 @@ type Address struct {
 
 // InUse reports whether somebody gave the link this address. Link-local addresses
 // do not count: any link gets one when it is up. Nor do the IPv6 addresses that the
-// kernel makes of router advertisements: any link that is up can receive those.
-// These expire; an IPv4 address that expires is DHCP's, and counts.
+// kernel makes of router advertisements: any link that is up can receive those. They
+// are known by their limited lifetime. With IPv4 a limited lifetime means DHCP, which
+// somebody runs.
 func (a Address) InUse() bool {
 	ip, _ := netip.AddrFromSlice(a.IPNet.IP)
 	return counts(ip, a.Expires)
@@ -34,18 +35,21 @@ func counts(ip netip.Addr, expires bool) bool {
 	return !ip.IsLinkLocalUnicast() && !advertised
 }
 
+// addresses sets and lists IP addresses.
+type addresses struct{ conn *conn }
+
 // AddAddress gives a link an address with its prefix length. An IPv6 address can be
 // asked for as Optimistic, usable at once. The kernel does so if the link's sysctl
 // optimistic_dad is on. The sysctl has no effect on an address that does not ask.
-func (h *Handle) AddAddress(index int, addr Address) error {
+func (a addresses) AddAddress(index int, addr Address) error {
 	req := aboutAddress(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, index, addr)
-	return wrap("adding address "+addr.IPNet.String(), indexed(index), h.acknowledged(req))
+	return wrap(fmt.Sprintf("add address %s to", &addr.IPNet), indexed(index), a.conn.acknowledged(req))
 }
 
 // DeleteAddress takes an address from a link.
-func (h *Handle) DeleteAddress(index int, addr net.IPNet) error {
+func (a addresses) DeleteAddress(index int, addr net.IPNet) error {
 	req := aboutAddress(unix.RTM_DELADDR, 0, index, Address{IPNet: addr})
-	return wrap("deleting address "+addr.String(), indexed(index), h.acknowledged(req))
+	return wrap(fmt.Sprintf("delete address %s of", &addr), indexed(index), a.conn.acknowledged(req))
 }
 
 func aboutAddress(message, flags, index int, addr Address) *nl.NetlinkRequest {
@@ -80,9 +84,9 @@ func broadcast(ip []byte, mask net.IPMask) []byte {
 }
 
 // Addresses lists a link's addresses of both families.
-func (h *Handle) Addresses(index int) ([]Address, error) {
+func (a addresses) Addresses(index int) ([]Address, error) {
 	addrs := []Address{}
-	err := h.dumpAddresses(func() { addrs = addrs[:0] }, func(payload []byte) error {
+	err := dumpAddresses(a.conn, func() { addrs = addrs[:0] }, func(payload []byte) error {
 		on, a, err := parseAddress(payload)
 		if on == index && a.IPNet.IP != nil {
 			addrs = append(addrs, a)
@@ -90,14 +94,14 @@ func (h *Handle) Addresses(index int) ([]Address, error) {
 		return err
 	})
 	if err != nil {
-		return nil, wrap("listing addresses", indexed(index), err)
+		return nil, wrap("list addresses of", indexed(index), err)
 	}
 	return addrs, nil
 }
 
-func (h *Handle) dumpAddresses(begin func(), each func(payload []byte) error) error {
+func dumpAddresses(c *conn, begin func(), each func(payload []byte) error) error {
 	req := request(unix.RTM_GETADDR, unix.NLM_F_DUMP, nl.NewIfAddrmsg(unix.AF_UNSPEC))
-	return h.dump(req, unix.RTM_NEWADDR, begin, each)
+	return c.dump(req, unix.RTM_NEWADDR, begin, each)
 }
 
 // parseAddress reads an RTM_NEWADDR or RTM_DELADDR message. The address has no IP

@@ -18,18 +18,16 @@ type Attributes struct {
 	Promisc, AllMulti, ARP, Multicast, Up *bool
 }
 
-// SetAttributes sets all attributes that are not nil, in one message; with none it
-// sends nothing. After an error some of them may be set: the kernel (do_setlink)
+// SetAttributes sets all attributes that are not nil, in one message. If all are nil
+// it sends nothing. After an error some of them may be set: the kernel (do_setlink)
 // goes through them in an order of its own and stops at the first that fails.
-func (h *Handle) SetAttributes(index int, a Attributes) error {
+func (c changes) SetAttributes(index int, a Attributes) error {
 	flags, mask := a.flags()
 	attrs := a.encode()
 	if mask == 0 && len(attrs) == 0 {
 		return nil
 	}
-	ifi := nl.NewIfInfomsg(unix.AF_UNSPEC)
-	ifi.Index, ifi.Flags, ifi.Change = int32(index), flags, mask
-	return wrap("setting attributes", indexed(index), h.acknowledged(request(unix.RTM_SETLINK, unix.NLM_F_ACK, ifi, attrs...)))
+	return wrap("set attributes of", indexed(index), c.setFlags(index, flags, mask, attrs...))
 }
 
 func (a Attributes) flags() (flags, mask uint32) {
@@ -81,9 +79,9 @@ func (a Attributes) encode() []nl.NetlinkRequestData {
 // attached: generic, in the driver, in the NIC. A program that a bpf_link holds
 // (BPF_LINK_CREATE) stays, with EBUSY. It goes with the last file descriptor of the
 // bpf_link, that is, with the process that made it.
-func (h *Handle) DetachXDP(index int) error {
+func (c changes) DetachXDP(index int) error {
 	var modes []uint32
-	err := h.query(index, 0, func(payload []byte) error {
+	err := queryLink(c.conn, index, 0, func(payload []byte) error {
 		if _, err := ifinfo(payload); err != nil {
 			return err
 		}
@@ -96,11 +94,11 @@ func (h *Handle) DetachXDP(index int) error {
 		return a.err
 	})
 	for i := 0; err == nil && i < len(modes); i++ {
-		err = h.change(unix.RTM_SETLINK, 0, index, nested(unix.IFLA_XDP,
+		err = c.conn.change(unix.RTM_SETLINK, 0, index, nested(unix.IFLA_XDP,
 			nl.NewRtAttr(unix.IFLA_XDP_FD, nl.Uint32Attr(^uint32(0))), // -1
 			nl.NewRtAttr(unix.IFLA_XDP_FLAGS, nl.Uint32Attr(modes[i]))))
 	}
-	return wrap("detaching the XDP program", indexed(index), err)
+	return wrap("detach XDP programs of", indexed(index), err)
 }
 
 // xdpHardware is XDP_FLAGS_HW_MODE, which the library does not name.

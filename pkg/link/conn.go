@@ -25,7 +25,7 @@ type conn struct {
 }
 
 // Sizes of receive buffers in bytes. A dump comes in larger messages, and fewer of
-// them, if the buffer has room; 32 KiB is the kernel's own limit for that. A single
+// them, if the buffer has room. The kernel's own limit for that is 32 KiB. A single
 // message can be larger than any of these, up to maxMessage.
 const (
 	plainBuffer = 8 << 10
@@ -70,8 +70,8 @@ func (c *conn) setUp(fd int, groups []uint) error {
 		return err
 	}
 	c.port = name.(*unix.SockaddrNetlink).Pid
-	// The kernel's own words about an error, without a copy of the request. All
-	// kernels that we serve have both; without them an error is only less clear.
+	// Ask for the kernel's own words about an error, and for no copy of the request.
+	// Without them errors are only less clear.
 	_ = unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_EXT_ACK, 1)
 	_ = unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_CAP_ACK, 1)
 	c.raw, err = c.file.SyscallConn()
@@ -117,7 +117,8 @@ func (c *conn) makeRoom(dump bool) {
 }
 
 // receive returns the next datagram from the kernel, valid until the next call. It
-// waits for one as long as timeout says; 0 is for ever. Callers hold mu.
+// waits for one until the timeout; 0 means without end. Only one goroutine at a time
+// may receive.
 func (c *conn) receive(timeout time.Duration) ([]byte, error) {
 	datagram, err := c.receiveNow()
 	if !errors.Is(err, unix.EAGAIN) {
@@ -164,6 +165,7 @@ func (c *conn) read(fd int) ([]byte, error) {
 			return nil, err
 		}
 		if size > maxMessage {
+			_, _, _ = unix.Recvfrom(fd, nil, 0) // drops it
 			return nil, fmt.Errorf("message of %d bytes: %w", size, unix.EMSGSIZE)
 		}
 		if size > len(c.buf) {

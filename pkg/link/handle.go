@@ -1,13 +1,6 @@
 package link
 
-import (
-	"errors"
-
-	"github.com/vishvananda/netlink/nl"
-	"golang.org/x/sys/unix"
-
-	"fairlead.dev/fairlead/pkg/netns"
-)
+import "fairlead.dev/fairlead/pkg/netns"
 
 // Handle speaks to the kernel about one network namespace. It is safe for use by
 // several goroutines, but has one socket: calls wait for each other. Callers that
@@ -15,6 +8,15 @@ import (
 type Handle struct {
 	ns   *netns.NS
 	conn *conn
+
+	// Each part has the calls about one subject. All of them use conn.
+	lookups
+	changes
+	births
+	vfKnobs
+	addresses
+	routes
+	uses
 }
 
 // A Target is another namespace that a link is moved to or born in. *Handle is one.
@@ -31,7 +33,7 @@ func Open() (*Handle, error) {
 	if err != nil {
 		return nil, err
 	}
-	return open(ns)
+	return open(ns, func(fn func() error) error { return fn() }) // this thread is inside already
 }
 
 // OpenAt returns a handle on the namespace at nsPath. The caller's thread does not
@@ -41,20 +43,23 @@ func OpenAt(nsPath string) (*Handle, error) {
 	if err != nil {
 		return nil, err
 	}
-	return open(ns)
+	return open(ns, ns.Do)
 }
 
-// open takes ns over: the handle closes it.
-func open(ns *netns.NS) (*Handle, error) {
+// open takes ns over: the handle closes it. Inside runs a function in ns.
+func open(ns *netns.NS, inside func(func() error) error) (*Handle, error) {
 	h := &Handle{ns: ns}
-	err := ns.Do(func() (err error) {
+	err := inside(func() (err error) {
 		h.conn, err = dial()
 		return err
 	})
 	if err != nil {
 		h.Close()
-		return nil, wrap("opening netlink", "namespace", err)
+		return nil, wrap("open netlink in", "namespace", err)
 	}
+	c := h.conn
+	h.lookups, h.changes, h.births, h.vfKnobs = lookups{c}, changes{c}, births{c}, vfKnobs{c}
+	h.addresses, h.routes, h.uses = addresses{c}, routes{c}, uses{c}
 	return h, nil
 }
 
@@ -71,45 +76,3 @@ func (h *Handle) FD() int { return h.ns.FD() }
 
 // Do runs fn on a thread inside the handle's namespace; see netns.NS.Do.
 func (h *Handle) Do(fn func() error) error { return h.ns.Do(fn) }
-
-// about builds one rtnetlink message about a link.
-func about(message, flags int, index int, attrs ...nl.NetlinkRequestData) *nl.NetlinkRequest {
-	ifi := nl.NewIfInfomsg(unix.AF_UNSPEC)
-	ifi.Index = int32(index)
-	return request(message, flags, ifi, attrs...)
-}
-
-// request builds one rtnetlink message. Flags has NLM_F_ACK or NLM_F_DUMP, or the
-// answer is a single message.
-func request(message, flags int, header nl.NetlinkRequestData, attrs ...nl.NetlinkRequestData) *nl.NetlinkRequest {
-	req := nl.NewNetlinkRequest(message, flags)
-	req.Data = append([]nl.NetlinkRequestData{header}, attrs...)
-	return req
-}
-
-// change sends a message about a link that is only acknowledged.
-func (h *Handle) change(message, flags int, index int, attrs ...nl.NetlinkRequestData) error {
-	return h.acknowledged(about(message, flags|unix.NLM_F_ACK, index, attrs...))
-}
-
-func (h *Handle) acknowledged(req *nl.NetlinkRequest) error { return h.conn.exchange(req, nil) }
-
-// dumpTries bounds how often a listing is begun again because something changed
-// while the kernel wrote it.
-const dumpTries = 5
-
-// dump lists what req asks for, and begins again if a change interrupted it. It
-// calls begin before each attempt, and each for every message of the given type.
-func (h *Handle) dump(req *nl.NetlinkRequest, typ uint16, begin func(), each func(payload []byte) error) error {
-	err := errInterrupted
-	for try := 0; try < dumpTries && errors.Is(err, errInterrupted); try++ {
-		begin()
-		err = h.conn.exchange(req, func(got uint16, payload []byte) error {
-			if got != typ {
-				return nil
-			}
-			return each(payload)
-		})
-	}
-	return err
-}

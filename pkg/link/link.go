@@ -20,7 +20,7 @@ type Link struct {
 	MaxMTU    int    // 0: not reported
 	Up        bool   // administratively
 	Promisc   bool   // somebody asked for it; the kernel's own need of it is not reported
-	AllMulti  bool   // likewise
+	AllMulti  bool   // as Promisc
 	NoARP     bool
 	Multicast bool
 	Carrier   bool
@@ -35,29 +35,32 @@ type Link struct {
 	XDP       bool   // an XDP program is attached, in any mode
 
 	// Limits of segmentation offload, in bytes and segments. 0: the kernel does not
-	// report it; the IPv4 variants are new with 6.3, GROMaxSize with 5.19.
+	// report it. GROMaxSize is new with kernel 5.19, the IPv4 variants with 6.3.
 	GSOMaxSize, GSOMaxSegs, GROMaxSize, GSOIPv4MaxSize, GROIPv4MaxSize int
 }
 
+// lookups finds links.
+type lookups struct{ conn *conn }
+
 // ByName finds a link by name or by altname.
-func (h *Handle) ByName(name string) (Link, error) {
+func (l lookups) ByName(name string) (Link, error) {
 	attr := text(unix.IFLA_IFNAME, name) // finds altnames too, as far as they fit
 	if len(name) >= unix.IFNAMSIZ {
 		attr = text(unix.IFLA_ALT_IFNAME, name)
 	}
-	return h.get(0, fmt.Sprintf("link %q", name), attr)
+	return l.get(0, fmt.Sprintf("link %q", name), attr)
 }
 
 // ByIndex finds a link by its ifindex.
-func (h *Handle) ByIndex(index int) (Link, error) { return h.get(index, indexed(index)) }
+func (l lookups) ByIndex(index int) (Link, error) { return l.get(index, indexed(index)) }
 
-func (h *Handle) get(index int, object string, attrs ...nl.NetlinkRequestData) (Link, error) {
-	var l Link
-	err := h.query(index, 0, func(payload []byte) (err error) {
-		l, err = parse(payload)
+func (l lookups) get(index int, object string, attrs ...nl.NetlinkRequestData) (Link, error) {
+	var found Link
+	err := queryLink(l.conn, index, 0, func(payload []byte) (err error) {
+		found, err = parse(payload)
 		return err
 	}, attrs...)
-	return l, wrap("look-up", object, err)
+	return found, wrap("look up", object, err)
 }
 
 // skipStats is RTEXT_FILTER_SKIP_STATS, which the library does not name.
@@ -68,10 +71,10 @@ func (h *Handle) get(index int, object string, attrs ...nl.NetlinkRequestData) (
 // needs. Without one a dump ends at a link with some 240 altnames.
 const skipStats = 1 << 3
 
-// query asks about one link. The mask says what the kernel adds: RTEXT_FILTER_….
-func (h *Handle) query(index int, mask uint32, each func(payload []byte) error, attrs ...nl.NetlinkRequestData) error {
+// queryLink asks about one link. The mask says what the kernel adds: RTEXT_FILTER_….
+func queryLink(c *conn, index int, mask uint32, each func(payload []byte) error, attrs ...nl.NetlinkRequestData) error {
 	attrs = append(attrs, u32(unix.IFLA_EXT_MASK, mask|skipStats))
-	return h.conn.exchange(about(unix.RTM_GETLINK, 0, index, attrs...), func(typ uint16, payload []byte) error {
+	return c.exchange(about(unix.RTM_GETLINK, 0, index, attrs...), func(typ uint16, payload []byte) error {
 		if typ != unix.RTM_NEWLINK {
 			return unix.ENODEV
 		}

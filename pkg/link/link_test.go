@@ -91,7 +91,7 @@ func TestErrorsKeepErrnoAndMeaning(t *testing.T) {
 		{io.EOF, []error{io.EOF}, []error{ErrNotFound, ErrExists, ErrUnsupported}},
 	}
 	for _, tt := range tests {
-		err := wrap("setting MTU 9000", indexed(7), tt.err)
+		err := wrap("set MTU 9000 of", indexed(7), tt.err)
 		for _, want := range tt.is {
 			if !errors.Is(err, want) {
 				t.Errorf("%v is not %v", err, want)
@@ -103,7 +103,7 @@ func TestErrorsKeepErrnoAndMeaning(t *testing.T) {
 			}
 		}
 		var e *Error
-		if !errors.As(err, &e) || e.Op != "setting MTU 9000" || e.Object != "link 7" {
+		if !errors.As(err, &e) || e.Op != "set MTU 9000 of" || e.Object != "link 7" {
 			t.Errorf("%v lost its operation or object", err)
 		}
 	}
@@ -131,7 +131,7 @@ func words(typ int, vs ...uint32) *nl.RtAttr {
 	return nl.NewRtAttr(typ, b)
 }
 
-// What any link gets by itself that is up does not say that somebody uses it.
+// An address that any link gets when it is up does not show that somebody uses it.
 func TestAddressInUse(t *testing.T) {
 	for text, want := range map[string]bool{
 		"192.0.2.7/24": true, "169.254.1.1/16": false, "fe80::1/64": false, "2001:db8::7/64": true,

@@ -7,44 +7,44 @@ import (
 )
 
 // List returns all links of the namespace. A listing that is not complete is an error.
-func (h *Handle) List() ([]Link, error) {
-	exist, err := h.indexes()
+func (l lookups) List() ([]Link, error) {
+	exist, err := indexes(l.conn)
 	if err != nil {
-		return nil, wrap("listing", "links", err)
+		return nil, wrap("list", "links", err)
 	}
 	var links []Link
-	err = h.dumpLinks(func() { links = nil }, func(payload []byte) error {
-		l, err := parse(payload)
-		links = append(links, l)
+	err = dumpLinks(l.conn, func() { links = nil }, func(payload []byte) error {
+		found, err := parse(payload)
+		links = append(links, found)
 		return err
 	})
 	if err != nil {
-		return nil, wrap("listing", "links", err)
+		return nil, wrap("list", "links", err)
 	}
 	listed := make(map[int]bool, len(links))
-	for _, l := range links {
-		listed[l.Index] = true
+	for _, found := range links {
+		listed[found.Index] = true
 	}
-	return links, wrap("listing", "links", h.checkListed(listed, exist))
+	return links, wrap("list", "links", checkListed(l.conn, listed, exist))
 }
 
-func (h *Handle) dumpLinks(begin func(), each func(payload []byte) error) error {
+func dumpLinks(c *conn, begin func(), each func(payload []byte) error) error {
 	req := about(unix.RTM_GETLINK, unix.NLM_F_DUMP, 0, u32(unix.IFLA_EXT_MASK, skipStats))
-	return h.dump(req, unix.RTM_NEWLINK, begin, each)
+	return c.dump(req, unix.RTM_NEWLINK, begin, each)
 }
 
 // checkListed reports a link that exists and is not listed.
 //
-// A dump of links ends at one that does not fit into a message, and says nothing of
-// that: the kernel sends NLMSG_DONE without an errno (seen with 6.18). Callers would
-// take the links behind it for ones that nobody uses. That our requests have a mask
-// prevents it as far as is known; this is the proof.
-func (h *Handle) checkListed(listed map[int]bool, exist []int) error {
+// A dump of links ends at one that does not fit into a message, and does not say so:
+// the kernel sends NLMSG_DONE without an errno (seen with 6.18). Callers would believe
+// that nobody uses the links behind it. The mask of our requests prevents that; see
+// skipStats. This check reports it if the mask ever does not.
+func checkListed(c *conn, listed map[int]bool, exist []int) error {
 	for _, index := range exist {
 		if listed[index] {
 			continue
 		}
-		if l, err := h.ByIndex(index); err == nil { // otherwise it has gone meanwhile
+		if l, err := (lookups{c}).ByIndex(index); err == nil { // otherwise it has gone meanwhile
 			return fmt.Errorf("the kernel left out link %d (%s): %w", index, l.Name, unix.EMSGSIZE)
 		}
 	}
@@ -57,10 +57,10 @@ const statsOfNobody = 1 << 4
 
 // indexes lists the ifindexes of all links. It asks for statistics that links do not
 // have: messages of a few bytes, which always fit.
-func (h *Handle) indexes() ([]int, error) {
+func indexes(c *conn) ([]int, error) {
 	var found []int
 	req := request(unix.RTM_GETSTATS, unix.NLM_F_DUMP, statsHeader{})
-	err := h.dump(req, unix.RTM_NEWSTATS, func() { found = nil }, func(payload []byte) error {
+	err := c.dump(req, unix.RTM_NEWSTATS, func() { found = nil }, func(payload []byte) error {
 		if len(payload) < statsHeaderSize {
 			return fmt.Errorf("message of %d bytes is too short for statistics", len(payload))
 		}

@@ -28,17 +28,20 @@ func (r Route) String() string {
 	return s
 }
 
+// routes sets and lists routes.
+type routes struct{ conn *conn }
+
 // AddRoute adds a route, beside others to the same destination as the stock CNI
 // plugins do. Adding the same route twice is ErrExists.
-func (h *Handle) AddRoute(r Route) error {
+func (t routes) AddRoute(r Route) error {
 	req := r.message(unix.RTM_NEWROUTE, unix.NLM_F_CREATE, nl.NewRtMsg())
-	return wrap("adding route "+r.String(), indexed(r.Link), h.acknowledged(req))
+	return wrap(fmt.Sprintf("add route %s to", r), indexed(r.Link), t.conn.acknowledged(req))
 }
 
 // DeleteRoute removes a route.
-func (h *Handle) DeleteRoute(r Route) error {
+func (t routes) DeleteRoute(r Route) error {
 	req := r.message(unix.RTM_DELROUTE, 0, nl.NewRtDelMsg())
-	return wrap("deleting route "+r.String(), indexed(r.Link), h.acknowledged(req))
+	return wrap(fmt.Sprintf("delete route %s of", r), indexed(r.Link), t.conn.acknowledged(req))
 }
 
 func (r Route) message(typ, flags int, msg *nl.RtMsg) *nl.NetlinkRequest {
@@ -79,9 +82,9 @@ func (r Route) metrics() []*nl.RtAttr {
 
 // Routes lists the unicast routes over a link, in every table. Index 0 means those
 // of all links.
-func (h *Handle) Routes(index int) ([]Route, error) {
+func (t routes) Routes(index int) ([]Route, error) {
 	var routes []Route
-	err := h.dumpRoutes(func() { routes = nil }, func(payload []byte) error {
+	err := dumpRoutes(t.conn, func() { routes = nil }, func(payload []byte) error {
 		r, unicast, err := parseRoute(payload)
 		if unicast && (index == 0 || r.Link == index) {
 			routes = append(routes, r)
@@ -89,13 +92,13 @@ func (h *Handle) Routes(index int) ([]Route, error) {
 		return err
 	})
 	if err != nil {
-		return nil, wrap("listing routes", indexed(index), err)
+		return nil, wrap("list routes of", indexed(index), err)
 	}
 	return routes, nil
 }
 
-func (h *Handle) dumpRoutes(begin func(), each func(payload []byte) error) error {
-	return h.dump(request(unix.RTM_GETROUTE, unix.NLM_F_DUMP, &nl.RtMsg{}), unix.RTM_NEWROUTE, begin, each)
+func dumpRoutes(c *conn, begin func(), each func(payload []byte) error) error {
+	return c.dump(request(unix.RTM_GETROUTE, unix.NLM_F_DUMP, &nl.RtMsg{}), unix.RTM_NEWROUTE, begin, each)
 }
 
 // parseRoute reads an RTM_NEWROUTE message. A route that is not unicast, or not of
@@ -154,7 +157,7 @@ func (r routeHeader) unicast() bool {
 	return r.addressSize() > 0 && r.Type == unix.RTN_UNICAST && r.Flags&unix.RTM_F_CLONED == 0
 }
 
-// addressSize is that of the family in bytes; 0 for other families than IP.
+// addressSize returns the size of an address in bytes, 0 if the family is not IP.
 func (r routeHeader) addressSize() int {
 	switch r.Family {
 	case unix.AF_INET:
@@ -166,8 +169,8 @@ func (r routeHeader) addressSize() int {
 }
 
 // DefaultLink returns the link of the best default route, IPv4 before IPv6.
-func (h *Handle) DefaultLink() (Link, error) {
-	routes, err := h.Routes(0)
+func (t routes) DefaultLink() (Link, error) {
+	routes, err := t.Routes(0)
 	if err != nil {
 		return Link{}, err
 	}
@@ -178,9 +181,9 @@ func (h *Handle) DefaultLink() (Link, error) {
 		}
 	}
 	if best == nil {
-		return Link{}, wrap("look-up", "the default route", fmt.Errorf("there is no such route: %w", unix.ESRCH))
+		return Link{}, wrap("look up", "the default route", fmt.Errorf("there is no such route: %w", unix.ESRCH))
 	}
-	return h.ByIndex(best.Link)
+	return lookups(t).ByIndex(best.Link)
 }
 
 func better(r Route, than *Route) bool {

@@ -25,7 +25,7 @@ const eventBuffer = 4 << 20
 func Subscribe(ctx context.Context) (<-chan Event, error) {
 	c, err := subscribe(unix.RTNLGRP_LINK)
 	if err != nil {
-		return nil, wrap("subscription", "link events", err)
+		return nil, wrap("subscribe to", "link events", err)
 	}
 	events := make(chan Event)
 	stop := context.AfterFunc(ctx, c.close) // wakes receive

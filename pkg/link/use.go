@@ -44,6 +44,9 @@ func (u Use) String() string {
 	return ""
 }
 
+// uses says which links the namespace's own network uses.
+type uses struct{ conn *conn }
+
 // Uses returns the links that the namespace's own network uses, by ifindex. It takes
 // one dump each of addresses, routes and links, whatever their number. WatchUse
 // answers the same from memory.
@@ -55,54 +58,54 @@ func (u Use) String() string {
 //
 // Only this namespace's links are seen: a macvlan in a pod is not, though its parent
 // lies here.
-func (h *Handle) Uses() (map[int]Use, error) {
-	t, err := h.readUse()
+func (u uses) Uses() (map[int]Use, error) {
+	t, err := readUse(u.conn)
 	if err != nil {
-		return nil, wrap("reading", "the use of links", err)
+		return nil, wrap("read", "the use of links", err)
 	}
 	return t.all(), nil
 }
 
 // Use returns what the namespace's own network uses a link for. It costs as much as
 // Uses: the kernel cannot be asked which links are on top of one.
-func (h *Handle) Use(index int) (Use, error) {
-	t, err := h.readUse()
+func (u uses) Use(index int) (Use, error) {
+	t, err := readUse(u.conn)
 	if err != nil {
-		return Use{}, wrap("reading", "the use of links", err)
+		return Use{}, wrap("read", "the use of links", err)
 	}
 	return t.of(index)
 }
 
 // Busy returns the links that the namespace's own network uses, and for what, by
 // name; see Uses.
-func (h *Handle) Busy() (map[string]string, error) {
-	uses, err := h.Uses()
+func (u uses) Busy() (map[string]string, error) {
+	all, err := u.Uses()
 	if err != nil {
 		return nil, err
 	}
-	busy := make(map[string]string, len(uses))
-	for _, u := range uses {
-		busy[u.Name] = u.String()
+	busy := make(map[string]string, len(all))
+	for _, use := range all {
+		busy[use.Name] = use.String()
 	}
 	return busy, nil
 }
 
 // readUse reads a table. Links come last: each address and route belongs to a link
 // that is listed, or that has gone meanwhile.
-func (h *Handle) readUse() (*useTable, error) {
-	exist, err := h.indexes()
+func readUse(c *conn) (*useTable, error) {
+	exist, err := indexes(c)
 	if err != nil {
 		return nil, fmt.Errorf("list links: %w", err)
 	}
 	t := &useTable{}
-	if err := h.dumpUsedAddresses(t); err != nil {
+	if err := dumpUsedAddresses(c, t); err != nil {
 		return nil, fmt.Errorf("list addresses: %w", err)
 	}
-	if err := h.dumpDefaultRoutes(t); err != nil {
+	if err := dumpDefaultRoutes(c, t); err != nil {
 		return nil, fmt.Errorf("list routes: %w", err)
 	}
 	begin := func() { t.links = map[int]linkRow{} }
-	if err := h.dumpLinks(begin, func(payload []byte) error {
+	if err := dumpLinks(c, begin, func(payload []byte) error {
 		_, err := t.setLink(payload)
 		return err
 	}); err != nil {
@@ -112,24 +115,25 @@ func (h *Handle) readUse() (*useTable, error) {
 	for index := range t.links {
 		listed[index] = true
 	}
-	return t, h.checkListed(listed, exist)
+	return t, checkListed(c, listed, exist)
 }
 
-func (h *Handle) dumpUsedAddresses(t *useTable) error {
-	begin := func() { t.addresses = map[int]map[addressKey]struct{}{} }
-	return h.dumpAddresses(begin, func(payload []byte) error {
+func dumpUsedAddresses(c *conn, t *useTable) error {
+	begin := func() { t.addresses = map[int][]addressKey{} }
+	return dumpAddresses(c, begin, func(payload []byte) error {
 		_, err := t.setAddress(payload, false)
 		return err
 	})
 }
 
-func (h *Handle) dumpDefaultRoutes(t *useTable) error {
-	return h.dumpRoutes(func() { t.defaults = map[int]struct{}{} }, t.addDefault)
+func dumpDefaultRoutes(c *conn, t *useTable) error {
+	begin := func() { t.defaults, t.sources = map[int]struct{}{}, map[netip.Addr]struct{}{} }
+	return dumpRoutes(c, begin, t.addDefault)
 }
 
 // all returns the links that are in use.
 func (t *useTable) all() map[int]Use {
-	uses := map[int]Use{}
+	uses := make(map[int]Use, len(t.addresses)+len(t.defaults))
 	at := func(index int, change func(*Use)) {
 		row, listed := t.links[index]
 		if !listed { // it went while the rest was read
@@ -166,7 +170,7 @@ func (t *useTable) all() map[int]Use {
 func (t *useTable) of(index int) (Use, error) {
 	row, ok := t.links[index]
 	if !ok {
-		return Use{}, wrap("look-up", indexed(index), unix.ENODEV)
+		return Use{}, wrap("look up", indexed(index), unix.ENODEV)
 	}
 	u := Use{Name: row.name, Master: row.master, Addresses: t.prefixes(index)}
 	_, u.DefaultRoute = t.defaults[index]
@@ -180,10 +184,13 @@ func (t *useTable) of(index int) (Use, error) {
 }
 
 func (t *useTable) prefixes(index int) []netip.Prefix {
-	var list []netip.Prefix
-	for key := range t.addresses[index] {
-		list = append(list, key.prefix)
+	keys := t.addresses[index]
+	if len(keys) == 0 {
+		return nil
 	}
-	slices.SortFunc(list, netip.Prefix.Compare)
+	list := make([]netip.Prefix, len(keys))
+	for i, key := range keys {
+		list[i] = key.prefix
+	}
 	return list
 }

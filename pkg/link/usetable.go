@@ -1,19 +1,22 @@
 package link
 
 import (
+	"cmp"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
-// useTable is what decides which links of a namespace are in use. It is read by
-// dumps, and kept up by the kernel's messages about single changes: both have the
-// same form. It decodes only what it needs.
+// useTable has the facts by which links of a namespace are in use. Dumps fill it, and
+// the kernel's messages about single changes keep it up: both have the same form. It
+// decodes only what it needs.
 type useTable struct {
 	links     map[int]linkRow
-	addresses map[int]map[addressKey]struct{} // by link; those that count
-	defaults  map[int]struct{}                // links that a default route leads over
+	addresses map[int][]addressKey    // by link; those that count, sorted
+	defaults  map[int]struct{}        // links that a default route leads over
+	sources   map[netip.Addr]struct{} // preferred source addresses of default routes
 }
 
 type linkRow struct {
@@ -29,13 +32,17 @@ type addressKey struct {
 	peer   netip.Addr
 }
 
+func (k addressKey) compare(other addressKey) int {
+	return cmp.Or(k.prefix.Compare(other.prefix), k.peer.Compare(other.peer))
+}
+
 // change is what a message changes of a table.
 type change struct {
 	use      bool // the use of some link
 	defaults bool // perhaps the default routes: the message does not say how
 }
 
-// apply takes a message about a single change. What it does not know it ignores.
+// apply takes a message about a single change. It ignores other messages.
 func (t *useTable) apply(typ uint16, payload []byte) (change, error) {
 	switch typ {
 	case unix.RTM_NEWLINK, unix.RTM_DELLINK:
@@ -174,26 +181,33 @@ func (t *useTable) setAddress(payload []byte, deleted bool) (change, error) {
 		return change{}, err
 	}
 	index, key := m.index, addressKey{m.prefix, m.peer}
-	_, had := t.addresses[index][key]
-	_, hasDefault := t.defaults[index]
-	if deleted || !m.inUse() {
-		delete(t.addresses[index], key)
-		if len(t.addresses[index]) == 0 {
-			delete(t.addresses, index)
+	list := t.addresses[index]
+	at, had := slices.BinarySearchFunc(list, key, addressKey.compare)
+	if !deleted && m.inUse() {
+		if !had {
+			t.addresses[index] = slices.Insert(list, at, key)
 		}
-		// With the last IPv4 address go the link's routes, and no message says so.
-		return change{use: had, defaults: had && hasDefault}, nil
+		return change{use: !had}, nil
 	}
-	if t.addresses[index] == nil {
-		t.addresses[index] = map[addressKey]struct{}{}
+	if !had {
+		return change{}, nil
 	}
-	t.addresses[index][key] = struct{}{}
-	return change{use: !had}, nil
+	t.addresses[index] = slices.Delete(list, at, at+1)
+	if len(list) == 1 {
+		delete(t.addresses, index)
+	}
+	// With the last IPv4 address go the link's routes, and no message says so. With
+	// any IPv4 address go the routes that have it as their source. Only new kernels
+	// send a message about these.
+	_, hasDefault := t.defaults[index]
+	_, isSource := t.sources[key.prefix.Addr()]
+	return change{use: true, defaults: hasDefault || isSource}, nil
 }
 
 // isDefault reports whether the route counts as a default route. Those that the
-// kernel makes of IPv6 router advertisements do not: every link that is up gets one
-// where a router advertises itself, each VF included, without anybody's doing.
+// kernel makes of IPv6 router advertisements do not. Every link that is up gets one
+// as soon as a router advertises itself, idle VFs included: such a route does not
+// show that somebody uses the link.
 func (r routeHeader) isDefault() bool {
 	return r.Dst_len == 0 && r.Protocol != unix.RTPROT_RA && r.Flags&unix.RTM_F_CLONED == 0 && r.addressSize() > 0
 }
@@ -209,6 +223,10 @@ func (t *useTable) addDefault(payload []byte) error {
 		switch a.typ {
 		case unix.RTA_OIF:
 			t.defaults[int(number(a.value))] = struct{}{}
+		case unix.RTA_PREFSRC:
+			if source, ok := netip.AddrFromSlice(a.value); ok {
+				t.sources[source] = struct{}{}
+			}
 		case unix.RTA_MULTIPATH:
 			for _, index := range hops(a.value) {
 				t.defaults[index] = struct{}{}

@@ -21,56 +21,51 @@ import (
 // new lifetime of an IPv6 address during the detection is announced when that ends.
 // Reread sees both at once.
 type UseTable struct {
-	handle  *Handle // for dumps
+	dumps   *conn
 	events  *conn
 	changed chan struct{}
 
 	mu    sync.Mutex // guards what follows, and the reading of events
 	table *useTable
-	uses  map[int]Use // of table; nil: to be made again
+	uses  map[int]Use // made of table; nil if table has changed since
 	stale bool        // table does not have all changes
 }
 
 // WatchUse reads which links of the caller's namespace are in use, and follows it
 // until ctx ends.
 func WatchUse(ctx context.Context) (*UseTable, error) {
-	h, err := Open()
-	if err != nil {
-		return nil, err
-	}
-	t, err := h.watchUse(ctx)
-	if err != nil {
-		h.Close()
-		return nil, wrap("watching", "the use of links", err)
-	}
-	return t, nil
-}
-
-// watchUse takes the handle over if it succeeds.
-func (h *Handle) watchUse(ctx context.Context) (*UseTable, error) {
 	events, err := subscribe(unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
 		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE)
 	if err != nil {
-		return nil, err
+		return nil, wrap("watch", "the use of links", err)
 	}
-	t := &UseTable{handle: h, events: events, changed: make(chan struct{}, 1), table: &useTable{}, stale: true}
-	if err := t.refresh(); err != nil {
+	dumps, err := dial()
+	if err != nil {
 		events.close()
-		return nil, err
+		return nil, wrap("watch", "the use of links", err)
+	}
+	t := &UseTable{dumps: dumps, events: events, changed: make(chan struct{}, 1), table: &useTable{}, stale: true}
+	if err := t.refresh(); err != nil {
+		t.close()
+		return nil, wrap("watch", "the use of links", err)
 	}
 	stop := context.AfterFunc(ctx, events.close) // wakes follow
 	go func() {                                  // ends when ctx ends or the socket fails
 		defer close(t.changed)
-		defer h.Close()
-		defer events.close()
+		defer t.close()
 		defer stop()
 		t.follow(ctx)
 	}()
 	return t, nil
 }
 
-// Changed gets a value after the use of a link has changed, one for any number of
-// changes. It is closed when the watch has ended. It is for one reader.
+func (t *UseTable) close() {
+	t.events.close()
+	t.dumps.close()
+}
+
+// Changed gets a value at first, and after the use of a link has changed: one for
+// any number of changes. It is closed when the watch has ended. It is for one reader.
 func (t *UseTable) Changed() <-chan struct{} { return t.changed }
 
 // All returns the links that are in use, by ifindex. The map is not to be changed.
@@ -78,7 +73,7 @@ func (t *UseTable) All() (map[int]Use, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if err := t.refresh(); err != nil {
-		return nil, wrap("reading", "the use of links", err)
+		return nil, wrap("read", "the use of links", err)
 	}
 	if t.uses == nil {
 		t.uses = t.table.all()
@@ -86,12 +81,12 @@ func (t *UseTable) All() (map[int]Use, error) {
 	return t.uses, nil
 }
 
-// Of returns what one link is used for; ErrNotFound if there is no such link.
+// Of returns what one link is used for. If there is no such link, it is ErrNotFound.
 func (t *UseTable) Of(index int) (Use, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if err := t.refresh(); err != nil {
-		return Use{}, wrap("reading", "the use of links", err)
+		return Use{}, wrap("read", "the use of links", err)
 	}
 	return t.table.of(index)
 }
@@ -101,7 +96,7 @@ func (t *UseTable) Reread() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.stale = true
-	return wrap("reading", "the use of links", t.refresh())
+	return wrap("read", "the use of links", t.refresh())
 }
 
 // followRetry is the pause after the table could not be read.
@@ -154,7 +149,7 @@ func (t *UseTable) refresh() error {
 	return t.finish(sum)
 }
 
-// finish reads what the messages did not say.
+// finish reads the table again as far as the messages left it incomplete.
 func (t *UseTable) finish(sum change) error {
 	switch {
 	case t.stale:
@@ -164,7 +159,7 @@ func (t *UseTable) finish(sum change) error {
 		sum.use = true
 	case sum.defaults:
 		t.stale = true // in case that this fails
-		if err := t.handle.dumpDefaultRoutes(t.table); err != nil {
+		if err := dumpDefaultRoutes(t.dumps, t.table); err != nil {
 			return fmt.Errorf("list routes: %w", err)
 		}
 		sum.use = true
@@ -180,7 +175,7 @@ func (t *UseTable) finish(sum change) error {
 // reread replaces the table. Messages that arrive meanwhile are applied to the new
 // one: they end with the state that is in it already, or with a later one.
 func (t *UseTable) reread() error {
-	fresh, err := t.handle.readUse()
+	fresh, err := readUse(t.dumps)
 	if err != nil {
 		return err
 	}

@@ -28,8 +28,8 @@ type VFInfo struct {
 
 // VF asks PF pfIndex for VF number vf.
 func (h *Handle) VF(pfIndex, vf int) (VFInfo, error) {
-	op, object := fmt.Sprintf("reading VF %d", vf), indexed(pfIndex)
-	infos, err := h.vfs(pfIndex)
+	op, object := fmt.Sprintf("read VF %d of", vf), indexed(pfIndex)
+	infos, err := readVFs(h.conn, pfIndex)
 	if err != nil {
 		return VFInfo{}, wrap(op, object, err)
 	}
@@ -46,9 +46,9 @@ func (h *Handle) VF(pfIndex, vf int) (VFInfo, error) {
 
 // VFs asks PF pfIndex for all its VFs, in one message.
 func (h *Handle) VFs(pfIndex int) ([]VFInfo, error) {
-	raw, err := h.vfs(pfIndex)
+	raw, err := readVFs(h.conn, pfIndex)
 	if err != nil {
-		return nil, wrap("reading the VFs", indexed(pfIndex), err)
+		return nil, wrap("read the VFs of", indexed(pfIndex), err)
 	}
 	var infos []VFInfo
 	for _, attrs := range raw {
@@ -85,7 +85,7 @@ func parseVF(raw []byte) VFInfo {
 
 // SetVFMAC sets the administrative MAC; zero gives it back to the VF.
 func (h *Handle) SetVFMAC(pfIndex, vf int, mac string) error {
-	op := fmt.Sprintf("setting VF %d MAC %s", vf, mac)
+	op := fmt.Sprintf("set VF %d MAC %s of", vf, mac)
 	hw, err := net.ParseMAC(mac)
 	if err != nil {
 		return wrap(op, indexed(pfIndex), err)
@@ -98,7 +98,7 @@ func (h *Handle) SetVFMAC(pfIndex, vf int, mac string) error {
 // SetVFVLAN sets VLAN, priority and tag protocol ("802.1q", "802.1ad") as one;
 // VLAN 0 with QoS 0 removes the tag.
 func (h *Handle) SetVFVLAN(pfIndex, vf, vlan, qos int, proto string) error {
-	op := fmt.Sprintf("setting VF %d VLAN %d QoS %d %s", vf, vlan, qos, proto)
+	op := fmt.Sprintf("set VF %d VLAN %d QoS %d %s of", vf, vlan, qos, proto)
 	msg := nl.VfVlan{Vf: uint32(vf), Vlan: uint32(vlan), Qos: uint32(qos)}
 	if !strings.EqualFold(proto, device.Proto8021AD) {
 		// The old attribute, which every driver with VLANs has; it means 802.1q.
@@ -113,25 +113,25 @@ func (h *Handle) SetVFVLAN(pfIndex, vf, vlan, qos int, proto string) error {
 // SetVFRate sets both limits in Mbit/s; 0 is no limit.
 func (h *Handle) SetVFRate(pfIndex, vf, minMbps, maxMbps int) error {
 	msg := nl.VfRate{Vf: uint32(vf), MinTxRate: uint32(minMbps), MaxTxRate: uint32(maxMbps)}
-	op := fmt.Sprintf("setting VF %d rate %d..%d Mbit/s", vf, minMbps, maxMbps)
+	op := fmt.Sprintf("set VF %d rate %d..%d Mbit/s of", vf, minMbps, maxMbps)
 	return h.setVF(op, pfIndex, nl.NewRtAttr(nl.IFLA_VF_RATE, msg.Serialize()))
 }
 
 // SetVFSpoofCheck has the NIC drop, or pass, frames with a source the VF does not own.
 func (h *Handle) SetVFSpoofCheck(pfIndex, vf int, on bool) error {
 	msg := nl.VfSpoofchk{Vf: uint32(vf), Setting: bit(on)}
-	return h.setVF(fmt.Sprintf("setting VF %d spoof check %t", vf, on), pfIndex, nl.NewRtAttr(nl.IFLA_VF_SPOOFCHK, msg.Serialize()))
+	return h.setVF(fmt.Sprintf("set VF %d spoof check %t of", vf, on), pfIndex, nl.NewRtAttr(nl.IFLA_VF_SPOOFCHK, msg.Serialize()))
 }
 
 // SetVFTrust lets the VF, or not, change its MAC and enter promiscuous mode.
 func (h *Handle) SetVFTrust(pfIndex, vf int, on bool) error {
 	msg := nl.VfTrust{Vf: uint32(vf), Setting: bit(on)}
-	return h.setVF(fmt.Sprintf("setting VF %d trust %t", vf, on), pfIndex, nl.NewRtAttr(nl.IFLA_VF_TRUST, msg.Serialize()))
+	return h.setVF(fmt.Sprintf("set VF %d trust %t of", vf, on), pfIndex, nl.NewRtAttr(nl.IFLA_VF_TRUST, msg.Serialize()))
 }
 
 // SetVFLinkState sets the link that the VF sees: "auto", "enable", "disable".
 func (h *Handle) SetVFLinkState(pfIndex, vf int, state string) error {
-	op := fmt.Sprintf("setting VF %d link state %s", vf, state)
+	op := fmt.Sprintf("set VF %d link state %s of", vf, state)
 	n, ok := vfLinkStates.number(state)
 	if !ok {
 		return wrap(op, indexed(pfIndex), unix.EINVAL)
@@ -142,5 +142,5 @@ func (h *Handle) SetVFLinkState(pfIndex, vf int, state string) error {
 
 func (h *Handle) setVF(op string, pfIndex int, knob *nl.RtAttr) error {
 	list := nested(unix.IFLA_VFINFO_LIST, nested(nl.IFLA_VF_INFO, knob))
-	return wrap(op, indexed(pfIndex), h.change(unix.RTM_SETLINK, 0, pfIndex, list))
+	return wrap(op, indexed(pfIndex), h.conn.change(unix.RTM_SETLINK, 0, pfIndex, list))
 }

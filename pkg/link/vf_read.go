@@ -10,6 +10,9 @@ import (
 	"fairlead.dev/fairlead/pkg/device"
 )
 
+// vfKnobs reads and sets, at the PF, what can be set of VFs.
+type vfKnobs struct{ conn *conn }
+
 // VFSettings reads the settings of all VFs of a PF, by VF number, in one message.
 // The kernel has no smaller question: it asks the driver about every VF each time,
 // so read once before a batch of changes and once after it.
@@ -17,9 +20,9 @@ import (
 // A field is nil if the driver does not report it. Some drivers report a default
 // for a knob that they do not have: the link state is "auto" for all of those.
 // If the driver reports no VFs at all, the error is ErrUnsupported.
-func (h *Handle) VFSettings(pfIndex int) (map[int]device.Settings, error) {
-	const op = "reading the VFs"
-	raw, err := h.vfs(pfIndex)
+func (v vfKnobs) VFSettings(pfIndex int) (map[int]device.Settings, error) {
+	const op = "read the VFs of"
+	raw, err := readVFs(v.conn, pfIndex)
 	if err != nil {
 		return nil, wrap(op, indexed(pfIndex), err)
 	}
@@ -37,9 +40,9 @@ func (h *Handle) VFSettings(pfIndex int) (map[int]device.Settings, error) {
 	return settings, nil
 }
 
-// vfs returns the raw attributes of each VF; nil if the driver reports no list.
-func (h *Handle) vfs(pfIndex int) (list [][]byte, err error) {
-	err = h.query(pfIndex, nl.RTEXT_FILTER_VF, func(payload []byte) (err error) {
+// readVFs returns the raw attributes of each VF, or nil if the driver reports no list.
+func readVFs(c *conn, pfIndex int) (list [][]byte, err error) {
+	err = queryLink(c, pfIndex, nl.RTEXT_FILTER_VF, func(payload []byte) (err error) {
 		if _, err := ifinfo(payload); err != nil {
 			return err
 		}
@@ -49,7 +52,8 @@ func (h *Handle) vfs(pfIndex int) (list [][]byte, err error) {
 	return list, err
 }
 
-// vfList finds the attributes of each VF among those of a PF; nil if there is no list.
+// vfList finds the attributes of each VF among those of a PF, or nil if they have no
+// list.
 //
 // The list's own length has 16 bits. With some 300 VFs it overflows, and the kernel
 // writes its low bits nevertheless. So the list ends where its entries end: no
@@ -101,7 +105,7 @@ func parseSettings(raw []byte) (vf int, s device.Settings, err error) {
 	return vf, s, nil
 }
 
-// setSetting sets the fields that one attribute holds; v is what follows the VF's number.
+// setSetting sets the fields that one attribute holds. V follows the VF's number.
 func setSetting(s *device.Settings, typ int, v []byte) {
 	switch {
 	case typ == nl.IFLA_VF_MAC && len(v) >= 6:
@@ -127,7 +131,7 @@ func intAt(b []byte) *int {
 	return &n
 }
 
-// vlanProto reads the first entry of the list; the kernel never has a second.
+// vlanProto reads the first entry of the list. The kernel never has a second.
 func vlanProto(list []byte) string {
 	first := attributesOf(list)
 	if !first.next() || len(first.value) < 14 {

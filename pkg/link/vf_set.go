@@ -25,7 +25,7 @@ import (
 //	for _, k := range device.KnobsAt(device.AtPF) {
 //		err := h.SetVF(pf, vf, s.Only(k))
 //	}
-func (h *Handle) SetVF(pfIndex, vf int, s device.Settings) error {
+func (v vfKnobs) SetVF(pfIndex, vf int, s device.Settings) error {
 	var asked []string
 	for _, k := range device.KnobsAt(device.AtPF) {
 		if k.Has(s) {
@@ -35,12 +35,12 @@ func (h *Handle) SetVF(pfIndex, vf int, s device.Settings) error {
 	if len(asked) == 0 {
 		return nil
 	}
-	op := fmt.Sprintf("setting VF %d %s", vf, strings.Join(asked, ", "))
+	op := fmt.Sprintf("set %s of VF %d of", strings.Join(asked, ", "), vf)
 	info, err := vfInfo(uint32(vf), s)
 	if err != nil {
 		return wrap(op, indexed(pfIndex), err)
 	}
-	return wrap(op, indexed(pfIndex), h.change(unix.RTM_SETLINK, 0, pfIndex, nested(unix.IFLA_VFINFO_LIST, info)))
+	return wrap(op, indexed(pfIndex), v.conn.change(unix.RTM_SETLINK, 0, pfIndex, nested(unix.IFLA_VFINFO_LIST, info)))
 }
 
 // vfInfo encodes the values as one IFLA_VF_INFO, in the order of device.Knobs.

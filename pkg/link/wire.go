@@ -65,8 +65,7 @@ func (a *attributes) next() bool {
 	return true
 }
 
-// nextType looks ahead: the type of the attribute that next would go to; -1 if
-// there is no more.
+// nextType returns the type of the attribute that next would go to, or -1 at the end.
 func (a *attributes) nextType() int {
 	if len(a.rest) < attrHeader {
 		return -1
@@ -77,7 +76,7 @@ func (a *attributes) nextType() int {
 // aligned rounds up to the 4 bytes on which messages and attributes begin.
 func aligned(size int) int { return (size + 3) &^ 3 }
 
-// number reads an unsigned attribute of 1, 2 or 4 bytes; any other length is 0.
+// number reads an unsigned attribute of 1, 2 or 4 bytes. Any other length gives 0.
 func number(b []byte) uint32 {
 	switch len(b) {
 	case 1:

@@ -201,7 +201,7 @@ func TestDefaultNetworkAndRoutes(t *testing.T) {
 	}
 }
 
-// The namespace of networks that replace a primary is open for that alone.
+// The namespace of networks that replace a primary is open only for that.
 func TestIsolationOfADefaultNetwork(t *testing.T) {
 	n := newNode(t)
 	n.restart(func(o *Options) { o.NamespaceIsolation, o.DefaultNetworkNamespace = true, "kube-system" })

@@ -72,7 +72,7 @@ func (a *allocations) prune(ctx context.Context) error {
 	used := map[string]bool{}
 	if len(all) > 0 {
 		if used, err = a.listed(ctx); err != nil {
-			return fmt.Errorf("comparing allocations with the kubelet's: %w", err)
+			return fmt.Errorf("compare allocations with the kubelet's: %w", err)
 		}
 	}
 	stale := a.judge(all, used, began)
@@ -102,14 +102,13 @@ func (a *allocations) judge(all []ledger.Allocation, used map[string]bool, began
 	unlisted, inUse, waiting := map[pci.Address]time.Time{}, map[pci.Address]time.Time{}, map[pci.Address]bool{}
 	for _, alloc := range all {
 		_, _, held := a.ledger.Holder(alloc.Device)
-		at, back := a.returned[alloc.Device]
-		back = back && at.After(alloc.At)
+		isReturned := a.returned[alloc.Device].After(alloc.At)
 		switch {
 		case held:
 		case used[alloc.Device.String()]:
 			inUse[alloc.Device] = alloc.At
-			waiting[alloc.Device] = back // the pod is going, or its sandbox is made again
-		case back:
+			waiting[alloc.Device] = isReturned // the pod is going, or its sandbox is made again
+		case isReturned:
 			stale = append(stale, alloc)
 		default:
 			first, ok := a.unlisted[alloc.Device]
@@ -156,7 +155,7 @@ func (a *allocations) loop(ctx context.Context) {
 // allocation without an attachment. It asks the kubelet again less and less often. A
 // device that the kubelet has confirmed as in use (a VF without a net-attach-def, for
 // one) is left to Reconcile.
-func (a *allocations) look(ctx context.Context) (next time.Duration, any bool) {
+func (a *allocations) look(ctx context.Context) (next time.Duration, again bool) {
 	all, err := a.ledger.Allocations()
 	if err == nil && !a.undecided(all) {
 		return 0, false
@@ -183,21 +182,21 @@ func (a *allocations) undecided(all []ledger.Allocation) bool {
 }
 
 // schedule returns when to look again.
-func (a *allocations) schedule(failed bool) (next time.Duration, any bool) {
+func (a *allocations) schedule(failed bool) (next time.Duration, again bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.pause *= 2; a.news || a.pause == 0 {
 		a.pause, a.news = firstLook, false
 	}
 	if failed || len(a.returned) > 0 && a.pause <= lastLook {
-		next, any = min(a.pause, lastLook), true
+		next, again = min(a.pause, lastLook), true
 	}
 	for _, since := range a.unlisted {
-		if over := since.Add(allocationGrace).Sub(a.now()); !any || over < next {
-			next, any = over, true
+		if over := since.Add(allocationGrace).Sub(a.now()); !again || over < next {
+			next, again = over, true
 		}
 	}
-	return next, any
+	return next, again
 }
 
 func (a *allocations) quiet() bool {

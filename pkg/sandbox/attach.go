@@ -17,24 +17,26 @@ import (
 func (k *Keeper) Attach(ctx context.Context, r Request) (*types100.Result, error) {
 	unlock, err := k.locks.lock(ctx, r.ID)
 	if err != nil {
-		return nil, fail("waiting for an earlier call for the same sandbox", TryAgain, err)
+		return nil, fail("wait for an earlier call for the same sandbox", TryAgain, err)
 	}
 	defer unlock()
-	netns, err := k.o.Kernel.Identify(r.Netns)
+	netns, err := k.o.Kernel.identify(r.Netns)
 	if err != nil {
-		return nil, fail("opening the sandbox's network namespace", netnsKind(err), err)
+		return nil, fail("open the sandbox's network namespace", Invalid, err)
 	}
 	if result, err := k.settleEarlier(ctx, r, netns); result != nil || err != nil {
 		return result, err
 	}
-	plan, sandbox, err := k.begin(ctx, r, netns)
+	handles := k.o.Chains.Open(netns)
+	defer closeHandles(handles)
+	plan, sandbox, err := k.begin(ctx, r, netns, handles)
 	if err != nil {
 		// Nothing is on record, and nothing was changed: the Release that follows a
 		// failed Attach has nothing to do.
 		k.released.note(r.ID)
 		return nil, err
 	}
-	results, err := k.binder.bind(ctx, &sandbox, plan, k.programs(r))
+	results, err := k.binder.bind(ctx, &sandbox, plan, k.programs(r), handles)
 	if err == nil {
 		err = k.complete(&sandbox, results)
 	}
@@ -47,13 +49,13 @@ func (k *Keeper) Attach(ctx context.Context, r Request) (*types100.Result, error
 }
 
 // begin plans the networks and makes the intents durable.
-func (k *Keeper) begin(ctx context.Context, r Request, netns ledger.Netns) ([]planned, ledger.Sandbox, error) {
+func (k *Keeper) begin(ctx context.Context, r Request, netns ledger.Netns, handles *attach.Handles) ([]planned, ledger.Sandbox, error) {
 	plan, err := k.planner.plan(ctx, r)
 	if err != nil {
 		return nil, ledger.Sandbox{}, err
 	}
 	sandbox := ledger.Sandbox{ID: r.ID, IfName: r.IfName, Pod: r.Pod, Netns: netns, Path: k.programs(r).path, Created: r.At}
-	return plan, sandbox, k.reserver.reserve(ctx, &sandbox, plan, k.programs(r))
+	return plan, sandbox, k.reserver.reserve(ctx, &sandbox, plan, k.programs(r), handles)
 }
 
 // settleEarlier deals with a record that the sandbox has already. A second Attach of a
@@ -63,7 +65,7 @@ func (k *Keeper) begin(ctx context.Context, r Request, netns ledger.Netns) ([]pl
 func (k *Keeper) settleEarlier(ctx context.Context, r Request, netns ledger.Netns) (*types100.Result, error) {
 	old, ok, err := k.o.Ledger.Sandbox(r.ID)
 	if err != nil {
-		return nil, fail("reading the ledger", IO, err)
+		return nil, fail("read the ledger", IO, err)
 	}
 	if !ok {
 		return nil, nil
@@ -72,7 +74,7 @@ func (k *Keeper) settleEarlier(ctx context.Context, r Request, netns ledger.Netn
 		return recordedResult(old.Attachments[0])
 	}
 	if err := k.releaser.release(ctx, old, k.programs(r), everything); err != nil {
-		return nil, fail("undoing what an earlier ADD of this sandbox left", TryAgain, err)
+		return nil, fail("undo an earlier ADD of this sandbox", TryAgain, err)
 	}
 	return nil, nil
 }
@@ -91,18 +93,18 @@ func (k *Keeper) complete(sandbox *ledger.Sandbox, results []*types100.Result) e
 	if sandbox.Pod.Name != "" {
 		status, err := k.statuses.document(*sandbox, results)
 		if err != nil {
-			return fail("building the network status", Internal, err)
+			return fail("build the network status", Internal, err)
 		}
 		sandbox.Status = status
 	}
 	if err := k.o.Ledger.PutSandbox(*sandbox); err != nil {
-		return fail("recording what was attached", ByCause, err)
+		return fail("record the attached networks", ByCause, err)
 	}
 	return nil
 }
 
-// announce tells the cluster: the status on the pod, an event for each interface.
-// None of it can fail the Attach.
+// announce writes the status on the pod, and an event for each interface. No error of
+// it can fail the Attach.
 func (k *Keeper) announce(ctx context.Context, sandbox ledger.Sandbox, results []*types100.Result) {
 	if sandbox.Pod.Name == "" {
 		return
@@ -138,7 +140,7 @@ func (k *Keeper) rollBack(ctx context.Context, r Request, sandbox ledger.Sandbox
 	}
 }
 
-// call is what the plugins of one attachment are told.
+// call makes the Call for the plugins of one attachment.
 func call(sandbox ledger.Sandbox, a ledger.Attachment, p programs, handles *attach.Handles) attach.Call {
 	return attach.Call{SandboxID: sandbox.ID, IfName: a.IfName, Pod: sandbox.Pod, Network: a.Network, Netns: sandbox.Netns,
 		CNIArgs: a.CNIArgs, Exec: p.exec, Path: p.path, Resource: a.Resource, Handles: handles}

@@ -25,11 +25,9 @@ type binder struct {
 // in which an interface appears (see order). A program may look at whatever is there,
 // and may work on the interfaces before it (a bond), so it starts when all networks
 // before it are complete. The first failure stops the rest.
-func (b binder) bind(ctx context.Context, sandbox *ledger.Sandbox, plan []planned, p programs) ([]*types100.Result, error) {
+func (b binder) bind(ctx context.Context, sandbox *ledger.Sandbox, plan []planned, p programs, handles *attach.Handles) ([]*types100.Result, error) {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	handles := b.chains.chains.Open(sandbox.Netns)
-	defer closeHandles(handles)
 	results := make([]*types100.Result, len(plan))
 	var (
 		group sync.WaitGroup
@@ -46,7 +44,7 @@ func (b binder) bind(ctx context.Context, sandbox *ledger.Sandbox, plan []planne
 			results[i], err = b.bindOne(ctx, c, &sandbox.Attachments[i], plan[i])
 			if err != nil {
 				once.Do(func() {
-					first = &Error{Network: plan[i].Network, IfName: plan[i].IfName, Step: "attaching", Err: err}
+					first = &Error{Network: plan[i].Network, IfName: plan[i].IfName, Step: "attach", Err: err}
 					stop(fmt.Errorf("stopped, because network %s failed", plan[i].Network))
 				})
 			}
@@ -92,7 +90,7 @@ func (b binder) moveDefaultRoutes(sandbox *ledger.Sandbox, plan []planned, resul
 			continue
 		}
 		if err := b.kernel.MoveDefaultRoutes(sandbox.Netns.Path, n.IfName, n.DefaultRoute); err != nil {
-			return &Error{Network: n.Network, IfName: n.IfName, Step: "moving the default route", Kind: Invalid, Err: err}
+			return &Error{Network: n.Network, IfName: n.IfName, Step: "move the default route", Kind: Invalid, Err: err}
 		}
 		for j, result := range results {
 			if !withoutDefaults(result, n.DefaultRoute, i == j) {
@@ -100,7 +98,7 @@ func (b binder) moveDefaultRoutes(sandbox *ledger.Sandbox, plan []planned, resul
 			}
 			raw, err := encodeResult(result)
 			if err != nil {
-				return &Error{Network: plan[j].Network, IfName: plan[j].IfName, Step: "moving the default route", Err: err}
+				return &Error{Network: plan[j].Network, IfName: plan[j].IfName, Step: "move the default route", Err: err}
 			}
 			sandbox.Attachments[j].Result = raw
 		}

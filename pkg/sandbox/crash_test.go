@@ -124,27 +124,32 @@ func crash(t *testing.T, command string, late bool, at int) bool {
 		n.t, n.world = t, after
 		after.Use(t)
 		n.open(file)
-		whole, before := n.whole(t, "c1"), n.whole(t, "c2")
-		if err := n.keeper.Reconcile(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		switch {
-		case before != nil:
-			wantWhole(t, n, *before)
-		case whole != nil:
-			wantWhole(t, n, *whole)
-		default:
-			n.wantClean()
-		}
-		// And the pod's next try works.
-		n.nad("broken", "", `{"cniVersion":"1.0.0","type":"macvlan"}`)
-		n.mustAdd("c3", "p")
-		if _, err := n.call("DEL", "c3", "p"); err != nil {
-			t.Fatal(err)
-		}
-		n.wantClean()
+		n.wantRest(t)
 	})
 	return true
+}
+
+// wantRest checks that the next agent comes to rest, and that the pod's next try works.
+func (n *node) wantRest(t *testing.T) {
+	t.Helper()
+	first, second := n.whole(t, "c1"), n.whole(t, "c2")
+	if err := n.keeper.Reconcile(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	switch {
+	case second != nil:
+		wantWhole(t, n, *second)
+	case first != nil:
+		wantWhole(t, n, *first)
+	default:
+		n.wantClean()
+	}
+	n.nad("broken", "", `{"cniVersion":"1.0.0","type":"macvlan"}`)
+	n.mustAdd("c3", "p")
+	if _, err := n.call("DEL", "c3", "p"); err != nil {
+		t.Fatal(err)
+	}
+	n.wantClean()
 }
 
 // whole is the sandbox if it is complete and in use.

@@ -23,7 +23,7 @@ import (
 func TestAReusedNamespacePathIsAnotherNamespace(t *testing.T) {
 	for _, by := range []string{"DEL", "reconcile"} {
 		n := newNode(t)
-		n.pod("p", "macvlan-conf, tuned")
+		n.pod("p", "macvlan-conf, macvlan-conf, tuned")
 		n.mustAdd("c1", "p")
 		n.newNetns("/run/netns/c1")
 		delete(n.cluster.Pods, "default/p")
@@ -36,8 +36,8 @@ func TestAReusedNamespacePathIsAnotherNamespace(t *testing.T) {
 			t.Fatal(err)
 		}
 		n.wantClean()
-		if strings.Contains(n.world.Trace(), "/run/netns/c1") {
-			t.Errorf("%s: it worked in another pod's namespace:\n%s", by, n.world.Trace())
+		if strings.Contains(n.world.Trace(), "/run/netns/c1") || len(n.world.DelNetns) != 4 || strings.Join(n.world.DelNetns, "") != "" {
+			t.Errorf("%s: it worked in another pod's namespace: %q\n%s", by, n.world.DelNetns, n.world.Trace())
 		}
 	}
 }
@@ -51,6 +51,34 @@ func TestTheHostsNamespaceIsNotAPods(t *testing.T) {
 	_, err := n.serve(t.Context(), "ADD", n.request("c1", "p"))
 	if KindOf(err) != Invalid || !errors.Is(err, attach.ErrHostNetns) {
 		t.Errorf("got %v", err)
+	}
+	n.wantClean()
+}
+
+// meta-cni A4: a CHECK does not look at another pod's namespace.
+func TestCheckOfAReusedNamespacePath(t *testing.T) {
+	n := newNode(t)
+	n.pod("p", "macvlan-conf")
+	n.mustAdd("c1", "p")
+	n.newNetns("/run/netns/c1")
+	n.world.Log = nil
+	if _, err := n.call("CHECK", "c1", "p"); err == nil || KindOf(err) == Unknown || len(n.world.Log) != 0 {
+		t.Errorf("%v\n%s", err, n.world.Trace())
+	}
+}
+
+// The agent may not see the namespaces of the runtime; the primary network works then.
+func TestANamespaceOutOfSight(t *testing.T) {
+	n := newNode(t)
+	n.pod("p", "")
+	if _, err := n.serve(t.Context(), "ADD", n.request("c1", "p")); err != nil {
+		t.Fatal(err)
+	}
+	if got := n.sandbox("c1").Netns; got != (ledger.Netns{Path: "/run/netns/c1"}) {
+		t.Errorf("recorded: %+v", got)
+	}
+	if _, err := n.call("DEL", "c1", "p"); err != nil {
+		t.Fatal(err)
 	}
 	n.wantClean()
 }

@@ -56,7 +56,7 @@ func TestDelFromTheLedgerAlone(t *testing.T) {
 }
 
 // m#1449: a pod from before the installation gives its address back, too, later
-// where it cannot be done now.
+// if it cannot be done now.
 func TestDelOfUnknownSandbox(t *testing.T) {
 	n := newNode(t)
 	n.world.Failing("del")
@@ -137,7 +137,7 @@ func TestFailedReleaseShows(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := n.sandbox("c1")
-	if !s.Releasing || s.Attempts != 1 || !strings.Contains(s.Failure, "network default/fast (interface net1): releasing: mailbox timeout") ||
+	if !s.Releasing || s.Attempts != 1 || !strings.Contains(s.Failure, "network default/fast (interface net1): release: mailbox timeout") ||
 		!s.RetryAt.Equal(n.now.Add(firstRetry)) {
 		t.Errorf("record: %+v", s)
 	}

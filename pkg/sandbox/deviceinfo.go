@@ -10,7 +10,7 @@ import (
 
 	nadv1 "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/apis/k8s.cni.cncf.io/v1"
 
-	"fairlead.dev/fairlead/cni/wire"
+	"fairlead.dev/fairlead/pkg/host/file"
 	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/network"
 	"fairlead.dev/fairlead/pkg/pci"
@@ -30,15 +30,15 @@ func (d deviceInfo) write(a ledger.Attachment, deviceID string) error {
 		raw, err = pciInfo(a, deviceID)
 	}
 	if err != nil {
-		return fmt.Errorf("device-info of %s: %w", deviceID, err)
+		return fmt.Errorf("write device-info of %s: %w", deviceID, err)
 	}
 	if raw == nil {
 		return nil
 	}
 	if err := os.MkdirAll(filepath.Dir(a.DeviceInfo), 0o755); err != nil {
-		return fmt.Errorf("device-info of %s: %w", deviceID, err)
+		return fmt.Errorf("write device-info of %s: %w", deviceID, err)
 	}
-	return wire.WriteFileAtomic(a.DeviceInfo, raw, 0o444)
+	return file.Replace(a.DeviceInfo, raw, 0o444)
 }
 
 func pciInfo(a ledger.Attachment, deviceID string) ([]byte, error) {
@@ -70,7 +70,7 @@ func (d deviceInfo) read(a ledger.Attachment) (*nadv1.DeviceInfo, error) {
 	}
 	var info nadv1.DeviceInfo
 	if err := json.Unmarshal(raw, &info); err != nil {
-		return nil, fmt.Errorf("device-info file %s: %w", a.DeviceInfo, err)
+		return nil, fmt.Errorf("read device-info file %s: %w", a.DeviceInfo, err)
 	}
 	return &info, nil
 }

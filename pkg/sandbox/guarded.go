@@ -3,14 +3,12 @@ package sandbox
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 
 	"fairlead.dev/fairlead/pkg/attach"
 	"fairlead.dev/fairlead/pkg/ledger"
-	"fairlead.dev/fairlead/pkg/netns"
 	"fairlead.dev/fairlead/pkg/network"
 )
 
@@ -55,7 +53,7 @@ func (g guarded) check(ctx context.Context, c attach.Call, a ledger.Attachment) 
 func encodeResult(result *types100.Result) (json.RawMessage, error) {
 	converted, err := result.GetAsVersion(ledger.ResultVersion)
 	if err != nil {
-		return nil, fmt.Errorf("converting the result: %w", err)
+		return nil, fmt.Errorf("convert the result: %w", err)
 	}
 	return json.Marshal(converted)
 }
@@ -67,15 +65,7 @@ func recordedResult(a ledger.Attachment) (*types100.Result, error) {
 	}
 	result, err := types100.NewResult(a.Result)
 	if err != nil {
-		return nil, fmt.Errorf("the recorded result of %s: %w", a.Network, err)
+		return nil, fmt.Errorf("read the recorded result of %s: %w", a.Network, err)
 	}
 	return types100.GetResult(result)
-}
-
-// netnsKind tells a namespace that can never be used from one that may be there later.
-func netnsKind(err error) Kind {
-	if errors.Is(err, attach.ErrHostNetns) || netns.IsGone(err) {
-		return Invalid
-	}
-	return TryAgain
 }

@@ -27,13 +27,16 @@ type Options struct {
 
 	NamespaceIsolation bool
 	GlobalNamespaces   []string // usable by all pods under namespace isolation
-	// DefaultNetworkNamespace is where a network that replaces the primary is looked
-	// up if the pod names no namespace; empty: in the pod's own.
+	// DefaultNetworkNamespace is the namespace of a network that replaces the primary, if
+	// the pod names none; empty: the pod's own.
 	DefaultNetworkNamespace string
 	// AllowNamedDevices lets pods and net-attach-defs name devices that the kubelet has
 	// not given to the pod.
 	AllowNamedDevices bool
 
+	// Guard keeps everybody else (the kubelet's Allocate, a profile) from taking devices
+	// until release is called: pkg/custody. It may be nil.
+	Guard func(ctx context.Context, devices ...pci.Address) (release func(), err error)
 	// Pool returns the resource that advertises a device; empty: none does. It may be nil.
 	Pool func(pci.Address) string
 	// Uplinks returns the host netdevs that a fallback of a network backed by the
@@ -56,7 +59,7 @@ const (
 	callTimeout = 10 * time.Second
 )
 
-// Request is what a door asks about one sandbox.
+// Request names a sandbox, and says how its plugins are run.
 type Request struct {
 	ID           string
 	Netns        string // path
@@ -123,7 +126,7 @@ func (k *Keeper) Reconcile(ctx context.Context) error {
 	return k.reconciler.round(ctx, k.allocations.prune)
 }
 
-// programs is how plugin binaries are run.
+// programs runs plugin binaries.
 type programs struct {
 	exec invoke.Exec
 	path string // CNI_PATH

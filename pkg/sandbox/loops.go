@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// settle is the pause between an event and the work that it causes: several failures
+// settlePause is the pause between an event and the work that it causes: several failures
 // of one cause come together.
 const settlePause = time.Second
 
@@ -23,7 +23,7 @@ func (s signal) kick() {
 
 // loop calls work after each signal, and when work itself says that something is due.
 // In between it sleeps: a node on which nothing is to be done is left alone.
-func loop(ctx context.Context, wake signal, work func(context.Context) (next time.Duration, any bool)) {
+func loop(ctx context.Context, wake signal, work func(context.Context) (next time.Duration, again bool)) {
 	timer := time.NewTimer(settlePause) // something may be left from before
 	defer timer.Stop()
 	for {
@@ -35,7 +35,7 @@ func loop(ctx context.Context, wake signal, work func(context.Context) (next tim
 			continue
 		case <-timer.C:
 		}
-		if next, any := work(ctx); any {
+		if next, again := work(ctx); again {
 			timer.Reset(max(next, settlePause))
 		}
 	}
@@ -48,7 +48,7 @@ func (r *reconciler) retryLoop(ctx context.Context) {
 
 // retryDue starts the releases that are due. It returns when the next one is. Only the
 // ledger's index is read for that; no record is decoded while nothing is due.
-func (r *reconciler) retryDue(ctx context.Context, errs *joined) (next time.Duration, any bool) {
+func (r *reconciler) retryDue(ctx context.Context, errs *joined) (next time.Duration, again bool) {
 	for _, e := range r.o.Ledger.Entries() {
 		if !e.Releasing {
 			continue
@@ -57,11 +57,11 @@ func (r *reconciler) retryDue(ctx context.Context, errs *joined) (next time.Dura
 		case r.busy(e.ID): // its end wakes the loop
 		case r.due(e):
 			r.start(ctx, e, "its release failed or was interrupted", r.programs(), errs)
-		case !any || pause < next:
-			next, any = pause, true
+		case !again || pause < next:
+			next, again = pause, true
 		}
 	}
-	return next, any
+	return next, again
 }
 
 // busy reports a release that an earlier round has started.

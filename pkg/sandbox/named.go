@@ -19,7 +19,7 @@ func (p planner) checkNamed(pod ledger.PodRef, n network.Planned) error {
 	for _, named := range n.Named {
 		pool := p.pool(named.Address)
 		refused := func(why string) error {
-			return &Error{Network: n.Network, IfName: n.IfName, Step: "checking its device", Kind: Invalid,
+			return &Error{Network: n.Network, IfName: n.IfName, Step: "check its device", Kind: Invalid,
 				Err: fmt.Errorf("%s is %s: %s", named.By, named.Address, why)}
 		}
 		if !p.o.AllowNamedDevices && (!named.BusID || pool != "") {

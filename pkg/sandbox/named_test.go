@@ -1,6 +1,8 @@
 package sandbox
 
 import (
+	"context"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -108,6 +110,29 @@ func TestAProgramsDeviceIsHeld(t *testing.T) {
 	n.mustAdd("c2", "q")
 	if got := sandboxtest.Describe(n.sandbox("c2")); !strings.Contains(got, "net1=exec/bound") {
 		t.Error(got)
+	}
+}
+
+// meta-cni A6: from the look at a device until it is on record, nobody else gets it: no
+// Allocate, no profile.
+func TestDevicesAreGuardedUntilTheyAreOnRecord(t *testing.T) {
+	n := newNode(t)
+	n.restart(func(o *Options) {
+		o.Guard = func(_ context.Context, devices ...pci.Address) (func(), error) {
+			err := n.world.Step("guard", fmt.Sprint("guard ", devices))
+			return func() { _ = n.world.Step("unguard", "unguard") }, err
+		}
+	})
+	n.pod("p", "fast, fast", vf2, vf1)
+	n.mustAdd("c1", "p")
+	want := "guard [" + vf1 + " " + vf2 + "]\nprepare net1 sriov\nprepare net2 sriov\nput c1 eth0=exec/intent net1=sriov/intent net2=sriov/intent\nunguard\n"
+	if !strings.HasPrefix(n.world.Trace(), want) {
+		t.Errorf("got:\n%s\nwant:\n%s", n.world.Trace(), want)
+	}
+	n.world.Failing("guard")
+	n.pod("q", "fast", vf1)
+	if _, err := n.call("ADD", "c2", "q"); err == nil {
+		t.Error("a device that a profile changes was attached")
 	}
 }
 

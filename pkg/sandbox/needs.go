@@ -12,7 +12,7 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// Cluster is what is asked of the API server, through caches; pkg/kube implements it.
+// Cluster answers from the caches of the API server; pkg/kube implements it.
 type Cluster interface {
 	// Pod finds a pod. The error is network.ErrNotFound if it is gone or has another UID.
 	Pod(ctx context.Context, namespace, name, uid string) (network.Pod, error)
@@ -20,7 +20,7 @@ type Cluster interface {
 	NetAttachDef(ctx context.Context, namespace, name string) (network.Definition, error)
 	// SetNetworkStatus writes the network-status annotation.
 	SetNetworkStatus(ctx context.Context, pod ledger.PodRef, status string) error
-	// Event tells about a pod; eventType is Normal or Warning.
+	// Event writes an event about a pod; eventType is Normal or Warning.
 	Event(pod ledger.PodRef, eventType, reason, message string)
 }
 
@@ -37,7 +37,8 @@ type Ledger interface {
 	PutSandbox(ledger.Sandbox) error
 	DeleteSandbox(id string) error
 	Sandbox(id string) (ledger.Sandbox, bool, error)
-	// Entries lists all records without their attachments, from memory.
+	// Entry returns a record without its attachments, from memory. Entries lists all.
+	Entry(id string) (ledger.Entry, bool)
 	Entries() []ledger.Entry
 	// StatusWritten takes the status off a record, without waiting for the disk.
 	StatusWritten(id string, status []byte)
@@ -64,10 +65,10 @@ type Primary interface {
 	ByName(name string) ([]byte, error)
 }
 
-// Kernel is what the keeper itself asks of the kernel; tests replace it.
+// Kernel has the questions that the keeper itself asks the kernel; tests replace it.
 type Kernel struct {
-	// Identify returns what is recorded of the namespace at path. netns.IsGone tells
-	// that there is none; attach.ErrHostNetns, that it is the host's own.
+	// Identify returns the identity of the namespace at path, for the record. If there is
+	// none, netns.IsGone reports it of the error; the host's own is attach.ErrHostNetns.
 	Identify func(path string) (ledger.Netns, error)
 	// LastIfindex returns the highest ifindex in the namespace; 0: not known.
 	LastIfindex func(path string) int

@@ -8,6 +8,20 @@ import (
 	"fairlead.dev/fairlead/pkg/netns"
 )
 
+// identify returns the identity of a namespace that something is to be attached to. One
+// that the agent cannot see is known by its path: programs on the host may see it, and a
+// built-in network reports that it is not there. The host's own is refused.
+func (k Kernel) identify(path string) (ledger.Netns, error) {
+	ns, err := k.Identify(path)
+	switch {
+	case errors.Is(err, attach.ErrHostNetns):
+		return ns, err
+	case err != nil:
+		return ledger.Netns{Path: path}, nil
+	}
+	return ns, nil
+}
+
 // reused reports that the path of a recorded namespace leads to another one by now:
 // paths are reused, and a late release must not touch the links of their new owner. A
 // record of format 1 has no identity; then only the host's own namespace counts as

@@ -34,7 +34,7 @@ func (p planner) plan(ctx context.Context, r Request) ([]planned, error) {
 	}
 	pod, err := p.o.Cluster.Pod(ctx, r.Pod.Namespace, r.Pod.Name, r.Pod.UID)
 	if err != nil {
-		return nil, fail("looking the pod up", TryAgain, err)
+		return nil, fail("look up the pod", TryAgain, err)
 	}
 	in, err := p.input(ctx, r, pod)
 	if err != nil {
@@ -42,7 +42,7 @@ func (p planner) plan(ctx context.Context, r Request) ([]planned, error) {
 	}
 	resolved, err := network.Resolve(in)
 	if err != nil {
-		return nil, fail("planning the networks", Invalid, err)
+		return nil, fail("plan the networks", Invalid, err)
 	}
 	var all []planned
 	if in.Default == nil {
@@ -67,11 +67,11 @@ func (p planner) plan(ctx context.Context, r Request) ([]planned, error) {
 func (p planner) primary(r Request) (planned, error) {
 	list, err := p.o.Primary.Conf()
 	if err != nil {
-		return planned{}, fail("finding the primary network", TryAgain, err)
+		return planned{}, fail("find the primary network", TryAgain, err)
 	}
 	list, err = network.ResolvePrimary(list, r.Capabilities)
 	if err != nil {
-		return planned{}, fail("finding the primary network", Invalid, err)
+		return planned{}, fail("find the primary network", Invalid, err)
 	}
 	for i := range list.Plugins { // a copy of its own
 		list.Plugins[i].Builtin = false
@@ -97,12 +97,12 @@ func (p planner) input(ctx context.Context, r Request, pod network.Pod) (network
 		RuntimeConfig: r.Capabilities, Definitions: map[string]network.Definition{}, DeviceInfoPath: p.info.path}
 	var err error
 	if in.Selections, err = network.ParseSelections(pod.Annotations[network.NetworksAnnotation], pod.Namespace); err != nil {
-		return in, fail("reading the pod's annotations", Invalid, err)
+		return in, fail("read the pod's annotations", Invalid, err)
 	}
 	all := in.Selections
 	primary, ok, err := network.ParseDefaultNetwork(pod.Annotations[network.DefaultNetworkAnnotation], p.defaultNetworkNamespace(pod.Namespace))
 	if err != nil {
-		return in, fail("reading the pod's annotations", Invalid, err)
+		return in, fail("read the pod's annotations", Invalid, err)
 	}
 	if ok {
 		in.Default = &primary
@@ -144,7 +144,7 @@ func (p planner) devices(ctx context.Context, pod network.Pod, all []network.Sel
 	}
 	devices, err := p.o.Devices.PodDevices(ctx, pod.Namespace, pod.Name)
 	if err != nil {
-		return nil, fail("asking the kubelet for the pod's devices", TryAgain, err)
+		return nil, fail("ask the kubelet for the pod's devices", TryAgain, err)
 	}
 	return devices, nil
 }
@@ -161,7 +161,7 @@ func (p planner) checkIsolation(namespace string, in network.Input) error {
 		err = network.CheckIsolation([]network.Selection{*in.Default}, namespace, global)
 	}
 	if err != nil {
-		return fail("checking namespace isolation", Invalid, err)
+		return fail("check namespace isolation", Invalid, err)
 	}
 	return nil
 }
@@ -172,7 +172,7 @@ func (p planner) defaultNetworkNamespace(podNamespace string) string {
 
 // definition finds a net-attach-def and, if its spec is empty, its conf file.
 func (p planner) definition(ctx context.Context, r Request, s network.Selection) (network.Definition, error) {
-	const step = "looking its net-attach-def up"
+	const step = "look up its net-attach-def"
 	d, err := p.o.Cluster.NetAttachDef(ctx, s.Namespace, s.Name)
 	if err == nil {
 		d, err = d.Load(p.o.Primary.ByName)
@@ -188,10 +188,10 @@ func (p planner) definition(ctx context.Context, r Request, s network.Selection)
 	return d, &Error{Network: s.Network(), Step: step, Kind: TryAgain, Err: err}
 }
 
-// prepareCall is what the plugins of a network are told before it has a record.
+// prepareCall makes the Call for the plugins of a network that has no record yet.
 func (p planned) prepareCall(sandbox ledger.Sandbox, how programs, uplinks func(string) []string) attach.Call {
 	c := attach.Call{SandboxID: sandbox.ID, IfName: p.IfName, Pod: sandbox.Pod, Network: p.Network, Netns: sandbox.Netns,
-		CNIArgs: p.CNIArgs, Exec: how.exec, Path: how.path, Resource: p.Resource, Device: p.address}
+		CNIArgs: p.CNIArgs, Exec: how.exec, Path: how.path, Resource: p.Resource, Device: p.address, Named: !p.address.IsZero() && !p.Given}
 	if p.Resource != "" && uplinks != nil {
 		c.Uplinks = uplinks(p.Resource)
 	}

@@ -3,6 +3,7 @@ package sandbox
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"fairlead.dev/fairlead/pkg/sandbox/sandboxtest"
 )
@@ -46,6 +47,28 @@ func TestReconcile(t *testing.T) {
 				t.Errorf("a live sandbox was touched: %+v", s)
 			}
 		})
+	}
+}
+
+// A sandbox that an ADD has made again, between the look at its record and the release,
+// is another one.
+func TestReconcileLeavesASandboxThatWasMadeAgain(t *testing.T) {
+	n := newNode(t)
+	n.pod("p", "fast", vf1)
+	n.mustAdd("c1", "p")
+	n.markReleasing("c1")
+	found, old := n.ledger.Entries()[0], n.sandbox("c1")
+	n.now = n.now.Add(time.Second)
+	n.mustAdd("c1", "p") // releases the old one first
+	r := n.keeper.reconciler
+	if err := r.releaseDead(t.Context(), found, "its release was interrupted", r.programs()); err != nil {
+		t.Error(err)
+	}
+	if err := r.releaseQueued(t.Context(), old, r.programs()); err != nil {
+		t.Error(err)
+	}
+	if s := n.sandbox("c1"); !complete(s) || s.Releasing || n.world.VFs[vf1] != "c1" {
+		t.Errorf("a live sandbox was touched: %s", sandboxtest.Describe(s))
 	}
 }
 

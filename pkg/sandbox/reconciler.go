@@ -9,6 +9,7 @@ import (
 
 	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/network"
+	"fairlead.dev/fairlead/pkg/retry"
 )
 
 // builtInWidth is how many sandboxes have their built-in networks undone at a time
@@ -126,9 +127,12 @@ func (r *reconciler) start(ctx context.Context, e ledger.Entry, reason string, p
 	}
 	errs.begin()
 	r.work.Go(func() { // bounded by the time limits of both parts, and by ctx
-		defer errs.end()
-		err := r.releaseDead(ctx, e.ID, reason, p)
+		err := r.releaseDead(ctx, e, reason, p)
 		errs.add(named(e, err))
+		errs.end()
+		if err != nil {
+			r.pauseUnrecorded(ctx, e.ID)
+		}
 		r.mu.Lock()
 		delete(r.inWork, e.ID)
 		r.mu.Unlock()
@@ -136,6 +140,14 @@ func (r *reconciler) start(ctx context.Context, e ledger.Entry, reason string, p
 			r.releaser.wake.kick() // now it can be started again
 		}
 	})
+}
+
+// pauseUnrecorded waits if a failed release may be tried again at once, because the
+// time of its next try could not be recorded (a full disk).
+func (r *reconciler) pauseUnrecorded(ctx context.Context, id string) {
+	if e, ok := r.o.Ledger.Entry(id); ok && r.due(e) {
+		_ = retry.Sleep(ctx, firstRetry) // its error is ctx's, which ends the loop as well
+	}
 }
 
 func named(e ledger.Entry, err error) error {
@@ -146,18 +158,25 @@ func named(e ledger.Entry, err error) error {
 }
 
 // releaseDead releases a sandbox, unless a call works on it.
-func (r *reconciler) releaseDead(ctx context.Context, id, reason string, p programs) error {
-	unlock, free := r.locks.tryLock(id)
+func (r *reconciler) releaseDead(ctx context.Context, e ledger.Entry, reason string, p programs) error {
+	unlock, free := r.locks.tryLock(e.ID)
 	if !free {
 		return nil
 	}
-	sandbox, ok, err := r.o.Ledger.Sandbox(id)
+	sandbox, ok, err := r.current(e.ID, e.Created)
 	unlock()
 	if err != nil || !ok {
 		return err
 	}
-	r.o.Log.Info("releasing a sandbox", "sandbox", id, "pod", sandbox.Pod.String(), "reason", reason)
+	r.o.Log.Info("releasing a sandbox", "sandbox", e.ID, "pod", sandbox.Pod.String(), "reason", reason)
 	return r.releaseQueued(ctx, sandbox, p)
+}
+
+// current reads a record. If the sandbox was made again since, by another ADD, ok is
+// false: whatever was found out about it is over.
+func (r *reconciler) current(id string, created time.Time) (s ledger.Sandbox, ok bool, err error) {
+	s, ok, err = r.o.Ledger.Sandbox(id)
+	return s, ok && s.Created.Equal(created), err
 }
 
 // releaseQueued releases the built-in networks of a sandbox at once, and the others in
@@ -179,7 +198,7 @@ func (r *reconciler) releaseQueued(ctx context.Context, sandbox ledger.Sandbox, 
 		return err
 	}
 	defer unlock()
-	sandbox, ok, err := r.o.Ledger.Sandbox(sandbox.ID)
+	sandbox, ok, err := r.current(sandbox.ID, sandbox.Created)
 	if err != nil || !ok {
 		return err // ok is false: a call has released it
 	}
@@ -202,10 +221,10 @@ func (r *reconciler) releaseBuiltIn(ctx context.Context, sandbox ledger.Sandbox,
 	switch {
 	case err != nil:
 		return nil, false, &notBegunError{err}
+	case ok && !current.Created.Equal(sandbox.Created), !ok && r.releaser.released.has(sandbox.ID): // by a call, meanwhile
+		return nil, false, nil
 	case ok:
 		sandbox = current
-	case r.releaser.released.has(sandbox.ID): // by a call, meanwhile
-		return nil, false, nil
 	}
 	return r.releaser.releaseBuiltIn(ctx, sandbox, p)
 }

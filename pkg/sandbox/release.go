@@ -14,13 +14,13 @@ import (
 func (k *Keeper) Release(ctx context.Context, r Request) error {
 	unlock, err := k.locks.lock(ctx, r.ID)
 	if err != nil {
-		return fail("waiting for an earlier call for the same sandbox", TryAgain, err)
+		return fail("wait for an earlier call for the same sandbox", TryAgain, err)
 	}
-	sandbox, ok, err := k.record(ctx, r)
+	sandbox, ok, err := k.record(r)
 	switch {
 	case err != nil:
 		unlock()
-		return fail("reading the ledger", IO, err)
+		return fail("read the ledger", IO, err)
 	case !ok:
 		unlock()
 		return nil
@@ -36,7 +36,7 @@ func (k *Keeper) Release(ctx context.Context, r Request) error {
 		notBegun *notBegunError
 	)
 	if errors.As(err, &lost) || errors.As(err, &notBegun) {
-		return fail("releasing the sandbox", TryAgain, err)
+		return fail("release the sandbox", TryAgain, err)
 	}
 	return nil
 }
@@ -51,7 +51,7 @@ func (e *notBegunError) Unwrap() error { return e.cause }
 // was installed, or is released already. In the first case, the primary's own DEL is
 // run by the current conf, for whatever it may still hold; it is retried like any other,
 // even if there is no conf yet.
-func (k *Keeper) record(ctx context.Context, r Request) (ledger.Sandbox, bool, error) {
+func (k *Keeper) record(r Request) (ledger.Sandbox, bool, error) {
 	sandbox, ok, err := k.o.Ledger.Sandbox(r.ID)
 	if err != nil || ok {
 		return sandbox, ok, err
@@ -61,7 +61,7 @@ func (k *Keeper) record(ctx context.Context, r Request) (ledger.Sandbox, bool, e
 	}
 	sandbox = ledger.Sandbox{ID: r.ID, IfName: r.IfName, Netns: ledger.Netns{Path: r.Netns}, Pod: r.Pod,
 		Path: k.programs(r).path, Created: r.At}
-	if err := k.releaser.fill(ctx, &sandbox, k.programs(r), r.Capabilities, r.Args); err != nil {
+	if err := k.releaser.fill(&sandbox, r.Capabilities, r.Args); err != nil {
 		k.o.Log.Warn("DEL of a sandbox that is not in the ledger: there is no primary network yet to run its DEL by; it will be retried",
 			"sandbox", r.ID, "pod", r.Pod.String(), "error", err)
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"fairlead.dev/fairlead/pkg/attach"
 	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/pci"
 	"fairlead.dev/fairlead/pkg/retry"
@@ -40,7 +41,7 @@ var everything = share{}
 // record, with the time of the next try, and are returned. The caller holds the
 // sandbox's lock.
 func (r *releaser) release(ctx context.Context, sandbox ledger.Sandbox, p programs, s share) error {
-	t, err := r.begin(ctx, sandbox, p)
+	t, err := r.begin(sandbox, p)
 	if err != nil {
 		return r.keep(t, err)
 	}
@@ -52,7 +53,7 @@ func (r *releaser) release(ctx context.Context, sandbox ledger.Sandbox, p progra
 // durable: its devices are then free. failed are the networks that it could not undo.
 // rest reports that something is left.
 func (r *releaser) releaseBuiltIn(ctx context.Context, sandbox ledger.Sandbox, p programs) (failed map[string]error, rest bool, err error) {
-	t, err := r.begin(ctx, sandbox, p)
+	t, err := r.begin(sandbox, p)
 	if err != nil {
 		return nil, false, r.keep(t, err)
 	}
@@ -74,7 +75,7 @@ func (r *releaser) releaseBuiltIn(ctx context.Context, sandbox ledger.Sandbox, p
 // begin makes it durable that the sandbox is released: from here on it is never used
 // again, whatever happens to the agent. A ledger that cannot be written (a full disk)
 // is no reason to keep the devices.
-func (r *releaser) begin(ctx context.Context, sandbox ledger.Sandbox, p programs) (*release, error) {
+func (r *releaser) begin(sandbox ledger.Sandbox, p programs) (*release, error) {
 	t := &release{releaser: r, sandbox: sandbox, programs: r.searched(sandbox, p)}
 	if !sandbox.Releasing {
 		t.sandbox.Releasing = true
@@ -82,7 +83,7 @@ func (r *releaser) begin(ctx context.Context, sandbox ledger.Sandbox, p programs
 	}
 	if len(t.sandbox.Attachments) == 0 {
 		// A DEL came before there was a primary network: now there may be one.
-		if err := r.fill(ctx, &t.sandbox, t.programs, nil, ""); err != nil {
+		if err := r.fill(&t.sandbox, nil, ""); err != nil {
 			return t, err
 		}
 	}
@@ -92,17 +93,20 @@ func (r *releaser) begin(ctx context.Context, sandbox ledger.Sandbox, p programs
 }
 
 // fill gives a sandbox without a record the networks that it may have.
-func (r *releaser) fill(ctx context.Context, sandbox *ledger.Sandbox, p programs, offered map[string]any, args string) error {
+func (r *releaser) fill(sandbox *ledger.Sandbox, offered map[string]any, args string) error {
 	plan, err := r.unknown(*sandbox, offered, args)
 	if err != nil {
 		return err
 	}
 	for _, n := range plan {
-		a, err := r.chains.prepare(ctx, n.prepareCall(*sandbox, p, nil), n.List)
-		if err != nil {
-			return &Error{Network: n.Network, IfName: n.IfName, Step: "preparing", Err: err}
+		a := ledger.Attachment{Network: n.Network, IfName: n.IfName, Phase: ledger.Intent, CNIArgs: n.CNIArgs, CNIVersion: n.List.CNIVersion}
+		for i, plugin := range n.List.Plugins {
+			conf, err := n.List.Stdin(i, nil)
+			if err != nil {
+				return &Error{Network: n.Network, IfName: n.IfName, Step: "prepare", Err: err}
+			}
+			a.Members = append(a.Members, ledger.Member{Type: plugin.Type, Plugin: attach.PluginBinary, Config: conf})
 		}
-		a.Network, a.IfName, a.Phase, a.CNIArgs = n.Network, n.IfName, ledger.Intent, n.CNIArgs
 		sandbox.Attachments = append(sandbox.Attachments, a)
 	}
 	return nil

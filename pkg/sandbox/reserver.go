@@ -24,8 +24,9 @@ type reserver struct {
 // reserve prepares the networks and records them. While it looks at devices, nobody
 // else may take or return them: the state that it records as the original must not be
 // that of another pod.
-func (r reserver) reserve(ctx context.Context, sandbox *ledger.Sandbox, plan []planned, p programs) error {
-	unlock, err := r.lockDevices(ctx, plan)
+func (r reserver) reserve(ctx context.Context, sandbox *ledger.Sandbox, plan []planned, p programs, handles *attach.Handles) error {
+	devices := devicesIn(plan)
+	unlock, err := r.lockDevices(ctx, devices)
 	if err != nil {
 		return err
 	}
@@ -34,7 +35,14 @@ func (r reserver) reserve(ctx context.Context, sandbox *ledger.Sandbox, plan []p
 	if err := r.freeDevices(ctx, *sandbox, plan, p); err != nil {
 		return err
 	}
-	if err := r.prepare(ctx, sandbox, plan, p); err != nil {
+	if len(devices) > 0 && r.o.Guard != nil {
+		unguard, err := r.o.Guard(ctx, devices...)
+		if err != nil {
+			return fail("reserve devices", TryAgain, err)
+		}
+		defer unguard()
+	}
+	if err := r.prepare(ctx, sandbox, plan, p, handles); err != nil {
 		return err
 	}
 	if err := r.o.Ledger.PutSandbox(*sandbox); err != nil {
@@ -43,9 +51,9 @@ func (r reserver) reserve(ctx context.Context, sandbox *ledger.Sandbox, plan []p
 	return nil
 }
 
-// lockDevices locks all devices of the plan, by their canonical address and in one
-// order for all, so that two calls never wait for each other.
-func (r reserver) lockDevices(ctx context.Context, plan []planned) (unlock func(), err error) {
+// devicesIn lists the devices of a plan by their canonical address, each once and in
+// one order for all, so that two calls never wait for each other.
+func devicesIn(plan []planned) []pci.Address {
 	var devices []pci.Address
 	for _, n := range plan {
 		if !n.address.IsZero() {
@@ -56,18 +64,23 @@ func (r reserver) lockDevices(ctx context.Context, plan []planned) (unlock func(
 		}
 	}
 	slices.SortFunc(devices, pci.Address.Compare)
+	return slices.Compact(devices)
+}
+
+// lockDevices locks devices against other calls.
+func (r reserver) lockDevices(ctx context.Context, devices []pci.Address) (unlock func(), err error) {
 	var held []func()
 	unlock = func() {
 		for _, f := range held {
 			f()
 		}
 	}
-	for _, device := range slices.Compact(devices) {
+	for _, device := range devices {
 		name := "device " + device.String()
 		f, err := r.locks.lock(ctx, name)
 		if err != nil {
 			unlock()
-			return nil, fail("waiting for "+name, TryAgain, err)
+			return nil, fail("wait for "+name, TryAgain, err)
 		}
 		held = append(held, f)
 	}
@@ -76,15 +89,13 @@ func (r reserver) lockDevices(ctx context.Context, plan []planned) (unlock func(
 
 // prepare makes the records of the networks. Built-in plugins read the state that they
 // are going to change; nothing is changed yet.
-func (r reserver) prepare(ctx context.Context, sandbox *ledger.Sandbox, plan []planned, p programs) error {
-	handles := r.chains.chains.Open(sandbox.Netns)
-	defer closeHandles(handles)
+func (r reserver) prepare(ctx context.Context, sandbox *ledger.Sandbox, plan []planned, p programs, handles *attach.Handles) error {
 	for _, n := range plan {
 		c := n.prepareCall(*sandbox, p, r.o.Uplinks)
 		c.Handles = handles
 		a, err := r.chains.prepare(ctx, c, n.List)
 		if err != nil {
-			return &Error{Network: n.Network, IfName: n.IfName, Step: "preparing", Err: err}
+			return &Error{Network: n.Network, IfName: n.IfName, Step: "prepare", Err: err}
 		}
 		a.Network, a.IfName, a.Phase, a.CNIArgs, a.Resource, a.DeviceInfo = n.Network, n.IfName, ledger.Intent, n.CNIArgs, n.Resource, n.DeviceInfo
 		markNamed(&a, n)
@@ -103,9 +114,9 @@ func closeHandles(h *attach.Handles) {
 func refusedByLedger(err error, plan []planned) error {
 	var allocated *ledger.AllocatedError
 	if !errors.As(err, &allocated) {
-		return fail("recording what is to be attached", ByCause, err)
+		return fail("record the networks to attach", ByCause, err)
 	}
-	refused := &Error{Step: "reserving its device", Kind: Invalid,
+	refused := &Error{Step: "reserve its device", Kind: Invalid,
 		Err: fmt.Errorf("the device that the pod or the network names is allocated to another pod: %w; %s", err, requestRemedy(allocated.Resource))}
 	for _, n := range plan {
 		names := slices.ContainsFunc(n.Named, func(d network.NamedDevice) bool { return d.Address == allocated.Device })
@@ -151,7 +162,7 @@ func (r reserver) freeDevices(ctx context.Context, sandbox ledger.Sandbox, plan 
 			if old, ok, _ := r.o.Ledger.Sandbox(holder); ok {
 				inUse.Pod, inUse.Releasing = old.Pod, old.Releasing
 			}
-			return &Error{Network: n.Network, IfName: n.IfName, Step: "reserving its device", Err: fmt.Errorf("%w; %w", inUse, err)}
+			return &Error{Network: n.Network, IfName: n.IfName, Step: "reserve its device", Err: fmt.Errorf("%w; %w", inUse, err)}
 		}
 	}
 	return nil

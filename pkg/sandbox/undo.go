@@ -74,7 +74,7 @@ func unreleasedProgram(a ledger.Attachment) bool {
 func (t *release) undoOne(ctx context.Context, c attach.Call, a *ledger.Attachment) error {
 	err := t.chains.del(ctx, c, a)
 	if err = errors.Join(err, t.info.remove(*a)); err != nil {
-		return &Error{Network: a.Network, IfName: a.IfName, Step: "releasing", Err: err}
+		return &Error{Network: a.Network, IfName: a.IfName, Step: "release", Err: err}
 	}
 	a.Phase = ledger.Released
 	return nil

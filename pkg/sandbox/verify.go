@@ -10,21 +10,21 @@ import (
 func (k *Keeper) Verify(ctx context.Context, r Request) error {
 	unlock, err := k.locks.lock(ctx, r.ID)
 	if err != nil {
-		return fail("waiting for an earlier call for the same sandbox", TryAgain, err)
+		return fail("wait for an earlier call for the same sandbox", TryAgain, err)
 	}
 	defer unlock()
 	sandbox, ok, err := k.o.Ledger.Sandbox(r.ID)
 	switch {
 	case err != nil:
-		return fail("reading the ledger", IO, err)
+		return fail("read the ledger", IO, err)
 	case !ok:
-		return fail("checking", Unknown, errors.New("the sandbox is not in the ledger"))
+		return fail("check the sandbox", Unknown, errors.New("the sandbox is not in the ledger"))
 	case sandbox.Releasing:
-		return fail("checking", TryAgain, fmt.Errorf("the sandbox is being released: %s", sandbox.Failure))
+		return fail("check the sandbox", TryAgain, fmt.Errorf("the sandbox is being released: %s", sandbox.Failure))
 	case !complete(sandbox):
-		return fail("checking", TryAgain, errors.New("the sandbox's ADD was interrupted"))
-	case k.o.Kernel.gone(sandbox.Netns):
-		return fail("checking", Unknown, fmt.Errorf("the sandbox's network namespace %s is gone", sandbox.Netns.Path))
+		return fail("check the sandbox", TryAgain, errors.New("the sandbox's ADD was interrupted"))
+	case k.o.Kernel.reused(sandbox.Netns):
+		return fail("check the sandbox", Internal, fmt.Errorf("the network namespace at %s is another one than the sandbox was made for", sandbox.Netns.Path))
 	}
 	handles := k.o.Chains.Open(sandbox.Netns)
 	defer closeHandles(handles)
@@ -35,7 +35,7 @@ func (k *Keeper) Verify(ctx context.Context, r Request) error {
 			continue
 		}
 		if err := k.releaser.chains.check(ctx, call(sandbox, a, p, handles), a); err != nil {
-			errs = append(errs, &Error{Network: a.Network, IfName: a.IfName, Step: "checking", Err: err})
+			errs = append(errs, &Error{Network: a.Network, IfName: a.IfName, Step: "check", Err: err})
 		}
 	}
 	return errors.Join(errs...)
@@ -46,7 +46,7 @@ type Valid struct{ ID, IfName string }
 
 // Collect releases every sandbox that is not valid and was made before r.At: one made
 // since the list was drawn up is not in it and yet valid. A sandbox that a call works
-// on is left alone.
+// on stays.
 func (k *Keeper) Collect(ctx context.Context, r Request, valid ...Valid) error {
 	known := map[Valid]bool{}
 	for _, v := range valid {

@@ -99,7 +99,7 @@ func layer(binaries []string) ([]byte, error) {
 			return nil, err
 		}
 	}
-	// Runtimes name a sandbox's netns below /var/run; the node's /run/netns is what is mounted.
+	// Runtimes name a sandbox's netns below /var/run; the DaemonSet mounts the node's /run/netns.
 	if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeSymlink, Name: "var/run", Linkname: "../run", Mode: 0o777}); err != nil {
 		return nil, err
 	}

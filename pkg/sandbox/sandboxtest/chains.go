@@ -205,6 +205,9 @@ func recorded(c attach.Call) types.Result {
 // Del undoes the members in reverse. It resets a VF whoever has it, as a kernel would:
 // that it is called for a VF of another sandbox is what must not happen.
 func (w *World) Del(ctx context.Context, c attach.Call, a *ledger.Attachment) error {
+	w.mu.Lock()
+	w.DelNetns = append(w.DelNetns, c.Netns.Path)
+	w.mu.Unlock()
 	var errs []error
 	for i := len(a.Members) - 1; i >= 0; i-- {
 		m := &a.Members[i]

@@ -37,6 +37,7 @@ type World struct {
 	Late      func(step int, name string) error       // after it
 	Hold      map[string]chan struct{}                // a step of that name waits here
 	Owing     error                                   // of a built-in network at Del, whose device is back nevertheless
+	DelNetns  []string                                // of each Del
 	Configure func(ifName string)                     // the interface is there, and not configured yet
 	Result    func(ifName string, r *types100.Result) // changes what a plugin returns
 }

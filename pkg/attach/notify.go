@@ -12,11 +12,10 @@ const (
 	carrierPause = 10 * time.Millisecond
 )
 
-// tell ends the configuration: it looks for duplicates once more, and tells the
-// neighbours of a VF's addresses. The kernel's own announcement, when the interface
-// came up, was lost if the NIC had no carrier yet, and for an optimistic IPv6 address
-// there is none.
-func (a *addressing) tell(ctx context.Context, l link.Link) error {
+// notify looks for duplicates once more, and then notifies the neighbours of a VF's
+// addresses. The kernel's own announcement, when the interface came up, was lost if the
+// NIC had no carrier yet. For an optimistic IPv6 address the kernel sends none.
+func (a *addressing) notify(ctx context.Context, l link.Link) error {
 	tentative := map[string]bool{}
 	if a.hasIPv6() {
 		addrs, err := a.own(l)

@@ -1,0 +1,50 @@
+package link
+
+import (
+	"errors"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// about builds one rtnetlink message about a link.
+func about(message, flags int, index int, attrs ...nl.NetlinkRequestData) *nl.NetlinkRequest {
+	ifi := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	ifi.Index = int32(index)
+	return request(message, flags, ifi, attrs...)
+}
+
+// request builds one rtnetlink message. Flags has NLM_F_ACK or NLM_F_DUMP, or the
+// answer is a single message.
+func request(message, flags int, header nl.NetlinkRequestData, attrs ...nl.NetlinkRequestData) *nl.NetlinkRequest {
+	req := nl.NewNetlinkRequest(message, flags)
+	req.Data = append([]nl.NetlinkRequestData{header}, attrs...)
+	return req
+}
+
+// change sends a message about a link that is only acknowledged.
+func (c *conn) change(message, flags int, index int, attrs ...nl.NetlinkRequestData) error {
+	return c.acknowledged(about(message, flags|unix.NLM_F_ACK, index, attrs...))
+}
+
+func (c *conn) acknowledged(req *nl.NetlinkRequest) error { return c.exchange(req, nil) }
+
+// dumpTries bounds how often a listing is begun again because something changed
+// while the kernel wrote it.
+const dumpTries = 10
+
+// dump lists what req asks for, and begins again if a change interrupted it. It
+// calls begin before each attempt, and each for every message of the given type.
+func (c *conn) dump(req *nl.NetlinkRequest, typ uint16, begin func(), each func(payload []byte) error) error {
+	err := errInterrupted
+	for try := 0; try < dumpTries && errors.Is(err, errInterrupted); try++ {
+		begin()
+		err = c.exchange(req, func(got uint16, payload []byte) error {
+			if got != typ {
+				return nil
+			}
+			return each(payload)
+		})
+	}
+	return err
+}
