@@ -49,6 +49,9 @@ func parseCall(r wire.Request, exec invoke.Exec, o Options) (*call, error) {
 	if err != nil {
 		return c, failed("read the network config", types.ErrDecodingFailure, err)
 	}
+	if err := wire.CheckConf(r.Stdin); err != nil {
+		return c, failed("read the network config", types.ErrInvalidNetworkConfig, err)
+	}
 	if !slices.Contains(version.All.SupportedVersions(), c.conf.CNIVersion) {
 		return c, failed("read the network config", types.ErrIncompatibleCNIVersion,
 			fmt.Errorf("cniVersion %s is not one of %s", c.conf.CNIVersion, strings.Join(version.All.SupportedVersions(), ", ")))

@@ -89,14 +89,18 @@ func (l *live) shimIn(ctx context.Context, command, id, pod, netns string) (int,
 		"CNI_PATH": l.bin, "CNI_ARGS": "K8S_POD_NAMESPACE=default;K8S_POD_NAME=" + pod + ";K8S_POD_UID=uid-" + pod}
 	var out bytes.Buffer
 	s := shim.Shim{Getenv: func(k string) string { return env[k] }, Environ: []string{"PATH=" + os.Getenv("PATH"), "MARK=by-the-shim"},
-		Stdin: strings.NewReader(l.conf()), Stdout: &out, Now: time.Now}
+		Config: l.settings(), Stdin: strings.NewReader(ownConf), Stdout: &out, Now: time.Now}
 	code := s.Run(ctx)
 	return code, out.String()
 }
 
-func (l *live) conf() string {
-	return `{"cniVersion":"1.0.0","name":"fairlead","type":"fairlead","agentTimeoutSeconds":0,"socket":"` + l.server.o.Socket +
-		`","tombstoneDir":"` + l.server.o.Tombstones.Dir + `"}`
+const ownConf = `{"cniVersion":"1.0.0","name":"fairlead","type":"fairlead"}`
+
+// settings are the shim's, which does not wait for an agent.
+func (l *live) settings() wire.ShimConfig {
+	c := wire.DefaultShimConfig()
+	c.Socket, c.TombstoneDir, c.AgentTimeoutSeconds = l.server.o.Socket, l.server.o.Tombstones.Dir, 0
+	return c
 }
 
 func (l *live) lines() string {

@@ -9,8 +9,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"fairlead.dev/fairlead/cni/wire"
 	"fairlead.dev/fairlead/pkg/host/file"
-	"fairlead.dev/fairlead/pkg/network"
 )
 
 // Installer puts Fairlead between the runtime and the cluster's own network, and
@@ -34,9 +34,9 @@ var capabilities = map[string]bool{
 	"deviceID": true, "aliases": true, "cgroupPath": true, "io.kubernetes.cri.pod-annotations": true,
 }
 
-// InstallShim copies the shim to the host in one step: a call under way goes on
-// with the old one, and the file is never being written to while it is run
-// (m#1221). It reports whether there was anything to do.
+// InstallShim copies the shim to the host in one step, after its settings: a call
+// under way goes on with the old one, and the file is never being written to while it
+// is run (m#1221). It reports whether there was anything to do.
 func (i Installer) InstallShim() (changed bool, err error) {
 	want, err := os.ReadFile(i.Shim)
 	if err != nil {
@@ -45,7 +45,12 @@ func (i Installer) InstallShim() (changed bool, err error) {
 	if err := os.MkdirAll(i.BinDir, 0o755); err != nil {
 		return false, fmt.Errorf("install the shim: %w", err)
 	}
-	return file.ReplaceIfDifferent(i.shimPath(), want, 0o755)
+	settings, err := i.settings().Install(i.BinDir)
+	if err != nil {
+		return settings, fmt.Errorf("install the shim's settings: %w", err)
+	}
+	shim, err := file.ReplaceIfDifferent(i.shimPath(), want, 0o755)
+	return settings || shim, err
 }
 
 // InstallConf writes the conf that makes the runtime call the shim. It is called
@@ -65,17 +70,23 @@ func (i Installer) InstallConf(primary *Primary) (changed bool, err error) {
 	return file.ReplaceIfDifferent(i.confPath(), raw, 0o644)
 }
 
+// settings are the shim's. They are not in the conf, which reaches the shim on its
+// standard input: a pod's network could forge that (security S1).
+func (i Installer) settings() wire.ShimConfig {
+	return wire.ShimConfig{
+		Socket: i.Socket, TombstoneDir: i.TombstoneDir,
+		AgentTimeoutSeconds: int(i.AgentTimeout.Seconds()), TimeoutSeconds: int(i.Timeout.Seconds()),
+	}
+}
+
 func (i Installer) conf() ([]byte, error) {
 	raw, err := json.MarshalIndent(map[string]any{
 		// 1.0.0 for runtimes that know no more; those that read cniVersions take 1.1.0,
 		// and with it GC and STATUS.
 		"cniVersion":  "1.0.0",
 		"cniVersions": []string{"1.0.0", "1.1.0"},
-		"name":        "fairlead",
-		"plugins": []any{map[string]any{
-			"type": network.OwnType, "capabilities": capabilities, "socket": i.Socket, "tombstoneDir": i.TombstoneDir,
-			"agentTimeoutSeconds": int(i.AgentTimeout.Seconds()), "timeoutSeconds": int(i.Timeout.Seconds()),
-		}},
+		"name":        wire.OwnName,
+		"plugins":     []any{map[string]any{"type": wire.OwnType, "capabilities": capabilities}},
 	}, "", "  ")
 	return append(raw, '\n'), err
 }
@@ -83,7 +94,7 @@ func (i Installer) conf() ([]byte, error) {
 // Uninstall removes the conf first, so that the runtime goes back to the cluster's
 // own network before the shim is gone. Pods that run keep their networks.
 func (i Installer) Uninstall() error {
-	for _, path := range []string{i.confPath(), i.shimPath()} {
+	for _, path := range []string{i.confPath(), i.shimPath(), filepath.Join(i.BinDir, wire.ShimConfigName)} {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("uninstall: %w", err)
 		}
@@ -91,5 +102,5 @@ func (i Installer) Uninstall() error {
 	return nil
 }
 
-func (i Installer) shimPath() string { return filepath.Join(i.BinDir, network.OwnType) }
+func (i Installer) shimPath() string { return filepath.Join(i.BinDir, wire.OwnName) }
 func (i Installer) confPath() string { return filepath.Join(i.ConfDir, ConfName) }

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/containernetworking/cni/libcni"
+
+	"fairlead.dev/fairlead/cni/wire"
 )
 
 func newInstaller(t *testing.T) (Installer, string) {
@@ -60,8 +62,26 @@ func TestInstallShim(t *testing.T) {
 	if err != nil || string(out) != "newer\n" {
 		t.Errorf("the new shim: %s, %v", out, err)
 	}
-	if entries, err := os.ReadDir(i.BinDir); err != nil || len(entries) != 1 {
-		t.Errorf("left in the bin dir: %v, %v", entries, err)
+	if entries, err := os.ReadDir(i.BinDir); err != nil || len(entries) != 2 {
+		t.Errorf("besides shim and settings in the bin dir: %v, %v", entries, err)
+	}
+}
+
+// Security S1: the shim finds its settings beside itself, and again after somebody has
+// changed them.
+func TestInstallShimsSettings(t *testing.T) {
+	i, _ := newInstaller(t)
+	want := wire.ShimConfig{Socket: i.Socket, TombstoneDir: i.TombstoneDir, AgentTimeoutSeconds: 30, TimeoutSeconds: 110}
+	for range 2 {
+		if changed, err := i.InstallShim(); err != nil || !changed {
+			t.Fatalf("%v, %v", changed, err)
+		}
+		if got, err := wire.LoadShimConfig(i.BinDir); err != nil || got != want {
+			t.Errorf("the shim reads %+v, %v", got, err)
+		}
+		if err := os.WriteFile(filepath.Join(i.BinDir, wire.ShimConfigName), []byte(`{"socket":"/tmp/s"}`), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -114,5 +134,8 @@ func TestInstallConf(t *testing.T) {
 	}
 	if err := i.Uninstall(); err != nil {
 		t.Errorf("twice: %v", err)
+	}
+	if entries, err := os.ReadDir(i.BinDir); err != nil || len(entries) != 0 {
+		t.Errorf("left in the bin dir: %v, %v", entries, err)
 	}
 }
