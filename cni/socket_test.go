@@ -88,19 +88,16 @@ func (l *live) shimIn(ctx context.Context, command, id, pod, netns string) (int,
 	env := map[string]string{"CNI_COMMAND": command, "CNI_CONTAINERID": id, "CNI_NETNS": netns, "CNI_IFNAME": "eth0",
 		"CNI_PATH": l.bin, "CNI_ARGS": "K8S_POD_NAMESPACE=default;K8S_POD_NAME=" + pod + ";K8S_POD_UID=uid-" + pod}
 	var out bytes.Buffer
-	s := shim.Shim{Getenv: func(k string) string { return env[k] }, Environ: []string{"PATH=" + os.Getenv("PATH"), "MARK=by-the-shim"},
-		Config: l.settings(), Stdin: strings.NewReader(ownConf), Stdout: &out, Now: time.Now}
+	s := shim.Shim{Config: l.settings(), Getenv: func(k string) string { return env[k] }, Environ: []string{"PATH=" + os.Getenv("PATH"), "MARK=by-the-shim"},
+		Stdin: strings.NewReader(l.conf()), Stdout: &out, Now: time.Now}
 	code := s.Run(ctx)
 	return code, out.String()
 }
 
-const ownConf = `{"cniVersion":"1.0.0","name":"fairlead","type":"fairlead"}`
+func (l *live) conf() string { return `{"cniVersion":"1.0.0","name":"fairlead","type":"fairlead"}` }
 
-// settings are the shim's, which does not wait for an agent.
 func (l *live) settings() wire.ShimConfig {
-	c := wire.DefaultShimConfig()
-	c.Socket, c.TombstoneDir, c.AgentTimeoutSeconds = l.server.o.Socket, l.server.o.Tombstones.Dir, 0
-	return c
+	return wire.ShimConfig{Socket: l.server.o.Socket, TombstoneDir: l.server.o.Tombstones.Dir, TimeoutSeconds: 110}
 }
 
 func (l *live) lines() string {
@@ -303,6 +300,9 @@ func BenchmarkShimRoundTrip(b *testing.B) {
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		b.Fatalf("%v: %s", err, out)
+	}
+	if _, err := l.settings().Install(l.dir); err != nil {
+		b.Fatal(err)
 	}
 	info, err := os.Stat(file)
 	if err != nil {

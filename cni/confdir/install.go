@@ -34,9 +34,10 @@ var capabilities = map[string]bool{
 	"deviceID": true, "aliases": true, "cgroupPath": true, "io.kubernetes.cri.pod-annotations": true,
 }
 
-// InstallShim copies the shim to the host in one step, after its settings: a call
-// under way goes on with the old one, and the file is never being written to while it
-// is run (m#1221). It reports whether there was anything to do.
+// InstallShim copies the shim to the host in one step: a call under way goes on
+// with the old one, and the file is never being written to while it is run
+// (m#1221). Its settings go first: without them it serves DEL only. It reports whether
+// there was anything to do.
 func (i Installer) InstallShim() (changed bool, err error) {
 	want, err := os.ReadFile(i.Shim)
 	if err != nil {
@@ -47,10 +48,15 @@ func (i Installer) InstallShim() (changed bool, err error) {
 	}
 	settings, err := i.settings().Install(i.BinDir)
 	if err != nil {
-		return settings, fmt.Errorf("install the shim's settings: %w", err)
+		return settings, fmt.Errorf("install the shim: %w", err)
 	}
 	shim, err := file.ReplaceIfDifferent(i.shimPath(), want, 0o755)
 	return settings || shim, err
+}
+
+func (i Installer) settings() wire.ShimConfig {
+	return wire.ShimConfig{Socket: i.Socket, TombstoneDir: i.TombstoneDir,
+		AgentTimeoutSeconds: int(i.AgentTimeout.Seconds()), TimeoutSeconds: int(i.Timeout.Seconds())}
 }
 
 // InstallConf writes the conf that makes the runtime call the shim. It is called
@@ -70,15 +76,6 @@ func (i Installer) InstallConf(primary *Primary) (changed bool, err error) {
 	return file.ReplaceIfDifferent(i.confPath(), raw, 0o644)
 }
 
-// settings are the shim's. They are not in the conf, which reaches the shim on its
-// standard input: a pod's network could forge that (security S1).
-func (i Installer) settings() wire.ShimConfig {
-	return wire.ShimConfig{
-		Socket: i.Socket, TombstoneDir: i.TombstoneDir,
-		AgentTimeoutSeconds: int(i.AgentTimeout.Seconds()), TimeoutSeconds: int(i.Timeout.Seconds()),
-	}
-}
-
 func (i Installer) conf() ([]byte, error) {
 	raw, err := json.MarshalIndent(map[string]any{
 		// 1.0.0 for runtimes that know no more; those that read cniVersions take 1.1.0,
@@ -86,7 +83,9 @@ func (i Installer) conf() ([]byte, error) {
 		"cniVersion":  "1.0.0",
 		"cniVersions": []string{"1.0.0", "1.1.0"},
 		"name":        wire.OwnName,
-		"plugins":     []any{map[string]any{"type": wire.OwnType, "capabilities": capabilities}},
+		"plugins": []any{map[string]any{
+			"type": wire.OwnType, "capabilities": capabilities,
+		}},
 	}, "", "  ")
 	return append(raw, '\n'), err
 }
@@ -102,5 +101,5 @@ func (i Installer) Uninstall() error {
 	return nil
 }
 
-func (i Installer) shimPath() string { return filepath.Join(i.BinDir, wire.OwnName) }
+func (i Installer) shimPath() string { return filepath.Join(i.BinDir, wire.OwnType) }
 func (i Installer) confPath() string { return filepath.Join(i.ConfDir, ConfName) }

@@ -2,6 +2,7 @@ package confdir
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -62,26 +63,8 @@ func TestInstallShim(t *testing.T) {
 	if err != nil || string(out) != "newer\n" {
 		t.Errorf("the new shim: %s, %v", out, err)
 	}
-	if entries, err := os.ReadDir(i.BinDir); err != nil || len(entries) != 2 {
-		t.Errorf("besides shim and settings in the bin dir: %v, %v", entries, err)
-	}
-}
-
-// Security S1: the shim finds its settings beside itself, and again after somebody has
-// changed them.
-func TestInstallShimsSettings(t *testing.T) {
-	i, _ := newInstaller(t)
-	want := wire.ShimConfig{Socket: i.Socket, TombstoneDir: i.TombstoneDir, AgentTimeoutSeconds: 30, TimeoutSeconds: 110}
-	for range 2 {
-		if changed, err := i.InstallShim(); err != nil || !changed {
-			t.Fatalf("%v, %v", changed, err)
-		}
-		if got, err := wire.LoadShimConfig(i.BinDir); err != nil || got != want {
-			t.Errorf("the shim reads %+v, %v", got, err)
-		}
-		if err := os.WriteFile(filepath.Join(i.BinDir, wire.ShimConfigName), []byte(`{"socket":"/tmp/s"}`), 0o600); err != nil {
-			t.Fatal(err)
-		}
+	if entries, err := os.ReadDir(i.BinDir); err != nil || len(entries) != 2 { // the shim and its settings
+		t.Errorf("left in the bin dir: %v, %v", entries, err)
 	}
 }
 
@@ -135,7 +118,32 @@ func TestInstallConf(t *testing.T) {
 	if err := i.Uninstall(); err != nil {
 		t.Errorf("twice: %v", err)
 	}
-	if entries, err := os.ReadDir(i.BinDir); err != nil || len(entries) != 0 {
-		t.Errorf("left in the bin dir: %v, %v", entries, err)
+}
+
+// S1: the shim's settings are a file that only root can have written. If that is not so,
+// the shim is not installed: an earlier one goes on.
+func TestInstallShimSettings(t *testing.T) {
+	i, _ := newInstaller(t)
+	if _, err := i.InstallShim(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := wire.LoadShimConfig(i.BinDir); err != nil || got != i.settings() {
+		t.Errorf("%+v, %v", got, err)
+	}
+	settings := filepath.Join(i.BinDir, wire.ShimConfigName)
+	if err := os.WriteFile(settings, []byte(`{"socket":"/tmp/evil"}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if changed, err := i.InstallShim(); err != nil || !changed {
+		t.Errorf("edited: %v, %v", changed, err)
+	}
+	if err := errors.Join(os.Remove(filepath.Join(i.BinDir, "fairlead")), os.Chmod(i.BinDir, 0o777)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := i.InstallShim(); err == nil || !strings.Contains(err.Error(), "chmod go-w") {
+		t.Errorf("a directory that all may write: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(i.BinDir, "fairlead")); !os.IsNotExist(err) {
+		t.Errorf("the shim was installed all the same: %v", err)
 	}
 }
