@@ -120,4 +120,32 @@ func TestRealNamespaces(t *testing.T) {
 		t.Errorf("%d, %s", code, out)
 	}
 	wantGone()
+
+	// meta-cni A4: the path leads to another pod's namespace when the DEL comes late.
+	l.pod("p", "storage@data0, storage")
+	add()
+	ip("netns", "delete", "c1")
+	ip("netns", "add", "c1")
+	l.pod("q", "storage@data0, storage")
+	if code, out := l.shimIn(t.Context(), "ADD", "c2", "q", "/run/netns/c1"); code != 0 {
+		t.Fatal(out)
+	}
+	if code, out := l.shim(t.Context(), "DEL", "c1", "p"); code != 0 {
+		t.Fatal(out)
+	}
+	if got := ip("-n", "c1", "-o", "link"); !strings.Contains(got, "data0") || !strings.Contains(got, "net2") {
+		t.Errorf("another pod's links are gone:\n%s", got)
+	}
+	if code, out := l.shimIn(t.Context(), "CHECK", "c2", "q", "/run/netns/c1"); code != 0 {
+		t.Errorf("CHECK of the other pod: %s", out)
+	}
+	if code, out := l.shimIn(t.Context(), "DEL", "c2", "q", "/run/netns/c1"); code != 0 {
+		t.Fatal(out)
+	}
+	wantGone()
+
+	// And nothing is attached to the host's own.
+	if code, out := l.shimIn(t.Context(), "ADD", "c3", "q", "/proc/self/ns/net"); code != 1 || !strings.Contains(out, "host's own") {
+		t.Errorf("%d, %s", code, out)
+	}
 }

@@ -80,18 +80,24 @@ func (l *live) start() {
 
 // shim runs the shim as the runtime would, within this process.
 func (l *live) shim(ctx context.Context, command, id, pod string) (int, string) {
-	env := map[string]string{"CNI_COMMAND": command, "CNI_CONTAINERID": id, "CNI_NETNS": "/run/netns/" + id, "CNI_IFNAME": "eth0",
+	return l.shimIn(ctx, command, id, pod, "/run/netns/"+id)
+}
+
+// shimIn is shim for a namespace at a path of its own.
+func (l *live) shimIn(ctx context.Context, command, id, pod, netns string) (int, string) {
+	env := map[string]string{"CNI_COMMAND": command, "CNI_CONTAINERID": id, "CNI_NETNS": netns, "CNI_IFNAME": "eth0",
 		"CNI_PATH": l.bin, "CNI_ARGS": "K8S_POD_NAMESPACE=default;K8S_POD_NAME=" + pod + ";K8S_POD_UID=uid-" + pod}
 	var out bytes.Buffer
-	s := shim.Shim{Getenv: func(k string) string { return env[k] }, Environ: []string{"PATH=" + os.Getenv("PATH"), "MARK=by-the-shim"},
+	s := shim.Shim{Config: l.settings(), Getenv: func(k string) string { return env[k] }, Environ: []string{"PATH=" + os.Getenv("PATH"), "MARK=by-the-shim"},
 		Stdin: strings.NewReader(l.conf()), Stdout: &out, Now: time.Now}
 	code := s.Run(ctx)
 	return code, out.String()
 }
 
-func (l *live) conf() string {
-	return `{"cniVersion":"1.0.0","name":"fairlead","type":"fairlead","agentTimeoutSeconds":0,"socket":"` + l.server.o.Socket +
-		`","tombstoneDir":"` + l.server.o.Tombstones.Dir + `"}`
+func (l *live) conf() string { return `{"cniVersion":"1.0.0","name":"fairlead","type":"fairlead"}` }
+
+func (l *live) settings() wire.ShimConfig {
+	return wire.ShimConfig{Socket: l.server.o.Socket, TombstoneDir: l.server.o.Tombstones.Dir, TimeoutSeconds: 110}
 }
 
 func (l *live) lines() string {
@@ -294,6 +300,9 @@ func BenchmarkShimRoundTrip(b *testing.B) {
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		b.Fatalf("%v: %s", err, out)
+	}
+	if _, err := l.settings().Install(l.dir); err != nil {
+		b.Fatal(err)
 	}
 	info, err := os.Stat(file)
 	if err != nil {

@@ -47,7 +47,7 @@ func TestAnIPAMThatNeverRanOwesNothing(t *testing.T) {
 }
 
 // A default route comes after those of the networks before: a primary's plugin may
-// refuse to add its own where there is one already.
+// refuse to add its own if one exists.
 func TestADefaultRouteWaitsForTheNetworksBefore(t *testing.T) {
 	for dst, waits := range map[string]bool{"0.0.0.0/0": true, "10.9.0.0/16": false} {
 		k := newNode(t, igb)
@@ -83,8 +83,8 @@ func (*refusing) ExecPlugin(_ context.Context, _ string, _ []byte, environ []str
 	return nil, errors.New("the daemon is down")
 }
 
-// A VF is another pod's as soon as it is as it was: what the ipam still owes does
-// not keep it, and its retry does not touch it.
+// A VF can be given to another pod as soon as it is restored. Addresses that are still
+// to be given back do not keep it, and the retry does not touch it.
 func TestReleaseTellsThatTheVFIsBack(t *testing.T) {
 	const conf = `{"cniVersion":"1.0.0","name":"n","type":"sriov","vlan":7,"ipam":{"type":"dhcp"}}`
 	k := newNode(t, igb)

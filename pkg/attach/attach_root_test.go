@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"fairlead.dev/fairlead/pkg/device"
@@ -42,18 +43,19 @@ func newTestNode(t testing.TB) *testNode {
 	return n
 }
 
-func (n *testNode) Host() (Links, error) { return n.At(ledger.Netns{Path: n.host}) }
+func (n *testNode) Host() (*Links, error) { return n.At(ledger.Netns{Path: n.host}) }
 
-func (n *testNode) At(ns ledger.Netns) (Links, error) {
+func (n *testNode) At(ns ledger.Netns) (*Links, error) {
 	l, err := linux{}.At(ns)
 	if err != nil {
 		return nil, err
 	}
-	return standIns{l}, nil
+	s := standIns{l}
+	return &Links{s, l, s, l, l, l, l, l}, nil
 }
 
 // standIns is a kernel in which a veth end is the netdev of a PCI device.
-type standIns struct{ Links }
+type standIns struct{ *Links }
 
 func (s standIns) ByName(name string) (link.Link, error) { return standIn(s.Links.ByName(name)) }
 func (s standIns) ByIndex(i int) (link.Link, error)      { return standIn(s.Links.ByIndex(i)) }
@@ -290,6 +292,42 @@ func TestThreeInterfacesGoAsOneGroup(t *testing.T) {
 	}
 }
 
+// meta-cni E10: the networks of a sandbox are made side by side on shared handles.
+func TestNetworksSideBySideShareHandles(t *testing.T) {
+	n := newTestNode(t)
+	pod := netnstest.New(t)
+	handles := n.set.Open(ledger.Netns{Path: pod})
+	atts := make([]ledger.Attachment, 6)
+	each := func(fn func(c Call, att *ledger.Attachment) error) {
+		var group errgroup.Group
+		for i := range atts {
+			c := Call{SandboxID: "s1", IfName: fmt.Sprintf("net%d", i+1), Netns: ledger.Netns{Path: pod}, Handles: handles}
+			group.Go(func() error { return fn(c, &atts[i]) })
+		}
+		if err := group.Wait(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	each(func(c Call, att *ledger.Attachment) (err error) {
+		list, err := listOf("", `{"type": "macvlan", "master": "up0", `+hostLocal+`}`, `{"type": "tuning", "mtu": 1300}`)
+		if err == nil {
+			*att, err = n.set.Prepare(t.Context(), c, list)
+		}
+		return err
+	})
+	each(func(c Call, att *ledger.Attachment) error {
+		result, err := n.set.Add(t.Context(), c, att)
+		att.Result, _ = json.Marshal(result)
+		return err
+	})
+	each(func(c Call, att *ledger.Attachment) error { return n.set.Check(t.Context(), c, *att) })
+	each(func(c Call, att *ledger.Attachment) error { return n.set.Del(t.Context(), c, att) })
+	handles.Close()
+	if left := n.dump(pod); left != "" || len(taken(t, n.set.HostLocalDir)) > 0 {
+		t.Errorf("left: %s", left)
+	}
+}
+
 const vethVF = `{"cniVersion": "1.0.0", "name": "fast", "type": "sriov", "mac": "02:00:00:cc:00:01", "mtu": 1400, ` + hostLocal + `}`
 
 var vethAddr = pci.MustParseAddress("0000:05:00.0")
@@ -297,7 +335,7 @@ var vethAddr = pci.MustParseAddress("0000:05:00.0")
 func TestVFNetdevGoesIntoThePodAndComesHome(t *testing.T) {
 	n := newTestNode(t)
 	n.veth("eth3", "peer")
-	// What another pod left on the host must not be in the way.
+	// The leftovers of another pod on the host must not be in the way.
 	n.veth("net9", "up0x")
 	pod := netnstest.New(t)
 	before := n.dump(n.host)

@@ -253,7 +253,7 @@ func noteFallback(att *ledger.Attachment) {
 	}
 }
 
-// recordedResult returns the chain's result, nil if it has none.
+// recordedResult returns the chain's result. It is nil if the chain has no result.
 func recordedResult(att ledger.Attachment) (*types100.Result, error) {
 	if len(att.Result) == 0 {
 		return nil, nil

@@ -182,7 +182,7 @@ func TestABuiltInMemberAfterAProgram(t *testing.T) {
 	}
 }
 
-// Whichever member fails, what was made before it is undone, and it says which.
+// Whichever member fails, the members before it are undone, and the error names it.
 func TestAChainThatFailsIsUndoneInReverse(t *testing.T) {
 	tests := []struct{ fail, want, log string }{
 		{"ADD bandwidth", "plugin 2 of the list, bandwidth: injected", "ADD bandwidth, DEL bandwidth"},

@@ -166,7 +166,7 @@ func TestChildErrors(t *testing.T) {
 	}
 }
 
-// Release deletes what this package made, and nothing else of the same name.
+// Release deletes links of this package only, and no others of the same name.
 func TestReleaseSparesForeignInterfaces(t *testing.T) {
 	k := newNode(t, igb)
 	k.addLink(podNS, link.Link{Name: "net1", Kind: "macvlan", MAC: "02:00:00:00:00:01"})

@@ -37,7 +37,7 @@ type Request struct {
 	Uplinks                  []string
 }
 
-// Env is what the record of an attachment does not hold.
+// Env has the parts of a Call that the record of an attachment does not have.
 type Env struct {
 	SandboxID string
 	Exec      invoke.Exec

@@ -11,7 +11,7 @@ import (
 const allKnobs = `{"cniVersion": "1.0.0", "name": "fast", "type": "sriov", "vlan": 100, "mac": "02:00:00:cc:00:01",
 	"spoofchk": "off", "trust": "on", "max_tx_rate": 50, "mtu": 9000}`
 
-// meta-cni E3, E4: the kernel walks all VFs of a PF to tell of one, and every message
+// meta-cni E3, E4: the kernel walks all VFs of a PF to report one, and every message
 // holds the node's link lock.
 func TestMessagesOfAnADD(t *testing.T) {
 	tests := []struct {
@@ -41,7 +41,7 @@ func TestMessagesOfAnADD(t *testing.T) {
 	}
 }
 
-// cost is what a call asked of the kernel.
+// cost counts the questions of a call to the kernel.
 type cost struct{ messages, dumps, pfReads int }
 
 func addAndDel(t testing.TB, k *fakeKernel, s *Set, conf string) (add, del cost) {

@@ -49,15 +49,15 @@ type fakeKernel struct {
 	busy   int // how often links are too busy to come up
 
 	noOptimisticDAD bool
-	hidesParents    bool     // as kernels before 5.14; sysfs tells all the same
-	pending         []func() // what the kernel has yet to do, one for each pause
+	hidesParents    bool     // as kernels before 5.14; sysfs shows them all the same
+	pending         []func() // later work of the kernel, one for each pause
 }
 
-// fakeDriver is what a PF's driver can do beside what all can.
+// fakeDriver has the abilities of a PF's driver that not all have, and its faults.
 type fakeDriver struct {
 	linkState, minRate, tags8021ad bool
-	noVFInfo                       bool // tells nothing about VFs
-	mute                           bool // takes trust and spoof check, and tells neither
+	noVFInfo                       bool // reports nothing about VFs
+	mute                           bool // takes trust and spoof check, and reports neither
 	deafNetdev                     bool // a netdev's MAC does not reach the PF
 	ignoresTrust                   bool // says success and changes nothing
 	halfMoves                      bool // a move ends before the renaming
@@ -89,7 +89,7 @@ type fakeLink struct {
 	vfs      []*fakeVF // it is a PF's
 }
 
-// fakeVFInfo is what the PF has for a VF.
+// fakeVFInfo has the settings of a VF at its PF.
 type fakeVFInfo struct {
 	Index         int
 	MAC           string
@@ -146,7 +146,7 @@ func (k *fakeKernel) withSysfs() *fakeKernel {
 	return k
 }
 
-// VF, PF and Netdevs are sysfs, as it shows what the kernel has.
+// VF, PF and Netdevs are sysfs, as it shows the kernel's state.
 func (k *fakeKernel) VF(addr pci.Address) (device.VF, error) {
 	vf, ok := k.vfs[addr]
 	if !ok {
@@ -249,7 +249,7 @@ func (k *fakeKernel) rebind(addr pci.Address, driver string) {
 }
 
 // endNetns ends a namespace as the kernel does: virtual links die, a VF's netdev
-// goes to the host some pauses later, under its name or, where that is taken, devN.
+// goes to the host some pauses later, under its name or, if that is taken, devN.
 func (k *fakeKernel) endNetns(path string, pauses int) {
 	s := k.spaces[path]
 	s.gone = true
@@ -290,7 +290,7 @@ func (k *fakeKernel) place(space string, l *fakeLink) {
 	}
 }
 
-// residue is what a pod may leave, as far as it is not what a new netdev has.
+// residue lists the traces that a pod may leave: attributes that a new netdev does not have.
 func (l *fakeLink) residue() []string {
 	var words []string
 	if l.Alias != "" {
@@ -314,12 +314,12 @@ func (l *fakeLink) residue() []string {
 	return words
 }
 
-func (k *fakeKernel) Host() (Links, error) {
+func (k *fakeKernel) Host() (*Links, error) {
 	k.opened++
-	return fakeLinks{k, k.spaces[""]}, nil
+	return fakeLinks{k, k.spaces[""]}.handle(), nil
 }
 
-func (k *fakeKernel) At(ns ledger.Netns) (Links, error) {
+func (k *fakeKernel) At(ns ledger.Netns) (*Links, error) {
 	path := ns.Path
 	s := k.spaces[path]
 	if path == "/proc/1/ns/net" {
@@ -333,7 +333,7 @@ func (k *fakeKernel) At(ns ledger.Netns) (Links, error) {
 		return nil, err
 	}
 	k.opened++
-	return fakeLinks{k, s}, nil
+	return fakeLinks{k, s}.handle(), nil
 }
 
 // fakeLinks is the kernel as one namespace shows it.
@@ -347,3 +347,8 @@ func fail(op string, errno unix.Errno) error { return &link.Error{Op: op, Object
 var everything = net.IPNet{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)}
 
 var errInjected = errors.New("injected")
+
+func (f fakeLinks) handle() *Links { return &Links{f, f, f, f, f, f, f, f} }
+
+// behind is the namespace that a target stands for.
+func behind(target link.Target) fakeLinks { return target.(*Links).Target.(fakeLinks) }

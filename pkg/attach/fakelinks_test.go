@@ -251,7 +251,7 @@ func (f fakeLinks) DeleteAltNames(index int, names ...string) error {
 }
 
 func (f fakeLinks) MoveTo(index int, target link.Target, name string, _ int) error {
-	to := target.(fakeLinks)
+	to := behind(target)
 	where := "host"
 	if to.name != "" {
 		where = "pod"
@@ -332,7 +332,7 @@ func (f fakeLinks) add(s link.Spec, l link.Link, target link.Target) (link.Link,
 	if err := f.write("add %s %s on %s", l.Kind, s.Name, parent.Name); err != nil {
 		return l, err
 	}
-	to := target.(fakeLinks)
+	to := behind(target)
 	switch {
 	case to.links[s.Name] != nil:
 		return l, fail("add", unix.EEXIST)

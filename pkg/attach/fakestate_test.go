@@ -8,7 +8,7 @@ import (
 	"fairlead.dev/fairlead/pkg/device"
 )
 
-// state is the node as text: what a failed or finished attachment must leave alike.
+// state is the node as text. A failed or finished attachment must leave it unchanged.
 func (k *fakeKernel) state() string {
 	var b strings.Builder
 	for _, name := range []string{"", podNS} {

@@ -22,7 +22,7 @@ func (h handle) Features(name string) ([]string, error) {
 		return err
 	})
 	if errors.Is(err, unix.EOPNOTSUPP) {
-		return nil, nil // the driver has none
+		return nil, nil // the driver has no features
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the features of %s: %w", name, err)

@@ -40,7 +40,7 @@ type Handles struct {
 	ns     ledger.Netns
 
 	mu        sync.Mutex // guards the rest
-	host, pod Links
+	host, pod *Links
 	podErr    error // why there is no pod
 	podTried  bool
 }
@@ -66,7 +66,7 @@ func (h *Handles) Close() {
 	h.host, h.pod, h.podErr, h.podTried = nil, nil, nil, false
 }
 
-func (h *Handles) onHost() (Links, error) {
+func (h *Handles) onHost() (*Links, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var err error
@@ -77,7 +77,7 @@ func (h *Handles) onHost() (Links, error) {
 }
 
 // inPod returns the pod's handle. A namespace that is gone stays so.
-func (h *Handles) inPod() (Links, error) {
+func (h *Handles) inPod() (*Links, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if !h.podTried {
@@ -91,8 +91,8 @@ func (h *Handles) inPod() (Links, error) {
 type site struct {
 	set   *Set
 	call  Call
-	host  Links
-	pod   Links // nil: the namespace is gone
+	host  *Links
+	pod   *Links // nil: the namespace is gone
 	close func()
 }
 
@@ -146,13 +146,14 @@ func (s *Set) leave(c Call) (site, error) {
 	return at, err
 }
 
-// isThere reports whether a program may be told the path of the pod's namespace at
+// isThere reports whether a program may be given the path of the pod's namespace at
 // DEL: it is not another pod's by now, nor the host's.
 func (s *Set) isThere(c Call) bool {
-	at, err := s.visit(c)
-	if err == nil {
-		defer at.close()
-		_, err = at.call.Handles.inPod()
+	handles := c.Handles
+	if handles == nil {
+		handles = s.Open(c.Netns)
+		defer handles.Close()
 	}
+	_, err := handles.inPod()
 	return !netns.IsReplaced(err) && !errors.Is(err, ErrHostNetns)
 }

@@ -13,11 +13,11 @@ import (
 	"fairlead.dev/fairlead/pkg/netns"
 )
 
-// Links is one network namespace, as far as attaching needs it. *link.Handle has most
-// of it.
-type Links interface {
+// Links is one network namespace, as far as attaching needs it. Each part has the calls
+// about one subject; *link.Handle answers most of them.
+type Links struct {
 	link.Target
-	Close()
+	closer
 	linkReader
 	linkSetter
 	linkMaker
@@ -26,11 +26,13 @@ type Links interface {
 	procWriter
 }
 
+type closer interface{ Close() }
+
 type linkReader interface {
 	ByIndex(index int) (link.Link, error)
 	List() ([]link.Link, error)
 	DefaultLink() (link.Link, error)
-	// Use reports what the namespace's own network uses a link for.
+	// Use reports how the namespace's own network uses a link.
 	Use(index int) (link.Use, error)
 	// Features lists the ethtool features of a link that are on and can be changed.
 	Features(name string) ([]string, error)
@@ -81,18 +83,18 @@ type procWriter interface {
 
 // kernel opens namespaces.
 type kernel interface {
-	Host() (Links, error)
+	Host() (*Links, error)
 	// At opens the namespace on record. If another one is at its path by now, the
 	// error is one of netns.IsGone. If that is the host's own, it is ErrHostNetns.
-	At(ledger.Netns) (Links, error)
+	At(ledger.Netns) (*Links, error)
 }
 
 // linux is the real kernel.
 type linux struct{}
 
-func (linux) Host() (Links, error) { return open(link.Open()) }
+func (linux) Host() (*Links, error) { return open(link.Open()) }
 
-func (linux) At(ns ledger.Netns) (Links, error) {
+func (linux) At(ns ledger.Netns) (*Links, error) {
 	h, err := link.OpenAt(ns.Path)
 	if err != nil {
 		return nil, err
@@ -101,7 +103,7 @@ func (linux) At(ns ledger.Netns) (Links, error) {
 		h.Close()
 		return nil, err
 	}
-	return handle{h}, nil
+	return open(h, nil)
 }
 
 func verify(h *link.Handle, ns ledger.Netns) error {
@@ -119,12 +121,12 @@ func verify(h *link.Handle, ns ledger.Netns) error {
 	return err
 }
 
-// open keeps a nil handle from becoming a Links that is not nil.
-func open(h *link.Handle, err error) (Links, error) {
+func open(h *link.Handle, err error) (*Links, error) {
 	if err != nil {
 		return nil, err
 	}
-	return handle{h}, nil
+	all := handle{h}
+	return &Links{all, all, all, all, all, all, all, all}, nil
 }
 
 // handle adds calls for which netlink has no message.

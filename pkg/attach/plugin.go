@@ -23,9 +23,9 @@ type Plugin interface {
 	Add(ctx context.Context, c Call, m *ledger.Member) (*types100.Result, error)
 	// Check compares the member with the node. c.Prev is the chain's result.
 	Check(ctx context.Context, c Call, m ledger.Member) error
-	// Del undoes whatever part of the member exists, from the record alone. It may be
+	// Del undoes whatever part of the member exists, from the record only. It may be
 	// called any number of times, and the namespace may be gone. c.Prev is the chain's
-	// result, nil if there is none. After an error the record is still needed; if m's
+	// result, nil if there is no result. After an error the record is still needed; if m's
 	// device is as it was nevertheless, Del has set m.DeviceReturned.
 	Del(ctx context.Context, c Call, m *ledger.Member) error
 }
@@ -49,8 +49,8 @@ type Call struct {
 	Exec      invoke.Exec // runs plugin binaries on the host
 	Path      string      // CNI_PATH
 
-	// Handles are shared by the calls for one sandbox; see Set.Open. A call that has
-	// none opens its own.
+	// Handles are shared by the calls for one sandbox; see Set.Open. A call
+	// without them opens its own.
 	Handles *Handles
 	// NewSandbox says, for Add, that the sandbox has had no ADD before.
 	NewSandbox bool

@@ -16,7 +16,7 @@ import (
 	"fairlead.dev/fairlead/pkg/netns/netnstest"
 )
 
-// What pods, and udev after them, do to a VF's netdev while nobody looks.
+// Pods, and udev after them, change a VF's netdev while nobody looks.
 
 const movedVF = `{"cniVersion": "1.0.0", "name": "fast", "type": "sriov"}`
 
@@ -101,7 +101,7 @@ func altnames(t *testing.T, h *link.Handle, name string, alts []string) {
 	}
 }
 
-// What one pod had its VF listen to, the next one must not hear.
+// The next pod must not hear the frames that the last one had its VF listen to.
 func TestListeningEndsWithThePod(t *testing.T) {
 	n := newTestNode(t)
 	n.veth("eth3", "peer")

@@ -199,7 +199,7 @@ func TestAMACOfThePodsOwnIsTakenFromThePFOfAReboundVF(t *testing.T) {
 	}
 }
 
-// impersonate is what a pod does that puts a bridge on its VF.
+// impersonate does as a pod that puts a bridge on its VF.
 func impersonate(k *fakeKernel, l *fakeLink) {
 	pod := k.spaces[podNS]
 	delete(pod.links, l.Name)

@@ -13,7 +13,7 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// tenant is what a pod with NET_ADMIN can do to its VF.
+// tenant changes a VF in every way that a pod with NET_ADMIN can.
 func tenant(_ *fakeKernel, l *fakeLink) {
 	l.XDP, l.NoARP, l.Multicast, l.Promisc, l.AllMulti = true, true, false, true, true
 	l.Group, l.TxQLen, l.GSOMaxSize, l.Alias = 77, 7, 4096, "tenant A was here"
@@ -215,7 +215,7 @@ func TestSettingsThatTheDriverDoesNotReport(t *testing.T) {
 	}
 }
 
-// Such a setting is written even if it is what the kernel has by default.
+// Such a setting is written even if it is the kernel's default.
 func TestADefaultThatTheDriverDoesNotReportIsSet(t *testing.T) {
 	k := newNode(t, fakeDriver{mute: true})
 	off, on := false, true

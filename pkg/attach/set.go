@@ -50,7 +50,7 @@ const (
 	ResetRebind ResetPolicy = "rebind"
 )
 
-// Deps is what a Set works with. Every field but Sysfs may be empty.
+// Deps has the joints and settings of a Set. Every field but Sysfs may be empty.
 type Deps struct {
 	Sysfs   Sysfs
 	Custody Custody // nil: nothing is refused
@@ -65,7 +65,8 @@ type Deps struct {
 	Reset    func(pci.Address) ResetPolicy
 	Rebinder Rebinder // nil: no VF is rebound
 	// TuningAllowlist is the host's list of sysctls that networks may set, a file in
-	// the stock tuning plugin's format. Empty or absent: all below net.
+	// the stock tuning plugin's format. Empty: that plugin's file. If the file does not
+	// exist, all sysctls below net are allowed.
 	TuningAllowlist string
 	Log             *slog.Logger
 	HostLocalDir    string // where host-local keeps its files; empty: where the stock plugin does
@@ -84,11 +85,14 @@ func New(d Deps) *Set {
 	if d.Log == nil {
 		d.Log = slog.New(slog.DiscardHandler)
 	}
+	if d.TuningAllowlist == "" {
+		d.TuningAllowlist = "/etc/cni/tuning/allowlist.conf"
+	}
 	return &Set{Deps: d, kernel: linux{}, pause: retry.Sleep}
 }
 
-// Plugin returns the built-in plugin of a config's type. If there is none, or if the
-// config asks for the binary, it returns the binary.
+// Plugin returns the built-in plugin of a config's type. If no such plugin is built in,
+// or if the config asks for the binary, it returns the binary.
 func (s *Set) Plugin(conf Conf) Plugin {
 	if conf.Builtin {
 		switch conf.Type {

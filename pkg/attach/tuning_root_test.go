@@ -18,8 +18,8 @@ import (
 	"fairlead.dev/fairlead/pkg/netns/netnstest"
 )
 
-// The built-in tuning does what the stock plugin does, in the same order of
-// precedence, and says the same.
+// The built-in tuning has the same effects and results as the stock plugin, and the
+// same order of precedence.
 func TestTuningIsAsTheStockPlugin(t *testing.T) {
 	dir := t.TempDir()
 	build := exec.Command("go", "build", "-o", filepath.Join(dir, "tuning"), "github.com/containernetworking/plugins/plugins/meta/tuning")
@@ -99,7 +99,7 @@ func tuned(t *testing.T, dir, fields, args string, builtin bool) string {
 	return text + fmt.Sprintf("deleted: %s %v", n.dump(pod), err)
 }
 
-// look is what the dump of links does not show.
+// look has the settings that the dump of links does not show.
 func look(t *testing.T, n *testNode, pod string) string {
 	t.Helper()
 	h := n.handle(pod)

@@ -126,7 +126,7 @@ func isVLAN(l, uplink link.Link, id int) bool {
 	return l.Kind == "vlan" && l.Parent == uplink.Index && l.VLAN == id
 }
 
-func findVLAN(host Links, uplink link.Link, id int) (link.Link, bool, error) {
+func findVLAN(host *Links, uplink link.Link, id int) (link.Link, bool, error) {
 	links, err := host.List()
 	if err != nil {
 		return link.Link{}, false, err

@@ -15,7 +15,7 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// usersIn counts as the ledger does: attachments that are being released are none.
+// usersIn counts as the ledger does: attachments that are being released do not count.
 func usersIn(records func() []ledger.Sandbox) func(name, sandbox, ifName string) (int, error) {
 	return func(name, sandbox, ifName string) (int, error) {
 		users := 0

@@ -17,7 +17,7 @@ import (
 // has it, its settings at the PF only.
 type sriov struct{ set *Set }
 
-// Prepare reads the VF, or prepares the network's fallback if the pod has none.
+// Prepare reads the VF. If the pod has no VF, it prepares the network's fallback.
 func (p sriov) Prepare(_ context.Context, c Call, conf Conf) (ledger.Member, error) {
 	at, err := p.set.enterHost(c)
 	if err != nil {
@@ -100,7 +100,7 @@ func newVFWork(at site, m *ledger.Member) (*vfWork, error) {
 	}, nil
 }
 
-// steps lists what is done to a VF. Its settings at the PF come before the move, in
+// steps lists the changes to a VF. Its settings at the PF come before the move, in
 // the order that the fewest drivers refuse.
 func (w *vfWork) steps() steps {
 	if w.m.Plugin == PluginVFIO {
@@ -128,7 +128,7 @@ func (w *vfWork) steps() steps {
 }
 
 // checkUserspace fails if the driver was changed since Prepare. It also fills the
-// result, as moveIn does for a netdev: such a VF has none.
+// result, as moveIn does for a netdev: such a VF has no netdev.
 func (w *vfWork) checkUserspace(context.Context) error {
 	if !device.UserspaceDriver(w.net.driver) {
 		return fmt.Errorf("VF %s is bound to %q now, and was to %s", w.m.Device, w.net.driver, w.m.VF.Original.Driver)

@@ -16,7 +16,7 @@ import (
 // driver a walk over all its VFs, so they are read once before a change and once after
 // it. To write them takes one message.
 type pfKnobs struct {
-	host   Links
+	host   *Links
 	sysfs  Sysfs
 	vf     pci.Address
 	index  int         // the VF's number

@@ -46,7 +46,7 @@ func (w *vfWork) configure(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if netErr != nil { // a driver whose netdev takes nothing but what the PF says
+	if netErr != nil { // a driver whose netdev takes no MAC but the PF's
 		macErr = w.net.writeMAC(asked.MAC)
 	}
 	if macErr == nil {

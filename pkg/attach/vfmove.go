@@ -130,12 +130,12 @@ func (n *netdev) awaitHome(ctx context.Context) (link.Link, error) {
 
 // Altnames, which udev gives to NICs and a pod may give to its VF, stand in the way of
 // names (cni#250, cni#445). To the kernel they are names that are taken, also to the
-// link that has them: a link is not renamed to its own altname, and it does not move to
-// a namespace in which one of its altnames is in use. So such altnames are deleted.
+// link that has them. A link is not renamed to its own altname. It does not move to a
+// namespace in which one of its altnames is in use. So such altnames are deleted.
 // Del gives the VF back the altnames that it came with.
 
 // move puts the netdev into another namespace under a name.
-func (n *netdev) move(l link.Link, from, to Links, name string, index int) error {
+func (n *netdev) move(l link.Link, from, to *Links, name string, index int) error {
 	if slices.Contains(l.AltNames, name) {
 		if err := n.dropAltNames(from, &l, []string{name}); err != nil {
 			return err
@@ -157,7 +157,7 @@ func (n *netdev) move(l link.Link, from, to Links, name string, index int) error
 }
 
 // takenNames lists the altnames of a link that are in use in another namespace.
-func takenNames(l link.Link, in Links) ([]string, error) {
+func takenNames(l link.Link, in *Links) ([]string, error) {
 	links, err := in.List()
 	if err != nil {
 		return nil, err
@@ -173,7 +173,7 @@ func takenNames(l link.Link, in Links) ([]string, error) {
 }
 
 // dropAltNames deletes altnames of a link, in few messages however many there are.
-func (n *netdev) dropAltNames(in Links, l *link.Link, names []string) error {
+func (n *netdev) dropAltNames(in *Links, l *link.Link, names []string) error {
 	if len(names) == 0 {
 		return nil
 	}

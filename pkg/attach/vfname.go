@@ -8,7 +8,7 @@ import (
 	"fairlead.dev/fairlead/pkg/link"
 )
 
-// hostName is the netdev's name on the host, empty if the record has none.
+// hostName is the netdev's name on the host. It is empty if the record does not have it.
 func (n *netdev) hostName() string {
 	if n.vf.Original.Netdev == nil {
 		return ""

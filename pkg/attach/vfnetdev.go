@@ -133,7 +133,7 @@ func (n *netdev) forceMAC(mac string) error {
 	return nil
 }
 
-func (n *netdev) reread(in Links) error {
+func (n *netdev) reread(in *Links) error {
 	l, err := in.ByIndex(n.now.Index)
 	if err == nil {
 		n.now = l

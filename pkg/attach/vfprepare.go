@@ -20,7 +20,7 @@ type vfPreparation struct {
 }
 
 // member prepares a VF, for the kernel or for a userspace driver as it is bound now.
-// If the pod has none, it prepares the fallback.
+// If the pod has no VF, it prepares the fallback.
 func (p *vfPreparation) member() (ledger.Member, error) {
 	addr, err := p.chooseDevice()
 	if err != nil {
@@ -169,8 +169,7 @@ func (p *vfPreparation) assumeDefaults(driver string, uplink link.Link, state *l
 }
 
 // refuse fails if anything is asked for that only a PF can do. Generated networks
-// spell out what a VF has anyway ("vlan": 0): of the named knobs, such values are
-// dropped.
+// spell out defaults ("vlan": 0): of the named knobs, such values are dropped.
 func (p *vfPreparation) refuse(why string, dropDefaults ...string) (device.Settings, error) {
 	asked := p.conf.Asked
 	var wrong problems

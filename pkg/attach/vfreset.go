@@ -65,10 +65,10 @@ func (d *difference) number(name string, now, was int, set **int) {
 	}
 }
 
-// residue is whatever a pod leaves on its netdev. It is removed in two steps: first what
-// could hinder the rest of the release (a driver with an XDP program refuses large
-// MTUs), and at the end what depends on the rest (VLAN and MTU decide which offload
-// features there are). If something remains then, the driver is rebound.
+// residue removes the traces of a pod from its netdev. It is removed in two steps. XDP
+// programs and attributes come first: a driver with an XDP program refuses large MTUs.
+// Offload features come last: they depend on VLAN and MTU. If something differs even
+// then, the driver is rebound.
 type residue struct {
 	n       *netdev
 	refused error                       // of remove; only a rebind can help
@@ -182,7 +182,8 @@ func (r *residue) restoreAltNames(l link.Link) error {
 	return errors.Join(errs...)
 }
 
-// restoreFeatures returns those that differ afterwards. Nil: the record has none.
+// restoreFeatures returns the features that differ afterwards. If the record does not
+// know them, it leaves them alone.
 func (r *residue) restoreFeatures(name string, was []string) []string {
 	if was == nil {
 		return nil

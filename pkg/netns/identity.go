@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ID tells one network namespace from every other that the node has or had. Inode
+// ID identifies a network namespace among all that the node has or had. Inode
 // numbers are reused, after a namespace has ended and after a reboot.
 type ID struct {
 	Device, Inode uint64 // of the nsfs file

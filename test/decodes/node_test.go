@@ -5,7 +5,6 @@ package decodes
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -14,9 +13,8 @@ import (
 	"testing"
 	"time"
 
-	types100 "github.com/containernetworking/cni/pkg/types/100"
-
 	"fairlead.dev/fairlead/cni"
+	"fairlead.dev/fairlead/cni/confdir"
 	"fairlead.dev/fairlead/cni/shim"
 	"fairlead.dev/fairlead/cni/wire"
 	"fairlead.dev/fairlead/pkg/attach"
@@ -25,6 +23,7 @@ import (
 	"fairlead.dev/fairlead/pkg/netns/netnstest"
 	"fairlead.dev/fairlead/pkg/network"
 	"fairlead.dev/fairlead/pkg/pci"
+	"fairlead.dev/fairlead/pkg/sandbox"
 )
 
 // node is a node with one VF that is bound to vfio-pci, so that it has no netdev. Its
@@ -55,12 +54,15 @@ func newNode(t *testing.T) *node {
 	}
 	t.Cleanup(func() { l.Close() })
 	log := slog.New(slog.DiscardHandler)
-	attachers := attach.New(attach.Deps{Sysfs: oneVF{}, Sandboxes: l.Sandboxes, Log: log, HostLocalDir: filepath.Join(n.dir, "networks")})
+	primaryConf := confdir.NewPrimary(filepath.Join(n.dir, "net.d"), "", log)
+	keeper := sandbox.New(sandbox.Options{
+		Ledger: l, Cluster: cluster{}, Devices: kubelet{}, Kernel: sandbox.RealKernel(), HostExec: &cni.HostExec{},
+		Chains:  attach.New(attach.Deps{Sysfs: oneVF{}, Log: log, HostLocalDir: filepath.Join(n.dir, "networks")}),
+		Primary: primaryConf, PluginPath: filepath.Join(n.dir, "bin"), DevInfoDir: filepath.Join(n.dir, "devinfo"), Now: time.Now, Log: log,
+	})
 	n.start(cni.New(cni.Options{
-		Socket: n.socket, Ledger: l, Cluster: cluster{}, Devices: kubelet{}, Attachers: builtins{attachers},
-		Primary: cni.NewPrimary(filepath.Join(n.dir, "net.d"), "", log), HostExec: &cni.HostExec{},
-		Tombstones: wire.Tombstones{Dir: filepath.Join(n.dir, "tombstones")}, DevInfoDir: filepath.Join(n.dir, "devinfo"),
-		CNIPath: filepath.Join(n.dir, "bin"), Now: time.Now, Log: log,
+		Socket: n.socket, Keeper: keeper, Cluster: cluster{}, Primary: primaryConf, HostExec: &cni.HostExec{},
+		Tombstones: wire.Tombstones{Dir: filepath.Join(n.dir, "tombstones")}, CNIPath: filepath.Join(n.dir, "bin"), Now: time.Now, Log: log,
 	}))
 	return n
 }
@@ -97,10 +99,11 @@ func (n *node) call(command string) {
 	n.t.Helper()
 	env := map[string]string{"CNI_COMMAND": command, "CNI_CONTAINERID": "c1", "CNI_NETNS": n.netns, "CNI_IFNAME": "eth0",
 		"CNI_PATH": filepath.Join(n.dir, "bin"), "CNI_ARGS": "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=p;K8S_POD_UID=u"}
-	conf := fmt.Sprintf(`{"cniVersion":"1.0.0","name":"fairlead","type":"fairlead","socket":%q,"tombstoneDir":%q,"runtimeConfig":{"portMappings":[]}}`,
-		n.socket, filepath.Join(n.dir, "tombstones"))
+	const conf = `{"cniVersion":"1.0.0","name":"fairlead","type":"fairlead","runtimeConfig":{"portMappings":[]}}`
+	config := wire.DefaultShimConfig()
+	config.Socket, config.TombstoneDir = n.socket, filepath.Join(n.dir, "tombstones")
 	var out bytes.Buffer
-	code := shim.Shim{Getenv: func(key string) string { return env[key] }, Environ: []string{"PATH=" + os.Getenv("PATH")},
+	code := shim.Shim{Config: config, Getenv: func(key string) string { return env[key] }, Environ: []string{"PATH=" + os.Getenv("PATH")},
 		Stdin: strings.NewReader(conf), Stdout: &out, Now: time.Now}.Run(n.t.Context())
 	if code != 0 {
 		n.t.Fatalf("%s: %s", command, &out)
@@ -117,6 +120,7 @@ func (oneVF) VF(a pci.Address) (device.VF, error) {
 }
 func (oneVF) PF(pci.Address) (device.PF, error)     { return device.PF{}, fs.ErrNotExist }
 func (oneVF) Netdevs(pci.Address) ([]string, error) { return nil, nil }
+func (oneVF) Driver(pci.Address) (string, error)    { return "vfio-pci", nil }
 
 type kubelet struct{}
 
@@ -142,29 +146,3 @@ func (cluster) NetAttachDef(_ context.Context, namespace, name string) (network.
 func (cluster) SetNetworkStatus(context.Context, ledger.PodRef, string) error { return nil }
 func (cluster) Event(ledger.PodRef, string, string, string)                   {}
 func (cluster) Ready() error                                                  { return nil }
-
-// builtins joins pkg/attach to the server, as the agent does.
-type builtins struct{ set *attach.Set }
-
-func (b builtins) For(kind string) (cni.Attacher, bool) {
-	a, ok := b.set.For(kind)
-	return builtin{a}, ok
-}
-
-type builtin struct{ attach.Attacher }
-
-func (b builtin) Prepare(ctx context.Context, r cni.AttachRequest) (ledger.Attachment, error) {
-	return b.Attacher.Prepare(ctx, attach.Request(r))
-}
-
-func (b builtin) Bind(ctx context.Context, env cni.AttachEnv, a *ledger.Attachment, netns string) (*types100.Result, error) {
-	return b.Attacher.Bind(ctx, attach.Env(env), a, netns)
-}
-
-func (b builtin) Release(ctx context.Context, env cni.AttachEnv, a ledger.Attachment, netns string) error {
-	return b.Attacher.Release(ctx, attach.Env(env), a, netns)
-}
-
-func (b builtin) Check(ctx context.Context, env cni.AttachEnv, a ledger.Attachment, netns string) error {
-	return b.Attacher.Check(ctx, attach.Env(env), a, netns)
-}
