@@ -69,7 +69,7 @@ func (d *demo) run(ctx context.Context) error {
 	}
 	d.step("installing Fairlead")
 	if err := d.cluster.Install(ctx, "."); err != nil {
-		return fmt.Errorf("installing Fairlead: %w\n%s", err, d.cluster.Diagnose(ctx))
+		return fmt.Errorf("install Fairlead: %w\n%s", err, d.cluster.Diagnose(ctx))
 	}
 	if err := d.mainJob(ctx); err != nil {
 		return err
@@ -84,7 +84,7 @@ func (d *demo) run(ctx context.Context) error {
 // reports its progress.
 func startLab(ctx context.Context) error {
 	if _, err := os.Stat("deployments/fairlead.yaml"); err != nil {
-		return fmt.Errorf("run it in the repository's root: %w", err)
+		return fmt.Errorf("find the repository (run it in its root): %w", err)
 	}
 	up := exec.CommandContext(ctx, "go", "run", "./test/lab", "up")
 	up.Stdout, up.Stderr = os.Stdout, os.Stderr
@@ -99,7 +99,7 @@ func (d *demo) mainJob(ctx context.Context) error {
 	d.step("the main job: pods on two nodes, each with a VF")
 	job, err := scenario.StartMainJob(ctx, d.cluster)
 	if err != nil {
-		return fmt.Errorf("starting the main job: %w\n%s", err, d.cluster.Diagnose(ctx, scenario.MainNamespace))
+		return fmt.Errorf("start the main job: %w\n%s", err, d.cluster.Diagnose(ctx, scenario.MainNamespace))
 	}
 	for _, chapter := range []struct {
 		title string
@@ -123,7 +123,7 @@ func (d *demo) everyday(ctx context.Context) error {
 	d.step("everyday scenarios: deployments/examples/scenarios as users apply them")
 	everyday, err := scenario.StartEveryday(ctx, d.cluster)
 	if err != nil {
-		return fmt.Errorf("starting the everyday scenarios: %w\n%s", err, d.cluster.Diagnose(ctx, scenario.EverydayNamespaces()...))
+		return fmt.Errorf("start the everyday scenarios: %w\n%s", err, d.cluster.Diagnose(ctx, scenario.EverydayNamespaces()...))
 	}
 	d.note(everyday.Check(ctx))
 	return nil

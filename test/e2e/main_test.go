@@ -78,7 +78,7 @@ func install(t testing.TB) {
 	}
 	if err := cluster.Install(t.Context(), root); err != nil {
 		failed = append(failed, t.Name()+": installing Fairlead: "+err.Error())
-		t.Fatalf("installing Fairlead: %v\n%s", err, cluster.Diagnose(context.Background()))
+		t.Fatalf("install Fairlead: %v\n%s", err, cluster.Diagnose(context.Background()))
 	}
 	inLab = true
 }

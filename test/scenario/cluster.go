@@ -108,7 +108,7 @@ func (c *Cluster) waitStarting(ctx context.Context, most int, namespaces ...stri
 			}
 		}
 		if len(waiting) > most {
-			return fmt.Errorf("waiting for %s", strings.Join(waiting, ", "))
+			return fmt.Errorf("not ready: %s", strings.Join(waiting, ", "))
 		}
 		return nil
 	})

@@ -100,7 +100,7 @@ func (e *Everyday) clash(ctx context.Context) (string, error) {
 			return line, nil
 		}
 	}
-	return "", errors.New("no clash on network database/storage-network is reported, though host-local serves one range on two nodes")
+	return "", errors.New("no clash on network database/storage-network is reported, although host-local serves one range on two nodes")
 }
 
 func (e *Everyday) nfvVF(ctx context.Context) (string, error) {
@@ -165,7 +165,7 @@ func (e *Everyday) admission(ctx context.Context) (string, error) {
 	refused := poll(ctx, stateLimit, "jane's pod on bridge-conf refused", func() error {
 		err := try("bridge-conf")
 		if err == nil || !strings.Contains(err.Error(), "may use the networks macvlan-conf") {
-			return fmt.Errorf("creating it says: %v", err)
+			return fmt.Errorf("the API server answers: %v", err)
 		}
 		return nil
 	})

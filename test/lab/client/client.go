@@ -172,7 +172,7 @@ func (l *Lab) Services(ctx context.Context, node string) ([]Service, error) {
 	}
 	list, err := agent.Services(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("services of %s: %w", node, err)
+		return nil, fmt.Errorf("list the services of %s: %w", node, err)
 	}
 	var out []Service
 	for _, s := range list {

@@ -22,7 +22,7 @@ func ReadSystem(root string) (System, error) {
 	var s System
 	release, err := os.ReadFile(filepath.Join(root, "etc/os-release"))
 	if err != nil {
-		return s, fmt.Errorf("which system is this: %w", err)
+		return s, fmt.Errorf("read this machine's os-release: %w", err)
 	}
 	fields := parseOSRelease(release)
 	s.ID, s.Version, s.Codename = fields["ID"], fields["VERSION_ID"], fields["VERSION_CODENAME"]

@@ -18,7 +18,7 @@ func closure(root string, programs []string) ([]string, error) {
 	c := &collector{root: root, seen: map[string]bool{}}
 	for _, p := range programs {
 		if err := c.walk(p); err != nil {
-			return nil, fmt.Errorf("libraries of %s: %w", p, err)
+			return nil, fmt.Errorf("find the libraries of %s: %w", p, err)
 		}
 	}
 	return c.found, nil
