@@ -19,7 +19,7 @@ func TestMainJob(t *testing.T) {
 	job, err := scenario.StartMainJob(t.Context(), cluster)
 	must(t, err, scenario.MainNamespace)
 	ns := scenario.MainNamespace
-	t.Run("pods with VFs reach whom they should, and no one else", func(t *testing.T) { report(t, job.Connectivity(t.Context()), ns) })
+	t.Run("pods with VFs reach their own VLAN, and no other", func(t *testing.T) { report(t, job.Connectivity(t.Context()), ns) })
 	t.Run("VFs are as asked", func(t *testing.T) { report(t, job.Knobs(t.Context()), ns) })
 	t.Run("VF in userspace", func(t *testing.T) { report(t, job.Userspace(t.Context()), ns) })
 	t.Run("fallback", func(t *testing.T) { report(t, job.Fallback(t.Context()), ns) })

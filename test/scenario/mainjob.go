@@ -55,7 +55,7 @@ func StartMainJob(ctx context.Context, c *Cluster) (*MainJob, error) {
 		return nil, err
 	}
 	pods := mainPods()
-	c.Say("creating %d pods with a VF each on two nodes, and one that is to get the fallback", len(pods))
+	c.Say("creating %d pods with a VF each on two nodes, and one for the fallback", len(pods))
 	for _, pod := range append(pods, fallbackPod()) {
 		networks += pod.Manifest(MainNamespace)
 	}
@@ -174,7 +174,7 @@ func (j *MainJob) Userspace(ctx context.Context) Facts {
 // Fallback checks the pod that got no VF.
 func (j *MainJob) Fallback(ctx context.Context) Facts {
 	var f Facts
-	f.check("no VF left, fallback declared: the pod runs on macvlan, its status says so", func() (string, error) {
+	f.check("no VF left, fallback declared: the pod runs on macvlan, and its status says so", func() (string, error) {
 		entry, err := j.c.statusOf(ctx, MainNamespace, "delta", "net1")
 		if err != nil {
 			return "", err

@@ -30,11 +30,11 @@ func (j *MainJob) AgentKilled(ctx context.Context) Facts {
 		return Facts{{Claim: "the main job's pods run before the agent is killed", Err: err}}
 	}
 	j.c.Say("killing node1's agent with SIGKILL, deleting gamma and dpdk meanwhile")
-	f.check("agent killed: pods are deleted all the same, their DELs are kept as tombstones", func() (string, error) {
+	f.check("agent killed: pods are deleted nevertheless, and their DELs are tombstones", func() (string, error) {
 		return j.deleteWithoutAgent(ctx)
 	})
 	j.c.Say("waiting for node1's agent")
-	f.check("agent back: tombstones worked off, nothing leaked, pools full but for running pods", func() (string, error) {
+	f.check("agent back: tombstones replayed, nothing leaked, all VFs free except those of running pods", func() (string, error) {
 		return j.settled(ctx, "node1", 1)
 	})
 	f.check("agent back: running pods untouched (same containers, same VFs, 0 % loss)", func() (string, error) {
@@ -216,7 +216,7 @@ func (j *MainJob) GiveBack(ctx context.Context) Facts {
 	for _, node := range j.c.Lab.Nodes() {
 		f.check(node+": ledger empty, pools full", func() (string, error) { return empty(ctx, j.c, node, MainNamespace) })
 	}
-	f.check("fairleadctl status in the agent's pod: well, exit code 0", func() (string, error) {
+	f.check("fairleadctl status in the agent's pod: no problems, exit code 0", func() (string, error) {
 		out, err := j.c.Fairleadctl(ctx, "node1", "status")
 		if err != nil {
 			return "", fmt.Errorf("%w\n%s", err, out)

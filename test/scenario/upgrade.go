@@ -173,7 +173,7 @@ func (u *Upgrade) Gone(ctx context.Context) Facts {
 	})
 	for _, node := range u.c.Lab.Nodes() {
 		f.check(node+": ledger empty, pools full", func() (string, error) { return empty(ctx, u.c, node, UpgradeNamespace) })
-		f.check(node+": fairleadctl status is well", func() (string, error) {
+		f.check(node+": fairleadctl status has no problems", func() (string, error) {
 			out, err := u.c.Fairleadctl(ctx, node, "status")
 			if err != nil {
 				err = fmt.Errorf("%w\n%s", err, out)
