@@ -12,11 +12,10 @@ import (
 
 // batch is a transaction of the file, with the same changes made to the index.
 type batch struct {
-	tx       *bolt.Tx
-	index    *index  // has the changes of this batch already
-	revision *uint64 // last one given out
-	edits    []edit
-	writes   int // changes of the file or the index so far
+	tx     *bolt.Tx
+	index  *index // has the changes of this batch already
+	edits  []edit
+	writes int // changes of the file or the index so far
 }
 
 // edit is one change of the index: of a sandbox's entry, or of an allocation.
@@ -61,11 +60,7 @@ func (b *batch) edit(e edit) {
 
 // put writes a record, whose entry is e. raw is the sandbox without its status.
 func (b *batch) put(e *entry, raw []byte) error {
-	old := b.index.sandboxes[e.ID]
-	fresh := *e // a batch that is repeated finds e as it was
-	*b.revision++
-	fresh.revision = *b.revision
-	b.edit(edit{sandbox: e.ID, oldEntry: old, newEntry: &fresh})
+	b.edit(edit{sandbox: e.ID, oldEntry: b.index.sandboxes[e.ID], newEntry: e})
 	if err := b.putStatus(e.ID, e.status); err != nil {
 		return err
 	}
@@ -134,8 +129,6 @@ func (b *batch) statusWritten(id string, status json.RawMessage) error {
 	}
 	fresh := *old
 	fresh.status, fresh.OwesStatus = nil, false
-	*b.revision++
-	fresh.revision = *b.revision
 	b.edit(edit{sandbox: id, oldEntry: old, newEntry: &fresh})
 	return b.putStatus(id, nil)
 }

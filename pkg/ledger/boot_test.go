@@ -71,7 +71,7 @@ func TestBoot(t *testing.T) {
 	if err := l.PutSandbox(sandbox("c", vf3)); err == nil {
 		t.Error("a new sandbox took a VF that the release of an old one's program may reset")
 	}
-	if err := l.UpdateSandbox("a", func(s *Sandbox) error { s.Releasing = true; return nil }); err != nil {
+	if err := rewrite(l, "a", func(s *Sandbox) { s.Releasing = true }); err != nil {
 		t.Fatal(err)
 	}
 	after.Releasing = true

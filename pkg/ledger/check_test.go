@@ -170,7 +170,7 @@ func TestReleaseIsNeverRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, id := range []string{"a", "b"} {
-		if err := l.UpdateSandbox(id, func(s *Sandbox) error { s.Releasing, s.Failure = true, "busy"; return nil }); err != nil {
+		if err := rewrite(l, id, func(s *Sandbox) { s.Releasing, s.Failure = true, "busy" }); err != nil {
 			t.Errorf("sandbox %s: %v", id, err)
 		}
 	}

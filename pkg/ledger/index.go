@@ -28,8 +28,7 @@ type Entry struct {
 // entry is an Entry in the index. It is never changed, only replaced.
 type entry struct {
 	Entry
-	revision uint64          // another one with each change of the record
-	status   json.RawMessage // Sandbox.Status
+	status json.RawMessage // Sandbox.Status
 }
 
 // Entry is the part of the record that the ledger keeps in memory.

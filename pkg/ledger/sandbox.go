@@ -8,14 +8,8 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// ErrNotFound: the ledger has no such sandbox.
-var ErrNotFound = errors.New("no such sandbox in the ledger")
-
 // ErrReleasing: the sandbox is being released and cannot be used again.
 var ErrReleasing = errors.New("sandbox is being released")
-
-// errChanged: the record is no longer the one that was read.
-var errChanged = errors.New("the record has changed meanwhile")
 
 // PutSandbox writes a sandbox's record, in place of one it may have. It is durable on
 // return. It fails with *HeldError, *AllocatedError or *UplinkError if the sandbox takes
@@ -45,48 +39,6 @@ func encode(s Sandbox) (*entry, []byte, error) {
 		return nil, nil, fmt.Errorf("encode sandbox %s: %w", s.ID, err)
 	}
 	return e, raw, nil
-}
-
-// UpdateSandbox changes a record in one transaction. An error of change is
-// returned as it is, and nothing is written. change may be called more than once.
-func (l *Ledger) UpdateSandbox(id string, change func(*Sandbox) error) error {
-	for {
-		err := l.tryUpdate(id, change)
-		if !errors.Is(err, errChanged) {
-			return err
-		}
-	}
-}
-
-// tryUpdate fails with errChanged if somebody else was faster.
-func (l *Ledger) tryUpdate(id string, change func(*Sandbox) error) error {
-	// The revision first: it is never newer than the record that is read after it.
-	revision := l.w.revisionOf(id)
-	s, ok, err := l.Sandbox(id)
-	if err != nil {
-		return err
-	}
-	if !ok {
-		return fmt.Errorf("%w: %s", ErrNotFound, id)
-	}
-	if err := change(&s); err != nil {
-		return err
-	}
-	s.ID = id
-	e, raw, err := encode(s)
-	if err != nil {
-		return err
-	}
-	return l.w.update(func(b *batch) error {
-		old := b.index.sandboxes[id]
-		if old == nil || old.revision != revision {
-			return errChanged
-		}
-		if err := b.index.checkSandbox(old, e); err != nil {
-			return err
-		}
-		return b.put(e, raw)
-	})
 }
 
 // StatusWritten takes a network-status document off the sandbox's record: it is on the

@@ -17,9 +17,8 @@ import (
 // for meanwhile are committed together in the next one: a burst of pods costs a few
 // waits instead of one a pod, and a single change waits for nobody.
 type writer struct {
-	db       *bolt.DB
-	staged   *index // of run: with the changes that are being committed
-	revision uint64 // likewise
+	db     *bolt.DB
+	staged *index // of run: with the changes that are being committed
 
 	queueMu sync.Mutex // guards queue, closed and broken
 	queue   []*change
@@ -131,7 +130,7 @@ func (w *writer) giveUp(changes []*change, why error) {
 // commit commits the changes and answers them. It returns those that are to be tried
 // again, because one among them has failed.
 func (w *writer) commit(changes []*change) (rest []*change, again bool) {
-	b := &batch{index: w.staged, revision: &w.revision}
+	b := &batch{index: w.staged}
 	committed := false
 	defer func() { // also if bbolt panics
 		if !committed {
@@ -244,13 +243,4 @@ func (w *writer) current(e *entry) Entry {
 	out := e.Entry
 	out.OwesStatus = len(e.status) > 0 && !bytes.Equal(e.status, w.written[e.ID])
 	return out
-}
-
-func (w *writer) revisionOf(id string) uint64 {
-	w.mu.RLock()
-	defer w.mu.RUnlock()
-	if e := w.index.sandboxes[id]; e != nil {
-		return e.revision
-	}
-	return 0
 }
