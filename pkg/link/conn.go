@@ -140,11 +140,13 @@ func (c *conn) receive(timeout time.Duration) ([]byte, error) {
 	return datagram, err
 }
 
-// await waits until there is something to receive, and leaves it there.
+// await waits until there is a message or an error to receive, and leaves it there.
+// It polls, because even a peek takes the socket's error: the kernel reports only once
+// that it has dropped messages (ENOBUFS).
 func (c *conn) await() error {
 	return c.raw.Read(func(fd uintptr) bool {
-		_, _, err := unix.Recvfrom(int(fd), nil, unix.MSG_PEEK|unix.MSG_TRUNC)
-		return !errors.Is(err, unix.EAGAIN)
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+		return n != 0 || err != nil && !errors.Is(err, unix.EINTR)
 	})
 }
 
