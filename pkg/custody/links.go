@@ -51,7 +51,8 @@ func (l *links) Watch(ctx context.Context) (<-chan map[string]HostLink, error) {
 	return tables, nil
 }
 
-// Of is as current as a listing: the table applies the kernel's messages first.
+// Of is as current as a listing: the table applies the kernel's messages first. If the
+// table cannot be read, as between two Watches, Of lists the links.
 func (l *links) Of(netdev string) (HostLink, error) {
 	found, err := l.handle.ByName(netdev)
 	if errors.Is(err, link.ErrNotFound) {
@@ -60,15 +61,20 @@ func (l *links) Of(netdev string) (HostLink, error) {
 	if err != nil {
 		return HostLink{}, err
 	}
-	ask := l.handle.Use
-	if t := l.table.Load(); t != nil {
-		ask = t.Of
-	}
-	use, err := ask(found.Index)
+	use, err := l.use(found.Index)
 	if errors.Is(err, link.ErrNotFound) {
 		return HostLink{}, nil
 	}
 	return hostLink(use), err
+}
+
+func (l *links) use(index int) (link.Use, error) {
+	if t := l.table.Load(); t != nil {
+		if use, err := t.Of(index); err == nil || errors.Is(err, link.ErrNotFound) {
+			return use, err
+		}
+	}
+	return l.handle.Use(index)
 }
 
 func byName(uses map[int]link.Use) map[string]HostLink {
