@@ -90,18 +90,21 @@ func (a allocator) guard(ctx context.Context, devices [][]Device) (*custody.View
 	if err == nil {
 		return view, release, nil
 	}
-	var refusal error
-	for _, d := range all { // one that has vanished, and others that are fit
-		if _, code, reason := a.opts.inspect(d, (*Device).unfit); reason != "" && refusal == nil {
-			refusal = a.refuse(code, d.VF.Address, suspicion{reason: reason})
+	return nil, nil, a.refuseUnguarded(all, err)
+}
+
+// refuseUnguarded blames the first device that is unfit: it may have vanished, and the
+// others may be fit. If all are fit, the first one stands for them.
+func (a allocator) refuseUnguarded(devices []Device, cause error) error {
+	for _, d := range devices {
+		if _, code, reason := a.opts.inspect(d, (*Device).unfit); reason != "" {
+			return a.refuse(code, d.VF.Address, suspicion{reason: reason})
 		}
 	}
-	for _, d := range all {
-		if refusal == nil {
-			refusal = a.refuse(codes.Unavailable, d.VF.Address, suspicion{reason: unknownUsers(err)})
-		}
+	if len(devices) == 0 {
+		return status.Errorf(codes.Unavailable, "allocate no devices of %s: %v", a.resource, cause)
 	}
-	return nil, nil, refusal
+	return a.refuse(codes.Unavailable, devices[0].VF.Address, suspicion{reason: unknownUsers(cause)})
 }
 
 func unknownUsers(err error) string { return fmt.Sprintf("it is not known who uses it: %v", err) }

@@ -2,8 +2,11 @@ package deviceplugin
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -286,4 +289,43 @@ func TestRefusalsBecomeReasons(t *testing.T) {
 		t.Fatal(err)
 	}
 	k.sees("f.io/fast", "10.0@1 10.2@1")
+}
+
+// The kubelet writes a checkpoint into its directory at each allocation of any plugin.
+// These events must not put off the look at a VF that Allocate has refused.
+func TestOtherPluginsDoNotPutOffTheRecheck(t *testing.T) {
+	dir := shortDir(t)
+	k := startKubelet(t, dir)
+	n := newNode(t, dir)
+	n.update(pool("f.io/fast", 0, 1))
+	k.sees("f.io/fast", "10.0@1 10.2@1")
+	n.book.fail(unix.ENOSPC)
+	if _, err := k.allocate("f.io/fast", ids(0)...); err == nil {
+		t.Fatal("the allocation was not refused")
+	}
+	k.sees("f.io/fast", "10.0@1(Unhealthy) 10.2@1")
+	n.book.fail(nil)
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() { // ends with stop
+		defer close(stopped)
+		for ticks := time.Tick(n.opts.Recheck / 10); ; {
+			select {
+			case <-stop:
+				return
+			case <-ticks:
+				_ = os.WriteFile(filepath.Join(dir, "kubelet_internal_checkpoint"), nil, 0o600)
+			}
+		}
+	}()
+	defer func() { close(stop); <-stopped }()
+	k.sees("f.io/fast", "10.0@1 10.2@1")
+}
+
+// A request without devices is answered even if custody does not answer.
+func TestAllocateNothingWhereUsersAreUnknown(t *testing.T) {
+	b := newBench(t, igb(1))
+	b.desk.fail(unix.ENOBUFS)
+	if _, err := b.allocate(t, pool("f.io/fast", 0, 1), nil); status.Code(err) != codes.Unavailable {
+		t.Errorf("got %v, want Unavailable", err)
+	}
 }

@@ -232,12 +232,15 @@ func (m *Manager) Run(ctx context.Context) error {
 	defer watch.Stop()
 	recheck := time.NewTimer(m.opts.Recheck)
 	defer recheck.Stop()
-	for {
-		if m.suspects.any() {
-			recheck.Reset(m.opts.Recheck)
-		} else {
+	for rechecks := true; ; {
+		suspected := m.suspects.any()
+		switch {
+		case !suspected:
 			recheck.Stop()
+		case !rechecks: // if the timer is running, other events do not put it off
+			recheck.Reset(m.opts.Recheck)
 		}
+		rechecks = suspected
 		select {
 		case <-ctx.Done():
 			return nil
@@ -248,6 +251,7 @@ func (m *Manager) Run(ctx context.Context) error {
 		case <-m.suspects.news:
 			m.again()
 		case <-recheck.C:
+			rechecks = false
 			m.again()
 		case <-watch.C:
 			if err := watcher.Add(m.opts.Dir); err != nil {
