@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/fsnotify/fsnotify"
 )
@@ -34,6 +35,16 @@ func (m *Manager) removeStaleSockets() {
 
 // kubeletSocket is the file name of the socket at which plugins register.
 const kubeletSocket = "kubelet.sock"
+
+// watchDir starts to watch the kubelet's directory, or has retry fire again.
+func (m *Manager) watchDir(watcher *fsnotify.Watcher, retry *time.Timer) {
+	if err := watcher.Add(m.opts.Dir); err != nil {
+		// The kubelet makes the directory at its first start.
+		m.opts.Log.Debug("cannot watch the kubelet's directory yet", "dir", m.opts.Dir, "error", err)
+		retry.Reset(m.opts.Retry)
+	}
+	m.check() // nothing reports earlier events
+}
 
 // handle reacts to an event in the kubelet's directory. At its start the kubelet deletes
 // all sockets there, and then makes its own.

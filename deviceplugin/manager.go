@@ -254,12 +254,7 @@ func (m *Manager) Run(ctx context.Context) error {
 			rechecks = false
 			m.again()
 		case <-watch.C:
-			if err := watcher.Add(m.opts.Dir); err != nil {
-				// It is not there before the kubelet's first start.
-				m.opts.Log.Debug("cannot watch the kubelet's directory yet", "dir", m.opts.Dir, "error", err)
-				watch.Reset(m.opts.Retry)
-			}
-			m.check() // nothing reports earlier events
+			m.watchDir(watcher, watch)
 		case event := <-watcher.Events:
 			if event.Name == m.opts.Dir { // removed: a new one is another directory to the kernel
 				watch.Reset(m.opts.Retry)

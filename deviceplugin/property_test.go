@@ -3,8 +3,10 @@ package deviceplugin
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -21,6 +23,15 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 	"fairlead.dev/fairlead/pkg/sysfs/sysfstest"
 )
+
+// TestMain bounds the properties: each of their nodes is a tree of some hundred files.
+// 'go test -rapid.checks=1000' looks at more of them.
+func TestMain(m *testing.M) {
+	if err := flag.Set("rapid.checks", "25"); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run()) // which parses the command line
+}
 
 // anyNode is a generated node: a tree, its users, and the pool of all its VFs.
 type anyNode struct {

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"reflect"
 	"time"
+
+	"fairlead.dev/fairlead/pkg/retry"
 )
 
 // hostSource is the host's network in Unknown uses.
@@ -36,7 +38,7 @@ func (h *hostLinks) follow(ctx context.Context) error {
 			h.log.Error("what the host uses its links for cannot be read; no device is handed out until it can", "error", err)
 			h.out.update(func(next *View) bool { return next.mark(hostSource, err) })
 		}
-		pause(ctx, retryHost)
+		_ = retry.Sleep(ctx, retryHost)
 	}
 	return nil
 }
@@ -57,13 +59,4 @@ func (h *hostLinks) set(table map[string]HostLink) {
 		next.host = table
 		return true
 	})
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/pci"
+	"fairlead.dev/fairlead/pkg/retry"
 )
 
 // ledgerSource is the ledger's name in Unknown uses.
@@ -43,7 +44,7 @@ func (r *records) follow(ctx context.Context) error {
 				r.readSandboxes([]string{c.SandboxID})
 			}
 		case <-r.failed:
-			pause(ctx, retryUnread)
+			_ = retry.Sleep(ctx, retryUnread)
 			r.read()
 		}
 	}

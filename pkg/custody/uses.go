@@ -1,11 +1,11 @@
 package custody
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
 	"fairlead.dev/fairlead/pkg/device"
+	"fairlead.dev/fairlead/pkg/link"
 	"fairlead.dev/fairlead/pkg/pci"
 	"fairlead.dev/fairlead/pkg/sysfs"
 )
@@ -67,23 +67,13 @@ func (v *View) hostUses(fn pci.Address, f function) []Use {
 		l := v.hostLink(fn, name)
 		onTop := slices.DeleteFunc(slices.Clone(l.OnTop), func(top string) bool { return v.sandboxes.vlanLinks[top] > 0 })
 		if len(onTop) > 0 {
-			l.How = "below " + some(onTop)
+			l.How = link.Use{OnTop: onTop}.String()
 		}
 		if l.How != "" {
 			return []Use{{Kind: Host, Function: fn, Netdev: name, Who: "the host", How: l.How}}
 		}
 	}
 	return nil
-}
-
-// someShown bounds the names in a message.
-const someShown = 3
-
-func some(names []string) string {
-	if len(names) > someShown {
-		return fmt.Sprintf("%s and %d more", strings.Join(names[:someShown], ", "), len(names)-someShown)
-	}
-	return strings.Join(names, ", ")
 }
 
 // allocationUses has the ledger's word, and the kubelet's if it adds something: it

@@ -13,6 +13,8 @@ import (
 
 	"github.com/containernetworking/plugins/plugins/ipam/host-local/backend/disk"
 	"golang.org/x/sys/unix"
+
+	"fairlead.dev/fairlead/pkg/retry"
 )
 
 const (
@@ -69,7 +71,8 @@ func flock(ctx context.Context, f *os.File) error {
 		ctx, cancel = context.WithTimeout(ctx, lockWait)
 		defer cancel()
 	}
-	for pause := firstPause; ; pause = min(2*pause, longestPause) {
+	pause := retry.Backoff{First: firstPause, Max: longestPause}
+	for tries := 1; ; tries++ {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
 			return nil
@@ -77,10 +80,8 @@ func flock(ctx context.Context, f *os.File) error {
 		if err != unix.EWOULDBLOCK && err != unix.EINTR {
 			return err
 		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("another process holds it (a host-local plugin that hangs? see /proc/locks): %w", ctx.Err())
-		case <-time.After(pause):
+		if err := retry.Sleep(ctx, pause.After(tries)); err != nil {
+			return fmt.Errorf("another process holds it (a host-local plugin that hangs? see /proc/locks): %w", err)
 		}
 	}
 }

@@ -21,6 +21,8 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
+
+	"fairlead.dev/fairlead/pkg/host/file"
 )
 
 // formatVersion is the version of the buckets and records, in the bucket meta.
@@ -66,7 +68,7 @@ func Open(path string) (*Ledger, error) {
 		return nil, err
 	}
 	if errors.Is(statErr, fs.ErrNotExist) {
-		if err := syncDir(filepath.Dir(path)); err != nil {
+		if err := file.SyncDir(filepath.Dir(path)); err != nil {
 			return nil, errors.Join(err, l.Close())
 		}
 	}
@@ -129,14 +131,6 @@ func describe(err error) error {
 		return fmt.Errorf("%w: %w; nothing was changed: free space in the agent's state directory", ErrFull, err)
 	}
 	return err
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 func decode(what string, key, raw []byte, to any) error {

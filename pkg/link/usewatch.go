@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"fairlead.dev/fairlead/pkg/retry"
 )
 
 // UseTable answers from memory which links are in use; see Handle.Uses for the rule.
@@ -111,10 +113,7 @@ func (t *UseTable) follow(ctx context.Context) {
 			continue
 		}
 		t.signal() // the reader's next question gets the error
-		select {
-		case <-ctx.Done():
-		case <-time.After(followRetry):
-		}
+		_ = retry.Sleep(ctx, followRetry)
 	}
 }
 

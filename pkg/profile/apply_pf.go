@@ -70,6 +70,40 @@ func (a *Applier) firstVFs(pf pci.Address, n int) (map[int]pci.Address, error) {
 	return vfs, nil
 }
 
+// reserve keeps a PF and VFs of it from being given to anybody, and then makes sure
+// that nobody has begun to use one since the plan was made.
+func (a *Applier) reserve(ctx context.Context, t Target, vfs map[int]pci.Address) (end func(), err error) {
+	functions := []pci.Address{t.PF}
+	for _, vf := range vfs {
+		functions = append(functions, vf)
+	}
+	end, err = a.Custody.Change(ctx, functions...)
+	if err != nil {
+		return nil, err
+	}
+	if err = a.recheck(ctx, t, vfs, functions); err != nil {
+		end()
+		return nil, err
+	}
+	return end, nil
+}
+
+func (a *Applier) recheck(ctx context.Context, t Target, vfs map[int]pci.Address, functions []pci.Address) error {
+	uses, err := a.Custody.Recheck(ctx, functions...)
+	if err != nil {
+		return err
+	}
+	if reason := pfInUse(t, uses.ToChange(t.PF)); reason != "" {
+		return &inUseError{reason}
+	}
+	for index, vf := range vfs {
+		if err := checkFree(uses, vf, index); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (s SetPFMTU) apply(ctx context.Context, a *Applier) error {
 	vfs := map[int]pci.Address{}
 	for _, vf := range s.VFs {

@@ -75,40 +75,6 @@ func pfInUse(t Target, uses []custody.Use) string {
 	return "the PF is " + usedBy(uses) + ": if it is to be changed all the same, name it in spec.nics.pfNames or spec.nics.pciAddresses, without a glob"
 }
 
-// reserve keeps a PF and VFs of it from being given to anybody, and then makes sure
-// that nobody has begun to use one since the plan was made.
-func (a *Applier) reserve(ctx context.Context, t Target, vfs map[int]pci.Address) (end func(), err error) {
-	functions := []pci.Address{t.PF}
-	for _, vf := range vfs {
-		functions = append(functions, vf)
-	}
-	end, err = a.Custody.Change(ctx, functions...)
-	if err != nil {
-		return nil, err
-	}
-	if err = a.recheck(ctx, t, vfs, functions); err != nil {
-		end()
-		return nil, err
-	}
-	return end, nil
-}
-
-func (a *Applier) recheck(ctx context.Context, t Target, vfs map[int]pci.Address, functions []pci.Address) error {
-	uses, err := a.Custody.Recheck(ctx, functions...)
-	if err != nil {
-		return err
-	}
-	if reason := pfInUse(t, uses.ToChange(t.PF)); reason != "" {
-		return &inUseError{reason}
-	}
-	for index, vf := range vfs {
-		if err := checkFree(uses, vf, index); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // checkFree returns an error if somebody uses a VF.
 func checkFree(uses Uses, vf pci.Address, index int) error {
 	if used := uses.ToChange(vf); len(used) > 0 {
