@@ -8,7 +8,7 @@ import (
 	"fairlead.dev/fairlead/pkg/link"
 )
 
-// Links is the HostUse of the network namespace of a handle.
+// Links returns the HostUse of a handle's network namespace.
 func Links(h *link.Handle) HostUse { return &links{handle: h} }
 
 type links struct {
@@ -30,7 +30,7 @@ func (l *links) Watch(ctx context.Context) (<-chan map[string]HostLink, error) {
 	}
 	l.table.Store(table)
 	tables := make(chan map[string]HostLink)
-	go func() { // ends with the table, or when it cannot be read
+	go func() { // ends when the table ends or cannot be read
 		defer close(tables)
 		defer cancel()
 		for {
@@ -56,7 +56,7 @@ func (l *links) Watch(ctx context.Context) (<-chan map[string]HostLink, error) {
 func (l *links) Of(netdev string) (HostLink, error) {
 	found, err := l.handle.ByName(netdev)
 	if errors.Is(err, link.ErrNotFound) {
-		return HostLink{}, nil // moved away
+		return HostLink{}, nil // moved to another namespace
 	}
 	if err != nil {
 		return HostLink{}, err

@@ -109,7 +109,7 @@ func await(t *testing.T, o *Oracle, want string) {
 	}
 }
 
-// how is what the host uses the netdev of vf0 for; Unknown is not told from a use.
+// how returns how the host uses the netdev of vf0. An Unknown use counts too.
 func how(v *View) string {
 	uses := v.Uses(vf0)
 	switch {

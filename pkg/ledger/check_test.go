@@ -102,7 +102,7 @@ func TestWhatIsAnothersIsRefused(t *testing.T) {
 				}
 			}
 			before := string(dump(t, l))
-			for range 2 { // what is refused is refused again, by what was read at Open too
+			for range 2 { // refused again, also from the index that Open has made
 				got := ""
 				err := put(l, test.write)
 				if err != nil {

@@ -11,9 +11,9 @@ import (
 // ErrReleasing: the sandbox is being released and cannot be used again.
 var ErrReleasing = errors.New("sandbox is being released")
 
-// PutSandbox writes a sandbox's record, in place of one it may have. It is durable on
-// return. It fails with *HeldError, *AllocatedError or *UplinkError if the sandbox takes
-// something that is another's. On any error nothing has changed.
+// PutSandbox writes a sandbox's record, or replaces it. The record is durable on return.
+// If the sandbox takes a device or uplink of somebody else, the error is *HeldError,
+// *AllocatedError or *UplinkError. On any error nothing has changed.
 func (l *Ledger) PutSandbox(s Sandbox) error {
 	e, raw, err := encode(s)
 	if err != nil {
@@ -27,10 +27,11 @@ func (l *Ledger) PutSandbox(s Sandbox) error {
 	})
 }
 
-// encode returns the record as it is stored: the status has a bucket of its own.
+// encode returns the record as it is stored, without the status, which has a bucket of
+// its own.
 func encode(s Sandbox) (*entry, []byte, error) {
 	if s.ID == "" {
-		return nil, nil, errors.New("a sandbox without an id cannot be recorded")
+		return nil, nil, errors.New("record a sandbox: it has no id")
 	}
 	e := newEntry(s)
 	s.Status = nil
@@ -41,13 +42,12 @@ func encode(s Sandbox) (*entry, []byte, error) {
 	return e, raw, nil
 }
 
-// StatusWritten takes a network-status document off the sandbox's record: it is on the
-// pod. Readers see that at once. It is durable with the next change or at Close, and
-// is lost in a crash: the same status is then written to the pod once more.
+// StatusWritten removes a network-status document from the sandbox's record, because it
+// is on the pod. Readers see that at once. It becomes durable with the next change or at
+// Close. After a crash the same status is written to the pod once more.
 func (l *Ledger) StatusWritten(id string, status []byte) { l.w.statusWritten(id, status) }
 
-// DeleteSandbox removes a record and frees its devices. It is no error if there is
-// none.
+// DeleteSandbox removes a record and frees its devices. A missing record is not an error.
 func (l *Ledger) DeleteSandbox(id string) error {
 	return l.w.update(func(b *batch) error { return b.delete(id) })
 }
@@ -70,8 +70,8 @@ func (l *Ledger) Sandbox(id string) (s Sandbox, ok bool, err error) {
 	return s, ok, err
 }
 
-// Sandboxes reads all records, in the order of their ids. It decodes all of them: a
-// loop takes Entries instead.
+// Sandboxes reads all records, in the order of their ids. It decodes all of them, so a
+// loop should use Entries.
 func (l *Ledger) Sandboxes() (all []Sandbox, err error) {
 	err = l.w.db.View(func(tx *bolt.Tx) error {
 		return tx.Bucket(sandboxesBucket).ForEach(func(id, raw []byte) error {

@@ -131,7 +131,7 @@ func TestStatusWrittenIsDurable(t *testing.T) {
 	checkFile(t, l)
 }
 
-// openCopy opens a copy of the file as it is on disk: what a crash would leave.
+// openCopy opens a copy of the file as it is on disk, as after a crash.
 func openCopy(t *testing.T, path string) *Ledger {
 	t.Helper()
 	to := t.TempDir() + "/ledger.db"
