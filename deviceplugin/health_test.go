@@ -111,7 +111,7 @@ func TestVFThatTheHostUses(t *testing.T) {
 	k.sees("f.io/fast", "10.0@1 10.2@1")
 }
 
-// If nobody can say who uses a VF, it is not given away.
+// A VF whose users are unknown is not handed out.
 func TestAllocateWhereUsersAreUnknown(t *testing.T) {
 	b := newBench(t, igb(2))
 	b.desk.err = unix.ENOBUFS
@@ -218,7 +218,7 @@ func TestHeldVFsOutliveAnEditOfTheDriver(t *testing.T) {
 		Allocations: []ledger.Allocation{{Resource: "f/dpdk", Device: vfAddr(0)}, {Resource: "f/dpdk", Device: vfAddr(1)}},
 		Sandboxes:   []ledger.Sandbox{sandbox(1, "f/dpdk")},
 	}
-	const want = "f/dpdk 0 1 2(it is bound to igbvf, the profile says vfio-pci)\n"
+	const want = "f/dpdk 0 1 2(it is bound to igbvf, and the profile asks for vfio-pci)\n"
 	if diff := cmp.Diff(want, text(Assign(facts.Devices, []device.Pool{dpdk}, custody.NewView(facts)))); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

@@ -203,7 +203,7 @@ func TestHealthyMeansThatAllocateSucceeds(t *testing.T) {
 			if err := n.allocate(d.VF.Address); err != nil {
 				rt.Fatalf("Healthy, and refused: %v\n%+v", err, d.VF)
 			}
-			n.m.again() // as Run does at custody's news
+			n.m.reassign() // as Run does after a new View of custody
 		}
 	})
 }
@@ -223,7 +223,7 @@ func TestRefusedMeansUnhealthyForTheSameReason(t *testing.T) {
 			if err == nil {
 				continue
 			}
-			n.m.again()
+			n.m.reassign()
 			i := slices.IndexFunc(n.list(), func(o Device) bool { return o.VF.Address == d.VF.Address })
 			if reason := n.list()[i].Reason; reason == "" || !strings.Contains(err.Error(), reason) {
 				rt.Fatalf("refused with %q, and the list's reason is %q", err, reason)
@@ -232,7 +232,7 @@ func TestRefusedMeansUnhealthyForTheSameReason(t *testing.T) {
 	})
 }
 
-// drawEvent changes a VF, and the news of it are still on their way.
+// drawEvent changes a VF, before its event arrives.
 func (n *anyNode) drawEvent(rt *rapid.T, vf device.VF) {
 	switch rapid.SampledFrom([]string{"", "unbound", "unplugged", "hidden", "opened", "disk full"}).Draw(rt, "event") {
 	case "unbound":
