@@ -27,7 +27,7 @@ import (
 // TestMain bounds the properties: each of their nodes is a tree of some hundred files.
 // 'go test -rapid.checks=1000' looks at more of them.
 func TestMain(m *testing.M) {
-	if err := flag.Set("rapid.checks", "25"); err != nil {
+	if err := flag.Set("rapid.checks", "15"); err != nil {
 		panic(err)
 	}
 	os.Exit(m.Run()) // which parses the command line

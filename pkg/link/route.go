@@ -31,8 +31,8 @@ func (r Route) String() string {
 // routes sets and lists routes.
 type routes struct{ conn *conn }
 
-// AddRoute adds a route, beside others to the same destination as the stock CNI
-// plugins do. Adding the same route twice is ErrExists.
+// AddRoute adds a route. Like the stock CNI plugins, it allows several routes to one
+// destination. If the same route exists, the error is ErrExists.
 func (t routes) AddRoute(r Route) error {
 	req := r.message(unix.RTM_NEWROUTE, unix.NLM_F_CREATE, nl.NewRtMsg())
 	return wrap(fmt.Sprintf("add route %s to", r), indexed(r.Link), t.conn.acknowledged(req))
@@ -101,8 +101,8 @@ func dumpRoutes(c *conn, begin func(), each func(payload []byte) error) error {
 	return c.dump(request(unix.RTM_GETROUTE, unix.NLM_F_DUMP, &nl.RtMsg{}), unix.RTM_NEWROUTE, begin, each)
 }
 
-// parseRoute reads an RTM_NEWROUTE message. A route that is not unicast, or not of
-// IPv4 or IPv6, or that is an entry of a cache, is none.
+// parseRoute reads an RTM_NEWROUTE message. Unicast is false for other types of routes, for
+// families that are not IPv4 or IPv6, and for cache entries.
 func parseRoute(msg []byte) (r Route, unicast bool, err error) {
 	rt, err := rtmsg(msg)
 	if err != nil || !rt.unicast() {
