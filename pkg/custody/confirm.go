@@ -93,7 +93,7 @@ func (s *sightings) note(readings map[pci.Address]reading) {
 // come back without the devices noticing its absence.
 func (s *sightings) noteNetdev(next *View, fn pci.Address, r reading) (changed bool) {
 	if missing := r.absent(); missing != next.missing[fn] {
-		next.missing = with(next.missing, fn, missing)
+		next.missing = withMember(next.missing, fn, missing)
 		changed = true
 		if missing && !next.index.functions[fn].absent() {
 			s.settled[fn] = s.src.Now().Add(s.src.Settle)

@@ -78,7 +78,7 @@ func (s *sightings) setDevices(snapshot *inventory.Snapshot) {
 				s.awaitNetdev(next, fn)
 			}
 			if next.missing[fn] && !f.absent() {
-				next.missing = with(next.missing, fn, false)
+				next.missing = withMember(next.missing, fn, false)
 			}
 		}
 		s.dropSettled(next)
@@ -91,7 +91,7 @@ func (s *sightings) setDevices(snapshot *inventory.Snapshot) {
 // awaitNetdev gives a function's netdev time to appear. Until then the function does not
 // count as used by another network namespace.
 func (s *sightings) awaitNetdev(next *View, fn pci.Address) {
-	next.settling = with(next.settling, fn, true)
+	next.settling = withMember(next.settling, fn, true)
 	s.settled[fn] = s.src.Now().Add(s.src.Settle)
 	signal(s.wake)
 }
@@ -111,10 +111,10 @@ func (s *sightings) returned(next *View, had []Use) {
 func (s *sightings) forget(next *View, uses []Use) {
 	for _, u := range uses {
 		if next.open[u.Function] {
-			next.open = with(next.open, u.Function, false)
+			next.open = withMember(next.open, u.Function, false)
 		}
 		if next.missing[u.Function] {
-			next.missing = with(next.missing, u.Function, false)
+			next.missing = withMember(next.missing, u.Function, false)
 		}
 	}
 }
@@ -129,7 +129,7 @@ func (s *sightings) dropSettled(next *View) bool {
 			continue
 		}
 		delete(s.settled, fn)
-		next.settling = with(next.settling, fn, false)
+		next.settling = withMember(next.settling, fn, false)
 		s.lookMissing(next, fn)
 		ended = true
 	}
@@ -143,7 +143,7 @@ func (s *sightings) lookMissing(next *View, fn pci.Address) (found bool) {
 	}
 	names, err := s.src.Functions.Netdevs(fn)
 	if found = err == nil && len(names) > 0; found {
-		next.missing = with(next.missing, fn, false)
+		next.missing = withMember(next.missing, fn, false)
 	}
 	return found
 }
@@ -185,8 +185,8 @@ func (s *sightings) nextDue() time.Time {
 	return first
 }
 
-// with returns a copy of a set with a member added or removed.
-func with(set map[pci.Address]bool, fn pci.Address, member bool) map[pci.Address]bool {
+// withMember returns a copy of a set with a member added or removed.
+func withMember(set map[pci.Address]bool, fn pci.Address, member bool) map[pci.Address]bool {
 	next := maps.Clone(set)
 	if next == nil {
 		next = map[pci.Address]bool{}

@@ -76,7 +76,7 @@ func (s *sightings) lookOpen(next *View, fns []pci.Address) (changed bool) {
 // setOpen records whether a process has a function open, and when to look again.
 func (s *sightings) setOpen(next *View, fn pci.Address, open bool) (changed bool) {
 	if changed = open != next.open[fn]; changed {
-		next.open = with(next.open, fn, open)
+		next.open = withMember(next.open, fn, open)
 	}
 	switch {
 	case len(next.open) == 0:

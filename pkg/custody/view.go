@@ -55,7 +55,7 @@ type reading struct {
 func NewView(f Facts) *View {
 	v := &View{
 		allocations: byDevice(f.Allocations), grants: byFunction(f.Grants), host: map[string]HostLink{}, groups: f.Groups,
-		open: set(f.Open), settling: set(f.Settling), missing: set(f.Missing), pooled: f.Pooled, changing: map[pci.Address]int{}, unread: f.Unread,
+		open: setOf(f.Open), settling: setOf(f.Settling), missing: setOf(f.Missing), pooled: f.Pooled, changing: map[pci.Address]int{}, unread: f.Unread,
 	}
 	if v.devices = f.Devices; v.devices == nil {
 		v.devices = inventory.NewSnapshot(nil, nil)
@@ -78,7 +78,7 @@ func NewView(f Facts) *View {
 	return v
 }
 
-func set(fns []pci.Address) map[pci.Address]bool {
+func setOf(fns []pci.Address) map[pci.Address]bool {
 	out := map[pci.Address]bool{}
 	for _, fn := range fns {
 		out[fn] = true

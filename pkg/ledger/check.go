@@ -26,7 +26,7 @@ func (e *HeldError) Error() string {
 	if e.Releasing {
 		state = "being released"
 	}
-	return fmt.Sprintf("device %s is held by pod %s (sandbox %s, interface %s), where it is %s", named(e.Device, e.Netdev), e.Pod, e.Sandbox, e.IfName, state)
+	return fmt.Sprintf("device %s is held by pod %s (sandbox %s, interface %s), where it is %s", deviceText(e.Device, e.Netdev), e.Pod, e.Sandbox, e.IfName, state)
 }
 
 // TenantText returns the error without the other pod's name.
@@ -46,7 +46,7 @@ type AllocatedError struct {
 
 func (e *AllocatedError) Error() string {
 	if e.Netdev != "" {
-		return fmt.Sprintf("device %s is allocated to a pod as %s; use another uplink", named(e.Device, e.Netdev), e.Resource)
+		return fmt.Sprintf("device %s is allocated to a pod as %s; use another uplink", deviceText(e.Device, e.Netdev), e.Resource)
 	}
 	return fmt.Sprintf("device %s, which the pod or the network names, is allocated to another pod as %s; request %s in the pod's resources instead of naming a device",
 		e.Device, e.Resource, e.Resource)
@@ -69,7 +69,7 @@ type UplinkError struct {
 
 func (e *UplinkError) Error() string {
 	return fmt.Sprintf("device %s is below interface %s of pod %s (sandbox %s); use another device, or give that pod's network another uplink",
-		named(e.Device, e.Netdev), e.IfName, e.Pod, e.Sandbox)
+		deviceText(e.Device, e.Netdev), e.IfName, e.Pod, e.Sandbox)
 }
 
 // TenantText returns the error without the other pod's name.
@@ -77,7 +77,7 @@ func (e *UplinkError) TenantText() string {
 	return fmt.Sprintf("device %s is in use by another pod", e.Device)
 }
 
-func named(device pci.Address, netdev string) string {
+func deviceText(device pci.Address, netdev string) string {
 	if netdev == "" {
 		return device.String()
 	}

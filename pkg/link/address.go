@@ -26,10 +26,10 @@ type Address struct {
 // up can receive. An IPv4 address with a limited lifetime counts: somebody runs DHCP.
 func (a Address) InUse() bool {
 	ip, _ := netip.AddrFromSlice(a.IPNet.IP)
-	return counts(ip, a.Expires)
+	return countsAsUse(ip, a.Expires)
 }
 
-func counts(ip netip.Addr, expires bool) bool {
+func countsAsUse(ip netip.Addr, expires bool) bool {
 	ip = ip.Unmap()
 	advertised := ip.Is6() && expires
 	return !ip.IsLinkLocalUnicast() && !advertised
@@ -42,17 +42,17 @@ type addresses struct{ conn *conn }
 // is usable at once, if the link's sysctl optimistic_dad is on. The sysctl has no effect on
 // other addresses.
 func (a addresses) AddAddress(index int, addr Address) error {
-	req := aboutAddress(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, index, addr)
-	return wrap(fmt.Sprintf("add address %s to", &addr.IPNet), indexed(index), a.conn.acknowledged(req))
+	req := addressRequest(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, index, addr)
+	return wrap(fmt.Sprintf("add address %s to", &addr.IPNet), linkNumber(index), a.conn.acknowledged(req))
 }
 
 // DeleteAddress removes an address from a link.
 func (a addresses) DeleteAddress(index int, addr net.IPNet) error {
-	req := aboutAddress(unix.RTM_DELADDR, 0, index, Address{IPNet: addr})
-	return wrap(fmt.Sprintf("delete address %s of", &addr), indexed(index), a.conn.acknowledged(req))
+	req := addressRequest(unix.RTM_DELADDR, 0, index, Address{IPNet: addr})
+	return wrap(fmt.Sprintf("delete address %s of", &addr), linkNumber(index), a.conn.acknowledged(req))
 }
 
-func aboutAddress(message, flags, index int, addr Address) *nl.NetlinkRequest {
+func addressRequest(message, flags, index int, addr Address) *nl.NetlinkRequest {
 	family, ip := familyOf(addr.IPNet.IP)
 	msg := nl.NewIfAddrmsg(family)
 	ones, _ := addr.IPNet.Mask.Size()
@@ -94,7 +94,7 @@ func (a addresses) Addresses(index int) ([]Address, error) {
 		return err
 	})
 	if err != nil {
-		return nil, wrap("list addresses of", indexed(index), err)
+		return nil, wrap("list addresses of", linkNumber(index), err)
 	}
 	return addrs, nil
 }
@@ -133,7 +133,7 @@ type addressMessage struct {
 
 // inUse is Address.InUse for a message.
 func (m addressMessage) inUse() bool {
-	return counts(m.prefix.Addr(), m.flags&unix.IFA_F_PERMANENT == 0)
+	return countsAsUse(m.prefix.Addr(), m.flags&unix.IFA_F_PERMANENT == 0)
 }
 
 // ifaddr reads a message about an address. IPv4 has IFA_LOCAL, and IFA_ADDRESS for

@@ -27,7 +27,7 @@ func (c changes) SetAttributes(index int, a Attributes) error {
 	if mask == 0 && len(attrs) == 0 {
 		return nil
 	}
-	return wrap("set attributes of", indexed(index), c.setFlags(index, flags, mask, attrs...))
+	return wrap("set attributes of", linkNumber(index), c.setFlags(index, flags, mask, attrs...))
 }
 
 func (a Attributes) flags() (flags, mask uint32) {
@@ -97,7 +97,7 @@ func (c changes) DetachXDP(index int) error {
 			nl.NewRtAttr(unix.IFLA_XDP_FD, nl.Uint32Attr(^uint32(0))), // -1
 			nl.NewRtAttr(unix.IFLA_XDP_FLAGS, nl.Uint32Attr(modes[i]))))
 	}
-	return wrap("detach XDP programs of", indexed(index), err)
+	return wrap("detach XDP programs of", linkNumber(index), err)
 }
 
 // xdpHardware is XDP_FLAGS_HW_MODE, which the library does not name.

@@ -55,4 +55,4 @@ func wrap(op, object string, err error) error {
 	return &Error{Op: op, Object: object, Err: err}
 }
 
-func indexed(index int) string { return fmt.Sprintf("link %d", index) }
+func linkNumber(index int) string { return fmt.Sprintf("link %d", index) }

@@ -52,7 +52,7 @@ func (l lookups) ByName(name string) (Link, error) {
 }
 
 // ByIndex finds a link by its ifindex.
-func (l lookups) ByIndex(index int) (Link, error) { return l.get(index, indexed(index)) }
+func (l lookups) ByIndex(index int) (Link, error) { return l.get(index, linkNumber(index)) }
 
 func (l lookups) get(index int, object string, attrs ...nl.NetlinkRequestData) (Link, error) {
 	var found Link
@@ -74,7 +74,7 @@ const skipStats = 1 << 3
 // answer.
 func queryLink(c *conn, index int, mask uint32, each func(payload []byte) error, attrs ...nl.NetlinkRequestData) error {
 	attrs = append(attrs, u32(unix.IFLA_EXT_MASK, mask|skipStats))
-	return c.exchange(about(unix.RTM_GETLINK, 0, index, attrs...), func(typ uint16, payload []byte) error {
+	return c.exchange(linkRequest(unix.RTM_GETLINK, 0, index, attrs...), func(typ uint16, payload []byte) error {
 		if typ != unix.RTM_NEWLINK {
 			return unix.ENODEV
 		}

@@ -29,7 +29,7 @@ func (l lookups) List() ([]Link, error) {
 }
 
 func dumpLinks(c *conn, begin func(), each func(payload []byte) error) error {
-	req := about(unix.RTM_GETLINK, unix.NLM_F_DUMP, 0, u32(unix.IFLA_EXT_MASK, skipStats))
+	req := linkRequest(unix.RTM_GETLINK, unix.NLM_F_DUMP, 0, u32(unix.IFLA_EXT_MASK, skipStats))
 	return c.dump(req, unix.RTM_NEWLINK, begin, each)
 }
 

@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// about builds one rtnetlink message about a link.
-func about(message, flags int, index int, attrs ...nl.NetlinkRequestData) *nl.NetlinkRequest {
+// linkRequest builds one rtnetlink message about a link.
+func linkRequest(message, flags int, index int, attrs ...nl.NetlinkRequestData) *nl.NetlinkRequest {
 	ifi := nl.NewIfInfomsg(unix.AF_UNSPEC)
 	ifi.Index = int32(index)
 	return request(message, flags, ifi, attrs...)
@@ -24,7 +24,7 @@ func request(message, flags int, header nl.NetlinkRequestData, attrs ...nl.Netli
 
 // change sends a message about a link, whose only answer is an acknowledgement.
 func (c *conn) change(message, flags int, index int, attrs ...nl.NetlinkRequestData) error {
-	return c.acknowledged(about(message, flags|unix.NLM_F_ACK, index, attrs...))
+	return c.acknowledged(linkRequest(message, flags|unix.NLM_F_ACK, index, attrs...))
 }
 
 func (c *conn) acknowledged(req *nl.NetlinkRequest) error { return c.exchange(req, nil) }

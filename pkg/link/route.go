@@ -35,13 +35,13 @@ type routes struct{ conn *conn }
 // destination. If the same route exists, the error is ErrExists.
 func (t routes) AddRoute(r Route) error {
 	req := r.message(unix.RTM_NEWROUTE, unix.NLM_F_CREATE, nl.NewRtMsg())
-	return wrap(fmt.Sprintf("add route %s to", r), indexed(r.Link), t.conn.acknowledged(req))
+	return wrap(fmt.Sprintf("add route %s to", r), linkNumber(r.Link), t.conn.acknowledged(req))
 }
 
 // DeleteRoute removes a route.
 func (t routes) DeleteRoute(r Route) error {
 	req := r.message(unix.RTM_DELROUTE, 0, nl.NewRtDelMsg())
-	return wrap(fmt.Sprintf("delete route %s of", r), indexed(r.Link), t.conn.acknowledged(req))
+	return wrap(fmt.Sprintf("delete route %s of", r), linkNumber(r.Link), t.conn.acknowledged(req))
 }
 
 func (r Route) message(typ, flags int, msg *nl.RtMsg) *nl.NetlinkRequest {
@@ -92,7 +92,7 @@ func (t routes) Routes(index int) ([]Route, error) {
 		return err
 	})
 	if err != nil {
-		return nil, wrap("list routes of", indexed(index), err)
+		return nil, wrap("list routes of", linkNumber(index), err)
 	}
 	return routes, nil
 }
@@ -176,7 +176,7 @@ func (t routes) DefaultLink() (Link, error) {
 	}
 	var best *Route
 	for i, r := range routes {
-		if ones, _ := r.Dst.Mask.Size(); ones == 0 && r.Table == unix.RT_TABLE_MAIN && r.Link != 0 && better(r, best) {
+		if ones, _ := r.Dst.Mask.Size(); ones == 0 && r.Table == unix.RT_TABLE_MAIN && r.Link != 0 && betterRoute(r, best) {
 			best = &routes[i]
 		}
 	}
@@ -186,7 +186,7 @@ func (t routes) DefaultLink() (Link, error) {
 	return lookups(t).ByIndex(best.Link)
 }
 
-func better(r Route, than *Route) bool {
+func betterRoute(r Route, than *Route) bool {
 	if than == nil {
 		return true
 	}

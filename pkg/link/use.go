@@ -171,7 +171,7 @@ func (t *useTable) all() map[int]Use {
 func (t *useTable) of(index int) (Use, error) {
 	row, ok := t.links[index]
 	if !ok {
-		return Use{}, wrap("look up", indexed(index), unix.ENODEV)
+		return Use{}, wrap("look up", linkNumber(index), unix.ENODEV)
 	}
 	u := Use{Name: row.name, Master: row.master, Addresses: t.prefixes(index)}
 	_, u.DefaultRoute = t.defaults[index]

@@ -24,16 +24,16 @@ func (v vfKnobs) VFs(pfIndex int) (map[int]device.Settings, error) {
 	const op = "read the VFs of"
 	raw, err := readVFs(v.conn, pfIndex)
 	if err != nil {
-		return nil, wrap(op, indexed(pfIndex), err)
+		return nil, wrap(op, linkNumber(pfIndex), err)
 	}
 	if raw == nil {
-		return nil, wrap(op, indexed(pfIndex), fmt.Errorf("the driver reports no VFs: %w", unix.EOPNOTSUPP))
+		return nil, wrap(op, linkNumber(pfIndex), fmt.Errorf("the driver reports no VFs: %w", unix.EOPNOTSUPP))
 	}
 	settings := make(map[int]device.Settings, len(raw))
 	for _, attrs := range raw {
 		vf, s, err := parseSettings(attrs)
 		if err != nil {
-			return nil, wrap(op, indexed(pfIndex), err)
+			return nil, wrap(op, linkNumber(pfIndex), err)
 		}
 		settings[vf] = s
 	}

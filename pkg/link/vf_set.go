@@ -37,9 +37,9 @@ func (v vfKnobs) SetVF(pfIndex, vf int, s device.Settings) error {
 	op := fmt.Sprintf("set %s of VF %d of", strings.Join(asked, ", "), vf)
 	info, err := vfInfo(uint32(vf), s)
 	if err != nil {
-		return wrap(op, indexed(pfIndex), err)
+		return wrap(op, linkNumber(pfIndex), err)
 	}
-	return wrap(op, indexed(pfIndex), v.conn.change(unix.RTM_SETLINK, 0, pfIndex, nested(unix.IFLA_VFINFO_LIST, info)))
+	return wrap(op, linkNumber(pfIndex), v.conn.change(unix.RTM_SETLINK, 0, pfIndex, nested(unix.IFLA_VFINFO_LIST, info)))
 }
 
 // vfInfo encodes the values as one IFLA_VF_INFO, in the order of device.Knobs.

@@ -105,7 +105,7 @@ func (a *Applier) applyPF(ctx context.Context, steps []Step) []Failure {
 			}
 		}
 	}
-	return append(failures, a.setKnobs(ctx, possible(knobs, failed), endPF)...)
+	return append(failures, a.setKnobs(ctx, independent(knobs, failed), endPF)...)
 }
 
 // reserveNew reserves the VFs that the steps will make, until each is reserved by itself.
@@ -122,8 +122,8 @@ func (a *Applier) reserveNew(ctx context.Context, steps []Step) (end func()) {
 	return sync.OnceFunc(end)
 }
 
-// possible leaves out steps that need a failed one.
-func possible(steps []SetKnob, failed map[stepKey]bool) []SetKnob {
+// independent leaves out steps that need a failed one.
+func independent(steps []SetKnob, failed map[stepKey]bool) []SetKnob {
 	var out []SetKnob
 	for _, s := range steps {
 		if !s.dependsOn(failed) {

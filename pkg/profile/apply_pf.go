@@ -22,7 +22,7 @@ func (s SetNumVFs) apply(ctx context.Context, a *Applier) error {
 		}
 		defer end()
 	}
-	err := until(ctx, func() error { return a.FS.SetNumVFs(s.PF, s.To) })
+	err := awaitChange(ctx, func() error { return a.FS.SetNumVFs(s.PF, s.To) })
 	if err == nil || s.Back == 0 || ctx.Err() != nil { // if ctx has ended, the change may still succeed
 		return err
 	}
@@ -158,8 +158,8 @@ func (a *Applier) setMTU(l link.Link, mtu int) error {
 	return nil
 }
 
-// until stops waiting for a change when ctx ends. The change itself goes on.
-func until(ctx context.Context, change func() error) error {
+// awaitChange stops waiting for a change when ctx ends. The change itself goes on.
+func awaitChange(ctx context.Context, change func() error) error {
 	result := make(chan error, 1)
 	go func() { result <- change() }()
 	select {

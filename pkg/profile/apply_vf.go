@@ -111,7 +111,7 @@ func (a *Applier) bind(ctx context.Context, vf pci.Address, driver string) error
 	if driver == device.KernelDriver {
 		driver = "" // no driver_override
 	}
-	bind := func() error { return until(ctx, func() error { return a.FS.BindDriver(vf, driver) }) }
+	bind := func() error { return awaitChange(ctx, func() error { return a.FS.BindDriver(vf, driver) }) }
 	err := bind()
 	if !errors.Is(err, sysfs.ErrDriverNotLoaded) {
 		return err

@@ -85,7 +85,7 @@ func (n *NIC) addLink(p config.Profile, r Reader) error {
 // compare VFs that will be made again. Nor does it compare a VF if its state after the
 // release is known: the present values are the pod's.
 func (n *NIC) compares(p config.Profile) bool {
-	if _, fresh, _ := planNumVFs(on(p, n.PF), p, *n); fresh {
+	if _, fresh, _ := planNumVFs(targetOf(p, n.PF), p, *n); fresh {
 		return false
 	}
 	for _, vf := range n.VFs {

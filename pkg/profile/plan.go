@@ -18,7 +18,7 @@ func Plan(profiles []config.Profile, nics []NIC) []Step {
 		switch {
 		case conflict != "":
 			for _, c := range contenders(profiles, nic.PF) {
-				steps = append(steps, on(*c, nic.PF).blocked("apply the profile", conflict))
+				steps = append(steps, targetOf(*c, nic.PF).blocked("apply the profile", conflict))
 			}
 		case p != nil:
 			steps = append(steps, planNIC(*p, nic)...)
@@ -33,7 +33,7 @@ func (t Target) blocked(what, reason string) Blocked { return Blocked{t, wholePF
 // would disturb VFs, and because it bounds their MTUs. The PF is up before knobs are
 // set: igb refuses some while it is down.
 func planNIC(p config.Profile, nic NIC) []Step {
-	at := on(p, nic.PF)
+	at := targetOf(p, nic.PF)
 	if nic.Unread != "" {
 		return []Step{at.blocked("compare it with the profile", "it cannot be read: "+nic.Unread)}
 	}

@@ -48,7 +48,7 @@ func (t Target) On() Target { return t }
 
 func (t Target) stepOn(what string) stepKey { return stepKey{t.PF, wholePF, what} }
 
-func on(p config.Profile, pf device.PF) Target {
+func targetOf(p config.Profile, pf device.PF) Target {
 	return Target{Profile: p.Name, PF: pf.Address, Name: nameOf(pf), Driver: pf.Driver, Ifindex: pf.Ifindex, Named: namesPF(p, pf)}
 }
 
