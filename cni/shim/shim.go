@@ -1,7 +1,12 @@
 // Package shim is the CNI plugin that the runtime executes: it hands the call to
 // the agent over a unix socket, runs plugins' binaries on the agent's behalf, and
-// prints the agent's reply. If there is no agent, a DEL becomes a tombstone
-// and succeeds, and anything else fails with a clear text after a wait.
+// prints the agent's reply. If there is no agent, a DEL becomes a tombstone and
+// succeeds, and anything else fails with a clear text after a wait.
+//
+// It runs as root in the host's namespaces, and a pod's network can make another
+// plugin call it. Hence it takes its socket and directories from a root-owned file
+// beside its binary only (wire.ShimConfig), runs plugins from the runtime's CNI_PATH
+// only, and refuses calls that are not the runtime's.
 //
 // It decides nothing about networks, and keeps small: it imports the standard
 // library (without package net), cni/run and cni/wire. imports.txt is the
@@ -19,8 +24,12 @@ import (
 	"fairlead.dev/fairlead/cni/wire"
 )
 
-// Shim is one call. Its fields are the process's surroundings.
+// Shim is one call. Its fields are the process's surroundings. Config and ConfigErr are
+// the results of OwnConfig: with an error, Config has the defaults.
 type Shim struct {
+	Config    wire.ShimConfig
+	ConfigErr error
+
 	Getenv  func(string) string
 	Environ []string
 	Stdin   io.Reader
@@ -39,6 +48,7 @@ const (
 	codeInvalidEnvironment = 4
 	codeIOFailure          = 5
 	codeDecodingFailure    = 6
+	codeInvalidConfig      = 7
 	codeTryAgainLater      = 11
 	codeNotAvailable       = 50
 )
@@ -47,24 +57,28 @@ const (
 // runtime's SIGTERM), running plugins are killed, and the hang-up tells the agent.
 func (s Shim) Run(ctx context.Context) int {
 	command := s.Getenv("CNI_COMMAND")
-	stdin, err := io.ReadAll(s.Stdin)
+	stdin, err := readConf(s.Stdin)
 	if err != nil {
-		return s.fail("", codeIOFailure, "reading the network config from standard input: "+err.Error())
+		return s.fail("", codeIOFailure, err.Error())
 	}
-	conf, confErr := parseConf(stdin)
+	version := answerVersion(stdin)
 	if command == "VERSION" {
-		return s.printVersion(conf)
+		return s.printVersion(version)
 	}
-	request, err := s.request(command, stdin, conf)
+	request, err := s.request(command, stdin)
 	if err != nil {
-		return s.fail(conf.CNIVersion, codeInvalidEnvironment, err.Error())
+		return s.fail(version, codeInvalidEnvironment, err.Error())
 	}
-	if confErr != nil && command != "DEL" { // a DEL needs only the environment
-		return s.fail(conf.CNIVersion, codeDecodingFailure, confErr.Error())
+	err = s.checkCaller(stdin)
+	if foreign := errors.Is(err, errReentry) || errors.Is(err, wire.ErrForeignConf); err != nil && (foreign || command != "DEL") {
+		return s.refuse(command, version, foreign, err)
 	}
-	reply, err := s.ask(ctx, request, conf)
+	if s.ConfigErr != nil && command != "DEL" { // a DEL goes on with the defaults
+		return s.withoutAgent(request, version, s.ConfigErr)
+	}
+	reply, err := s.ask(ctx, request)
 	if err != nil {
-		return s.withoutAgent(request, conf, err)
+		return s.withoutAgent(request, version, errors.Join(err, s.ConfigErr))
 	}
 	if _, err := s.Stdout.Write(reply.Stdout); err != nil {
 		return 1
@@ -72,13 +86,26 @@ func (s Shim) Run(ctx context.Context) int {
 	return reply.ExitCode
 }
 
-// request checks the environment against the specification.
-func (s Shim) request(command string, stdin []byte, conf conf) (wire.Request, error) {
+// refuse answers a call that the agent is not asked for: one with a config that is not
+// JSON, or a foreign one. A foreign DEL succeeds: nothing was made by the ADD, which was
+// refused, and the plugin that calls could never be released otherwise.
+func (s Shim) refuse(command, version string, foreign bool, err error) int {
+	switch {
+	case foreign && command == "DEL":
+		return 0
+	case foreign:
+		return s.fail(version, codeInvalidConfig, err.Error())
+	}
+	return s.fail(version, codeDecodingFailure, err.Error())
+}
+
+// request checks what the specification requires of the environment.
+func (s Shim) request(command string, stdin []byte) (wire.Request, error) {
 	r := wire.Request{
 		MinVersion: wire.MinVersion, Build: s.Build, Command: command,
 		ContainerID: s.Getenv("CNI_CONTAINERID"), Netns: s.Getenv("CNI_NETNS"), IfName: s.Getenv("CNI_IFNAME"),
 		Args: s.Getenv("CNI_ARGS"), Path: s.Getenv("CNI_PATH"), Stdin: stdin,
-		TimeoutMillis: conf.timeout().Milliseconds(),
+		TimeoutMillis: s.Config.Timeout().Milliseconds(),
 	}
 	switch command {
 	case "STATUS", "GC":
@@ -98,24 +125,24 @@ func (s Shim) request(command string, stdin []byte, conf conf) (wire.Request, er
 	return r, nil
 }
 
-// withoutAgent makes the reply if the agent did not answer.
-func (s Shim) withoutAgent(r wire.Request, conf conf, cause error) int {
+// withoutAgent answers if the agent did not.
+func (s Shim) withoutAgent(r wire.Request, version string, cause error) int {
 	switch r.Command {
 	case "DEL":
 		tomb := wire.Tombstone{Version: wire.Version, Request: r, At: s.Now(), Reason: cause.Error()}
-		if err := (wire.Tombstones{Dir: conf.TombstoneDir}).Write(tomb); err != nil {
-			return s.fail(conf.CNIVersion, codeIOFailure,
-				fmt.Sprintf("the Fairlead agent is away (%v) and the DEL cannot be kept for it: %v; free or repair %s", cause, err, conf.TombstoneDir))
+		if err := (wire.Tombstones{Dir: s.Config.TombstoneDir}).Write(tomb); err != nil {
+			return s.fail(version, codeIOFailure,
+				fmt.Sprintf("the Fairlead agent is away (%v) and the DEL cannot be kept for it: %v; free or repair %s", cause, err, s.Config.TombstoneDir))
 		}
 		return 0
 	case "STATUS":
-		return s.fail(conf.CNIVersion, codeNotAvailable, cause.Error())
+		return s.fail(version, codeNotAvailable, cause.Error())
 	}
-	return s.fail(conf.CNIVersion, codeTryAgainLater, fmt.Sprintf("%s of sandbox %s: %v", r.Command, r.ContainerID, cause))
+	return s.fail(version, codeTryAgainLater, fmt.Sprintf("%s of sandbox %s: %v", r.Command, r.ContainerID, cause))
 }
 
-func (s Shim) printVersion(conf conf) int {
-	return s.print(map[string]any{"cniVersion": conf.CNIVersion, "supportedVersions": supportedVersions}, 0)
+func (s Shim) printVersion(version string) int {
+	return s.print(map[string]any{"cniVersion": version, "supportedVersions": supportedVersions}, 0)
 }
 
 func (s Shim) fail(cniVersion string, code int, msg string) int {

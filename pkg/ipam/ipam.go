@@ -15,6 +15,8 @@ import (
 
 	"github.com/containernetworking/cni/pkg/invoke"
 	types100 "github.com/containernetworking/cni/pkg/types/100"
+
+	"fairlead.dev/fairlead/cni/wire"
 )
 
 // Args says whose addresses they are. SandboxID and IfName are the key.
@@ -110,11 +112,15 @@ type backend interface {
 }
 
 // backendFor decides from the conf only, so that Del finds the backend that Add had.
-// It returns nil if the network has no addresses.
+// It returns nil if the network has no addresses. Meta-plugins are refused here too, and
+// not by the parser of net-attach-defs only (security S1).
 func backendFor(exec invoke.Exec, args Args, conf json.RawMessage) (backend, string, error) {
 	c, err := readHead(conf)
 	if err != nil {
 		return nil, "", err
+	}
+	if typ := c.IPAM.Type; wire.IsMeta(typ) {
+		return nil, typ, fmt.Errorf("ipam %s: it would call Fairlead from within Fairlead without end; use host-local, static, or another ipam plugin", typ)
 	}
 	switch typ := c.IPAM.Type; typ {
 	case "":

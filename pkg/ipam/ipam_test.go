@@ -264,6 +264,29 @@ func TestIPAMErrorsNameTheType(t *testing.T) {
 	}
 }
 
+// S1: no spelling of the section makes Fairlead or another meta-plugin run as IPAM, and
+// a record that has one can be released.
+func TestMetaPluginsAreNoIPAM(t *testing.T) {
+	for _, section := range []string{`"ipam":{"type":"fairlead"}`, `"IPAM":{"type":"fairlead"},"ipam":{}`, `"ipam":{"type":"host-local","TYPE":"fairlead"}`,
+		`"ipam":{"type":"multus"}`, `"ipam":{"type":"multus-shim"}`} {
+		exec := &recorder{}
+		args := Args{SandboxID: "s1", IfName: "net1", Path: "/opt/cni/bin"}
+		c := json.RawMessage(`{"name":"n1","type":"macvlan",` + section + `}`)
+		if _, err := Add(t.Context(), exec, args, c); err == nil || !strings.Contains(err.Error(), "without end") {
+			t.Errorf("%s: Add: %v", section, err)
+		}
+		if err := Check(t.Context(), exec, args, c); err == nil {
+			t.Errorf("%s: Check succeeds", section)
+		}
+		if err := Del(t.Context(), exec, args, c); err != nil {
+			t.Errorf("%s: Del: %v", section, err)
+		}
+		if len(exec.calls) > 0 {
+			t.Errorf("%s: was run: %v", section, exec.calls)
+		}
+	}
+}
+
 // recorder answers like a plugin and notes how it was called.
 type recorder struct {
 	version.PluginDecoder

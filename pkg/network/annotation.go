@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -14,16 +15,16 @@ import (
 )
 
 // ParseSelections reads the networks annotation: `[namespace/]name[@interface]`
-// separated by commas, or, where it contains '[', '{' or '"', a JSON list of
-// objects. Blank means none. Interface names are not assigned here: Resolve
-// does, which knows the primary's.
+// separated by commas, or, if it contains '[', '{' or '"', a JSON list of objects.
+// Blank means no network. Interface names are not assigned here: Resolve does, which
+// knows the primary's.
 func ParseSelections(annotation, podNamespace string) ([]Selection, error) {
 	return parseList(NetworksAnnotation, annotation, podNamespace)
 }
 
 // ParseDefaultNetwork reads the annotation that replaces the primary network of
-// a pod; it names exactly one network, in the given namespace where it names none. ok
-// is false where the annotation is blank.
+// a pod. It names exactly one network, in the given namespace unless it names another. ok
+// is false if the annotation is blank.
 func ParseDefaultNetwork(annotation, namespace string) (s Selection, ok bool, err error) {
 	if strings.TrimSpace(annotation) == "" {
 		return Selection{}, false, nil
@@ -45,6 +46,9 @@ func ParseDefaultNetwork(annotation, namespace string) (s Selection, ok bool, er
 
 func parseList(annotation, text, podNamespace string) ([]Selection, error) {
 	p := parser{annotation: annotation, podNamespace: podNamespace}
+	if len(text) > MaxAnnotationBytes {
+		return nil, p.tooMuch(0, "", LimitError{Value: len(text), Limit: MaxAnnotationBytes, Unit: "bytes", Remedy: "ask for fewer networks"})
+	}
 	var (
 		list []Selection
 		err  error
@@ -67,9 +71,24 @@ func (p parser) fault(position int, field string, reason error, remedy string) e
 	return &SelectionError{Annotation: p.annotation, Position: position, Field: field, Reason: reason.Error(), Remedy: remedy}
 }
 
+func (p parser) tooMuch(position int, field string, e LimitError) error {
+	return &SelectionError{Annotation: p.annotation, Position: position, Field: field, Reason: e.reason(), Remedy: e.Remedy}
+}
+
+// checkCount bounds the number of networks before they are parsed.
+func (p parser) checkCount(networks int) error {
+	if networks <= MaxNetworks {
+		return nil
+	}
+	return p.tooMuch(0, "", LimitError{Value: networks, Limit: MaxNetworks, Unit: "networks", Remedy: "ask for fewer networks in one pod"})
+}
+
 func (p parser) parseShort(text string) ([]Selection, error) {
 	if strings.TrimSpace(text) == "" {
 		return nil, nil
+	}
+	if err := p.checkCount(strings.Count(text, ",") + 1); err != nil {
+		return nil, err
 	}
 	var list []Selection
 	for i, item := range strings.Split(text, ",") {
@@ -101,11 +120,13 @@ func (p parser) parseShortItem(position int, item string) (Selection, error) {
 }
 
 func (p parser) checkNames(s Selection) error {
-	if err := checkName(s.Namespace); err != nil {
-		return p.fault(s.Position, "namespace", err, nameRemedy)
-	}
-	if err := checkName(s.Name); err != nil {
-		return p.fault(s.Position, "name", err, nameRemedy)
+	for _, n := range []struct{ field, value string }{{"namespace", s.Namespace}, {"name", s.Name}} {
+		if len(n.value) > MaxNameBytes {
+			return p.tooMuch(s.Position, n.field, LimitError{Value: len(n.value), Limit: MaxNameBytes, Unit: "bytes", Remedy: nameRemedy})
+		}
+		if err := checkName(n.value); err != nil {
+			return p.fault(s.Position, n.field, err, nameRemedy)
+		}
 	}
 	return nil
 }
@@ -116,6 +137,12 @@ func (p parser) parseJSON(text string) ([]Selection, error) {
 		return nil, &SelectionError{Annotation: p.annotation, Reason: "is not a JSON list of objects: " + jsonFault(text, err),
 			Remedy: `write [{"name": "…"}] or name[,name…]`}
 	}
+	if err := p.checkCount(len(items)); err != nil {
+		return nil, err
+	}
+	if err := p.inspect(text); err != nil {
+		return nil, err
+	}
 	var list []Selection
 	for i, item := range items {
 		s, err := p.parseObject(i+1, item)
@@ -125,6 +152,16 @@ func (p parser) parseJSON(text string) ([]Selection, error) {
 		list = append(list, s)
 	}
 	return list, nil
+}
+
+// inspect checks the depth and the keys of the list.
+func (p parser) inspect(text string) error {
+	err := inspectAnnotation([]byte(text))
+	var at *inspectError
+	if errors.As(err, &at) {
+		return p.fault(at.element, at.field, errors.New(at.reason), at.remedy)
+	}
+	return err
 }
 
 // jsonFault adds line and column to an error of encoding/json: annotations are
@@ -247,6 +284,10 @@ func (s *Selection) setIPs(raw json.RawMessage) *fieldError {
 	if err := json.Unmarshal(raw, &s.IPs); err != nil {
 		return &fieldError{fmt.Errorf("is not a list of strings: %s", short(raw)), `write ["192.0.2.1/24"]`}
 	}
+	if len(s.IPs) > MaxIPs {
+		e := LimitError{Value: len(s.IPs), Limit: MaxIPs, Unit: "addresses", Remedy: "ask for fewer"}
+		return &fieldError{errors.New(e.reason()), e.Remedy}
+	}
 	for _, ip := range s.IPs {
 		if err := checkIP(ip); err != nil {
 			return &fieldError{err, `write "192.0.2.1/24" or "2001:db8::1/64"`}
@@ -331,9 +372,11 @@ func (p parser) checkWhole(list []Selection) error {
 }
 
 // short quotes a piece of a user's JSON for an error text.
-func short(raw json.RawMessage) string {
+func short(raw json.RawMessage) string { return cut(strings.Join(strings.Fields(string(raw)), " ")) }
+
+// cut bounds a user's text in an error text.
+func cut(s string) string {
 	const limit = 60
-	s := strings.Join(strings.Fields(string(raw)), " ")
 	if len(s) > limit {
 		s = strings.ToValidUTF8(s[:limit], "") + "…"
 	}

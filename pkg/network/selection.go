@@ -74,32 +74,35 @@ var nameRE = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
 
 const (
 	nameRemedy      = "names consist of a-z, 0-9 and '-', and begin and end with a letter or digit"
-	interfaceRemedy = "an interface name has 1 to 15 bytes, without white space, '/', ':' or '%'"
+	interfaceRemedy = "an interface name has 1 to 15 bytes of printable ASCII, without white space, '/', ':' or '%'"
 	maxInterface    = 15 // IFNAMSIZ less the terminating zero
 )
 
 // checkName applies the rule for names and namespaces of both forms.
 func checkName(s string) error {
 	if !nameRE.MatchString(s) {
-		return fmt.Errorf("%q is not a valid name", s)
+		return fmt.Errorf("%q is not a valid name", cut(s))
 	}
 	return nil
 }
 
 // checkInterface applies the kernel's dev_valid_name, which also refuses ':'. In a
-// new link's name the kernel replaces %d by a number.
+// new link's name the kernel replaces %d by a number. Anything but printable ASCII is
+// refused too: administrators see the name on their terminals (security S11).
 func checkInterface(s string) error {
 	switch {
 	case s == "" || len(s) > maxInterface:
-		return fmt.Errorf("%q has %d bytes", s, len(s))
+		return fmt.Errorf("%q has %d bytes", cut(s), len(s))
 	case s == "." || s == "..":
 		return fmt.Errorf("%q is reserved", s)
 	case strings.ContainsAny(s, "/:\x00"):
 		return fmt.Errorf("%q contains a character that the kernel refuses", s)
 	case strings.Contains(s, "%"):
 		return fmt.Errorf("%q contains '%%', which the kernel takes for a pattern", s)
-	case strings.ContainsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) || r == unicode.ReplacementChar }):
+	case strings.ContainsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }):
 		return fmt.Errorf("%q contains white space or a control character", s)
+	case strings.ContainsFunc(s, notPrintable):
+		return fmt.Errorf("%+q contains a character that is not printable ASCII", s)
 	}
 	return nil
 }
