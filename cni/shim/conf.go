@@ -48,7 +48,7 @@ func answerVersion(stdin []byte) string {
 }
 
 // errReentry: a plugin that Fairlead runs has run the shim.
-var errReentry = errors.New("Fairlead was called from within a call of Fairlead: a plugin that it runs has it as IPAM plugin or delegate; " +
+var errReentry = errors.New("called from within a call of Fairlead: a plugin that it runs has it as IPAM plugin or delegate; " +
 	"name another plugin in the network's config")
 
 // checkCaller refuses calls that are not the container runtime's. The error wraps

@@ -69,9 +69,12 @@ func (s Shim) Run(ctx context.Context) int {
 	if err != nil {
 		return s.fail(version, codeInvalidEnvironment, err.Error())
 	}
-	err = s.checkCaller(stdin)
-	if foreign := errors.Is(err, errReentry) || errors.Is(err, wire.ErrForeignConf); err != nil && (foreign || command != "DEL") {
-		return s.refuse(command, version, foreign, err)
+	switch err := s.checkCaller(stdin); {
+	case err == nil:
+	case errors.Is(err, errReentry), errors.Is(err, wire.ErrForeignConf):
+		return s.refuse(command, version, err)
+	case command != "DEL": // a DEL needs only the environment
+		return s.fail(version, codeDecodingFailure, err.Error())
 	}
 	if s.ConfigErr != nil && command != "DEL" { // a DEL goes on with the defaults
 		return s.withoutAgent(request, version, s.ConfigErr)
@@ -86,17 +89,13 @@ func (s Shim) Run(ctx context.Context) int {
 	return reply.ExitCode
 }
 
-// refuse answers a call that the agent is not asked for: one with a config that is not
-// JSON, or a foreign one. A foreign DEL succeeds: nothing was made by the ADD, which was
-// refused, and the plugin that calls could never be released otherwise.
-func (s Shim) refuse(command, version string, foreign bool, err error) int {
-	switch {
-	case foreign && command == "DEL":
+// refuse answers a call that is not the runtime's. A DEL succeeds: the ADD was refused, so
+// there is nothing to release, and the plugin that calls could not end its own otherwise.
+func (s Shim) refuse(command, version string, cause error) int {
+	if command == "DEL" {
 		return 0
-	case foreign:
-		return s.fail(version, codeInvalidConfig, err.Error())
 	}
-	return s.fail(version, codeDecodingFailure, err.Error())
+	return s.fail(version, codeInvalidConfig, cause.Error())
 }
 
 // request checks what the specification requires of the environment.

@@ -10,7 +10,7 @@ import (
 )
 
 func TestShimConfig(t *testing.T) {
-	dir := t.TempDir()
+	dir := trustedDir(t)
 	if c, err := LoadShimConfig(dir); !errors.Is(err, fs.ErrNotExist) || c != DefaultShimConfig() || !strings.Contains(err.Error(), "agent installs") {
 		t.Errorf("without a file: %+v, %v", c, err)
 	}
@@ -76,7 +76,7 @@ func TestShimConfigThatIsNotTrusted(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
+			dir := trustedDir(t)
 			if _, err := good.Install(dir); err != nil {
 				t.Fatal(err)
 			}
@@ -90,6 +90,14 @@ func TestShimConfigThatIsNotTrusted(t *testing.T) {
 			}
 		})
 	}
+}
+
+// trustedDir is a directory as the shim wants it, whatever the umask.
+func trustedDir(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	chmod(t, dir, 0o755)
+	return dir
 }
 
 func chmod(t *testing.T, path string, mode os.FileMode) {
