@@ -5,7 +5,6 @@ package decodes
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -100,10 +99,10 @@ func (n *node) call(command string) {
 	n.t.Helper()
 	env := map[string]string{"CNI_COMMAND": command, "CNI_CONTAINERID": "c1", "CNI_NETNS": n.netns, "CNI_IFNAME": "eth0",
 		"CNI_PATH": filepath.Join(n.dir, "bin"), "CNI_ARGS": "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=p;K8S_POD_UID=u"}
-	conf := fmt.Sprintf(`{"cniVersion":"1.0.0","name":"fairlead","type":"fairlead","socket":%q,"tombstoneDir":%q,"runtimeConfig":{"portMappings":[]}}`,
-		n.socket, filepath.Join(n.dir, "tombstones"))
+	const conf = `{"cniVersion":"1.0.0","name":"fairlead","type":"fairlead","runtimeConfig":{"portMappings":[]}}`
+	config := wire.ShimConfig{Socket: n.socket, TombstoneDir: filepath.Join(n.dir, "tombstones"), TimeoutSeconds: wire.DefaultShimConfig().TimeoutSeconds}
 	var out bytes.Buffer
-	code := shim.Shim{Getenv: func(key string) string { return env[key] }, Environ: []string{"PATH=" + os.Getenv("PATH")},
+	code := shim.Shim{Config: config, Getenv: func(key string) string { return env[key] }, Environ: []string{"PATH=" + os.Getenv("PATH")},
 		Stdin: strings.NewReader(conf), Stdout: &out, Now: time.Now}.Run(n.t.Context())
 	if code != 0 {
 		n.t.Fatalf("%s: %s", command, &out)
