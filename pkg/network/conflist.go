@@ -22,7 +22,7 @@ func (l ConfList) MarshalJSON() ([]byte, error) {
 	}{l.CNIVersion, l.Name, l.DisableCheck, l.DisableGC, plugins})
 }
 
-// UnmarshalJSON reads what MarshalJSON wrote. It checks nothing again: the text was
+// UnmarshalJSON reads a recorded list. It checks nothing again: the text was
 // checked when it was parsed, and a record of an earlier release must stay readable, or
 // its pod could never be released.
 func (l *ConfList) UnmarshalJSON(data []byte) error {
@@ -47,7 +47,7 @@ func (l *ConfList) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// Stdin is what member i gets on its standard input: its config with the list's
+// Stdin returns the standard input of member i: its config with the list's
 // name and version, and prevResult if it is not nil.
 func (l ConfList) Stdin(i int, prevResult json.RawMessage) (json.RawMessage, error) {
 	add := map[string]any{"name": l.Name, "cniVersion": l.CNIVersion}
