@@ -159,6 +159,7 @@ func TestAgentPod(t *testing.T) {
 	}
 	// A file in a place that is no mount would vanish with the container.
 	const want = `/etc/cni/net.d <- /etc/cni/net.d
+/etc/cni/tuning <- /etc/cni/tuning read-only
 /etc/fairlead <- /etc/fairlead read-only
 /opt/cni/bin <- /opt/cni/bin
 /run/fairlead <- /run/fairlead

@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"fairlead.dev/fairlead/pkg/device"
@@ -288,6 +289,42 @@ func TestThreeInterfacesGoAsOneGroup(t *testing.T) {
 	}
 	if left := taken(t, n.set.HostLocalDir); len(left) > 0 {
 		t.Errorf("addresses leaked: %v", left)
+	}
+}
+
+// meta-cni E10: the networks of a sandbox are made side by side on shared handles.
+func TestNetworksSideBySideShareHandles(t *testing.T) {
+	n := newTestNode(t)
+	pod := netnstest.New(t)
+	handles := n.set.Open(ledger.Netns{Path: pod})
+	atts := make([]ledger.Attachment, 6)
+	each := func(fn func(c Call, att *ledger.Attachment) error) {
+		var group errgroup.Group
+		for i := range atts {
+			c := Call{SandboxID: "s1", IfName: fmt.Sprintf("net%d", i+1), Netns: ledger.Netns{Path: pod}, Handles: handles}
+			group.Go(func() error { return fn(c, &atts[i]) })
+		}
+		if err := group.Wait(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	each(func(c Call, att *ledger.Attachment) (err error) {
+		list, err := listOf("", `{"type": "macvlan", "master": "up0", `+hostLocal+`}`, `{"type": "tuning", "mtu": 1300}`)
+		if err == nil {
+			*att, err = n.set.Prepare(t.Context(), c, list)
+		}
+		return err
+	})
+	each(func(c Call, att *ledger.Attachment) error {
+		result, err := n.set.Add(t.Context(), c, att)
+		att.Result, _ = json.Marshal(result)
+		return err
+	})
+	each(func(c Call, att *ledger.Attachment) error { return n.set.Check(t.Context(), c, *att) })
+	each(func(c Call, att *ledger.Attachment) error { return n.set.Del(t.Context(), c, att) })
+	handles.Close()
+	if left := n.dump(pod); left != "" || len(taken(t, n.set.HostLocalDir)) > 0 {
+		t.Errorf("left: %s", left)
 	}
 }
 

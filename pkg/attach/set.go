@@ -65,7 +65,8 @@ type Deps struct {
 	Reset    func(pci.Address) ResetPolicy
 	Rebinder Rebinder // nil: no VF is rebound
 	// TuningAllowlist is the host's list of sysctls that networks may set, a file in
-	// the stock tuning plugin's format. Empty or absent: all below net.
+	// the stock tuning plugin's format. Empty: that plugin's file. If the file does not
+	// exist, all sysctls below net are allowed.
 	TuningAllowlist string
 	Log             *slog.Logger
 	HostLocalDir    string // where host-local keeps its files; empty: where the stock plugin does
@@ -83,6 +84,9 @@ type Set struct {
 func New(d Deps) *Set {
 	if d.Log == nil {
 		d.Log = slog.New(slog.DiscardHandler)
+	}
+	if d.TuningAllowlist == "" {
+		d.TuningAllowlist = "/etc/cni/tuning/allowlist.conf"
 	}
 	return &Set{Deps: d, kernel: linux{}, pause: retry.Sleep}
 }

@@ -72,7 +72,6 @@ func TestTheHostsListOfSysctls(t *testing.T) {
 		{file, `{"args": {"cni": {"sysctl": {"net.ipv4.ip_forward": "1"}}}}`, "net.ipv4.ip_forward is not allowed on this node"},
 		{file, `{"mtu": 1400}`, ""},
 		{filepath.Join(t.TempDir(), "absent"), `{"sysctl": {"net.ipv4.ip_forward": "1"}}`, ""},
-		{"", `{"sysctl": {"net.ipv4.ip_forward": "1"}}`, ""},
 		{broken, `{"sysctl": {"net.ipv4.ip_forward": "1"}}`, "missing closing )"},
 	}
 	for _, tt := range tests {
@@ -81,6 +80,12 @@ func TestTheHostsListOfSysctls(t *testing.T) {
 		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s %s: %v, want %q", tt.list, tt.conf, err, tt.want)
 		}
+	}
+}
+
+func TestTheListIsTheStockPluginsByDefault(t *testing.T) {
+	if got := New(Deps{}).TuningAllowlist; got != "/etc/cni/tuning/allowlist.conf" {
+		t.Errorf("got %s", got)
 	}
 }
 

@@ -108,9 +108,6 @@ func sysctlKey(name, ifName string) (string, error) {
 // checkAllowed compares the names, as the network writes them, with the host's list of
 // regular expressions. Without the file every sysctl of a namespace is allowed.
 func checkAllowed(file string, conf json.RawMessage) error {
-	if file == "" {
-		return nil
-	}
 	content, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
