@@ -98,7 +98,7 @@ func (s Shim) refuse(command, version string, cause error) int {
 	return s.fail(version, codeInvalidConfig, cause.Error())
 }
 
-// request checks what the specification requires of the environment.
+// request checks the environment against the specification.
 func (s Shim) request(command string, stdin []byte) (wire.Request, error) {
 	r := wire.Request{
 		MinVersion: wire.MinVersion, Build: s.Build, Command: command,

@@ -1,7 +1,6 @@
-// Package wire is what the shim and the agent say to each other: over the unix socket,
-// by the shim's settings file, and by the tombstones that the shim leaves if there is no
-// agent to talk to. It also has what both must agree on: Fairlead's own plugin type, and
-// which plugins may not be run. It imports the standard library only, because the shim
+// Package wire is everything that the shim and the agent share: the protocol on the unix
+// socket, the shim's settings file, and the tombstones that the shim leaves if there is no
+// agent to talk to. It also names the plugins that neither of them runs. It imports the standard library only, because the shim
 // links it.
 //
 // A conversation is one Request from the shim, any number of Run and Cancel from

@@ -17,7 +17,7 @@ func (p *Planned) resolve(in Input, d Definition) error {
 	p.CNIArgs = cniArgs(in.CNIArgs, p.Selection)
 	p.Capabilities = capabilities(p.Selection, cmp.Or(p.Device, p.Selection.DeviceID), p.DeviceInfo)
 	if p.Primary {
-		// What the annotation asks for wins over what the runtime passed.
+		// The annotation's values win over the runtime's.
 		merged := map[string]any{}
 		maps.Copy(merged, in.RuntimeConfig)
 		maps.Copy(merged, p.Capabilities)
@@ -38,7 +38,7 @@ func ResolvePrimary(list ConfList, runtimeConfig map[string]any) (ConfList, erro
 	return resolveList(list, "", nil, runtimeConfig)
 }
 
-// cniArgs adds what plugins without capabilities read from CNI_ARGS.
+// cniArgs adds the values that plugins without capabilities read from CNI_ARGS.
 func cniArgs(base string, s Selection) string {
 	var parts []string
 	if base != "" {
@@ -56,7 +56,7 @@ func cniArgs(base string, s Selection) string {
 	return strings.Join(parts, ";")
 }
 
-// capabilities is the runtimeConfig on offer; a plugin gets what it declares.
+// capabilities is the runtimeConfig on offer. A plugin gets the part that it declares.
 func capabilities(s Selection, device, deviceInfo string) map[string]any {
 	c := map[string]any{}
 	if len(s.IPs) > 0 {
@@ -83,7 +83,7 @@ func capabilities(s Selection, device, deviceInfo string) map[string]any {
 	return c
 }
 
-// args is what goes into args.cni of every member. An IPAM claim goes the same
+// args returns the values for args.cni of every member. An IPAM claim goes the same
 // way: it has no capability of its own.
 func args(s Selection) map[string]any {
 	a := maps.Clone(s.CNIArgs)
@@ -113,7 +113,7 @@ func resolveList(list ConfList, device string, cniArgs, offered map[string]any) 
 		p := &resolved.Plugins[i]
 		add := Object{}
 		if device != "" {
-			// Both names are in use, and not only by the first plugin: rdma needs one, too.
+			// Both names are in use, and not by the first plugin only: rdma needs one too.
 			add["deviceID"], add["pciBusID"] = quote(device), quote(device)
 		}
 		if err := addArgs(add, p.Fields, args); err != nil {

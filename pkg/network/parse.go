@@ -18,7 +18,7 @@ type ConfList struct {
 	DisableCheck bool
 	DisableGC    bool
 	Plugins      []Plugin
-	// Notices say what of the text has been left out, for the log.
+	// Notices name the parts of the config that are ignored, for the log.
 	Notices []string
 }
 
@@ -86,8 +86,8 @@ type top struct {
 	members []json.RawMessage // nil: the config is one plugin's
 }
 
-// readTop finds out what the config is, and that it is not too large, before anything
-// else is decoded. It reads `plugins` as it is written, a member's bytes included:
+// readTop tells a list from a plugin's config and counts the members, before anything else
+// is decoded. It reads `plugins` as it is written, a member's bytes included:
 // through float64, large integers would be ruined.
 func readTop(config []byte) (top, error) {
 	fields, err := ParseObject(config)
@@ -158,7 +158,8 @@ func looseBool(field string, raw json.RawMessage) (bool, error) {
 	return false, fmt.Errorf("field %s is neither true nor false: %s", field, short(raw))
 }
 
-// withMembers adds the plugins. where is the start of an error's text, with a number.
+// withMembers adds the plugins. An error's text begins with where, a format for the
+// member's number.
 func (l ConfList) withMembers(members []json.RawMessage, where string) (ConfList, error) {
 	if len(members) == 0 {
 		return ConfList{}, fmt.Errorf("field plugins has no plugins; list at least one")
