@@ -8,7 +8,9 @@ import (
 	"fairlead.dev/fairlead/cni/confdir"
 	"fairlead.dev/fairlead/cni/wire"
 	"fairlead.dev/fairlead/pkg/attach"
+	"fairlead.dev/fairlead/pkg/custody"
 	"fairlead.dev/fairlead/pkg/pci"
+	"fairlead.dev/fairlead/pkg/profile"
 	"fairlead.dev/fairlead/pkg/sandbox"
 	"fairlead.dev/fairlead/pkg/sysfs"
 )
@@ -20,7 +22,7 @@ func (p *parts) newKeeper() {
 	p.keeper = sandbox.New(sandbox.Options{
 		Ledger: p.ledger, Cluster: p.cluster, Devices: p.kubelet, Primary: p.primary, Kernel: sandbox.RealKernel(),
 		Chains: attach.New(attach.Deps{
-			Sysfs: fs, Custody: p.custody, VLANLinkUsers: p.vlanLinkUsers, Rebinder: fs, Log: p.log, HostLocalDir: o.HostLocalDir,
+			Sysfs: fs, Custody: p.custody, HostUse: p.hostUse, Reset: p.resetPolicy, VLANLinkUsers: p.vlanLinkUsers, Rebinder: fs, Log: p.log, HostLocalDir: o.HostLocalDir,
 		}),
 		HostExec: cni.NewHostExec(), PluginPath: o.CNIBinDir, DevInfoDir: o.DevInfoDir,
 		NamespaceIsolation: o.NamespaceIsolation, GlobalNamespaces: o.GlobalNamespaces,
@@ -41,6 +43,39 @@ func (p *parts) newServer() {
 		Socket: o.Socket, Keeper: p.keeper, Cluster: p.cluster, Primary: p.primary, HostExec: cni.NewHostExec(),
 		Tombstones: p.tombs, CNIPath: o.CNIBinDir, Now: time.Now, Log: p.log,
 	})
+}
+
+// hostUse says how the host uses one of its netdevs: "with the address 10.0.0.1/24".
+// Custody keeps it up to date; only a netdev without a PCI function is asked for.
+func (p *parts) hostUse(netdev string) (string, error) {
+	view := p.custody.View()
+	function, known := view.Function(netdev)
+	if !known {
+		l, err := p.links.ByName(netdev)
+		if err != nil {
+			return "", err
+		}
+		use, err := p.links.Use(l.Index)
+		return use.String(), err
+	}
+	for _, use := range view.Uses(function) {
+		if use.Kind == custody.Host && use.Netdev == netdev {
+			return use.How, nil
+		}
+	}
+	return "", nil
+}
+
+// resetPolicy returns the policy of the VF group that a VF is in.
+func (p *parts) resetPolicy(vf pci.Address) attach.ResetPolicy {
+	pf, function, ok := p.inv.Snapshot().VF(vf)
+	if !ok || pf.Address.IsZero() {
+		return attach.ResetRestore
+	}
+	if g := profile.Group(p.node.currentModel().Profiles, pf, function.Index); g != nil && g.Rebind {
+		return attach.ResetRebind
+	}
+	return attach.ResetRestore
 }
 
 // pool returns the resource that advertises a device; empty: none does.

@@ -25,7 +25,6 @@ import (
 	"fairlead.dev/fairlead/pkg/kubelet"
 	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/link"
-	"fairlead.dev/fairlead/pkg/network"
 	"fairlead.dev/fairlead/pkg/sandbox"
 	"fairlead.dev/fairlead/pkg/state"
 )
@@ -183,7 +182,7 @@ func (p *parts) awaitChange(ctx context.Context, w *fsnotify.Watcher) bool {
 		case <-w.Errors:
 			return true
 		case e := <-w.Events:
-			own := e.Name == filepath.Join(p.o.CNIBinDir, network.OwnType)
+			own := e.Name == filepath.Join(p.o.CNIBinDir, wire.OwnType) || e.Name == filepath.Join(p.o.CNIBinDir, wire.ShimConfigName)
 			if !e.Has(fsnotify.Chmod) && (own || filepath.Dir(e.Name) == filepath.Clean(p.o.CNIConfDir)) {
 				return sleep(ctx, 100*time.Millisecond) // several files of one installer come together
 			}

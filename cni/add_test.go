@@ -24,14 +24,14 @@ func TestAddInTheRequestedVersion(t *testing.T) {
 	n.pod("p", "")
 	for _, v := range []string{"0.3.1", "0.4.0", "1.0.0", "1.1.0"} {
 		r := n.request("ADD", "c"+strings.ReplaceAll(v, ".", ""), "p")
-		r.Stdin = []byte(`{"cniVersion":"` + v + `","name":"fairlead"}`)
+		r.Stdin = []byte(`{"cniVersion":"` + v + `","name":"fairlead","type":"fairlead"}`)
 		out, err := n.serve(t.Context(), r)
 		if err != nil || !strings.Contains(out, `"cniVersion": "`+v+`"`) {
 			t.Errorf("%s: %s, %v", v, out, err)
 		}
 	}
 	r := n.request("ADD", "c9", "p")
-	r.Stdin = []byte(`{"cniVersion":"9.9.9"}`)
+	r.Stdin = []byte(`{"cniVersion":"9.9.9","name":"fairlead","type":"fairlead"}`)
 	if _, err := n.serve(t.Context(), r); err == nil || !strings.Contains(err.Error(), `"code":1,`) {
 		t.Errorf("unknown version: %v", err)
 	}

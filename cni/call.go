@@ -3,6 +3,7 @@ package cni
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -36,12 +37,17 @@ type callConf struct {
 	Attachments      []types.GCAttachment `json:"cni.dev/attachments"` // the specification's first name for it
 }
 
-// parseCall reads a request. A DEL is served whatever its config says.
+// parseCall reads a request. A DEL is served even if its config cannot be read. A call
+// with another conf than Fairlead's own is refused: it is from a plugin that has Fairlead
+// as its IPAM plugin or delegate (security S1).
 func parseCall(r wire.Request, exec invoke.Exec, o Options) (*call, error) {
 	c := &call{Request: r, pod: podOf(r.Args), exec: exec, path: cmp.Or(strings.TrimSpace(r.Path), o.CNIPath), at: o.Now()}
 	err := json.Unmarshal(r.Stdin, &c.conf)
 	if c.conf.CNIVersion == "" {
 		c.conf.CNIVersion = version.Current()
+	}
+	if foreign := wire.CheckConf(r.Stdin); errors.Is(foreign, wire.ErrForeignConf) {
+		return c, failed("read the network config", types.ErrInvalidNetworkConfig, foreign)
 	}
 	if r.Command == "DEL" {
 		return c, nil

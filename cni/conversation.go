@@ -61,7 +61,7 @@ func (c *conversation) receive() {
 
 // FindInPath leaves the search to the shim: the directories are the host's.
 func (c *conversation) FindInPath(plugin string, _ []string) (string, error) {
-	if plugin == "" || strings.ContainsAny(plugin, "/\x00") {
+	if plugin == "" || strings.ContainsAny(plugin, "/\x00") || wire.IsMeta(plugin) {
 		return "", fmt.Errorf("%q is not the name of a plugin", plugin)
 	}
 	return plugin, nil

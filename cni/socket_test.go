@@ -88,18 +88,17 @@ func (l *live) shimIn(ctx context.Context, command, id, pod, netns string) (int,
 	env := map[string]string{"CNI_COMMAND": command, "CNI_CONTAINERID": id, "CNI_NETNS": netns, "CNI_IFNAME": "eth0",
 		"CNI_PATH": l.bin, "CNI_ARGS": "K8S_POD_NAMESPACE=default;K8S_POD_NAME=" + pod + ";K8S_POD_UID=uid-" + pod}
 	var out bytes.Buffer
-	s := shim.Shim{Getenv: func(k string) string { return env[k] }, Environ: []string{"PATH=" + os.Getenv("PATH"), "MARK=by-the-shim"},
-		Config: l.config(),
-		Stdin:  strings.NewReader(conf), Stdout: &out, Now: time.Now}
+	s := shim.Shim{Config: l.settings(), Getenv: func(k string) string { return env[k] }, Environ: []string{"PATH=" + os.Getenv("PATH"), "MARK=by-the-shim"},
+		Stdin: strings.NewReader(l.conf()), Stdout: &out, Now: time.Now}
 	code := s.Run(ctx)
 	return code, out.String()
 }
 
-func (l *live) config() wire.ShimConfig {
-	return wire.ShimConfig{Socket: l.server.o.Socket, TombstoneDir: l.server.o.Tombstones.Dir, TimeoutSeconds: wire.DefaultShimConfig().TimeoutSeconds}
-}
+func (l *live) conf() string { return `{"cniVersion":"1.0.0","name":"fairlead","type":"fairlead"}` }
 
-const conf = `{"cniVersion":"1.0.0","name":"fairlead","type":"fairlead"}`
+func (l *live) settings() wire.ShimConfig {
+	return wire.ShimConfig{Socket: l.server.o.Socket, TombstoneDir: l.server.o.Tombstones.Dir, TimeoutSeconds: 110}
+}
 
 func (l *live) lines() string {
 	l.t.Helper()
@@ -302,7 +301,7 @@ func BenchmarkShimRoundTrip(b *testing.B) {
 	if out, err := build.CombinedOutput(); err != nil {
 		b.Fatalf("%v: %s", err, out)
 	}
-	if _, err := l.config().Install(l.dir); err != nil {
+	if _, err := l.settings().Install(l.dir); err != nil {
 		b.Fatal(err)
 	}
 	info, err := os.Stat(file)
@@ -312,7 +311,7 @@ func BenchmarkShimRoundTrip(b *testing.B) {
 	for b.Loop() {
 		cmd := exec.Command(file)
 		cmd.Env = []string{"CNI_COMMAND=CHECK", "CNI_CONTAINERID=c9", "CNI_NETNS=/x", "CNI_IFNAME=eth0", "CNI_PATH=" + l.bin}
-		cmd.Stdin = strings.NewReader(conf)
+		cmd.Stdin = strings.NewReader(l.conf())
 		if out, _ := cmd.Output(); !strings.Contains(string(out), "not in the ledger") {
 			b.Fatalf("%s", out)
 		}

@@ -22,7 +22,7 @@ func TestGC(t *testing.T) {
 	n.now = n.now.Add(-time.Second)
 	r := n.request("GC", "", "")
 	r.Args = ""
-	r.Stdin = []byte(`{"cniVersion":"1.1.0","cni.dev/valid-attachments":[{"containerID":"c-keep","ifname":"eth0"}]}`)
+	r.Stdin = []byte(`{"cniVersion":"1.1.0","name":"fairlead","type":"fairlead","cni.dev/valid-attachments":[{"containerID":"c-keep","ifname":"eth0"}]}`)
 	if _, err := n.serve(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}
@@ -30,12 +30,12 @@ func TestGC(t *testing.T) {
 	if err != nil || len(all) != 2 || all[0].ID != "c-keep" || all[1].ID != "c-young" {
 		t.Errorf("left: %v, %v", all, err)
 	}
-	r.Stdin = []byte(`{"cniVersion":"1.1.0"}`)
+	r.Stdin = []byte(`{"cniVersion":"1.1.0","name":"fairlead","type":"fairlead"}`)
 	if _, err := n.serve(t.Context(), r); err == nil {
 		t.Error("a GC without a list succeeded")
 	}
 	n.writeConf("10-bridge.conflist", strings.Replace(primaryConf, "1.0.0", "1.1.0", 1))
-	r.Stdin = []byte(`{"cniVersion":"1.1.0","cni.dev/valid-attachments":[]}`)
+	r.Stdin = []byte(`{"cniVersion":"1.1.0","name":"fairlead","type":"fairlead","cni.dev/valid-attachments":[]}`)
 	if _, err := n.serve(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}

@@ -9,8 +9,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"fairlead.dev/fairlead/cni/wire"
 	"fairlead.dev/fairlead/pkg/host/file"
-	"fairlead.dev/fairlead/pkg/network"
 )
 
 // Installer puts Fairlead between the runtime and the cluster's own network, and
@@ -36,7 +36,8 @@ var capabilities = map[string]bool{
 
 // InstallShim copies the shim to the host in one step: a call under way goes on
 // with the old one, and the file is never being written to while it is run
-// (m#1221). It reports whether there was anything to do.
+// (m#1221). Its settings go first: without them it serves DEL only. It reports whether
+// there was anything to do.
 func (i Installer) InstallShim() (changed bool, err error) {
 	want, err := os.ReadFile(i.Shim)
 	if err != nil {
@@ -45,7 +46,17 @@ func (i Installer) InstallShim() (changed bool, err error) {
 	if err := os.MkdirAll(i.BinDir, 0o755); err != nil {
 		return false, fmt.Errorf("install the shim: %w", err)
 	}
-	return file.ReplaceIfDifferent(i.shimPath(), want, 0o755)
+	settings, err := i.settings().Install(i.BinDir)
+	if err != nil {
+		return settings, fmt.Errorf("install the shim: %w", err)
+	}
+	shim, err := file.ReplaceIfDifferent(i.shimPath(), want, 0o755)
+	return settings || shim, err
+}
+
+func (i Installer) settings() wire.ShimConfig {
+	return wire.ShimConfig{Socket: i.Socket, TombstoneDir: i.TombstoneDir,
+		AgentTimeoutSeconds: int(i.AgentTimeout.Seconds()), TimeoutSeconds: int(i.Timeout.Seconds())}
 }
 
 // InstallConf writes the conf that makes the runtime call the shim. It is called
@@ -71,10 +82,9 @@ func (i Installer) conf() ([]byte, error) {
 		// and with it GC and STATUS.
 		"cniVersion":  "1.0.0",
 		"cniVersions": []string{"1.0.0", "1.1.0"},
-		"name":        "fairlead",
+		"name":        wire.OwnName,
 		"plugins": []any{map[string]any{
-			"type": network.OwnType, "capabilities": capabilities, "socket": i.Socket, "tombstoneDir": i.TombstoneDir,
-			"agentTimeoutSeconds": int(i.AgentTimeout.Seconds()), "timeoutSeconds": int(i.Timeout.Seconds()),
+			"type": wire.OwnType, "capabilities": capabilities,
 		}},
 	}, "", "  ")
 	return append(raw, '\n'), err
@@ -83,7 +93,7 @@ func (i Installer) conf() ([]byte, error) {
 // Uninstall removes the conf first, so that the runtime goes back to the cluster's
 // own network before the shim is gone. Pods that run keep their networks.
 func (i Installer) Uninstall() error {
-	for _, path := range []string{i.confPath(), i.shimPath()} {
+	for _, path := range []string{i.confPath(), i.shimPath(), filepath.Join(i.BinDir, wire.ShimConfigName)} {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("uninstall: %w", err)
 		}
@@ -91,5 +101,5 @@ func (i Installer) Uninstall() error {
 	return nil
 }
 
-func (i Installer) shimPath() string { return filepath.Join(i.BinDir, network.OwnType) }
+func (i Installer) shimPath() string { return filepath.Join(i.BinDir, wire.OwnType) }
 func (i Installer) confPath() string { return filepath.Join(i.ConfDir, ConfName) }

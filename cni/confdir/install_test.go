@@ -2,6 +2,7 @@ package confdir
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,6 +11,8 @@ import (
 	"time"
 
 	"github.com/containernetworking/cni/libcni"
+
+	"fairlead.dev/fairlead/cni/wire"
 )
 
 func newInstaller(t *testing.T) (Installer, string) {
@@ -60,7 +63,7 @@ func TestInstallShim(t *testing.T) {
 	if err != nil || string(out) != "newer\n" {
 		t.Errorf("the new shim: %s, %v", out, err)
 	}
-	if entries, err := os.ReadDir(i.BinDir); err != nil || len(entries) != 1 {
+	if entries, err := os.ReadDir(i.BinDir); err != nil || len(entries) != 2 { // the shim and its settings
 		t.Errorf("left in the bin dir: %v, %v", entries, err)
 	}
 }
@@ -114,5 +117,33 @@ func TestInstallConf(t *testing.T) {
 	}
 	if err := i.Uninstall(); err != nil {
 		t.Errorf("twice: %v", err)
+	}
+}
+
+// S1: the shim's settings are a file that only root can have written. If that is not so,
+// the shim is not installed: an earlier one goes on.
+func TestInstallShimSettings(t *testing.T) {
+	i, _ := newInstaller(t)
+	if _, err := i.InstallShim(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := wire.LoadShimConfig(i.BinDir); err != nil || got != i.settings() {
+		t.Errorf("%+v, %v", got, err)
+	}
+	settings := filepath.Join(i.BinDir, wire.ShimConfigName)
+	if err := os.WriteFile(settings, []byte(`{"socket":"/tmp/evil"}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if changed, err := i.InstallShim(); err != nil || !changed {
+		t.Errorf("edited: %v, %v", changed, err)
+	}
+	if err := errors.Join(os.Remove(filepath.Join(i.BinDir, "fairlead")), os.Chmod(i.BinDir, 0o777)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := i.InstallShim(); err == nil || !strings.Contains(err.Error(), "chmod go-w") {
+		t.Errorf("a directory that all may write: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(i.BinDir, "fairlead")); !os.IsNotExist(err) {
+		t.Errorf("the shim was installed all the same: %v", err)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"fairlead.dev/fairlead/cni/wire"
 	"fairlead.dev/fairlead/pkg/network"
 )
 
@@ -22,10 +23,6 @@ const ConfName = "00-fairlead.conflist"
 
 // ErrNoPrimary means that the conf dir has no network of the cluster's own (yet).
 var ErrNoPrimary = errors.New("no primary network")
-
-// metaTypes are plugins that attach networks by the same annotations. As primary
-// they would attach everything twice, or run Fairlead from within itself (m#1130).
-var metaTypes = []string{network.OwnType, "multus", "multus-shim"}
 
 // Primary finds the cluster's own network in the CNI conf dir: the first file by
 // name that is not a meta-plugin's, or a fixed one.
@@ -183,13 +180,13 @@ func namesMeta(file string) bool {
 		return false
 	}
 	for _, p := range conf.Plugins {
-		if slices.Contains(metaTypes, p.Type) {
+		if wire.IsMeta(p.Type) {
 			return true
 		}
 	}
-	return slices.Contains(metaTypes, conf.Type)
+	return wire.IsMeta(conf.Type)
 }
 
 func isMeta(list network.ConfList) bool {
-	return slices.ContainsFunc(list.Plugins, func(p network.Plugin) bool { return slices.Contains(metaTypes, p.Type) })
+	return slices.ContainsFunc(list.Plugins, func(p network.Plugin) bool { return wire.IsMeta(p.Type) })
 }

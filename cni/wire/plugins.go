@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 )
 
 // Type of Fairlead's own plugin, name of the network in its conf, and name of the
@@ -43,8 +44,7 @@ func CheckConf(stdin []byte) error {
 		return fmt.Errorf("parse the network config on standard input: %w", err)
 	}
 	for _, own := range []struct{ key, value string }{{"type", OwnType}, {"name", OwnName}} {
-		var value string
-		if err := json.Unmarshal(fields[own.key], &value); err != nil || value != own.value {
+		if string(fields[own.key]) != strconv.Quote(own.value) {
 			return fmt.Errorf("%w: its %q is not %q; Fairlead is called by the container runtime only, not as an IPAM plugin or delegate",
 				ErrForeignConf, own.key, own.value)
 		}

@@ -138,6 +138,19 @@ func TestEveryKnobOfAGroupIsRead(t *testing.T) {
 	}
 }
 
+// S9, meta-cni A3: a group can ask for VFs that are rebound after each pod.
+func TestResetOnRelease(t *testing.T) {
+	for value, want := range map[string]bool{"": false, "restore": false, "rebind": true} {
+		got, err := ParseProfile([]byte(head+"spec: {vfGroups: [{resetOnRelease: \""+value+"\"}]}"), "a.yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got[0].Groups[0].Rebind != want {
+			t.Errorf("%q: Rebind is %v, want %v", value, !want, want)
+		}
+	}
+}
+
 // dp#258, dp#490, op#306: what is wrong is said, with the field and the remedy.
 func TestParseProfileErrors(t *testing.T) {
 	const at = `a.yaml: document 1 (line 1): profile "fast": `
@@ -181,6 +194,7 @@ func TestParseProfileErrors(t *testing.T) {
 		{"VF MTU without netdev", head + "spec: {vfGroups: [{mtu: 9000, driver: vfio-pci}]}", at + `spec.vfGroups[0].mtu: a VF bound to vfio-pci has no netdev to set it on: the program that drives the VF chooses its MTU`},
 		{"VLAN", head + "spec: {vfGroups: [{vlan: 4095}]}", at + `spec.vfGroups[0].vlan: 4095 is out of range: 1 to 4094, 0 for none, or unset`},
 		{"QoS", head + "spec: {vfGroups: [{vlan: 5, vlanQoS: 8}]}", at + `spec.vfGroups[0].vlanQoS: 8 is out of range: 0 to 7`},
+		{"reset", head + "spec: {vfGroups: [{resetOnRelease: flr}]}", at + `spec.vfGroups[0].resetOnRelease: "flr" is not one of restore, rebind`},
 		{"QoS alone", head + "spec: {vfGroups: [{vlanQoS: 3}]}", at + `spec.vfGroups[0].vlanQoS: 3 needs a VLAN: set spec.vfGroups[0].vlan`},
 		{"VLAN protocol", head + "spec: {vfGroups: [{vlan: 5, vlanProto: q-in-q}]}", at + `spec.vfGroups[0].vlanProto: "q-in-q" is not one of 802.1q, 802.1ad`},
 		{"VLAN protocol alone", head + "spec: {vfGroups: [{vlanProto: 802.1ad}]}", at + `spec.vfGroups[0].vlanProto: 802.1ad needs a VLAN: set spec.vfGroups[0].vlan`},

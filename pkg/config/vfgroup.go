@@ -17,7 +17,7 @@ func vfGroup(g v1alpha1.VFGroup, pf v1alpha1.PFSpec, field string, problem *prob
 	if g.ResourceName == "" && (g.Idle || g.RDMA || g.NeedVhostNet || g.ExcludeTopology) {
 		problem.addf(field, "idle, rdma, needVhostNet and excludeTopology say how a resource is handed out: set resourceName")
 	}
-	out.Settings = groupSettings(g, field, problem)
+	out.Settings, out.Rebind = groupSettings(g, field, problem), groupRebinds(g, field, problem)
 	checkGroupMTU(g, pf, field, problem)
 	checkVLAN(g, field, problem)
 	checkRates(g, field, problem)
@@ -60,6 +60,14 @@ func groupSettings(g v1alpha1.VFGroup, field string, problem *problems) device.S
 		problem.add(field+".linkState", checkOneOf([]string{g.LinkState}, "auto", "enable", "disable"))
 	}
 	return out
+}
+
+// groupRebinds reads resetOnRelease.
+func groupRebinds(g v1alpha1.VFGroup, field string, problem *problems) bool {
+	if g.ResetOnRelease != "" {
+		problem.add(field+".resetOnRelease", checkOneOf([]string{g.ResetOnRelease}, "restore", "rebind"))
+	}
+	return g.ResetOnRelease == "rebind"
 }
 
 // given returns nil for a field that is not set.

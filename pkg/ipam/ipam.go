@@ -78,7 +78,7 @@ func Add(ctx context.Context, exec invoke.Exec, args Args, conf json.RawMessage)
 }
 
 // Del releases the addresses that Add allocated under the same key. It succeeds if
-// there are none, and if the conf has no backend, since Add failed on that. A plugin
+// no address is left, and if the conf has no backend, since Add failed on that. A plugin
 // that is not installed is an fs.ErrNotExist.
 func Del(ctx context.Context, exec invoke.Exec, args Args, conf json.RawMessage) error {
 	b, typ, err := backendFor(exec, args, conf)

@@ -47,8 +47,8 @@ type static struct {
 func (static) del(context.Context) error   { return nil }
 func (static) check(context.Context) error { return nil }
 
-// add follows the stock plugin's order: the conf's addresses and those of
-// CNI_ARGS together; args.cni.ips replace them; runtimeConfig.ips replace all.
+// add follows the stock plugin's order. The conf's addresses and those of CNI_ARGS are
+// taken together, args.cni.ips replace them, and runtimeConfig.ips replace all.
 func (s static) add(context.Context) (*types100.Result, error) {
 	var conf staticConf
 	if err := json.Unmarshal(s.conf, &conf); err != nil {

@@ -152,8 +152,8 @@ func (s *store) owned(ips []net.IP) ([]net.IP, error) {
 	return own, nil
 }
 
-// release removes the owner's files. It reports what it cannot remove: the stock
-// store does not (m#1239), and an address that nobody knows to be leaked is lost.
+// release removes the owner's files. It reports a file that it cannot remove.
+// The stock store does not (m#1239), and an address that leaks unnoticed is lost.
 func (s *store) release(known []net.IP) error {
 	ips, err := s.held(known)
 	if err != nil {

@@ -72,6 +72,16 @@ func namesPF(p config.Profile, pf device.PF) bool {
 		named(p.NICs.PCIAddresses, pf, func(s []string) device.NICSelector { return device.NICSelector{PCIAddresses: s} })
 }
 
+// Group returns the VF group that a VF of a PF is in; nil if no profile, or more than
+// one, governs the PF, or if no group has the VF.
+func Group(profiles []config.Profile, pf device.PF, index int) *config.VFGroup {
+	p, _ := governing(profiles, pf)
+	if p == nil {
+		return nil
+	}
+	return groupOf(*p, index)
+}
+
 // groupOf returns the group that a VF index is in; nil: none, the VF is left alone.
 func groupOf(p config.Profile, index int) *config.VFGroup {
 	for i, g := range p.Groups {

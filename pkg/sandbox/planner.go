@@ -179,6 +179,9 @@ func (p planner) definition(ctx context.Context, r Request, s network.Selection)
 	}
 	switch {
 	case err == nil:
+		for _, notice := range d.List.Notices {
+			p.o.Log.Warn("part of a net-attach-def is ignored", "network", d.Network(), "pod", r.Pod.String(), "notice", notice)
+		}
 		return d, nil
 	case errors.Is(err, network.ErrNotFound):
 		p.o.Cluster.Event(r.Pod, "Warning", "NoNetworkFound", fmt.Sprintf("network %s: %v", s.Network(), err))

@@ -110,7 +110,8 @@ func (n *node) call(command string) {
 	env := map[string]string{"CNI_COMMAND": command, "CNI_CONTAINERID": "c1", "CNI_NETNS": n.netns, "CNI_IFNAME": "eth0",
 		"CNI_PATH": filepath.Join(n.dir, "bin"), "CNI_ARGS": "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=p;K8S_POD_UID=u"}
 	const conf = `{"cniVersion":"1.0.0","name":"fairlead","type":"fairlead","runtimeConfig":{"portMappings":[]}}`
-	config := wire.ShimConfig{Socket: n.socket, TombstoneDir: filepath.Join(n.dir, "tombstones"), TimeoutSeconds: wire.DefaultShimConfig().TimeoutSeconds}
+	config := wire.DefaultShimConfig()
+	config.Socket, config.TombstoneDir = n.socket, filepath.Join(n.dir, "tombstones")
 	var out bytes.Buffer
 	code := shim.Shim{Config: config, Getenv: func(key string) string { return env[key] }, Environ: []string{"PATH=" + os.Getenv("PATH")},
 		Stdin: strings.NewReader(conf), Stdout: &out, Now: time.Now}.Run(n.t.Context())

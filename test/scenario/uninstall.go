@@ -15,7 +15,7 @@ func Uninstall(ctx context.Context, c *Cluster) Facts {
 	})
 	for _, node := range c.Lab.Nodes() {
 		f.check(node+": the CNI configuration is the cluster's own again", func() (string, error) {
-			out, err := c.Lab.Exec(ctx, node, "ls /etc/cni/net.d; grep -l fairlead /etc/cni/net.d/* || true; ls /opt/cni/bin/fairlead 2>/dev/null || true")
+			out, err := c.Lab.Exec(ctx, node, "ls /etc/cni/net.d; grep -l fairlead /etc/cni/net.d/* || true; ls /opt/cni/bin/fairlead /opt/cni/bin/.fairlead-shim 2>/dev/null || true")
 			measured := strings.Join(strings.Fields(out), " ")
 			if err != nil {
 				return measured, err

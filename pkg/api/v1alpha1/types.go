@@ -72,6 +72,10 @@ type VFGroup struct {
 	ExcludeTopology bool `json:"excludeTopology,omitempty"`
 	NeedVhostNet    bool `json:"needVhostNet,omitempty"`
 	RDMA            bool `json:"rdma,omitempty"`
+	// ResetOnRelease is "restore" (the default) or "rebind". A VF that a pod releases gets every
+	// setting back; rebind also unbinds its driver and binds it again, which leaves nothing of the
+	// pod. With restore, the driver is rebound only if something still differs.
+	ResetOnRelease string `json:"resetOnRelease,omitempty"`
 	// Idle holds the VFs back from the kubelet.
 	Idle bool `json:"idle,omitempty"`
 }
