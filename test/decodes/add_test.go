@@ -11,9 +11,9 @@ const (
 )
 
 // An ADD and a DEL of a pod with one VF beside its primary network, a chain of two
-// plugins that are programs, on a node that has had a pod before: neither the network nor
-// the primary's conf has changed since. The shim is a process of its own, so its decodes are left
-// out.
+// plugins that are programs. The node has had a pod before, and neither the network nor
+// the primary's conf has changed since. The shim is a process of its own, so its decodes
+// are left out.
 func TestAddAndDelOfOneVF(t *testing.T) {
 	n := newNode(t)
 	n.call("ADD") // reads the primary's conf
