@@ -52,7 +52,7 @@ func TestExamplesAreAccepted(t *testing.T) {
 	}
 }
 
-// What the README shows is accepted as well.
+// The examples of the README are accepted as well.
 func TestReadmeIsAccepted(t *testing.T) {
 	readme, err := os.ReadFile("../../README.md")
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// Runs the tests of the files with the tag decodes. The ceilings are in add_test.go.
+// It runs the tests of the files with the tag decodes. The ceilings are in add_test.go.
 func TestWithOverlay(t *testing.T) {
 	noticeSources(t)
 	goroot, err := exec.Command("go", "env", "GOROOT").Output()

@@ -47,7 +47,7 @@ func heading(title string) string {
 	return title + "\n" + strings.Repeat("─", utf8.RuneCountInString(title))
 }
 
-// factTable is a line per fact: mark, claim, measured. On a terminal a line is cut
+// factTable returns a line per fact: mark, claim, measured value. On a terminal a line is cut
 // at its edge; the table is to be read at a glance, and the long text came before.
 func factTable(facts scenario.Facts, o view.Options) string {
 	width := 0

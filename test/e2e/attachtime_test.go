@@ -42,7 +42,7 @@ func BenchmarkAttach(b *testing.B) {
 	}
 }
 
-// milliseconds is a percentile, of the values themselves.
+// milliseconds returns a percentile of the values.
 func milliseconds(values []time.Duration, percent int) float64 {
 	sorted := slices.Sorted(slices.Values(values))
 	return float64(sorted[(len(sorted)-1)*percent/100]) / float64(time.Millisecond)

@@ -9,7 +9,7 @@ import (
 )
 
 // dp#258, dp#490: each fault's text names the pod, the network, the field, the
-// reason and the remedy. cni#115: nothing of a pod that failed is left.
+// reason and the remedy. cni#115: a pod that failed leaves nothing behind.
 func TestBadInputIsExplainedAndUndone(t *testing.T) {
 	install(t)
 	leaveNothing(t, scenario.BadNamespace)

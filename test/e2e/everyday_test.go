@@ -14,7 +14,7 @@ func TestEverydayScenarios(t *testing.T) {
 	leaveNothing(t, scenario.EverydayNamespaces()...)
 	everyday, err := scenario.StartEveryday(t.Context(), cluster)
 	must(t, err, scenario.EverydayNamespaces()...)
-	t.Run("work as they stand", func(t *testing.T) {
+	t.Run("work without a change", func(t *testing.T) {
 		report(t, everyday.Check(t.Context()), scenario.EverydayNamespaces()...)
 	})
 	t.Run("leave nothing behind", func(t *testing.T) {

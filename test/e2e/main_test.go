@@ -42,7 +42,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	code := m.Run()
-	// The reasons come last: each failed test prints a long story.
+	// The reasons come last: each failed test prints long logs.
 	for _, f := range failed {
 		fmt.Println("e2e: failed:", f)
 	}
@@ -78,19 +78,19 @@ func install(t testing.TB) {
 	}
 	if err := cluster.Install(t.Context(), root); err != nil {
 		failed = append(failed, t.Name()+": installing Fairlead: "+err.Error())
-		t.Fatalf("installing Fairlead: %v\n%s", err, cluster.Diagnose(context.Background()))
+		t.Fatalf("install Fairlead: %v\n%s", err, cluster.Diagnose(context.Background()))
 	}
 	inLab = true
 }
 
-// failed lists what did not hold, with the reason. The tests run one after another.
+// failed lists the facts that do not hold, with the reason. The tests run one after another.
 var failed []string
 
 // leftOut lists the tests that could not be run, with the reason.
 var leftOut []string
 
-// report makes each fact a test. If one does not hold, it prints the pods' and agents'
-// story once.
+// report makes each fact a test. If one does not hold, it prints the state and logs of
+// pods and agents once.
 func report(t *testing.T, facts scenario.Facts, namespaces ...string) {
 	t.Helper()
 	for _, fact := range facts {
@@ -117,8 +117,8 @@ func must(t *testing.T, err error, namespaces ...string) {
 	}
 }
 
-// leaveNothing deletes the namespaces behind a test, so that one that failed does not
-// take the VFs from the next.
+// leaveNothing deletes the namespaces after a test, so that a failed test does not keep
+// VFs from the next one.
 func leaveNothing(t *testing.T, namespaces ...string) {
 	t.Helper()
 	t.Cleanup(func() {

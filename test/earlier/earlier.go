@@ -30,8 +30,8 @@ const (
 	manifest  = "deployments/fairlead.yaml"
 )
 
-// Build makes the release of a commit in dist/<commit> of the repository at root. A
-// release that is there already is used again.
+// Build makes the release of a commit in dist/<commit> of the repository at root, or finds
+// it there.
 func Build(ctx context.Context, root, commit string) (Release, error) {
 	r := Release{Root: filepath.Join(root, "dist", commit), Image: imageName + commit}
 	if _, err := git(ctx, root, "cat-file", "-e", commit+"^{commit}"); err != nil {

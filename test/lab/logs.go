@@ -78,8 +78,8 @@ func printComponentLog(l *lab, name string, lines int) {
 	fmt.Printf("==> %s\n%s\n", path, proc.Tail(path, lines))
 }
 
-// printNodeLog asks the node; the console is the host's file and shows a node
-// that cannot be asked.
+// printNodeLog asks the node. The console is a file of the host, and also shows a node
+// that does not answer.
 func printNodeLog(cmd *cobra.Command, r vm.Runner, state config.State, n config.Node, names []string, lines int) {
 	for _, name := range names {
 		fmt.Printf("==> %s %s\n", n.Name, name)

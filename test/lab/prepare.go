@@ -28,7 +28,7 @@ type prepared struct {
 	accel      string
 }
 
-// preparer makes the pieces, one step each; those in the cache are found.
+// preparer makes the pieces, one step each, or finds them in the cache.
 type preparer struct {
 	*lab
 	repo  string
@@ -208,8 +208,8 @@ func (p *preparer) makeDisk(ctx context.Context, s *progress.Step) (err error) {
 	return err
 }
 
-// importImages boots the disk with the images beside it in the initramfs:
-// they need not lie on the disk twice.
+// importImages boots the disk with the images in the initramfs, so that they are not
+// on the disk twice.
 func (p *preparer) importImages(ctx context.Context, disk string) error {
 	files := map[string]guestos.File{}
 	for _, tar := range p.images {

@@ -67,7 +67,7 @@ func StartBadInput(ctx context.Context, c *Cluster) error {
 	return c.apply(ctx, all)
 }
 
-// BadInput checks that each fault is told in the pod's events.
+// BadInput checks that the pod's events explain each fault.
 func BadInput(ctx context.Context, c *Cluster) Facts {
 	var f Facts
 	for _, bad := range faults() {
@@ -128,7 +128,7 @@ func BadInputGone(ctx context.Context, c *Cluster) Facts {
 func VanishedVF(ctx context.Context, c *Cluster) Facts {
 	var f Facts
 	f.check("a pod with a VF of pf1 runs", func() (string, error) { return "", startVanishing(ctx, c) })
-	f.check("its VF taken away by hand: the agent's state names pod, network, interface and VF", func() (line string, err error) {
+	f.check("its VF removed by hand: the agent's state names pod, network, interface and VF", func() (line string, err error) {
 		if _, err := c.Lab.Exec(ctx, "node1", "echo 0 > /sys/class/net/pf1/device/sriov_numvfs"); err != nil {
 			return "", err
 		}
@@ -143,7 +143,7 @@ func VanishedVF(ctx context.Context, c *Cluster) Facts {
 		return line, err
 	})
 	f.check("the pod can be deleted", func() (string, error) { return "", c.Delete(ctx, VanishedNamespace) })
-	f.check("the profile makes the VFs again, the pool is full", func() (string, error) {
+	f.check("the profile makes the VFs again, and the pool is full", func() (string, error) {
 		err := c.waitAllocatable(ctx, "node1", Capacity()["node1"])
 		measured, e := empty(ctx, c, "node1", VanishedNamespace)
 		return measured, errors.Join(err, e)

@@ -33,7 +33,7 @@ const (
 // Cluster is the lab with Fairlead in it.
 type Cluster struct {
 	Lab *client.Lab
-	// Say reports progress; a line each.
+	// Say reports progress, a line at a time.
 	Say func(format string, args ...any)
 	// api is for questions that are asked again and again: a kubectl each time would take the
 	// machine's two cores from the nodes.
@@ -50,7 +50,7 @@ func NewCluster(lab *client.Lab, say func(format string, args ...any)) (*Cluster
 	return &Cluster{Lab: lab, Say: say, api: api}, err
 }
 
-// Kubectl is kubectl as administrator; its error holds what kubectl said.
+// Kubectl runs kubectl as administrator. Its error has kubectl's messages.
 func (c *Cluster) Kubectl(ctx context.Context, args ...string) (string, error) {
 	return c.Lab.Kubectl(ctx, nil, args...)
 }
@@ -108,7 +108,7 @@ func (c *Cluster) waitStarting(ctx context.Context, most int, namespaces ...stri
 			}
 		}
 		if len(waiting) > most {
-			return fmt.Errorf("waiting for %s", strings.Join(waiting, ", "))
+			return fmt.Errorf("not ready: %s", strings.Join(waiting, ", "))
 		}
 		return nil
 	})
@@ -123,8 +123,8 @@ func ready(pod corev1.Pod) bool {
 	return false
 }
 
-// NetworkStatus reads the pod's network-status annotation. It may follow the
-// pod's readiness by a moment, so its absence is waited out.
+// NetworkStatus reads the pod's network-status annotation. It may come a moment after
+// the pod is ready, so NetworkStatus waits for it.
 func (c *Cluster) NetworkStatus(ctx context.Context, namespace, name string) ([]network.StatusEntry, error) {
 	var entries []network.StatusEntry
 	err := poll(ctx, stateLimit, "network-status of pod "+namespace+"/"+name, func() error {
@@ -141,7 +141,7 @@ func (c *Cluster) NetworkStatus(ctx context.Context, namespace, name string) ([]
 	return entries, err
 }
 
-// statusOf is the network-status entry of one interface.
+// statusOf returns the network-status entry of one interface.
 func (c *Cluster) statusOf(ctx context.Context, namespace, pod, ifname string) (network.StatusEntry, error) {
 	entries, err := c.NetworkStatus(ctx, namespace, pod)
 	if err != nil {
@@ -155,7 +155,7 @@ func (c *Cluster) statusOf(ctx context.Context, namespace, pod, ifname string) (
 	return network.StatusEntry{}, fmt.Errorf("network-status of pod %s/%s has no entry for %s", namespace, pod, ifname)
 }
 
-// AgentPod is the agent's pod on a node.
+// AgentPod returns the name of the agent's pod on a node.
 func (c *Cluster) AgentPod(ctx context.Context, node string) (corev1.Pod, error) {
 	pods, err := c.pods(ctx, agentNamespace, metav1.ListOptions{LabelSelector: agentSelector, FieldSelector: "spec.nodeName=" + node})
 	if err != nil {
@@ -200,7 +200,7 @@ func (c *Cluster) States(ctx context.Context) ([]state.State, error) {
 	return out, nil
 }
 
-// Events are the events of a pod, a line each.
+// Events returns the events of a pod, a line each.
 func (c *Cluster) Events(ctx context.Context, namespace, pod string) (string, error) {
 	list, err := c.api.CoreV1().Events(namespace).List(ctx, metav1.ListOptions{FieldSelector: "involvedObject.name=" + pod})
 	if err != nil {
@@ -213,7 +213,7 @@ func (c *Cluster) Events(ctx context.Context, namespace, pod string) (string, er
 	return lines.String(), nil
 }
 
-// Allocatable is how many of a resource the node offers to pods.
+// Allocatable returns how many of a resource the node offers to pods.
 func (c *Cluster) Allocatable(ctx context.Context, node, resource string) (int64, error) {
 	n, err := c.api.CoreV1().Nodes().Get(ctx, node, metav1.GetOptions{})
 	if err != nil {
@@ -239,8 +239,7 @@ func (c *Cluster) waitAllocatable(ctx context.Context, node string, resources ma
 	})
 }
 
-// poll tries until it succeeds; its error is the last try's. The limit only ends
-// what would otherwise wait for ever.
+// poll tries until it succeeds. After the limit, its error is that of the last try.
 func poll(ctx context.Context, limit time.Duration, what string, try func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()

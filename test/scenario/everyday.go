@@ -7,7 +7,7 @@ import (
 	"fairlead.dev/fairlead/deployments/examples"
 )
 
-// applied is an example that a run applies, and where.
+// applied is an example that a run applies, and the place for it.
 type applied struct {
 	file      string
 	namespace string // the file's own, or the one it is put into
@@ -34,7 +34,7 @@ func everydayFiles() []applied {
 	}
 }
 
-// EverydayNamespaces are all namespaces that the everyday scenarios use.
+// EverydayNamespaces returns all namespaces that the everyday scenarios use.
 func EverydayNamespaces() []string {
 	out := []string{"s09"}
 	for _, a := range everydayFiles() {
@@ -48,7 +48,7 @@ type Everyday struct{ c *Cluster }
 
 // StartEveryday applies the scenarios one after another, and waits in between only
 // as long as many pods are being started: an emulated node that starts a dozen
-// containers at once is slower by far than one that starts four.
+// containers at once is much slower than one that starts four.
 func StartEveryday(ctx context.Context, c *Cluster) (*Everyday, error) {
 	if err := c.Delete(ctx, EverydayNamespaces()...); err != nil {
 		return nil, err
@@ -114,12 +114,12 @@ func (e *Everyday) Check(ctx context.Context) Facts {
 		{"13 one VF: MAC, VLAN 13, trust, spoofcheck, MTU 9000", func() (string, error) { return e.oneVF(ctx) }},
 		{"13 two VFs of one resource, two networks", func() (string, error) { return e.twoVFs(ctx) }},
 		{"13 DPDK pod: vfio device, hugepages", func() (string, error) { return e.dpdk(ctx) }},
-		{"13 fallback to macvlan where the pod requests no device", func() (string, error) { return e.fallback(ctx) }},
+		{"13 fallback to macvlan if the pod requests no device", func() (string, error) { return e.fallback(ctx) }},
 		{"14 NIC profiles: resources in kubectl describe node", func() (string, error) { return e.describeNode(ctx) }},
 	})
 }
 
-// Gone deletes the scenarios and checks that nothing of them is left.
+// Gone deletes the scenarios and checks that nothing is left.
 func (e *Everyday) Gone(ctx context.Context) Facts {
 	var f Facts
 	f.check("everyday pods deleted: they are gone", func() (string, error) {

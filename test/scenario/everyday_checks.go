@@ -51,7 +51,7 @@ func (e *Everyday) interfaces(ctx context.Context, namespace, pod string, expect
 	return strings.Join(measured, " "), nil
 }
 
-// secondInterface looks as a user does, with kubectl exec, besides.
+// secondInterface also looks as a user does, with kubectl exec.
 func (e *Everyday) secondInterface(ctx context.Context, expected []string) (string, error) {
 	measured, err := e.interfaces(ctx, "s01", "samplepod", expected, "192.168.1.2")
 	if err != nil {
@@ -88,8 +88,8 @@ func (e *Everyday) storage(ctx context.Context) (string, error) {
 	return fmt.Sprintf("3 pods on %d nodes, mtu 9000", len(nodes)), want("number of nodes", len(nodes), 2)
 }
 
-// clash looks for what scenario 4 must get: three pods over two nodes have, with
-// plain host-local, the first address twice; the report names it.
+// clash looks for the clash that scenario 4 must have. With plain host-local, three pods
+// on two nodes have the first address twice, and the report names it.
 func (e *Everyday) clash(ctx context.Context) (string, error) {
 	states, err := e.c.States(ctx)
 	if err != nil {
@@ -100,7 +100,7 @@ func (e *Everyday) clash(ctx context.Context) (string, error) {
 			return line, nil
 		}
 	}
-	return "", errors.New("no clash on network database/storage-network is reported, though host-local serves one range on two nodes")
+	return "", errors.New("no clash on network database/storage-network is reported, although host-local serves one range on two nodes")
 }
 
 func (e *Everyday) nfvVF(ctx context.Context) (string, error) {
@@ -165,7 +165,7 @@ func (e *Everyday) admission(ctx context.Context) (string, error) {
 	refused := poll(ctx, stateLimit, "jane's pod on bridge-conf refused", func() error {
 		err := try("bridge-conf")
 		if err == nil || !strings.Contains(err.Error(), "may use the networks macvlan-conf") {
-			return fmt.Errorf("creating it says: %v", err)
+			return fmt.Errorf("the API server answers: %v", err)
 		}
 		return nil
 	})

@@ -29,7 +29,7 @@ type claim struct {
 	measure func() (string, error)
 }
 
-// sideBySide measures so many claims at a time; the facts come in the claims' order.
+// sideBySide measures several claims at a time. The facts are in the order of the claims.
 func sideBySide(many int, claims []claim) Facts {
 	facts := make(Facts, len(claims))
 	var group errgroup.Group
@@ -56,7 +56,7 @@ func (f Facts) Failed() int {
 	return n
 }
 
-// want is the error of a comparison that fails.
+// want returns the error of a comparison that fails.
 func want[T comparable](what string, got, expected T) error {
 	if got == expected {
 		return nil

@@ -24,7 +24,7 @@ type podLink struct {
 	} `json:"addr_info"`
 }
 
-// ipv4 is the link's first IPv4 address with its prefix length.
+// ipv4 returns the link's first IPv4 address with its prefix length.
 func (l podLink) ipv4() string {
 	for _, a := range l.Addresses {
 		if a.Family == "inet" {
@@ -87,9 +87,9 @@ func names(links []podLink) string {
 	return strings.Join(all, " ")
 }
 
-// forgetAddresses removes what host-local keeps of a network that no pod uses. It
-// goes on behind the last address that it gave, each node by itself: nodes that an
-// earlier run has brought out of step would not give one address twice.
+// forgetAddresses removes host-local's files of a network that no pod uses. host-local
+// continues after the last address that it gave, on each node by itself. After an earlier
+// run, two nodes could be out of step, and would not give one address twice.
 func (k nodes) forgetAddresses(ctx context.Context, network string) error {
 	for _, node := range k.c.Lab.Nodes() {
 		if _, err := k.c.Lab.Exec(ctx, node, "rm -rf /var/lib/cni/networks/"+network); err != nil {

@@ -17,7 +17,7 @@ import (
 const profilesFile = "deployments/examples/scenarios/14-nic-profile.yaml"
 
 // runLabel marks the namespaces that a run has made, so that the next one can
-// start from nothing.
+// start without remains.
 const runLabel = "fairlead.dev/lab-run"
 
 // Capacity has the resources that the nodes offer with the profiles of scenario 14.
@@ -30,7 +30,7 @@ func Capacity() map[string]map[string]int64 {
 
 // Install brings Fairlead into the lab as a user would: the image, the CRDs, the
 // manifest, the profiles. With root, the repository's root, it finds the files. An
-// installation that is there already is renewed.
+// existing installation is replaced.
 func (c *Cluster) Install(ctx context.Context, root string) error {
 	c.Say("loading the agent's image into the nodes")
 	if err := c.Lab.LoadImage(ctx, filepath.Join(root, "dist", "fairlead-agent.tar")); err != nil {
@@ -124,7 +124,7 @@ func (c *Cluster) waitAgents(ctx context.Context) error {
 	return nil
 }
 
-// createNamespaces makes and marks namespaces; one that is there is marked.
+// createNamespaces makes namespaces and marks them. It only marks one that exists already.
 func (c *Cluster) createNamespaces(ctx context.Context, names ...string) error {
 	var all strings.Builder
 	for _, name := range names {
@@ -147,8 +147,8 @@ func (c *Cluster) Delete(ctx context.Context, names ...string) error {
 	return err
 }
 
-// Diagnose answers a person's next questions: the pods, their events, and the agents'
-// logs.
+// Diagnose returns the pods, their events and the agents' logs: the next questions of a
+// person.
 func (c *Cluster) Diagnose(ctx context.Context, namespaces ...string) string {
 	var out strings.Builder
 	show := func(args ...string) {

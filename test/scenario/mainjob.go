@@ -26,7 +26,7 @@ func mainPods() []Pod {
 	}
 }
 
-// fallbackPod wants VLAN 100 on node 2, where no VF is left, and requests none.
+// fallbackPod wants VLAN 100 on node 2, where no VF is left. It requests no VF.
 func fallbackPod() Pod {
 	return Pod{Name: "delta", Node: "2", Networks: `[{"name": "vlan100", "ips": ["10.100.0.14/24"]}]`}
 }
@@ -55,7 +55,7 @@ func StartMainJob(ctx context.Context, c *Cluster) (*MainJob, error) {
 		return nil, err
 	}
 	pods := mainPods()
-	c.Say("creating %d pods with a VF each on two nodes, and one that is to get the fallback", len(pods))
+	c.Say("creating %d pods with a VF each on two nodes, and one for the fallback", len(pods))
 	for _, pod := range append(pods, fallbackPod()) {
 		networks += pod.Manifest(MainNamespace)
 	}
@@ -81,7 +81,7 @@ func (j *MainJob) reach(ctx context.Context, pod, address string, bytes int) (st
 }
 
 func (j *MainJob) noPing(ctx context.Context, pod, address string) (string, error) {
-	// `|| true`: ping that gets no answer ends with 1, as wanted here.
+	// `|| true`: a ping without an answer ends with 1, which is the expected result here.
 	out, err := j.c.nodes().inNetns(ctx, MainNamespace, pod, "ping -I net1 -c 4 -i 0.2 -W 1 "+address+" || true")
 	if err != nil {
 		return "", err
@@ -120,7 +120,7 @@ func (j *MainJob) Knobs(ctx context.Context) Facts {
 	return sideBySide(3, claims)
 }
 
-// String is how a person would say it.
+// String returns the claim as a person would say it.
 func (k knobs) String() string {
 	return fmt.Sprintf("%s vlan %d trust %s spoofcheck %s", k.MAC, k.VLAN, onOff(k.Trust), onOff(k.SpoofCheck))
 }
@@ -174,7 +174,7 @@ func (j *MainJob) Userspace(ctx context.Context) Facts {
 // Fallback checks the pod that got no VF.
 func (j *MainJob) Fallback(ctx context.Context) Facts {
 	var f Facts
-	f.check("no VF left, fallback declared: the pod runs on macvlan, its status says so", func() (string, error) {
+	f.check("no VF left, fallback declared: the pod runs on macvlan, and its status says so", func() (string, error) {
 		entry, err := j.c.statusOf(ctx, MainNamespace, "delta", "net1")
 		if err != nil {
 			return "", err

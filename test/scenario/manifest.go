@@ -16,7 +16,7 @@ import (
 // labImage is in every node of the lab.
 const labImage = "lab.test/tools:1"
 
-// change adapts to the lab a manifest that users apply as it is.
+// change adapts a manifest, which users apply as it is, to the lab.
 type change struct {
 	namespace string // for objects that name none
 	node      string // value of the lab's node label; empty: anywhere

@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// vf is a VF as the node's kernel shows it: its place in sysfs, its netdev where
-// it is on the host, and its knobs at the PF.
+// vf is a VF as the node's kernel shows it: its place in sysfs, its netdev if that is
+// on the host, and its knobs at the PF.
 type vf struct {
 	PF      string
 	Index   int
@@ -32,13 +32,13 @@ type knobs struct {
 	SpoofCheck bool
 }
 
-// String is a line that two moments can be compared by.
+// String returns a line. The lines of two moments can be compared.
 func (v vf) String() string {
 	return fmt.Sprintf("%s vf %d %s driver %s netdev %s mac %s mtu %d; at the PF: mac %s vlan %d trust %t spoofcheck %t",
 		v.PF, v.Index, v.Address, v.Driver, v.Netdev, v.MAC, v.MTU, v.Knobs.MAC, v.Knobs.VLAN, v.Knobs.Trust, v.Knobs.SpoofCheck)
 }
 
-// ipLink is what of `ip -j link` counts here.
+// ipLink has the fields of `ip -j link` that count here.
 type ipLink struct {
 	Name string `json:"ifname"`
 	MAC  string `json:"address"`
@@ -120,8 +120,8 @@ func parseVF(fields []string, links map[string]ipLink) (vf, error) {
 	return v, fmt.Errorf("%s does not list its VF %d", v.PF, index)
 }
 
-// vfOf is the VF behind an interface of a pod, found through the pod's
-// network-status and read on its node.
+// vfOf returns the VF behind an interface of a pod. It finds the VF by the pod's
+// network-status, and reads it on the pod's node.
 func (k nodes) vfOf(ctx context.Context, namespace, pod, ifname string) (vf, error) {
 	entry, err := k.c.statusOf(ctx, namespace, pod, ifname)
 	if err != nil {
@@ -146,8 +146,8 @@ func (k nodes) vfOf(ctx context.Context, namespace, pod, ifname string) (vf, err
 	return vf{}, fmt.Errorf("%s has no VF %s", p.Spec.NodeName, entry.DeviceInfo.Pci.PciAddress)
 }
 
-// snapshot is all VFs of all nodes, a line each: what must be the same again
-// when the pods are gone.
+// snapshot returns all VFs of all nodes, a line each. They must be the same again when
+// the pods are gone.
 func (k nodes) snapshot(ctx context.Context) ([]string, error) {
 	var lines []string
 	for _, node := range k.c.Lab.Nodes() {

@@ -11,9 +11,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
-// killAgent kills the agent of a node with SIGKILL. The kubelet has it back in a
-// second: while the file is there, the new one is stopped (SIGSTOP) before it can
-// serve. To kill it again and again would have the kubelet wait longer each time.
+// killAgent kills the agent of a node with SIGKILL. The kubelet starts it again within a
+// second. While the file exists, the new one is stopped (SIGSTOP) before it can serve.
+// If it were killed again and again, the kubelet would wait longer each time.
 const killAgent = `touch /run/hold-agent
 kill -9 $(pidof fairlead-agent)
 setsid sh -c 'while [ -e /run/hold-agent ]; do kill -STOP $(pidof fairlead-agent) 2>/dev/null; sleep 0.1; done
@@ -30,11 +30,11 @@ func (j *MainJob) AgentKilled(ctx context.Context) Facts {
 		return Facts{{Claim: "the main job's pods run before the agent is killed", Err: err}}
 	}
 	j.c.Say("killing node1's agent with SIGKILL, deleting gamma and dpdk meanwhile")
-	f.check("agent killed: pods are deleted all the same, their DELs are kept as tombstones", func() (string, error) {
+	f.check("agent killed: pods are deleted nevertheless, and their DELs are tombstones", func() (string, error) {
 		return j.deleteWithoutAgent(ctx)
 	})
 	j.c.Say("waiting for node1's agent")
-	f.check("agent back: tombstones worked off, nothing leaked, pools full but for running pods", func() (string, error) {
+	f.check("agent back: tombstones replayed, nothing leaked, all VFs free except those of running pods", func() (string, error) {
 		return j.settled(ctx, "node1", 1)
 	})
 	f.check("agent back: running pods untouched (same containers, same VFs, 0 % loss)", func() (string, error) {
@@ -62,8 +62,7 @@ func (j *MainJob) deleteWithoutAgent(ctx context.Context) (measured string, err 
 	return measured, want("what the shim left behind", measured, "2 tombstones")
 }
 
-// settled waits until the agent has no tombstone, and holds a VF for just the pods
-// that run.
+// settled waits until the agent has no tombstone, and holds VFs only for pods that run.
 func (j *MainJob) settled(ctx context.Context, node string, held int) (measured string, err error) {
 	err = poll(ctx, agentLimit, node+" settled", func() error {
 		s, err := j.c.State(ctx, node)
@@ -86,7 +85,7 @@ func (j *MainJob) settled(ctx context.Context, node string, held int) (measured 
 	return measured, err
 }
 
-// podMark shows whether a pod is still the one it was.
+// podMark identifies a pod and its containers, to see if they are still the same.
 type podMark struct {
 	container string
 	restarts  int32
@@ -118,7 +117,7 @@ func (j *MainJob) mark(ctx context.Context, name string) (podMark, error) {
 	return podMark{id, restarts, v}, err
 }
 
-// container is the id of a pod's first container and how often it was restarted.
+// container returns the id of a pod's first container, and how often it was restarted.
 func container(pod corev1.Pod) (id string, restarts int32, err error) {
 	if len(pod.Status.ContainerStatuses) == 0 {
 		return "", 0, fmt.Errorf("pod %s/%s has no container", pod.Namespace, pod.Name)
@@ -200,7 +199,7 @@ func (j *MainJob) agentContainer(ctx context.Context) (string, error) {
 	return fmt.Sprintf("%s, restarted %d times", id, restarts), err
 }
 
-// GiveBack deletes all pods of the main job and checks that nothing of them is left.
+// GiveBack deletes all pods of the main job and checks that they leave nothing behind.
 func (j *MainJob) GiveBack(ctx context.Context) Facts {
 	var f Facts
 	f.check("pods deleted: they are gone", func() (string, error) { return "", j.c.Delete(ctx, MainNamespace) })
@@ -217,7 +216,7 @@ func (j *MainJob) GiveBack(ctx context.Context) Facts {
 	for _, node := range j.c.Lab.Nodes() {
 		f.check(node+": ledger empty, pools full", func() (string, error) { return empty(ctx, j.c, node, MainNamespace) })
 	}
-	f.check("fairleadctl status in the agent's pod: well, exit code 0", func() (string, error) {
+	f.check("fairleadctl status in the agent's pod: no problems, exit code 0", func() (string, error) {
 		out, err := j.c.Fairleadctl(ctx, "node1", "status")
 		if err != nil {
 			return "", fmt.Errorf("%w\n%s", err, out)

@@ -44,8 +44,8 @@ type Upgrade struct {
 	pods    []string // the pods as the earlier agent made them
 }
 
-// Version is a Fairlead to install: a folder laid out as the repository is, and the
-// agent's image that its manifest names.
+// Version is a version of Fairlead to install: a folder laid out like the repository, and
+// the agent's image that its manifest names.
 type Version struct{ Root, Image string }
 
 // StartUpgrade installs the earlier version and creates pods of each kind.
@@ -74,8 +74,8 @@ func StartUpgrade(ctx context.Context, c *Cluster, earlier, current Version) (*U
 	return u, err
 }
 
-// forgetLedgers removes the ledgers of an earlier run, in which no pod is any more: the
-// earlier agent would refuse those of the current one.
+// forgetLedgers removes the ledgers of an earlier run, which have no pods any more. The
+// earlier agent would refuse the ledgers of the current one.
 func forgetLedgers(ctx context.Context, c *Cluster) error {
 	if err := c.clear(ctx); err != nil {
 		return err
@@ -173,7 +173,7 @@ func (u *Upgrade) Gone(ctx context.Context) Facts {
 	})
 	for _, node := range u.c.Lab.Nodes() {
 		f.check(node+": ledger empty, pools full", func() (string, error) { return empty(ctx, u.c, node, UpgradeNamespace) })
-		f.check(node+": fairleadctl status is well", func() (string, error) {
+		f.check(node+": fairleadctl status has no problems", func() (string, error) {
 			out, err := u.c.Fairleadctl(ctx, node, "status")
 			if err != nil {
 				err = fmt.Errorf("%w\n%s", err, out)
@@ -233,7 +233,7 @@ func (u *Upgrade) goBack(ctx context.Context, format string) (string, error) {
 	return line, err
 }
 
-// logLine finds a line in the log of an agent that runs, or has just ended. The log
+// logLine finds a line in the log of an agent that is running or has just ended. The log
 // quotes text, so both are compared without quotation marks.
 func (u *Upgrade) logLine(ctx context.Context, image, text string) (string, error) {
 	pods, err := u.agents(ctx)

@@ -171,7 +171,7 @@ func (u *Upgrade) copyLedger(ctx context.Context, node string) (string, error) {
 	return out, os.WriteFile(out, []byte(content), 0o600)
 }
 
-// readLedger reads the file as it lies, without the code that it is a test of.
+// readLedger reads the file by itself, not by the code that is being tested.
 func readLedger(file string) (records []string, format string, err error) {
 	db, err := bolt.Open(file, 0o600, &bolt.Options{ReadOnly: true, Timeout: time.Second})
 	if err != nil {

@@ -26,7 +26,7 @@ type limits struct {
 	LinesPerFile        int `json:"linesPerFile"`
 }
 
-// exception lets one violation pass, until it is mended.
+// exception permits one violation for now.
 type exception struct {
 	Gate string `json:"gate"`
 	What string `json:"what"` // as the violation prints it

@@ -1,7 +1,7 @@
 // Package agentapi is the protocol between the host and the small agent in
 // each guest: HTTP over a loopback forward, with a password. The agent
 // executes commands, receives files, supervises the node's services and
-// dials from within the guest.
+// opens connections from within the guest.
 package agentapi
 
 import (

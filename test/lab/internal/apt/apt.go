@@ -20,7 +20,7 @@ type APT struct {
 	Log     io.Writer
 }
 
-// SourcesFile is where the sources are written for apt to read.
+// SourcesFile returns the path of the sources file that apt reads.
 func (a *APT) SourcesFile() string { return filepath.Join(a.Dir, "lab.sources") }
 
 // Update writes the sources file and fetches the package lists.

@@ -37,7 +37,7 @@ type component struct {
 	ready string // URL; empty: nothing to ask
 }
 
-// Components are the names of the processes, in starting order.
+// Components returns the names of the processes, in starting order.
 func Components() []string {
 	return []string{"etcd", "egress", "kube-apiserver", "kube-scheduler", "kube-controller-manager"}
 }
@@ -90,7 +90,7 @@ func (c ControlPlane) apiURL(path string) string {
 	return fmt.Sprintf("https://127.0.0.1:%d%s", c.Ports.APIServer, path)
 }
 
-// client has the administrator's certificate. It does not check servers:
+// client returns an HTTP client with the administrator's certificate. It does not check servers:
 // scheduler and controller manager make certificates of their own.
 func (c ControlPlane) client() (*http.Client, error) {
 	dir := c.Layout.PKI()

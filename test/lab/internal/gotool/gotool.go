@@ -94,8 +94,8 @@ func (s Set) artefact(ctx context.Context, dir string) (cache.Artefact, error) {
 	return cache.Artefact{Dir: dir, Name: s.Name, Key: cache.Key(inputs...)}, nil
 }
 
-// Compile runs go build into out without asking the cache of this package;
-// Go's own makes a repetition quick.
+// Compile runs go build into out without asking the cache of this package. Go's own
+// cache makes a repetition quick.
 func (s Set) Compile(ctx context.Context, out string, status func(format string, args ...any)) error {
 	if err := os.MkdirAll(out, 0o755); err != nil {
 		return err
@@ -117,11 +117,11 @@ func (s Set) Compile(ctx context.Context, out string, status func(format string,
 
 func (s Set) flags() []string { return []string{"-p", "2", "-trimpath", "-ldflags", s.LDFlags} }
 
-// counter is how many packages of how many are compiled.
+// counter counts the compiled packages and all packages.
 type counter struct{ done, total int }
 
-// packages counts what there is to compile at most: asking Go which of them
-// its cache has takes longer than is gained.
+// packages counts the packages that may have to be compiled. To ask Go which of them its
+// cache has would take longer than it saves.
 func (s Set) packages(ctx context.Context) (*counter, error) {
 	args := []string{"list", "-deps"}
 	for _, p := range s.Programs {
@@ -177,7 +177,7 @@ func output(ctx context.Context, dir string, args ...string) ([]byte, error) {
 	return out, nil
 }
 
-// command leaves the machine usable while it works: compilers run nicely.
+// command runs compilers with a low priority, so that the machine stays usable.
 func command(ctx context.Context, dir string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "nice", append([]string{"-n", "10", "go"}, args...)...)
 	cmd.Dir = dir

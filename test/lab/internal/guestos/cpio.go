@@ -53,7 +53,7 @@ func withParents(files map[string]File) map[string]File {
 	return all
 }
 
-// cpioWriter counts the bytes, for padding; the first error stays.
+// cpioWriter counts the bytes, for padding. It keeps the first error.
 type cpioWriter struct {
 	w   io.Writer
 	n   int
@@ -70,7 +70,7 @@ func (c *cpioWriter) entry(inode int, name string, f File) {
 	c.pad(4)
 }
 
-// header is magic and 13 numbers in hexadecimal; owner, times and devices
+// header returns the magic and 13 numbers in hexadecimal. Owner, times and devices
 // are 0, so that the same files make the same archive.
 func (c *cpioWriter) header(inode int, mode uint32, links, size int, name string) {
 	c.write(fmt.Appendf(nil, "070701%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%s\x00",

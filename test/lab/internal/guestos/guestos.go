@@ -28,8 +28,8 @@ type Maker struct {
 	Status func(format string, args ...any)
 }
 
-// run executes a program of the host with its output in the log; the error
-// carries the last lines.
+// run executes a program of the host with its output in the log. The error has the last
+// lines.
 func run(ctx context.Context, log io.Writer, dir, program string, args ...string) error {
 	cmd := exec.CommandContext(ctx, "nice", append([]string{"-n", "10", program}, args...)...)
 	cmd.Dir = dir

@@ -46,8 +46,8 @@ func (m *Maker) bootstrap(ctx context.Context, out string) error {
 	return run(ctx, m.Log, m.Dir, "mmdebstrap", append(args, Suite, out, m.APT.SourcesFile())...)
 }
 
-// hostAptOptions hands on how this machine reaches its mirrors: mmdebstrap
-// does not read the host's apt.conf.
+// hostAptOptions returns the options by which this machine reaches its mirrors, since
+// mmdebstrap does not read the host's apt.conf.
 func hostAptOptions(ctx context.Context) []string {
 	out, err := exec.CommandContext(ctx, "apt-config", "dump", "Acquire").Output()
 	if err != nil {
