@@ -54,7 +54,7 @@ const (
 )
 
 // Run serves the call and returns the process's exit code. When ctx ends (the
-// runtime's SIGTERM), running plugins are killed, and the hang-up tells the agent.
+// runtime's SIGTERM), running plugins are killed, and the agent notices the hang-up.
 func (s Shim) Run(ctx context.Context) int {
 	command := s.Getenv("CNI_COMMAND")
 	stdin, err := readConf(s.Stdin)

@@ -13,9 +13,8 @@ import (
 )
 
 // ShimConfigName is the shim's own settings file, in the directory of its binary. No
-// runtime takes it for a plugin or a network config: it is not executable, cni/run runs no
-// file whose name begins with a dot, and its extension is not a network config's (.conf,
-// .conflist, .json; libcni reads hidden files with these too).
+// runtime takes it for something else: it is not executable, cni/run runs no file whose
+// name begins with a dot, and a network config would end in .conf, .conflist or .json.
 const ShimConfigName = ".fairlead-shim"
 
 // ShimConfig has the shim's settings. The agent writes them into a file beside the

@@ -106,7 +106,7 @@ func (a *allocations) listed(ctx context.Context) (map[string]bool, error) {
 	return used, err
 }
 
-// judge returns the allocations that are over, and remembers what it has seen.
+// judge returns the allocations that are over, and remembers its findings.
 func (a *allocations) judge(all []ledger.Allocation, used map[string]bool, began time.Time) (stale []ledger.Allocation) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

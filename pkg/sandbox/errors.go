@@ -10,7 +10,7 @@ import (
 	"fairlead.dev/fairlead/pkg/ledger"
 )
 
-// Kind says what a caller can do about an error.
+// Kind says how a caller can deal with an error.
 type Kind int
 
 const (

@@ -203,7 +203,7 @@ func TestStatusesPauseAfterATimeOut(t *testing.T) {
 	}
 }
 
-// countingLedger counts what is decoded.
+// countingLedger counts the decodes of records.
 type countingLedger struct {
 	sandboxtest.Ledger
 	decoded int
