@@ -31,6 +31,9 @@ type Args struct {
 	// NewSandbox means that this is the sandbox's first ADD. Then Add does not look for
 	// addresses that the interface already holds.
 	NewSandbox bool
+	// Type is the IPAM type on record, for Del. A conf of another type is an error: the
+	// addresses stay allocated. If Type is empty, Del releases whatever the conf names.
+	Type string
 	// Known has the addresses of the recorded result. Check and Del look at these first.
 	// Only if the interface owns no such address, they read the files of the whole network.
 	Known []net.IP
@@ -46,18 +49,13 @@ type head struct {
 	} `json:"ipam"`
 }
 
+// readHead returns the fields that can be read, also with an error.
 func readHead(conf json.RawMessage) (head, error) {
 	var c head
 	if err := json.Unmarshal(conf, &c); err != nil {
 		return head{}, fmt.Errorf("ipam: read the conf: %w", err)
 	}
 	return c, nil
-}
-
-// Type returns the conf's IPAM type. It is empty if the network has no addresses.
-func Type(conf json.RawMessage) (string, error) {
-	c, err := readHead(conf)
-	return c.IPAM.Type, err
 }
 
 // Add allocates addresses according to the "ipam" section of a plugin's conf. After an error
@@ -82,6 +80,9 @@ func Add(ctx context.Context, exec invoke.Exec, args Args, conf json.RawMessage)
 // plugin is not installed, the error is fs.ErrNotExist.
 func Del(ctx context.Context, exec invoke.Exec, args Args, conf json.RawMessage) error {
 	b, typ, err := backendFor(exec, args, conf)
+	if args.Type != "" && typ != args.Type {
+		return fmt.Errorf("the addresses of ipam %s cannot be given back: the record's config does not have that ipam", args.Type)
+	}
 	if err != nil || b == nil {
 		return nil
 	}
@@ -117,7 +118,7 @@ type backend interface {
 func backendFor(exec invoke.Exec, args Args, conf json.RawMessage) (backend, string, error) {
 	c, err := readHead(conf)
 	if err != nil {
-		return nil, "", err
+		return nil, c.IPAM.Type, err
 	}
 	if typ := c.IPAM.Type; wire.IsMeta(typ) {
 		return nil, typ, fmt.Errorf("ipam %s: it would call Fairlead from within Fairlead without end; use host-local, static, or another ipam plugin", typ)

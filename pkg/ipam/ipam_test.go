@@ -157,6 +157,18 @@ func TestDelNeedsNoValidRanges(t *testing.T) {
 	}
 }
 
+// Addresses of one type are not given up because the conf on record names another.
+func TestDelOfAnotherTypeThanOnRecord(t *testing.T) {
+	dir := t.TempDir()
+	for text, fails := range map[string]bool{conf(`"subnet": "10.1.2.0/24"`, ""): false, `{"name":"n1"}`: true, `{"name":"n1","ipam":{"type":"static"}}`: true, `{`: true} {
+		args := Args{SandboxID: "s1", IfName: "net1", DataDir: dir, Type: "host-local"}
+		err := Del(t.Context(), nil, args, json.RawMessage(text))
+		if (err != nil) != fails || fails && !strings.Contains(err.Error(), "ipam host-local cannot be given back") {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
 func TestStatic(t *testing.T) {
 	two := `"addresses": [{"address": "10.1.0.5/24", "gateway": "10.1.0.1"}, {"address": "fd00::5/64"}], "routes": [{"dst": "10.9.0.0/16"}], "dns": {"nameservers": ["10.0.0.53"]}`
 	tests := []struct {

@@ -6,6 +6,7 @@
 //
 // It sends a request only if a cache cannot have the answer: for a pod or a
 // net-attach-def so new that its event has not arrived. It decides nothing about
-// networks. If the API server is away, a caller waits for Options.RequestTimeout at
+// networks. It parses each net-attach-def once, when it arrives, and keeps the result
+// in place of the object: an error concerns only the pods that use the network. If the API server is away, a caller waits for Options.RequestTimeout at
 // most.
 package kube

@@ -29,7 +29,7 @@ func (c *Client) newInformers() error {
 	}
 	// If the CRD is missing, the watch is retried until it appears, with pauses of some
 	// seconds at first and 30 at most.
-	if c.networks, err = c.informer(nadsResource, &nadv1.NetworkAttachmentDefinition{}, stripNetwork,
+	if c.networks, err = c.informer(nadsResource, &nadv1.NetworkAttachmentDefinition{}, c.parseNetwork,
 		cache.NewListWatchFromClient(c.nads, nadsResource, metav1.NamespaceAll, fields.Everything())); err != nil {
 		return err
 	}
@@ -131,14 +131,6 @@ func stripPod(o any) (any, error) {
 		ObjectMeta: bareMeta(p.ObjectMeta),
 		Status:     corev1.PodStatus{Phase: p.Status.Phase},
 	}, nil
-}
-
-func stripNetwork(o any) (any, error) {
-	n, ok := o.(*nadv1.NetworkAttachmentDefinition)
-	if !ok {
-		return o, nil
-	}
-	return &nadv1.NetworkAttachmentDefinition{ObjectMeta: bareMeta(n.ObjectMeta), Spec: n.Spec}, nil
 }
 
 func stripMeta(o any) (any, error) {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	nadv1 "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/apis/k8s.cni.cncf.io/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -239,6 +240,52 @@ func TestNetAttachDef(t *testing.T) {
 		_, err := c.NetAttachDef(t.Context(), "nfv", "data")
 		return err != nil && strings.Contains(err.Error(), "nfv/data") && !errors.Is(err, network.ErrNotFound)
 	})
+}
+
+// All pods share one parsed definition, or one error, until the object changes: an ADD
+// decodes nothing of it (test/decodes counts on that).
+func TestNetAttachDefIsParsedOnce(t *testing.T) {
+	s := newAPIServer(t)
+	const brokenPath = "/apis/k8s.cni.cncf.io/v1/namespaces/nfv/network-attachment-definitions/broken"
+	s.put(nadPath, nadObject(`{"type": "sriov"}`))
+	broken := nadObject(`{`)
+	broken.meta()["name"] = "broken"
+	s.put(brokenPath, broken)
+	c := start(t, s)
+	eventually(t, "the net-attach-defs are cached", c.networks.HasSynced)
+	first := parsed(t, c, "data")
+	_, firstErr := c.NetAttachDef(t.Context(), "nfv", "broken")
+	if firstErr == nil {
+		t.Fatal("no error of a broken one")
+	}
+	for range 3 {
+		if parsed(t, c, "data") != first {
+			t.Error("it is parsed again")
+		}
+		if _, err := c.NetAttachDef(t.Context(), "nfv", "broken"); err != firstErr {
+			t.Errorf("it is parsed again: %v", err)
+		}
+	}
+	cached, _ := c.cachedNetwork("nfv/data")
+	again := &nadv1.NetworkAttachmentDefinition{ObjectMeta: cached.ObjectMeta}
+	if got, err := c.parseNetwork(again); err != nil || got != any(cached) {
+		t.Errorf("listed again, unchanged: %v, %v", got, err)
+	}
+	s.put(nadPath, nadObject(`{"type": "sriov", "vlan": 1}`))
+	eventually(t, "the edit is parsed", func() bool { return parsed(t, c, "data") != first })
+	if _, err := c.NetAttachDef(t.Context(), "nfv", "broken"); err != firstErr {
+		t.Errorf("another object's change has it parsed again: %v", err)
+	}
+}
+
+// parsed identifies the memory of a parsed definition.
+func parsed(t *testing.T, c cluster, name string) *network.Plugin {
+	t.Helper()
+	d, err := c.NetAttachDef(t.Context(), "nfv", name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &d.List.Plugins[0]
 }
 
 // The CRD may be missing when the agent starts, and come later.
@@ -573,7 +620,7 @@ func TestStrip(t *testing.T) {
 		t.Error("the object that was handed in has been changed")
 	}
 	tombstone := cache.DeletedFinalStateUnknown{Key: "a/b"}
-	for _, strip := range []cache.TransformFunc{stripPod, stripNetwork, stripMeta, stripConfigMap} {
+	for _, strip := range []cache.TransformFunc{stripPod, (&Client{}).parseNetwork, stripMeta, stripConfigMap} {
 		if got, err := strip(tombstone); err != nil || got != any(tombstone) {
 			t.Errorf("a tombstone became %v, %v", got, err)
 		}

@@ -64,7 +64,7 @@ func parseList(annotation, text, podNamespace string) ([]Selection, error) {
 	return list, p.checkWhole(list)
 }
 
-// parser carries what error texts and defaults need.
+// parser has the values for error texts and defaults.
 type parser struct{ annotation, podNamespace string }
 
 func (p parser) fault(position int, field string, reason error, remedy string) error {
@@ -165,7 +165,7 @@ func (p parser) inspect(text string) error {
 }
 
 // jsonFault adds line and column to an error of encoding/json: annotations are
-// often YAML blocks of many lines, where a byte offset helps nobody.
+// often YAML blocks of many lines, in which a byte offset helps nobody.
 func jsonFault(text string, err error) string {
 	var offset int64 = -1
 	switch e := err.(type) {

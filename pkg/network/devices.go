@@ -84,7 +84,7 @@ func namedDevice(s Selection, d Definition) string {
 // configDevice is the deviceID that the network's own config names, if any, in the
 // canonical form if it is a PCI address.
 func configDevice(d Definition) string {
-	conf := deviceKeys(d.List.Plugins[0].Conf)
+	conf := d.List.Plugins[0].names
 	return canonicalDevice(cmp.Or(conf.DeviceID, conf.PCIBusID, conf.Runtime.DeviceID))
 }
 
@@ -96,9 +96,11 @@ type deviceConf struct {
 	} `json:"runtimeConfig"` // that an author wrote by hand: plugins read it like ours
 }
 
-func deviceKeys(raw json.RawMessage) deviceConf {
+func deviceKeys(config Object) deviceConf {
 	var conf deviceConf
-	_ = json.Unmarshal(raw, &conf) // a value that is no string is the plugin's to refuse
+	if named := config.Only("deviceID", "pciBusID", "runtimeConfig"); len(named) > 0 {
+		_ = json.Unmarshal(named.JSON(), &conf) // a value that is no string is the plugin's to refuse
+	}
 	return conf
 }
 
@@ -135,7 +137,7 @@ func (p *devicePool) named(s Selection, d Definition) []NamedDevice {
 		}
 	}
 	for i, plugin := range d.List.Plugins {
-		conf := deviceKeys(plugin.Conf)
+		conf := plugin.names
 		add(conf.DeviceID, NamedDevice{Member: i, By: "deviceID of plugin " + plugin.Type + " in the net-attach-def"})
 		add(conf.Runtime.DeviceID, NamedDevice{Member: i, By: "runtimeConfig.deviceID of plugin " + plugin.Type + " in the net-attach-def"})
 		add(conf.PCIBusID, NamedDevice{Member: i, By: "pciBusID of plugin " + plugin.Type + " in the net-attach-def", BusID: plugin.Type != "sriov"})
@@ -145,14 +147,15 @@ func (p *devicePool) named(s Selection, d Definition) []NamedDevice {
 }
 
 // declaresFallback reports a built-in sriov network with a non-empty "fallback".
-// Its values are checked by the attacher, which can make them.
 func declaresFallback(d Definition) bool {
 	first := d.List.Plugins[0]
-	if first.Type != "sriov" || !first.Builtin {
-		return false
-	}
-	var conf struct {
-		Fallback []json.RawMessage `json:"fallback"`
-	}
-	return json.Unmarshal(first.Conf, &conf) == nil && len(conf.Fallback) > 0
+	return first.Type == "sriov" && first.Builtin && first.fallback
+}
+
+// hasFallback reports a list that is not empty. Its values are checked by the attacher,
+// which can make them.
+func hasFallback(config Object) bool {
+	var kinds []json.RawMessage
+	declared := config.Get("fallback")
+	return declared != nil && json.Unmarshal(declared, &kinds) == nil && len(kinds) > 0
 }

@@ -1,4 +1,4 @@
-// Package network turns what a pod asks for into the list of attachments to
+// Package network turns a pod's annotations into the list of attachments to
 // make: it parses the networks annotations and net-attach-defs, gives each
 // selection its interface name and its device, and resolves the plugins'
 // configurations. It also builds the network-status document.
@@ -31,7 +31,7 @@ const OwnType = wire.OwnType
 // object does not exist, as opposed to being out of reach.
 var ErrNotFound = errors.New("not found")
 
-// Pod is what attaching networks needs to know of a pod.
+// Pod has the facts of a pod that decide about its networks.
 type Pod struct {
 	Namespace   string
 	Name        string

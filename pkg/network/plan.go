@@ -44,7 +44,7 @@ type Input struct {
 // Resolve gives each selection its interface name, its device and its resolved
 // config: a default network first, then the others in the order of the
 // annotation. The same input always gives the same plan: a pod's sandbox that is
-// made anew finds its devices on the same networks.
+// made again finds its devices on the same networks.
 func Resolve(in Input) ([]Planned, error) {
 	names, err := interfaceNames(in)
 	if err != nil {

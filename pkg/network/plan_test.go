@@ -104,7 +104,7 @@ func text(plan []Planned) string {
 		}
 		fmt.Fprintf(&b, "    list %s %s\n", p.List.Name, p.List.CNIVersion)
 		for _, plugin := range p.List.Plugins {
-			fmt.Fprintf(&b, "    %s %s\n", plugin.Type, compact(plugin.Conf))
+			fmt.Fprintf(&b, "    %s %s\n", plugin.Type, compact(plugin.Fields))
 		}
 	}
 	if b.Len() == 0 {

@@ -21,7 +21,7 @@ type Selection struct {
 	PortMappings    []PortMapping
 	CNIArgs         map[string]any
 	DefaultRoute    []netip.Addr // gateways, at most one per family
-	DeviceID        string       // used only where no allocated device is found
+	DeviceID        string       // used only if no allocated device is found
 	IPAMClaim       string
 }
 
@@ -44,12 +44,12 @@ type PortMapping struct {
 	HostIP        string `json:"hostIP,omitempty"`
 }
 
-// SelectionError is a fault in a networks annotation. It says where, what and
-// how to put it right; the pod's name is added by the caller, who knows it.
+// SelectionError is a fault in a networks annotation: its place, the reason and the
+// remedy. The pod's name is added by the caller, who knows it.
 type SelectionError struct {
 	Annotation string
 	Position   int    // of the network in the list, from 1; 0: the annotation as a whole
-	Field      string // "" where the fault is not in one field
+	Field      string // "" if the fault is not in one field
 	Reason     string
 	Remedy     string
 }
@@ -107,8 +107,8 @@ func checkInterface(s string) error {
 	return nil
 }
 
-// checkIP accepts an address or an address with a prefix length. A zone is none of a
-// pod's business, and could be any text, such as another pod's name for CNI_ARGS.
+// checkIP accepts an address or an address with a prefix length. A pod has no use
+// for a zone, which could be any text, such as another pod's name for CNI_ARGS.
 func checkIP(s string) error {
 	if checkAddress(s) == nil {
 		return nil

@@ -10,7 +10,7 @@ import (
 )
 
 // StatusEntry is one entry of the network-status document: the usual fields, and
-// one more where the attachment is a declared fallback.
+// one more if the attachment is a declared fallback.
 type StatusEntry struct {
 	nadv1.NetworkStatus
 	Fallback *FallbackStatus `json:"fallback,omitempty"`
@@ -29,15 +29,15 @@ type Attached struct {
 	Network    string // namespace/name; the conf's name for the primary
 	IfName     string
 	Primary    bool
-	Result     *types100.Result // nil: only what is said here is known
+	Result     *types100.Result // nil: only the other fields are known
 	DeviceInfo *nadv1.DeviceInfo
-	MTU        int // where the result has none
+	MTU        int // if the result has none
 	Fallback   *FallbackStatus
 }
 
 // BuildStatus is the document for the annotation StatusAnnotation. An attachment
 // has one entry for each interface that lies in the sandbox, and one without an
-// interface of the sandbox where it made none (a VF for a userspace driver).
+// interface of the sandbox if it made no interface (a VF for a userspace driver).
 func BuildStatus(attached []Attached) (json.RawMessage, error) {
 	entries := []StatusEntry{}
 	for _, a := range attached {
