@@ -53,7 +53,7 @@ type head struct {
 func readHead(conf json.RawMessage) (head, error) {
 	var c head
 	if err := json.Unmarshal(conf, &c); err != nil {
-		return head{}, fmt.Errorf("ipam: read the conf: %w", err)
+		return c, fmt.Errorf("ipam: read the conf: %w", err) // with the type, if it could be read
 	}
 	return c, nil
 }
