@@ -17,18 +17,18 @@ import (
 	"fairlead.dev/fairlead/pkg/device"
 )
 
-// objects is what the declared state needs of the cluster. What is not known yet
-// (the API server is away since the agent's start) is taken from the memory.
+// objects answers what the declared state needs from the cluster. If the API server has not
+// answered since the agent's start, the memory is used instead.
 type objects interface {
-	// NodeLabels gives the node's labels; known is false until they have been read.
+	// NodeLabels returns the node's labels; known is false until they have been read.
 	NodeLabels() (labels map[string]string, known bool)
-	// ConfigMap gives a ConfigMap's data; known is false until it has been looked for.
+	// ConfigMap returns a ConfigMap's data; known is false until the API server has answered.
 	ConfigMap(namespace, name string) (data map[string]string, exists, known bool)
 }
 
-// declared gathers what users declared for this node: profile files, the profiles
-// ConfigMap, and the device plugin's configuration. An edit that is not valid
-// changes nothing: the part it is in keeps its last good content, over a restart too.
+// declared gathers everything that users declared for this node: profile files, the profiles
+// ConfigMap, and the device plugin's configuration. An invalid edit changes nothing: the source
+// it is in keeps its last valid content, even across restarts.
 type declared struct {
 	o       Options
 	objects objects
@@ -40,10 +40,10 @@ type declared struct {
 	pools    part[[]device.Pool]
 	model    lastGood[config.Model]
 	builtFor map[string]string // the node's labels
-	edits    int               // how often the texts or the labels that model is made of have changed
+	edits    int               // counts changes of the texts or labels that model was built from
 }
 
-// lastGood is a value with the error, if any, that keeps a newer one from taking its place.
+// lastGood is the last valid value, and the error that kept a newer one from replacing it.
 type lastGood[T any] struct {
 	value T
 	err   error
@@ -55,7 +55,7 @@ func (g *lastGood[T]) set(v T, err error) {
 	}
 }
 
-// part is a value that was read from texts; err is of a newer reading.
+// part is a value parsed from texts; err belongs to a newer reading.
 type part[T any] struct {
 	lastGood[T]
 	from texts
@@ -71,8 +71,8 @@ func (p *part[T]) read(from texts, err error, parse func(texts) (T, error)) {
 	}
 }
 
-// read reads everything anew and returns the model to work with. The problems say
-// which parts are older than what users declared, and why.
+// read reads all sources again and returns the model to work with. Each problem names a source
+// whose last edit is not in effect, and why.
 func (d *declared) read() (m config.Model, problems []string) {
 	labels := d.nodeLabels()
 	d.recall(labels)
@@ -100,9 +100,9 @@ func (d *declared) read() (m config.Model, problems []string) {
 	return d.model.value, problems
 }
 
-// recall puts into force, at the start, what was in force before: should the texts
-// be invalid now, it is what stays. Errors are those of another version's rules;
-// those of the texts of now are what a user can mend.
+// recall puts the configuration of the last run in effect at the start, so that it stays in
+// effect if the current texts are invalid. Its errors are dropped: another version may have had
+// other rules, and users can only correct the current texts.
 func (d *declared) recall(labels map[string]string) {
 	if d.recalled {
 		return
@@ -178,8 +178,8 @@ func (d *declared) source(configMap string) string {
 	return "ConfigMap " + d.o.Namespace + "/" + configMap
 }
 
-// configMap is the ConfigMap's data as the API server has it or, until it has
-// answered once, as it was when it was last in force.
+// configMap returns the ConfigMap's data. Until the API server has answered once, that is the
+// data that was last in effect.
 func (d *declared) configMap(name string) (map[string]string, bool) {
 	if name == "" {
 		return nil, false
@@ -200,9 +200,8 @@ func (d *declared) nodeLabels() map[string]string {
 	return labels
 }
 
-// watchFiles calls changed after each change of the profile files and the device
-// plugin's file, until ctx ends. A directory that is not there yet is waited for
-// in its parent.
+// watchFiles calls changed after each change of the profile files or the device plugin's file,
+// until ctx ends. If a directory does not exist yet, its parent is watched.
 func (d *declared) watchFiles(ctx context.Context, changed func()) error {
 	w, err := fsnotify.NewWatcher()
 	if err != nil {
@@ -215,7 +214,7 @@ func (d *declared) watchFiles(ctx context.Context, changed func()) error {
 		case <-ctx.Done():
 			return nil
 		case <-w.Events:
-			d.watchDirs(w) // a directory may have been made, or made anew
+			d.watchDirs(w) // a directory may have been created
 			changed()
 		case err := <-w.Errors:
 			d.log.Warn("watching the configuration files", "error", err)

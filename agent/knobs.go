@@ -5,8 +5,8 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// knobs reads the VFs as their PFs show them now, for a person who asks. VFs of a PF
-// whose driver reports nothing, or that is just going, are left out.
+// knobs reads the VFs' current settings from their PFs, for fairleadctl. If a PF's driver
+// reports nothing, or the PF is being removed, its VFs are left out.
 func (p *parts) knobs(pfs []device.PF) map[pci.Address]device.Settings {
 	out := map[pci.Address]device.Settings{}
 	for _, pf := range pfs {

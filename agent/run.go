@@ -30,11 +30,11 @@ import (
 	"fairlead.dev/fairlead/pkg/state"
 )
 
-// declaredWait is how long the start waits for the API server's word on what is
-// declared; then what is remembered and the files count, until it answers.
+// declaredWait is how long the start waits for the API server. Then the remembered
+// configuration and the files are used until it answers.
 const declaredWait = 5 * time.Second
 
-// parts are the agent's components, constructed and not yet running.
+// parts are the agent's components, constructed but not yet running.
 type parts struct {
 	o       Options
 	log     *slog.Logger
@@ -53,11 +53,11 @@ type parts struct {
 	node    *node
 
 	serving   atomic.Bool // the CNI socket answers
-	installed outcome     // of putting the shim and its conf in place
+	installed outcome     // the last attempt to install the shim and its conf
 }
 
-// Run runs the agent until ctx ends. It then stops serving and, only where its
-// DaemonSet was deleted, restores the node's CNI configuration.
+// Run runs the agent until ctx ends, then stops serving. If its DaemonSet was deleted, it also
+// restores the node's own CNI configuration.
 func Run(ctx context.Context, o Options, log *slog.Logger) error {
 	log.Info("the agent starts", "build", o.Build, "node", o.NodeName)
 	p, err := construct(o, log)
@@ -80,7 +80,7 @@ func construct(o Options, log *slog.Logger) (*parts, error) {
 	if p.ledger, err = ledger.Open(o.ledgerPath()); err != nil {
 		return nil, err
 	}
-	p.noteBoot() // before anything asks the ledger who holds what
+	p.noteBoot() // before anything reads holders from the ledger
 	if p.links, err = link.Open(); err != nil {
 		return nil, errors.Join(err, p.ledger.Close())
 	}
@@ -107,17 +107,17 @@ func construct(o Options, log *slog.Logger) (*parts, error) {
 	return p, nil
 }
 
-// run starts the parts. Resources are registered first, as they were declared last:
-// until then the kubelet fails every pod that wants a VF. Profiles are applied once the
-// API server has answered, tombstones are replayed before the socket serves, and the
-// runtime hears of the shim last.
+// run starts the parts. Resources are registered first, as they were last declared: until then
+// the kubelet fails every pod that wants a VF. Profiles are applied once the API server has
+// answered. Tombstones are replayed before the socket serves, and the shim's conf is installed
+// last.
 func (p *parts) run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return p.cluster.Run(ctx) })
 	g.Go(func() error { return p.inv.Run(ctx) })
 	g.Go(func() error { return p.custody.Run(ctx) })
 	g.Go(func() error { return p.plugin.Run(ctx) })
-	g.Go(func() error { return p.node.run(ctx) }) // advertises what was declared last
+	g.Go(func() error { return p.node.run(ctx) }) // advertises the configuration that was last in effect
 	wait, cancel := context.WithTimeout(ctx, declaredWait)
 	if !p.cluster.WaitDeclared(wait) && ctx.Err() == nil {
 		p.log.Warn("what is declared has not been read from the API server; starting with what it said last, and with the files",
@@ -139,12 +139,12 @@ func (p *parts) run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// reinstall is how often the shim and its conf are looked at without any event.
+// reinstall is how often the shim and its conf are checked without any event.
 const reinstall = time.Minute
 
-// keepInstalled puts the shim and its conf in place once the socket serves, and
-// again when their directories change: the cluster's own network may come later,
-// and somebody may remove them.
+// keepInstalled installs the shim and its conf once the socket serves, and again when their
+// directories change: the cluster's own network may be installed later, and somebody may remove
+// the files.
 func (p *parts) keepInstalled(ctx context.Context) error {
 	if p.o.ShimPath == "" {
 		return nil
@@ -164,8 +164,8 @@ func (p *parts) keepInstalled(ctx context.Context) error {
 	}
 }
 
-// awaitChange waits for a change in the CNI directories that can matter to the
-// shim or its conf, or until it is time to look anyway; false when ctx ends.
+// awaitChange waits for a change in the CNI directories that may concern the shim or its conf,
+// at most until the next regular check. It returns false when ctx ends.
 func (p *parts) awaitChange(ctx context.Context, w *fsnotify.Watcher) bool {
 	for _, dir := range []string{p.o.CNIBinDir, p.o.CNIConfDir} {
 		if err := w.Add(dir); err != nil {
@@ -185,7 +185,7 @@ func (p *parts) awaitChange(ctx context.Context, w *fsnotify.Watcher) bool {
 		case e := <-w.Events:
 			own := e.Name == filepath.Join(p.o.CNIBinDir, network.OwnType)
 			if !e.Has(fsnotify.Chmod) && (own || filepath.Dir(e.Name) == filepath.Clean(p.o.CNIConfDir)) {
-				return sleep(ctx, 100*time.Millisecond) // several files of one installer come together
+				return sleep(ctx, 100*time.Millisecond) // an installer writes several files at once
 			}
 		}
 	}
@@ -214,7 +214,7 @@ func (p *parts) reconcile(ctx context.Context) error {
 	}
 }
 
-// serveState answers fairleadctl.
+// serveState serves the node's state to fairleadctl.
 func (p *parts) serveState(ctx context.Context) error {
 	if err := os.MkdirAll(filepath.Dir(p.o.StateSocket), 0o755); err != nil {
 		return fmt.Errorf("state socket: %w", err)
@@ -238,8 +238,8 @@ func (p *parts) serveState(ctx context.Context) error {
 	return nil
 }
 
-// ready tells probes that pods can start: a rollout must not go on to the next node
-// while the agent on this one serves none.
+// ready returns nil if pods can start. A probe asks it, so that a rollout does not go on to the
+// next node while the agent on this one serves no pods.
 func (p *parts) ready() error {
 	if !p.serving.Load() {
 		return errors.New("the CNI socket does not answer yet: the agent is starting, or works off DELs from while it was away")
@@ -247,7 +247,8 @@ func (p *parts) ready() error {
 	return nil
 }
 
-// leave is the end after an orderly stop.
+// leave runs after an orderly stop. It restores the node's own CNI configuration if the
+// DaemonSet was deleted.
 func (p *parts) leave() error {
 	if p.o.ShimPath == "" || !p.cluster.Uninstalled(context.Background()) {
 		p.log.Info("stopped; the CNI configuration stays in place")
@@ -266,7 +267,7 @@ func (p *parts) close() {
 	}
 }
 
-// kick wakes a loop that has not yet seen the last kick, once.
+// kick wakes a loop. Kicks that the loop has not seen yet count as one.
 func kick(c chan struct{}) {
 	select {
 	case c <- struct{}{}:

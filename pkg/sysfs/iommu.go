@@ -12,11 +12,11 @@ import (
 // GroupMember is a function of an IOMMU group.
 type GroupMember struct {
 	Address pci.Address
-	Driver  string // empty: none is bound
+	Driver  string // empty: unbound
 }
 
-// GroupMembers lists the PCI functions of an IOMMU group, in order of address. No
-// such group is no error.
+// GroupMembers lists the PCI functions of an IOMMU group, in order of address. A missing group
+// is no error.
 func (f FS) GroupMembers(group int) ([]GroupMember, error) {
 	names, err := anywhere.list(filepath.Join(f.root, "sys/kernel/iommu_groups", strconv.Itoa(group), "devices"))
 	if err != nil {

@@ -8,9 +8,9 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// pending are the functions with a change that the kernel has not finished. A
-// write that waits in the kernel cannot be withdrawn: a second one would wait
-// behind it, and undo it when both are let through.
+// pending are the functions with a change that the kernel has not finished. A write that waits
+// in the kernel cannot be withdrawn. A second one would wait behind it, and undo it when both
+// are let through.
 type pending struct {
 	mu sync.Mutex // guards at
 	at map[pci.Address]bool
@@ -32,8 +32,8 @@ func (p *pending) end(addr pci.Address) {
 	delete(p.at, addr)
 }
 
-// within makes a change of a function, and gives up waiting for it with ErrBusy.
-// The change then goes on by itself, and until it ends, none other is begun.
+// within makes a change of a function, and gives up waiting for it with ErrBusy. The change
+// then continues in the background, and no other change of the function starts until it ends.
 func (f FS) within(limit time.Duration, addr pci.Address, what string, change func() error) error {
 	if !f.pending.begin(addr) {
 		return fmt.Errorf("%s: an earlier change of it still waits in the kernel, as while a process has the device open: %w", what, ErrBusy)
