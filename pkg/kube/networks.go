@@ -9,8 +9,8 @@ import (
 	"fairlead.dev/fairlead/pkg/network"
 )
 
-// NetAttachDef finds a net-attach-def. The error wraps network.ErrNotFound if
-// there is no such object, or if the cluster does not know the kind.
+// NetAttachDef finds a net-attach-def. The error wraps network.ErrNotFound if there is no such
+// object, or if the cluster does not have the CRD.
 func (c *Client) NetAttachDef(ctx context.Context, namespace, name string) (network.Definition, error) {
 	n, err := c.netAttachDef(ctx, namespace, name)
 	if err != nil {
