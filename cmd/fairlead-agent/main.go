@@ -1,5 +1,5 @@
-// Command fairlead-agent is the node agent: device plugin, meta-CNI and NIC
-// profiles of one node. It reads its flags and runs agent.Agent.
+// Command fairlead-agent is the node agent: device plugin, meta-CNI and NIC profiles of one
+// node. It reads its flags and calls agent.Run.
 package main
 
 import (

@@ -1,6 +1,6 @@
-// Command fairlead-cni is the CNI plugin "fairlead": a shim that hands each call
-// to the node's agent. See package cni/shim. Called by a person with --version, it
-// prints its build; a runtime gives no arguments.
+// Command fairlead-cni is the CNI plugin "fairlead": a shim that hands each call to the node's
+// agent. See package cni/shim. With --version it prints its build; a runtime passes no
+// arguments.
 package main
 
 import (

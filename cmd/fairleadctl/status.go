@@ -9,7 +9,7 @@ import (
 	"fairlead.dev/fairlead/pkg/view"
 )
 
-// errProblems ends the program with exitProblems; the problems have been printed.
+// errProblems makes the program exit with exitProblems. The problems have been printed.
 var errProblems = errors.New("the node has problems")
 
 func newStatusCommand(t terminal, from *source) *cobra.Command {

@@ -17,7 +17,7 @@ func (p *Planned) resolve(in Input, d Definition) error {
 	p.CNIArgs = cniArgs(in.CNIArgs, p.Selection)
 	p.Capabilities = capabilities(p.Selection, cmp.Or(p.Device, p.Selection.DeviceID), p.DeviceInfo)
 	if p.Primary {
-		// What the annotation asks for wins over what the runtime passed.
+		// The annotation's values take precedence over those that the runtime passed.
 		merged := map[string]any{}
 		maps.Copy(merged, in.RuntimeConfig)
 		maps.Copy(merged, p.Capabilities)
@@ -25,27 +25,27 @@ func (p *Planned) resolve(in Input, d Definition) error {
 	}
 	given := ""
 	if p.Given {
-		given = p.Device // one that is only named reaches plugins as the capability deviceID
+		given = p.Device // a device that is only named reaches plugins as the capability deviceID
 	}
 	list, err := resolveList(d.List, given, args(p.Selection), p.Capabilities)
 	p.List = list
 	return err
 }
 
-// ResolvePrimary is resolve for the cluster's own network: it gets the
-// capabilities that the runtime passed, and nothing of an annotation.
+// ResolvePrimary is resolve for the cluster's own network: it gets the capabilities that the
+// runtime passed, and nothing from an annotation.
 func ResolvePrimary(list ConfList, runtimeConfig map[string]any) (ConfList, error) {
 	return resolveList(list, "", nil, runtimeConfig)
 }
 
-// cniArgs adds what plugins without capabilities read from CNI_ARGS.
+// cniArgs adds the values that plugins without capabilities read from CNI_ARGS.
 func cniArgs(base string, s Selection) string {
 	var parts []string
 	if base != "" {
 		parts = append(parts, base)
 	}
 	if !slices.Contains(strings.Split(base, ";"), "IgnoreUnknown=1") {
-		parts = append(parts, "IgnoreUnknown=1") // plugins that know no K8S_POD_… refuse the whole otherwise
+		parts = append(parts, "IgnoreUnknown=1") // without it, plugins that do not know K8S_POD_… reject all arguments
 	}
 	if len(s.IPs) > 0 {
 		parts = append(parts, "IP="+strings.Join(s.IPs, ","))
@@ -56,7 +56,8 @@ func cniArgs(base string, s Selection) string {
 	return strings.Join(parts, ";")
 }
 
-// capabilities is the runtimeConfig on offer; a plugin gets what it declares.
+// capabilities returns the runtimeConfig on offer. A plugin gets the capabilities that it
+// declares.
 func capabilities(s Selection, device, deviceInfo string) map[string]any {
 	c := map[string]any{}
 	if len(s.IPs) > 0 {
@@ -83,8 +84,8 @@ func capabilities(s Selection, device, deviceInfo string) map[string]any {
 	return c
 }
 
-// args is what goes into args.cni of every member. An IPAM claim goes the same
-// way: it has no capability of its own.
+// args returns what goes into args.cni of every member. An IPAM claim goes the same way: it has
+// no capability of its own.
 func args(s Selection) map[string]any {
 	a := maps.Clone(s.CNIArgs)
 	if s.IPAMClaim != "" {
@@ -103,7 +104,7 @@ func resolveList(list ConfList, device string, cniArgs, offered map[string]any) 
 		p := &resolved.Plugins[i]
 		add := map[string]any{}
 		if device != "" {
-			// Both names are in use, and not by the first plugin alone: rdma needs one, too.
+			// Both names are in use, and every member gets them: rdma needs one too.
 			add["deviceID"], add["pciBusID"] = device, device
 		}
 		if err := addArgs(add, p.Conf, cniArgs); err != nil {
@@ -121,7 +122,7 @@ func resolveList(list ConfList, device string, cniArgs, offered map[string]any) 
 	return resolved, nil
 }
 
-// addArgs merges into args.cni; other parts of args stay.
+// addArgs merges add into args.cni; other parts of args stay.
 func addArgs(add map[string]any, conf json.RawMessage, cniArgs map[string]any) error {
 	if len(cniArgs) == 0 {
 		return nil

@@ -25,7 +25,7 @@ func Status(states []state.State) string {
 	return out.String()
 }
 
-// Healthy reports whether no node has a problem, nor the nodes together.
+// Healthy reports whether no node has a problem, and there is none across nodes.
 func Healthy(states []state.State) bool {
 	if len(Clashes(states)) > 0 {
 		return false

@@ -11,15 +11,14 @@ import (
 	"fairlead.dev/fairlead/pkg/state"
 )
 
-// Options say what the text is drawn for. The zero value is for a file or a pipe.
+// Options describe the output. The zero value is for a file or a pipe.
 type Options struct {
 	Width  int // columns of the terminal; 0: no limit
 	Colour bool
 }
 
-// Topology draws the nodes: below each its NUMA nodes, their PFs, the VFs of
-// each with the pod that holds them, and below the PF the pods that run on a
-// macvlan or ipvlan of that uplink.
+// Topology draws the nodes. Below each node are its NUMA nodes and their PFs, and below a PF
+// its VFs with the pods that hold them, and the pods with a macvlan or ipvlan on that uplink.
 func Topology(states []state.State, o Options) string {
 	t := newTree(o.Width, o.Colour)
 	for i, s := range Merge(states) {
@@ -31,8 +30,8 @@ func Topology(states []state.State, o Options) string {
 	return t.out.String()
 }
 
-// Merge sorts by node; of two states of one node the newer counts. What it returns is
-// safe to print.
+// Merge sorts the states by node. If a node has several, the newest is used. The result is safe
+// to print.
 func Merge(states []state.State) []state.State {
 	newest := map[string]state.State{}
 	for _, s := range states {
@@ -72,14 +71,14 @@ func drawNode(s state.State) *branch {
 	return root
 }
 
-// numaNodes lists the NUMA nodes in order; the PFs that have none (-1) come
-// last, straight below the machine.
+// numaNodes lists the NUMA nodes in order. PFs without one (-1) come last, directly below the
+// machine.
 func numaNodes(pfs []state.PF) []int {
 	var out []int
 	for _, pf := range pfs {
 		out = append(out, max(pf.NUMANode, -1))
 	}
-	slices.SortFunc(out, func(a, b int) int { return cmp.Compare(uint(a), uint(b)) }) // uint(-1) is the greatest
+	slices.SortFunc(out, func(a, b int) int { return cmp.Compare(uint(a), uint(b)) }) // uint(-1) is the largest
 	return slices.Compact(out)
 }
 
@@ -104,7 +103,7 @@ func drawPF(below *branch, pf state.PF, s state.State) {
 	}
 }
 
-// drawLone lists the VFs that a virtual machine was given: their PF is the host's.
+// drawLone lists the VFs that a virtual machine was given: the PF is the host's.
 func drawLone(root *branch, s state.State) {
 	if len(s.Lone) == 0 {
 		return
@@ -125,8 +124,8 @@ func carrier(pf state.PF) part {
 	return part{"no carrier", warn}
 }
 
-// freeRun returns how many of the VFs at the head differ only in their index. A PF has
-// up to 256, and those that nobody holds need one line. Two are shorter as two lines.
+// freeRun returns how many of the first VFs differ only in their index. A PF has up to 256, and
+// free ones need only one line. Two are shorter as two lines.
 func freeRun(vfs []state.VF) int {
 	n := 1
 	for n < len(vfs) && alike(vfs[0], vfs[n]) && vfs[n].Index == vfs[n-1].Index+1 {
@@ -143,7 +142,7 @@ func alike(a, b state.VF) bool {
 		slices.Equal(shared(a), shared(b))
 }
 
-// shared is what a line for several VFs can say about all of them.
+// shared returns the parts of a line that are the same for several VFs.
 func shared(vf state.VF) []part {
 	return knobs(vf, state.Attachment{}, false)
 }
@@ -157,7 +156,7 @@ func drawVFs(vfs []state.VF, s state.State) []part {
 		return append(appendText(parts, vf.Driver, faint), shared(vf)...)
 	}
 	parts := []part{{vf.Address.String(), plain}, poolPart(vf), usePart(vf)}
-	if !vf.PF.IsZero() { // no PF, no index on it
+	if !vf.PF.IsZero() { // without a PF it has no index
 		parts = slices.Insert(parts, 0, part{"vf" + strconv.Itoa(vf.Index), plain})
 	}
 	var held state.Attachment
@@ -196,8 +195,8 @@ func usePart(vf state.VF) part {
 	return part{"unused", faint}
 }
 
-// knobs are the settings of a VF that are not as the kernel makes them: as the
-// PF shows them, or else as its network asked for them.
+// knobs returns the settings of a VF that differ from a new VF's. The PF's report takes
+// precedence over what the network requested.
 func knobs(vf state.VF, held state.Attachment, address bool) []part {
 	var out []part
 	for _, k := range device.KnobsAt(device.AtPF) {
@@ -215,7 +214,7 @@ func knobs(vf state.VF, held state.Attachment, address bool) []part {
 	return out
 }
 
-// knobPart is empty if the knob has the value of a new VF, or none that is known.
+// knobPart returns "" if the knob has the value of a new VF, or its value is unknown.
 func knobPart(k device.Knob, vf state.VF) string {
 	var fresh device.Settings
 	if k.Default != nil {
@@ -228,8 +227,8 @@ func knobPart(k device.Knob, vf state.VF) string {
 	return strings.ToLower(k.Name) + " " + k.Text(s)
 }
 
-// known returns settings in which the knob has a value: the present ones, or else
-// those that the network asked for.
+// known returns settings in which the knob has a value: the current ones, or else those that
+// the network requested.
 func known(k device.Knob, vf state.VF) (device.Settings, bool) {
 	for _, s := range []*device.Settings{vf.Current, vf.Applied} {
 		if s != nil && k.Has(*s) {
@@ -239,8 +238,7 @@ func known(k device.Knob, vf state.VF) (device.Settings, bool) {
 	return device.Settings{}, false
 }
 
-// macOf prefers the MAC that the pod has. The PF's table knows that of a VF in
-// userspace.
+// macOf prefers the MAC that the pod has. A userspace VF's MAC comes from the PF.
 func macOf(vf state.VF, held state.Attachment) string {
 	mac := cmp.Or(held.MAC, vf.MAC)
 	for _, s := range []*device.Settings{vf.Current, vf.Applied} {
