@@ -81,7 +81,7 @@ func TestStateAsksTheAgentAndRoundTrips(t *testing.T) {
 	}
 }
 
-// What several files make is read as one.
+// The output for several files can be read back as one.
 func TestStatesOfSeveralFilesRoundTrip(t *testing.T) {
 	printed, err := fairleadctl(t, "", "state", "-o", "json", "-f", save(t, node("node2")), "-f", save(t, node("node1")))
 	if err != nil {

@@ -30,7 +30,7 @@ func TestParseDevicePluginConfig(t *testing.T) {
 			Resource: "intel.com/intel_sriov", Type: device.NetDevice, Source: `cm: resourceList[0] ("intel_sriov")`,
 			Selectors: []device.Selector{{
 				Vendors: []string{"8086"}, Devices: []string{"154c", "10ed"}, Drivers: []string{"i40evf", "iavf"},
-				// Several entries for one PF all count.
+				// Several entries for one PF add up.
 				PFNames: []device.PFRange{
 					{Name: "ens1f0", VFs: []device.IndexRange{{First: 0, Last: 3}, {First: 5, Last: 5}}},
 					{Name: "ens1f0", VFs: []device.IndexRange{{First: 7, Last: 7}}},

@@ -26,8 +26,8 @@ func addr(t *testing.T, s string) pci.Address {
 
 func ptr[T any](v T) *T { return &v }
 
-// A ConfigMap's keys are profiles whatever they are called: one that is not read
-// would be missed in silence.
+// Every key of a ConfigMap is read as profiles, whatever its name: a skipped key would never be
+// noticed.
 func TestParseProfilesReadsEveryKey(t *testing.T) {
 	const text = "apiVersion: fairlead.dev/v1alpha1\nkind: NICProfile\nmetadata: {name: %s}\nspec:\n  nics: {pfNames: [\"ens1f0\"]}\n  pf: {numVFs: 1}\n  vfGroups: [{resourceName: fast}]\n"
 	got, err := ParseProfiles(map[string]string{"workers": fmt.Sprintf(text, "b"), "edge.yaml": fmt.Sprintf(text, "a")}, "configmap x")
@@ -115,7 +115,7 @@ spec:
 	}
 }
 
-// Each knob that device.Knobs says a VF group can set is read from the group.
+// A group sets every knob that device.Knobs lists for VF groups.
 func TestEveryKnobOfAGroupIsRead(t *testing.T) {
 	const spec = `spec: {vfGroups: [{driver: iavf, mtu: 1400, vlan: 5, vlanQoS: 2, vlanProto: 802.1ad, trust: "on", spoofCheck: "off",
   linkState: enable, minTxRateMbps: 10, maxTxRateMbps: 100}]}`
@@ -138,7 +138,7 @@ func TestEveryKnobOfAGroupIsRead(t *testing.T) {
 	}
 }
 
-// dp#258, dp#490, op#306: what is wrong is said, with the field and the remedy.
+// dp#258, dp#490, op#306: errors name the field, the fault and the remedy.
 func TestParseProfileErrors(t *testing.T) {
 	const at = `a.yaml: document 1 (line 1): profile "fast": `
 	tests := []struct {
@@ -241,7 +241,8 @@ func TestReadProfiles(t *testing.T) {
 		t.Errorf("-want +got\n%s", d)
 	}
 
-	// An invalid edit of one file yields an error and nothing else: the caller keeps what it has.
+	// An invalid edit of one file returns an error and nothing else: the caller keeps its
+	// model.
 	write("b.yaml", head+"spec: {nic: {}}")
 	got, err = load(dir)
 	want := dir + `/b.yaml: document 1 (line 1): unknown field "spec.nic"`

@@ -117,8 +117,8 @@ func TestVFIOHintNamesTheIOMMU(t *testing.T) {
 	checkError(t, tree.FS().BindDriver(vf0Addr, "vfio-pci"), sysfs.ErrRefused, "intel_iommu=on")
 }
 
-// heldDevice is a kernel in which a process has the device open: unbind returns
-// only when it is closed.
+// heldDevice is a kernel in which a process has the device open: unbind returns only once it is
+// closed.
 type heldDevice struct {
 	*sysfstest.Tree
 	closed chan struct{}
@@ -143,7 +143,7 @@ func TestBindDriverDoesNotHangOnAnOpenDevice(t *testing.T) {
 	// A second attempt would wait behind the first.
 	checkError(t, f.BindDriver(vf0Addr, "vfio-pci"), sysfs.ErrBusy, "an earlier change of it still waits in the kernel")
 	close(held.closed)
-	<-held.probed // what was begun is done once the process lets go
+	<-held.probed // the change that was begun completes once the process lets go
 	checkError(t, held.FS().BindDriver(vf0Addr, "igbvf"), nil, "")
 	if vf, err := f.VF(vf0Addr); err != nil || vf.Netdev != "ens1f0v0" {
 		t.Errorf("left %+v, %v; want the netdev back", vf, err)
@@ -153,8 +153,8 @@ func TestBindDriverDoesNotHangOnAnOpenDevice(t *testing.T) {
 	}
 }
 
-// heldVF is a kernel in which a process has a VF open: its PF drops it only when
-// it is closed.
+// heldVF is a kernel in which a process has a VF open: its PF drops the VF only once it is
+// closed.
 type heldVF struct {
 	*sysfstest.Tree
 	closed chan struct{}

@@ -70,8 +70,7 @@ func TestUnknownVFSaysHowToNameOne(t *testing.T) {
 	}
 }
 
-// Lines never pass the terminal's edge, however narrow it is, and colour changes
-// no letter.
+// Lines never exceed the terminal's width, however narrow it is, and colour changes no letter.
 func TestTopologyKeepsToTheWidth(t *testing.T) {
 	states := []state.State{busyNode(), quietNode()}
 	for width := 1; width <= 200; width++ {
@@ -152,8 +151,8 @@ func TestAddressOnTwoNodesIsReported(t *testing.T) {
 	}
 }
 
-// security S11: names and errors that tenants choose do not reach the terminal as
-// escape codes, line breaks, or letters that nobody sees.
+// security S11: names and errors that tenants choose never reach the terminal as escape codes,
+// line breaks or invisible letters.
 func TestTenantsCannotWriteToTheTerminal(t *testing.T) {
 	const evil = "x\x1b]0;owned\a\u202e\u200b\r\n"
 	s := busyNode()
