@@ -90,11 +90,11 @@ func (d *declared) read() (m config.Model, problems []string) {
 		d.builtFor = labels
 	}
 	if err := d.memory.save(); err != nil {
-		d.log.Warn("the declared state cannot be remembered for the next start", "error", err)
+		d.log.Warn("saving the declared state for the next start failed", "error", err)
 	}
 	for _, err := range []error{d.profiles.err, d.pools.err, d.model.err} {
 		if err != nil {
-			problems = append(problems, fmt.Sprintf("%v (the last valid configuration stays in force)", err))
+			problems = append(problems, fmt.Sprintf("%v (the last valid configuration stays in effect)", err))
 		}
 	}
 	return d.model.value, problems
@@ -217,7 +217,7 @@ func (d *declared) watchFiles(ctx context.Context, changed func()) error {
 			d.watchDirs(w) // a directory may have been created
 			changed()
 		case err := <-w.Errors:
-			d.log.Warn("watching the configuration files", "error", err)
+			d.log.Warn("watch of the configuration files failed; reading them again", "error", err)
 			changed()
 		}
 	}

@@ -108,7 +108,7 @@ func TestInvalidEditKeepsTheLastGoodPart(t *testing.T) {
 			if got := resources(m); got != "fairlead.dev/legacy fairlead.dev/fast" {
 				t.Errorf("pools are now %q", got)
 			}
-			if len(problems) != 1 || !strings.Contains(problems[0], tt.want) || !strings.Contains(problems[0], "stays in force") {
+			if len(problems) != 1 || !strings.Contains(problems[0], tt.want) || !strings.Contains(problems[0], "stays in effect") {
 				t.Errorf("problems %q, want one that names %q", problems, tt.want)
 			}
 			a.configMaps[tt.configMap] = good

@@ -15,7 +15,7 @@ func (p *parts) knobs(pfs []device.PF) map[pci.Address]device.Settings {
 		}
 		settings, err := p.links.VFs(pf.Ifindex)
 		if err != nil {
-			p.log.Debug("the state of VFs cannot be read", "pf", pf.Netdev, "error", err)
+			p.log.Debug("reading VF settings failed", "pf", pf.Netdev, "error", err)
 			continue
 		}
 		for _, vf := range pf.VFs {

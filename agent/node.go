@@ -63,7 +63,7 @@ const firstRead = 2 * time.Second
 func newNode(p *parts, changed chan struct{}) *node {
 	memory, err := openMemory(p.o.memoryPath())
 	if err != nil {
-		p.log.Warn("the API server's last answer is lost", "error", err)
+		p.log.Warn("remembered configuration unreadable; starting without it", "error", err)
 	}
 	n := &node{
 		inv: p.inv, plugin: p.plugin, custody: p.custody, log: p.log, changed: changed,
@@ -84,7 +84,7 @@ func newNode(p *parts, changed chan struct{}) *node {
 func (n *node) run(ctx context.Context) error {
 	n.read()
 	if _, err := n.inv.Refresh(ctx); err != nil {
-		n.log.Debug("devices could not be read at the start", "error", err) // keepApplied reports the failure
+		n.log.Debug("reading devices at the start failed", "error", err) // keepApplied reports the failure
 	}
 	first, cancel := context.WithTimeout(ctx, firstRead)
 	n.custody.WaitRead(first)
@@ -126,7 +126,7 @@ func (n *node) read() {
 	n.mu.Unlock()
 	model, problems := n.declared.read()
 	for _, p := range problems {
-		n.log.Error("declared state", "problem", p)
+		n.log.Error("declared configuration not in effect", "problem", p)
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -117,10 +117,10 @@ func (n *node) logStatus(s profile.Status) {
 		return
 	}
 	if s.Ready {
-		n.log.Info("profile is in effect", "profile", s.Profile, "pfs", s.PFs)
+		n.log.Info("profile applied", "profile", s.Profile, "pfs", s.PFs)
 		return
 	}
-	n.log.Error("profile is not in effect", "profile", s.Profile, "cause", describe(s))
+	n.log.Error("profile not in effect", "profile", s.Profile, "error", describe(s))
 }
 
 func describe(s profile.Status) string {

@@ -26,7 +26,7 @@ func (n *node) keepKnobs(ctx context.Context, subscribe func(context.Context) (<
 	for ctx.Err() == nil {
 		events, err := subscribe(ctx)
 		if err != nil {
-			n.log.Warn("knobs that are changed by hand are noticed at the next review only", "error", err)
+			n.log.Warn("subscribing to link events failed; knobs changed by hand are noticed only at the next review", "error", err)
 		} else {
 			n.followKnobs(ctx, events)
 		}
@@ -78,7 +78,7 @@ func (n *node) drifted(touched map[int]bool) bool {
 	profiles := n.currentModel().Profiles
 	for _, pf := range n.follow(n.inv.Snapshot().PFs) {
 		if touched[pf.Ifindex] && n.driftedOn(profiles, pf) {
-			n.log.Info("VFs differ from the profile that governs their PF", "pf", pf.Netdev)
+			n.log.Info("VF settings differ from the profile; applying it again", "pf", pf.Netdev)
 			return true
 		}
 	}
@@ -91,7 +91,7 @@ func (n *node) driftedOn(profiles []config.Profile, pf device.PF) bool {
 	}
 	settings, err := n.applier.Links.VFs(pf.Ifindex)
 	if err != nil {
-		n.log.Debug("the settings of VFs cannot be read", "pf", pf.Netdev, "error", err)
+		n.log.Debug("reading VF settings failed", "pf", pf.Netdev, "error", err)
 		return false
 	}
 	return profile.Drifted(profiles, pf, settings, n.custody.View())

@@ -59,7 +59,7 @@ type parts struct {
 // Run runs the agent until ctx ends, then stops serving. If its DaemonSet was deleted, it also
 // restores the node's own CNI configuration.
 func Run(ctx context.Context, o Options, log *slog.Logger) error {
-	log.Info("the agent starts", "build", o.Build, "node", o.NodeName)
+	log.Info("agent starting", "build", o.Build, "node", o.NodeName)
 	p, err := construct(o, log)
 	if err != nil {
 		return err
@@ -74,7 +74,7 @@ func Run(ctx context.Context, o Options, log *slog.Logger) error {
 func construct(o Options, log *slog.Logger) (*parts, error) {
 	p := &parts{o: o, log: log}
 	if err := os.MkdirAll(o.StateDir, 0o700); err != nil {
-		return nil, fmt.Errorf("state directory: %w", err)
+		return nil, fmt.Errorf("create the state directory: %w", err)
 	}
 	var err error
 	if p.ledger, err = ledger.Open(o.ledgerPath()); err != nil {
@@ -120,7 +120,7 @@ func (p *parts) run(ctx context.Context) error {
 	g.Go(func() error { return p.node.run(ctx) }) // advertises the configuration that was last in effect
 	wait, cancel := context.WithTimeout(ctx, declaredWait)
 	if !p.cluster.WaitDeclared(wait) && ctx.Err() == nil {
-		p.log.Warn("what is declared has not been read from the API server; starting with what it said last, and with the files",
+		p.log.Warn("API server has not answered; starting with the remembered configuration and the files",
 			"problems", p.cluster.Problems())
 	}
 	cancel()
@@ -156,7 +156,7 @@ func (p *parts) keepInstalled(ctx context.Context) error {
 	defer w.Close()
 	for {
 		if err := p.installOnce(); p.installed.set(err) && err != nil {
-			p.log.Warn("the CNI configuration is not in place yet", "error", err)
+			p.log.Warn("installing the CNI configuration failed; trying again", "error", err)
 		}
 		if !p.awaitChange(ctx, w) {
 			return nil
@@ -169,7 +169,7 @@ func (p *parts) keepInstalled(ctx context.Context) error {
 func (p *parts) awaitChange(ctx context.Context, w *fsnotify.Watcher) bool {
 	for _, dir := range []string{p.o.CNIBinDir, p.o.CNIConfDir} {
 		if err := w.Add(dir); err != nil {
-			p.log.Debug("watch", "dir", dir, "error", err)
+			p.log.Debug("watching a CNI directory failed", "dir", dir, "error", err)
 		}
 	}
 	timer := time.NewTimer(reinstall)
@@ -198,7 +198,7 @@ func (p *parts) installOnce() error {
 	}
 	conf, err := p.install.InstallConf(p.primary)
 	if shim || conf {
-		p.log.Info("installed", "shim", shim, "conf", conf, "binDir", p.o.CNIBinDir, "confDir", p.o.CNIConfDir)
+		p.log.Info("CNI configuration installed", "shim", shim, "conf", conf, "binDir", p.o.CNIBinDir, "confDir", p.o.CNIConfDir)
 	}
 	return err
 }
@@ -206,7 +206,7 @@ func (p *parts) installOnce() error {
 func (p *parts) reconcile(ctx context.Context) error {
 	for {
 		if err := p.keeper.Reconcile(ctx); err != nil && ctx.Err() == nil {
-			p.log.Warn("reconcile", "error", err)
+			p.log.Warn("reconciling failed; trying again", "error", err)
 		}
 		if !sleep(ctx, p.o.ReconcileEvery) {
 			return nil
@@ -217,23 +217,23 @@ func (p *parts) reconcile(ctx context.Context) error {
 // serveState serves the node's state to fairleadctl.
 func (p *parts) serveState(ctx context.Context) error {
 	if err := os.MkdirAll(filepath.Dir(p.o.StateSocket), 0o755); err != nil {
-		return fmt.Errorf("state socket: %w", err)
+		return fmt.Errorf("serve the state on %s: %w", p.o.StateSocket, err)
 	}
 	if err := os.Remove(p.o.StateSocket); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("state socket: %w", err)
+		return fmt.Errorf("serve the state on %s: %w", p.o.StateSocket, err)
 	}
 	l, err := net.Listen("unix", p.o.StateSocket)
 	if err != nil {
-		return fmt.Errorf("state socket: %w", err)
+		return fmt.Errorf("serve the state on %s: %w", p.o.StateSocket, err)
 	}
 	if err := os.Chmod(p.o.StateSocket, 0o600); err != nil {
-		return errors.Join(fmt.Errorf("state socket: %w", err), l.Close())
+		return errors.Join(fmt.Errorf("serve the state on %s: %w", p.o.StateSocket, err), l.Close())
 	}
 	srv := &http.Server{Handler: state.Handler(p.state, p.ready), ReadHeaderTimeout: 5 * time.Second}
 	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
 	defer stop()
 	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("state socket: %w", err)
+		return fmt.Errorf("serve the state on %s: %w", p.o.StateSocket, err)
 	}
 	return nil
 }
@@ -242,7 +242,7 @@ func (p *parts) serveState(ctx context.Context) error {
 // next node while the agent on this one serves no pods.
 func (p *parts) ready() error {
 	if !p.serving.Load() {
-		return errors.New("the CNI socket does not answer yet: the agent is starting, or works off DELs from while it was away")
+		return errors.New("the CNI socket is not served yet: the agent is starting, or is replaying DELs missed during downtime")
 	}
 	return nil
 }
@@ -251,10 +251,10 @@ func (p *parts) ready() error {
 // DaemonSet was deleted.
 func (p *parts) leave() error {
 	if p.o.ShimPath == "" || !p.cluster.Uninstalled(context.Background()) {
-		p.log.Info("stopped; the CNI configuration stays in place")
+		p.log.Info("agent stopped; the CNI configuration stays in place")
 		return nil
 	}
-	p.log.Info("the DaemonSet was deleted: restoring the node's own CNI configuration")
+	p.log.Info("DaemonSet deleted; restoring the node's own CNI configuration")
 	return p.install.Uninstall()
 }
 
@@ -263,7 +263,7 @@ func (p *parts) close() {
 		p.links.Close()
 	}
 	if err := p.ledger.Close(); err != nil {
-		p.log.Error("close the ledger", "error", err)
+		p.log.Error("closing the ledger failed", "error", err)
 	}
 }
 

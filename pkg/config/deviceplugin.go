@@ -187,9 +187,9 @@ func addSelector(pool *device.Pool, raw json.RawMessage, field string, problem *
 		return
 	}
 	if !sel.selects() && !e.NeedVhostNet {
-		problem.addf(field, "name nothing to select by, and would put every VF of the node into the pool: set one field at least")
+		problem.addf(field, "have no fields, and would put every VF of the node into the pool: set at least one field")
 	} else if !sel.selects() {
-		problem.addf(field, "needVhostNet says what is handed out with a device, not which: set another field as well")
+		problem.addf(field, "needVhostNet does not select devices: set another field as well")
 	}
 	// The vhost files belong to no device: if one selector asks for them, the whole pool has
 	// them.

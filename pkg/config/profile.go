@@ -106,7 +106,7 @@ func profileFile(name string) bool {
 // declare validates a decoded NICProfile and converts it into values of the model.
 func declare(p v1alpha1.NICProfile, source, place string) (Declaration, error) {
 	if p.APIVersion != profileAPIVersion || p.Kind != profileKind {
-		return Declaration{}, fmt.Errorf("%s: apiVersion %q, kind %q: only %s of %s is read here",
+		return Declaration{}, fmt.Errorf("%s: apiVersion %q, kind %q: only %s of %s is supported",
 			place, p.APIVersion, p.Kind, profileKind, profileAPIVersion)
 	}
 	if p.Name == "" {

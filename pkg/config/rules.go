@@ -42,10 +42,10 @@ func checkResource(name string) error {
 		}
 	}
 	if !resourceNameRE.MatchString(base) {
-		return fmt.Errorf("%q is not a resource name: it may have letters, digits, '_', '.' and '-'", name)
+		return fmt.Errorf("%q is not a resource name: it may contain letters, digits, '_', '.' and '-'", name)
 	}
 	if !qualifiedRE.MatchString(base) {
-		return fmt.Errorf("%q is not a resource name that the kubelet takes: it begins and ends with a letter or digit and has at most 63 characters", name)
+		return fmt.Errorf("%q is not a resource name that the kubelet accepts: it must begin and end with a letter or digit and have at most 63 characters", name)
 	}
 	return nil
 }
@@ -108,7 +108,7 @@ func checkOneOf(values []string, allowed ...string) error {
 func checkNotEmpty(values []string) error {
 	for _, v := range values {
 		if strings.TrimSpace(v) == "" {
-			return fmt.Errorf("holds an empty text, which would match nothing")
+			return fmt.Errorf("contains an empty string, which would match nothing")
 		}
 	}
 	return nil

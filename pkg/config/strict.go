@@ -89,7 +89,7 @@ func tidyJSON(s string) string {
 		place, _, _ = strings.Cut(place, " of type ")
 		_, field, _ = strings.Cut(place, ".") // drop the type's name, keep the path
 	}
-	s = fmt.Sprintf("%s stands where %s belongs", jsonKind(got), jsonKind(want))
+	s = fmt.Sprintf("%s instead of %s", jsonKind(got), jsonKind(want))
 	if field != "" {
 		s = field + ": " + s
 	}

@@ -64,7 +64,7 @@ func (p *PCINames) open() *pcidb.PCIDB {
 		if err == nil {
 			return db
 		}
-		p.log.Debug("no PCI id database", "root", root, "error", err)
+		p.log.Debug("PCI id database not found", "root", root, "error", err)
 	}
 	return nil
 }

@@ -34,7 +34,7 @@ func (inv *Inventory) follow(ctx context.Context) (worked bool) {
 	// even if the sources could not be opened.
 	read := inv.refresh(ctx)
 	if err != nil {
-		inv.logUnlessDone(ctx, "kernel events are not available; trying again", err)
+		inv.logUnlessDone(ctx, "opening the kernel's event sources failed; trying again", err)
 		return false
 	}
 	inv.process(ctx, events, read)
@@ -174,7 +174,7 @@ func (inv *Inventory) update(dirty map[pci.Address]bool) bool {
 	}
 	err := inv.reread(dirty)
 	if err != nil {
-		inv.opts.Log.Warn("a changed device could not be read; reading all", "error", err)
+		inv.opts.Log.Warn("reading changed devices failed; reading all devices", "error", err)
 	}
 	return err == nil
 }
@@ -182,7 +182,7 @@ func (inv *Inventory) update(dirty map[pci.Address]bool) bool {
 func (inv *Inventory) refresh(ctx context.Context) (read bool) {
 	_, err := inv.Refresh(ctx)
 	if err != nil {
-		inv.logUnlessDone(ctx, "devices could not be read; trying again", err)
+		inv.logUnlessDone(ctx, "reading devices failed; trying again", err)
 	}
 	return err == nil
 }

@@ -79,20 +79,20 @@ func restConfig(kubeconfig string) (*rest.Config, error) {
 	if kubeconfig == "" {
 		cfg, err := rest.InClusterConfig()
 		if err != nil {
-			return nil, fmt.Errorf("API server: not in a pod with a ServiceAccount, and no kubeconfig given: %w", err)
+			return nil, fmt.Errorf("connect to the API server: not in a pod with a ServiceAccount, and no kubeconfig given: %w", err)
 		}
 		return cfg, nil
 	}
 	cfg, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
-		return nil, fmt.Errorf("API server: kubeconfig %s: %w", kubeconfig, err)
+		return nil, fmt.Errorf("connect to the API server: read kubeconfig %s: %w", kubeconfig, err)
 	}
 	return cfg, nil
 }
 
 func newForConfig(cfg *rest.Config, o Options) (*Client, error) {
 	if o.NodeName == "" {
-		return nil, errors.New("API server: the node's name is not set; the manifest passes it as --node-name")
+		return nil, errors.New("connect to the API server: the node's name is not set: pass it as --node-name, like the manifest")
 	}
 	if o.RequestTimeout == 0 {
 		o.RequestTimeout = defaultRequestTimeout
@@ -105,10 +105,10 @@ func newForConfig(cfg *rest.Config, o Options) (*Client, error) {
 	}
 	c := &Client{o: o, log: o.Log, host: cfg.Host, configMaps: map[string]cache.SharedIndexInformer{}}
 	if err := c.connect(cfg); err != nil {
-		return nil, fmt.Errorf("API server: %w", err)
+		return nil, fmt.Errorf("connect to the API server: %w", err)
 	}
 	if err := c.newInformers(); err != nil {
-		return nil, fmt.Errorf("API server: %w", err)
+		return nil, fmt.Errorf("connect to the API server: %w", err)
 	}
 	c.newRecorder()
 	return c, nil
@@ -179,5 +179,5 @@ func (c *Client) Ready() error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return fmt.Errorf("the pods of node %s are not known yet: %w", c.o.NodeName, c.cause(c.pods))
+	return fmt.Errorf("the pods of node %s have not been read yet: %w", c.o.NodeName, c.cause(c.pods))
 }

@@ -22,11 +22,11 @@ func (c *Client) explain(doing string, err error) error {
 	case err == nil:
 		return nil
 	case noSuchKind(err):
-		return fmt.Errorf("%s: the cluster has no such kind of object (deployments/crds has net-attach-defs): %w", doing, network.ErrNotFound)
+		return fmt.Errorf("%s: the cluster does not have the CRD (for net-attach-defs, apply deployments/crds): %w", doing, network.ErrNotFound)
 	case apierrors.IsNotFound(err):
 		return fmt.Errorf("%s: the API server has no such object: %w", doing, network.ErrNotFound)
 	case apierrors.IsForbidden(err):
-		return fmt.Errorf("%s: the agent's ServiceAccount may not: apply the permissions of its manifest again: %w", doing, err)
+		return fmt.Errorf("%s: the agent's ServiceAccount lacks the permission: apply the permissions of its manifest again: %w", doing, err)
 	case apierrors.IsUnauthorized(err):
 		return fmt.Errorf("%s: the API server does not accept the agent's credentials: %w", doing, err)
 	case apierrors.IsInvalid(err):

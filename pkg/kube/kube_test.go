@@ -155,7 +155,7 @@ func TestErrorsSayInWhichWay(t *testing.T) {
 		refusal error
 		want    string
 	}{
-		{apierrors.NewForbidden(group, "upf", errors.New("no role")), `get pod nfv/upf: the agent's ServiceAccount may not: apply the permissions of its manifest again: `},
+		{apierrors.NewForbidden(group, "upf", errors.New("no role")), `get pod nfv/upf: the agent's ServiceAccount lacks the permission: apply the permissions of its manifest again: `},
 		// m#852: stale credentials are reported as such.
 		{apierrors.NewUnauthorized("token expired"), `get pod nfv/upf: the API server does not accept the agent's credentials: `},
 		{apierrors.NewInternalError(errors.New("etcd")), `get pod nfv/upf: the API server at ` + s.url + ` refuses: `},
@@ -248,7 +248,7 @@ func TestNetAttachDefWithoutCRD(t *testing.T) {
 	s.put(nadPath, nadObject(`{"type": "macvlan"}`))
 	c := start(t, s)
 	_, err := c.NetAttachDef(t.Context(), "nfv", "data")
-	const want = "get net-attach-def nfv/data: the cluster has no such kind of object (deployments/crds has net-attach-defs): not found"
+	const want = "get net-attach-def nfv/data: the cluster does not have the CRD (for net-attach-defs, apply deployments/crds): not found"
 	if err == nil || err.Error() != want || !errors.Is(err, network.ErrNotFound) {
 		t.Errorf("got %v", err)
 	}
@@ -583,7 +583,7 @@ func TestStrip(t *testing.T) {
 func TestNew(t *testing.T) {
 	t.Setenv("KUBERNETES_SERVICE_HOST", "")
 	_, err := New("", Options{NodeName: "node1"})
-	if err == nil || !strings.HasPrefix(err.Error(), "API server: not in a pod with a ServiceAccount, and no kubeconfig given: ") {
+	if err == nil || !strings.HasPrefix(err.Error(), "connect to the API server: not in a pod with a ServiceAccount, and no kubeconfig given: ") {
 		t.Errorf("got %v", err)
 	}
 	_, err = New("/absent", Options{NodeName: "node1"})

@@ -60,7 +60,7 @@ func (c *Client) Uninstalled(ctx context.Context) bool {
 	}
 	// The agent's permissions may have been deleted together with its DaemonSet. The watch's
 	// last event then decides.
-	c.log.Warn("is the agent being uninstalled?", "seen", seen.deleted,
+	c.log.Warn("reading the agent's DaemonSet failed; its last watch event decides", "deleted", seen.deleted,
 		"error", c.explain(fmt.Sprintf("get daemonset %s/%s", c.o.Namespace, c.o.DaemonSet), err))
 	return seen.deleted
 }

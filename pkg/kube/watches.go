@@ -52,7 +52,7 @@ func (c *Client) watchFailed(w *watched, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if w.kind != kind {
-		c.log.Warn("watching the API server; it goes on as soon as it can", "what", w.what, "error", err)
+		c.log.Warn("watch of the API server failed; trying again", "resource", w.what, "error", err)
 	}
 	w.err, w.kind = err, kind
 }
@@ -61,7 +61,7 @@ func (c *Client) watchStands(w *watched) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if w.err != nil {
-		c.log.Info("watching the API server again", "what", w.what)
+		c.log.Info("watch of the API server restored", "resource", w.what)
 	}
 	w.err, w.kind = nil, ""
 }

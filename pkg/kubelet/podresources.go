@@ -40,7 +40,7 @@ func New(socket string) (*PodResources, error) {
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: between, MinConnectTimeout: time.Second}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxReply)))
 	if err != nil {
-		return nil, fmt.Errorf("kubelet's pod resources socket %s: %w", socket, err)
+		return nil, fmt.Errorf("connect to the kubelet's pod resources socket %s: %w", socket, err)
 	}
 	return &PodResources{socket: socket, client: podresources.NewPodResourcesListerClient(conn), conn: conn}, nil
 }

@@ -108,7 +108,7 @@ func CheckIsolation(selections []Selection, podNamespace string, global []string
 			if len(global) > 0 {
 				remedy += " or of " + strings.Join(global, ", ")
 			}
-			return fmt.Errorf("network %s lies in another namespace, and namespace isolation is on; %s", s.Network(), remedy)
+			return fmt.Errorf("network %s is in another namespace, and namespace isolation is on; %s", s.Network(), remedy)
 		}
 	}
 	return nil

@@ -88,7 +88,7 @@ func (c *Client) explain(err error) error {
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("the agent on %s has not answered within %s: it is stuck, or the node is overloaded; see its logs with `kubectl -n fairlead-system logs -l app.kubernetes.io/name=fairlead-agent`: %w", c.socket, c.patience, err)
 	}
-	return fmt.Errorf("asking the agent on %s: %w", c.socket, err)
+	return fmt.Errorf("ask the agent on %s: %w", c.socket, err)
 }
 
 // DecodeAll parses one State or several in a row, as `fairleadctl state -o json` prints them

@@ -38,7 +38,7 @@ func (f FS) setNumVFs(pf pci.Address, n int) error {
 		return fmt.Errorf("set %d VFs on PF %s: read back: %w", n, pf, gone(err))
 	}
 	if got != n {
-		return fmt.Errorf("set %d VFs on PF %s: the driver reported success but made %d; the kernel log may say why: %w", n, pf, got, ErrRefused)
+		return fmt.Errorf("set %d VFs on PF %s: the driver reported success but created %d; the kernel log may say why: %w", n, pf, got, ErrRefused)
 	}
 	for i := range n {
 		if _, err := f.VFAddress(pf, i); err != nil {

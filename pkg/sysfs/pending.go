@@ -36,7 +36,7 @@ func (p *pending) end(addr pci.Address) {
 // then continues in the background, and no other change of the function starts until it ends.
 func (f FS) within(limit time.Duration, addr pci.Address, what string, change func() error) error {
 	if !f.pending.begin(addr) {
-		return fmt.Errorf("%s: an earlier change of it still waits in the kernel, as while a process has the device open: %w", what, ErrBusy)
+		return fmt.Errorf("%s: an earlier change of it still waits in the kernel, probably because a process has the device open: %w", what, ErrBusy)
 	}
 	done := make(chan error, 1)
 	go func() {
@@ -50,7 +50,7 @@ func (f FS) within(limit time.Duration, addr pci.Address, what string, change fu
 	case err := <-done:
 		return err
 	case <-timer.C:
-		return fmt.Errorf("%s: the kernel has not let go of it for %v: a process seems to have the device open; it is done as soon as that process ends: %w",
+		return fmt.Errorf("%s: the kernel has waited for %v, probably because a process has the device open; the change completes as soon as that process ends: %w",
 			what, limit, ErrBusy)
 	}
 }

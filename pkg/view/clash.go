@@ -25,7 +25,7 @@ func Clashes(states []state.State) []string {
 					if !taken {
 						first[at] = here
 					} else if other.node != here.node {
-						out = append(out, fmt.Sprintf("network %s: %s belongs to pod %s on %s and to pod %s on %s: host-local hands out one range on each node by itself; give each node a range of its own, or the pods static addresses",
+						out = append(out, fmt.Sprintf("network %s: %s belongs to pod %s on %s and to pod %s on %s: host-local allocates on each node separately; give each node its own range, or the pods static addresses",
 							a.Network, ip, other.pod, other.node, here.pod, here.node))
 					}
 				}

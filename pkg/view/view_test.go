@@ -133,7 +133,7 @@ func TestAddressOnTwoNodesIsReported(t *testing.T) {
 		want   []string
 	}{
 		{"one address, two nodes", []state.State{on("node1", "db-0", "database/storage", "10.56.1.1/16"), on("node2", "db-1", "database/storage", "10.56.1.1/16")},
-			[]string{"network database/storage: 10.56.1.1/16 belongs to pod database/db-0 on node1 and to pod database/db-1 on node2: host-local hands out one range on each node by itself; give each node a range of its own, or the pods static addresses"}},
+			[]string{"network database/storage: 10.56.1.1/16 belongs to pod database/db-0 on node1 and to pod database/db-1 on node2: host-local allocates on each node separately; give each node its own range, or the pods static addresses"}},
 		{"two addresses", []state.State{on("node1", "db-0", "database/storage", "10.56.1.1/16"), on("node2", "db-1", "database/storage", "10.56.1.2/16")}, nil},
 		{"two networks", []state.State{on("node1", "db-0", "database/storage", "10.56.1.1/16"), on("node2", "db-1", "database/backup", "10.56.1.1/16")}, nil},
 		{"one node, seen twice", []state.State{on("node1", "db-0", "database/storage", "10.56.1.1/16"), on("node1", "db-0", "database/storage", "10.56.1.1/16")}, nil},
