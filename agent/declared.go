@@ -17,8 +17,8 @@ import (
 	"fairlead.dev/fairlead/pkg/device"
 )
 
-// objects answers what the declared state needs from the cluster. If the API server has not
-// answered since the agent's start, the memory is used instead.
+// objects are the objects of the cluster that the declared state is read from. If the API
+// server has not answered since the agent's start, the memory is used instead.
 type objects interface {
 	// NodeLabels returns the node's labels; known is false until they have been read.
 	NodeLabels() (labels map[string]string, known bool)
@@ -36,8 +36,8 @@ type declared struct {
 	log     *slog.Logger
 
 	recalled bool
-	profiles part[[]config.Declaration]
-	pools    part[[]device.Pool]
+	profiles parsedTexts[[]config.Declaration]
+	pools    parsedTexts[[]device.Pool]
 	model    lastGood[config.Model]
 	builtFor map[string]string // the node's labels
 	edits    int               // counts changes of the texts or labels that model was built from
@@ -55,13 +55,13 @@ func (g *lastGood[T]) set(v T, err error) {
 	}
 }
 
-// part is a value parsed from texts; err belongs to a newer reading.
-type part[T any] struct {
+// parsedTexts is a value parsed from texts; err belongs to a newer reading.
+type parsedTexts[T any] struct {
 	lastGood[T]
 	from texts
 }
 
-func (p *part[T]) read(from texts, err error, parse func(texts) (T, error)) {
+func (p *parsedTexts[T]) read(from texts, err error, parse func(texts) (T, error)) {
 	if err != nil {
 		p.err = err
 		return
@@ -82,9 +82,9 @@ func (d *declared) read() (m config.Model, problems []string) {
 	d.pools.read(from, err, d.parsePools)
 	d.build(labels)
 	if d.model.err == nil {
-		before, beforeLabels := d.memory.texts, d.builtFor
+		oldTexts, oldLabels := d.memory.texts, d.builtFor
 		d.memory.remember(d.profiles.from, d.pools.from)
-		if !reflect.DeepEqual(before, d.memory.texts) || !maps.Equal(beforeLabels, labels) {
+		if !reflect.DeepEqual(oldTexts, d.memory.texts) || !maps.Equal(oldLabels, labels) {
 			d.edits++
 		}
 		d.builtFor = labels
@@ -130,9 +130,9 @@ func (d *declared) readProfiles() (texts, error) {
 }
 
 func (d *declared) parseProfiles(from texts) ([]config.Declaration, error) {
-	all, err := config.ParseProfiles(from.Files[d.o.ProfilesDir], d.o.ProfilesDir)
-	more, moreErr := config.ParseProfiles(from.ConfigMaps[d.o.ProfilesConfigMap], d.source(d.o.ProfilesConfigMap))
-	return append(all, more...), errors.Join(err, moreErr)
+	declarations, err := config.ParseProfiles(from.Files[d.o.ProfilesDir], d.o.ProfilesDir)
+	fromConfigMap, configMapErr := config.ParseProfiles(from.ConfigMaps[d.o.ProfilesConfigMap], d.source(d.o.ProfilesConfigMap))
+	return append(declarations, fromConfigMap...), errors.Join(err, configMapErr)
 }
 
 // readPools reads the device plugin's configuration: the ConfigMap, or else the file.

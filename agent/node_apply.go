@@ -64,7 +64,7 @@ func (n *node) keepApplied(ctx context.Context) error {
 	}
 }
 
-// apply changes the NICs to what the profiles declare, and returns the snapshot afterwards.
+// apply makes the NICs match the profiles, and returns the snapshot afterwards.
 func (n *node) apply(ctx context.Context) *inventory.Snapshot {
 	statuses := n.applier.Converge(ctx, n.currentModel().Profiles, n.readPFs)
 	if ctx.Err() != nil {
@@ -90,9 +90,9 @@ func (n *node) govern() {
 	profiles, pfs := n.currentModel().Profiles, n.follow(s.PFs)
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	now := profile.Governed(profiles, pfs, n.governed)
-	if !maps.Equal(n.governed, now) {
-		n.governed = now
+	governed := profile.Governed(profiles, pfs, n.governed)
+	if !maps.Equal(n.governed, governed) {
+		n.governed = governed
 		kick(n.changed)
 	}
 }
@@ -188,12 +188,12 @@ func disturbs(old, new *inventory.Snapshot) bool {
 		return true
 	}
 	return slices.ContainsFunc(c.Changed, func(addr pci.Address) bool {
-		if was, ok := old.PF(addr); ok {
-			is, _ := new.PF(addr)
-			return was.Driver != is.Driver || was.Netdev != is.Netdev || was.MTU != is.MTU || was.NumVFs != is.NumVFs
+		if oldPF, ok := old.PF(addr); ok {
+			newPF, _ := new.PF(addr)
+			return oldPF.Driver != newPF.Driver || oldPF.Netdev != newPF.Netdev || oldPF.MTU != newPF.MTU || oldPF.NumVFs != newPF.NumVFs
 		}
-		_, was, _ := old.VF(addr)
-		_, is, _ := new.VF(addr)
-		return was.Driver != is.Driver || (was.Netdev == is.Netdev && was.MTU != is.MTU)
+		_, oldVF, _ := old.VF(addr)
+		_, newVF, _ := new.VF(addr)
+		return oldVF.Driver != newVF.Driver || (oldVF.Netdev == newVF.Netdev && oldVF.MTU != newVF.MTU)
 	})
 }

@@ -20,12 +20,14 @@ import (
 	"fairlead.dev/fairlead/cni/wire"
 	"fairlead.dev/fairlead/deviceplugin"
 	"fairlead.dev/fairlead/pkg/custody"
+	"fairlead.dev/fairlead/pkg/host"
 	"fairlead.dev/fairlead/pkg/inventory"
 	"fairlead.dev/fairlead/pkg/kube"
 	"fairlead.dev/fairlead/pkg/kubelet"
 	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/link"
 	"fairlead.dev/fairlead/pkg/network"
+	"fairlead.dev/fairlead/pkg/retry"
 	"fairlead.dev/fairlead/pkg/sandbox"
 	"fairlead.dev/fairlead/pkg/state"
 )
@@ -107,6 +109,23 @@ func construct(o Options, log *slog.Logger) (*parts, error) {
 	return p, nil
 }
 
+// noteBoot records the node's current boot in the ledger. If the boot id is unknown, all
+// records count as of this boot: a VF is then held too long rather than too short.
+func (p *parts) noteBoot() {
+	id, err := host.BootID(p.o.SysRoot)
+	if err != nil {
+		p.log.Warn("boot id unknown; assuming that the node has not rebooted", "error", err)
+		return
+	}
+	rebooted, err := p.ledger.Boot(id)
+	if err != nil {
+		p.log.Error("recording the boot id failed; records of an earlier boot still count", "error", err)
+	}
+	if rebooted {
+		p.log.Info("node rebooted; the VFs of pods from before are free")
+	}
+}
+
 // run starts the parts. Resources are registered first, as they were last declared: until then
 // the kubelet fails every pod that wants a VF. Profiles are applied once the API server has
 // answered. Tombstones are replayed before the socket serves, and the shim's conf is installed
@@ -185,7 +204,7 @@ func (p *parts) awaitChange(ctx context.Context, w *fsnotify.Watcher) bool {
 		case e := <-w.Events:
 			own := e.Name == filepath.Join(p.o.CNIBinDir, network.OwnType)
 			if !e.Has(fsnotify.Chmod) && (own || filepath.Dir(e.Name) == filepath.Clean(p.o.CNIConfDir)) {
-				return sleep(ctx, 100*time.Millisecond) // an installer writes several files at once
+				return retry.Sleep(ctx, 100*time.Millisecond) == nil // an installer writes several files at once
 			}
 		}
 	}
@@ -208,7 +227,7 @@ func (p *parts) reconcile(ctx context.Context) error {
 		if err := p.keeper.Reconcile(ctx); err != nil && ctx.Err() == nil {
 			p.log.Warn("reconciling failed; trying again", "error", err)
 		}
-		if !sleep(ctx, p.o.ReconcileEvery) {
+		if retry.Sleep(ctx, p.o.ReconcileEvery) != nil {
 			return nil
 		}
 	}
@@ -272,17 +291,6 @@ func kick(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
 	default:
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
 	}
 }
 

@@ -143,7 +143,7 @@ func TestBadArgumentsAreNamed(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"state", "-f", file, "-o", "yaml"}, "--output yaml: text and json are known"},
+		{[]string{"state", "-f", file, "-o", "yaml"}, "--output \"yaml\" is not supported: use text or json"},
 		{[]string{"topology", notState}, "x.json: not a node state"},
 		{[]string{"topology", "/no/such/file"}, "/no/such/file: no such file"},
 		{[]string{"vf", "-f", file, "pf0/9"}, `no VF "pf0/9"`},

@@ -235,7 +235,7 @@ func (s parsedSelector) selects() bool {
 
 // selector validates the fields. If it returns an error, the errors have been added to problem.
 func (e selectorEntry) selector(field string, problem *problems) (parsedSelector, error) {
-	before := len(problem.errs)
+	earlierErrors := len(problem.errs)
 	vendors, err := checkPCIIDs(e.Vendors)
 	problem.add(field+".vendors", err)
 	devices, err := checkPCIIDs(e.Devices)
@@ -259,7 +259,7 @@ func (e selectorEntry) selector(field string, problem *problems) (parsedSelector
 		Vendors: vendors, Devices: devices, Drivers: e.Drivers, PCIAddresses: addresses,
 		ACPIIndexes: e.ACPIIndexes, PFNames: pfNames, RootDevices: rootDevices, LinkTypes: e.LinkTypes,
 		DDPProfiles: e.DDPProfiles, PKeys: e.PKeys, VDPAType: e.VDPAType, AuxTypes: e.AuxTypes, RDMA: e.IsRDMA,
-	}}, errors.Join(problem.errs[before:]...)
+	}}, errors.Join(problem.errs[earlierErrors:]...)
 }
 
 // pfRanges parses `ens1f0#0-3,5`. Several entries for the same PF add up.

@@ -32,7 +32,7 @@ func groupVFs(g v1alpha1.VFGroup, pf v1alpha1.PFSpec, field string, problem *pro
 	problem.add(field+".vfs", err)
 	for i, r := range ranges {
 		if pf.NumVFs != nil && r.Last >= *pf.NumVFs {
-			problem.addf(field+".vfs", "VF %d is beyond spec.pf.numVFs: %d, which makes VFs %s", r.Last, *pf.NumVFs, indexesOf(*pf.NumVFs))
+			problem.addf(field+".vfs", "VF %d is beyond spec.pf.numVFs: %d, which allows %s", r.Last, *pf.NumVFs, indexesOf(*pf.NumVFs))
 		}
 		if i > 0 {
 			if at, shared := overlap(ranges[:i], ranges[i:i+1]); shared {

@@ -236,10 +236,10 @@ func glob(pattern, name string) bool {
 	return err == nil && ok
 }
 
-// oneOf reports whether have is among the wanted values. No wanted values means any. Users
+// oneOf reports whether have is among the allowed values. No allowed values means any. Users
 // write hexadecimal ids, drivers and link types in either case.
-func oneOf(wanted []string, have string) bool {
-	return len(wanted) == 0 || slices.ContainsFunc(wanted, func(w string) bool { return w == have || strings.EqualFold(w, have) })
+func oneOf(allowed []string, have string) bool {
+	return len(allowed) == 0 || slices.ContainsFunc(allowed, func(w string) bool { return w == have || strings.EqualFold(w, have) })
 }
 
 func inRanges(ranges []IndexRange, index int) bool {

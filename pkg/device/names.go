@@ -34,9 +34,9 @@ func (n *Names) Follow(pfs []PF) []PF {
 	}
 	out := pfs
 	for i, pf := range pfs {
-		was := n.learn(pf)
-		earlier := slices.DeleteFunc(slices.Clone(was.names), func(name string) bool { return taken[name] })
-		withoutNetdev := pf.Netdev == "" && pf.LinkType != was.linkType
+		remembered := n.learn(pf)
+		earlier := slices.DeleteFunc(slices.Clone(remembered.names), func(name string) bool { return taken[name] })
+		withoutNetdev := pf.Netdev == "" && pf.LinkType != remembered.linkType
 		if len(earlier) == 0 && !withoutNetdev {
 			continue
 		}
@@ -45,7 +45,7 @@ func (n *Names) Follow(pfs []PF) []PF {
 		}
 		out[i].EarlierNames = earlier
 		if withoutNetdev {
-			out[i].LinkType = was.linkType // the NIC is the same one
+			out[i].LinkType = remembered.linkType // the NIC is the same one
 		}
 	}
 	return out

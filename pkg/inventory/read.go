@@ -63,8 +63,8 @@ func (inv *Inventory) readAll(ctx context.Context, old *Snapshot) (*Snapshot, er
 		pf := pfs[i]
 		if errs[i] != nil {
 			unread.Causes[addr], pf = errs[i], nil
-			if was, ok := old.PF(addr); ok {
-				pf = &was
+			if lastRead, ok := old.PF(addr); ok {
+				pf = &lastRead
 			}
 		}
 		if pf != nil {
@@ -84,8 +84,8 @@ func (inv *Inventory) readAllLone(old *Snapshot, nics []pci.Address, names altNa
 		lone, err := inv.readLone(addr, names)
 		if err != nil {
 			unread.Causes[addr] = err
-			if pf, was, ok := old.VF(addr); ok && pf.Address.IsZero() {
-				lone = &was
+			if pf, lastRead, ok := old.VF(addr); ok && pf.Address.IsZero() {
+				lone = &lastRead
 			}
 		}
 		if lone != nil {
@@ -221,8 +221,8 @@ func (inv *Inventory) owners(old *Snapshot, dirty map[pci.Address]bool) map[pci.
 // rereadPF reads a PF's own attributes if the PF is dirty, and those of its VFs that are dirty
 // or new. It keeps the others. It returns nil if the function is gone or no PF.
 func (inv *Inventory) rereadPF(old *Snapshot, addr pci.Address, dirty map[pci.Address]bool) (*device.PF, error) {
-	was, known := old.PF(addr)
-	pf := was
+	oldPF, known := old.PF(addr)
+	pf := oldPF
 	if !known || dirty[addr] {
 		read, err := inv.readPFAlone(addr, inv.oneAltName)
 		if err != nil || read == nil {

@@ -76,28 +76,28 @@ func (inv *Inventory) open(ctx context.Context) (<-chan Event, error) {
 	return merged, nil
 }
 
-// No further event reports the changes that a failed reading missed. The reading is tried again
-// after firstReread, then with growing pauses.
-const firstReread, maxReread = 2 * time.Second, 30 * time.Second
-
 // process collects events and updates until the channel closes. read says whether the full
 // reading before it succeeded.
 func (inv *Inventory) process(ctx context.Context, events <-chan Event, read bool) {
 	resync := time.NewTimer(inv.opts.Resync)
 	defer resync.Stop()
-	again, wait := time.NewTimer(firstReread), firstReread
-	defer again.Stop()
+	// No further event reports the changes that a failed reading missed.
+	pauses := retry.Backoff{First: 2 * time.Second, Max: 30 * time.Second}
+	failures, nextTry := 0, time.NewTimer(pauses.First)
+	defer nextTry.Stop()
 	if read {
-		again.Stop()
+		nextTry.Stop()
+	} else {
+		failures = 1
 	}
-	reread := func() {
+	readAgain := func() {
 		if inv.refresh(ctx) {
-			again.Stop()
-			wait = firstReread
+			failures = 0
+			nextTry.Stop()
 			return
 		}
-		again.Reset(wait)
-		wait = min(2*wait, maxReread)
+		failures++
+		nextTry.Reset(pauses.After(failures))
 	}
 	for {
 		select {
@@ -106,13 +106,13 @@ func (inv *Inventory) process(ctx context.Context, events <-chan Event, read boo
 				return
 			}
 			if dirty, all := inv.gather(e, events); all || !inv.update(dirty) {
-				reread()
+				readAgain()
 			}
-		case <-again.C:
-			reread()
+		case <-nextTry.C:
+			readAgain()
 		case <-resync.C:
 			if untilResync(inv) <= 0 { // otherwise a caller's Refresh has just read everything
-				reread()
+				readAgain()
 			}
 			resync.Reset(max(untilResync(inv), 0))
 		}

@@ -91,14 +91,14 @@ type Changes struct {
 func Diff(old, new *Snapshot) Changes {
 	var c Changes
 	for _, pf := range new.PFs {
-		was, ok := old.PF(pf.Address)
+		oldPF, ok := old.PF(pf.Address)
 		switch {
 		case !ok:
 			c.Added = append(c.Added, pf.Address)
-		case !samePF(was, pf):
+		case !samePF(oldPF, pf):
 			c.Changed = append(c.Changed, pf.Address)
 		}
-		if !ok || !shared(was.VFs, pf.VFs) {
+		if !ok || !shared(oldPF.VFs, pf.VFs) {
 			c.addVFs(old, pf.VFs)
 		}
 	}
@@ -121,11 +121,11 @@ func Diff(old, new *Snapshot) Changes {
 
 func (c *Changes) addVFs(old *Snapshot, vfs []device.VF) {
 	for i := range vfs {
-		_, was, ok := old.VF(vfs[i].Address)
+		_, oldVF, ok := old.VF(vfs[i].Address)
 		switch {
 		case !ok:
 			c.Added = append(c.Added, vfs[i].Address)
-		case !reflect.DeepEqual(was, vfs[i]):
+		case !reflect.DeepEqual(oldVF, vfs[i]):
 			c.Changed = append(c.Changed, vfs[i].Address)
 		}
 	}

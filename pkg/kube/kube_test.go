@@ -295,8 +295,8 @@ func TestWatchProblems(t *testing.T) {
 	eventually(t, "it is a problem again", only(may, "(the last content read stays in effect)"))
 	s.setRefusal(func(string, string) error { return nil })
 	eventually(t, "it is over again", func() bool { return got() == "" })
-	if failed, again := log.count("level=WARN"), log.count("watching the API server again"); failed != 2 || again != 2 {
-		t.Errorf("%d failures and %d recoveries are logged, want 2 and 2:\n%s", failed, again, log.String())
+	if failed, restored := log.count("level=WARN"), log.count("watch of the API server restored"); failed != 2 || restored != 2 {
+		t.Errorf("%d failures and %d recoveries are logged, want 2 and 2:\n%s", failed, restored, log.String())
 	}
 	s.remove(nodePath)
 	eventually(t, "the node that is not there is a problem", only("the API server has no node node1", "set --node-name to the node's name there"))

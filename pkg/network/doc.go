@@ -24,7 +24,7 @@ const OwnType = "fairlead"
 // unreachable. Lookups wrap it.
 var ErrNotFound = errors.New("not found")
 
-// Pod has what is needed of a pod to attach its networks.
+// Pod has the facts about a pod that attaching its networks needs.
 type Pod struct {
 	Namespace   string
 	Name        string

@@ -84,8 +84,8 @@ func capabilities(s Selection, device, deviceInfo string) map[string]any {
 	return c
 }
 
-// args returns what goes into args.cni of every member. An IPAM claim goes the same way: it has
-// no capability of its own.
+// args returns the keys for args.cni of every member. An IPAM claim is among them: it has no
+// capability of its own.
 func args(s Selection) map[string]any {
 	a := maps.Clone(s.CNIArgs)
 	if s.IPAMClaim != "" {
@@ -153,11 +153,11 @@ func orEmpty(raw json.RawMessage) json.RawMessage {
 }
 
 func declaredPart(declared map[string]bool, offered map[string]any) map[string]any {
-	part := map[string]any{}
-	for name, wanted := range declared {
-		if value, ok := offered[name]; wanted && ok {
-			part[name] = value
+	capabilities := map[string]any{}
+	for name, isDeclared := range declared {
+		if value, ok := offered[name]; isDeclared && ok {
+			capabilities[name] = value
 		}
 	}
-	return part
+	return capabilities
 }

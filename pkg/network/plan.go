@@ -18,7 +18,7 @@ type Planned struct {
 	Given      bool          // the kubelet gave Device to the pod
 	Named      []NamedDevice // other devices that it names: policy decides whether it may have them
 	List       ConfList
-	Fallback   bool // a device was requested, the pod has none, and the network declares a fallback
+	Fallback   bool // a device was requested, the pod has no such device, and the network declares a fallback
 	DeviceInfo string
 	// Capabilities is the runtimeConfig that was offered. Each member of List already has the
 	// part that it declares.

@@ -44,8 +44,8 @@ type PortMapping struct {
 	HostIP        string `json:"hostIP,omitempty"`
 }
 
-// SelectionError is a fault in a networks annotation: where it is, what it is, and the remedy.
-// The caller adds the pod's name.
+// SelectionError is a fault in a networks annotation, with its place, reason and remedy. The
+// caller adds the pod's name.
 type SelectionError struct {
 	Annotation string
 	Position   int    // of the network in the list, from 1; 0: the whole annotation

@@ -111,7 +111,7 @@ func (b *builder) joinSandboxes() {
 	for _, sandbox := range b.in.Sandboxes {
 		if sandbox.Failure != "" {
 			b.problems = append(b.problems, fmt.Sprintf("pod %s: release of sandbox %s has failed %d times and will be tried again: %s",
-				sandbox.Pod, short(sandbox.ID), sandbox.Attempts, sandbox.Failure))
+				sandbox.Pod, ledger.ShortID(sandbox.ID), sandbox.Attempts, sandbox.Failure))
 		}
 		for _, a := range sandbox.Attachments {
 			if a.Phase == ledger.Released {
@@ -211,8 +211,8 @@ func (b *builder) join(vf device.VF) VF {
 	return known
 }
 
-// current returns the VF's current settings: its knobs at the PF, and what the VF itself shows
-// on the host. A netdev in a pod shows nothing here.
+// current returns the VF's current settings: its knobs at the PF, and those that the VF itself
+// shows on the host. A netdev in a pod shows nothing here.
 func current(vf device.VF, knobs device.Settings) *device.Settings {
 	knobs.Driver = vf.Driver
 	if vf.Netdev != "" {
@@ -338,12 +338,4 @@ func deref(v *int) int {
 		return 0
 	}
 	return *v
-}
-
-// short is the part of a container id that crictl and ctr show.
-func short(id string) string {
-	if len(id) > 13 {
-		return id[:13]
-	}
-	return id
 }

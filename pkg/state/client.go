@@ -18,7 +18,7 @@ import (
 // DefaultSocket is where the agent serves its state on every node.
 const DefaultSocket = "/run/fairlead/agent.sock"
 
-// maxBody limits what a client reads: 2,000 VFs with pods take less than 4 MiB.
+// maxBody limits the size of a reply: 2,000 VFs with pods take less than 4 MiB.
 const maxBody = 64 << 20
 
 // patience is how long a client waits for an agent. The agent gathers the state from memory and

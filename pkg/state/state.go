@@ -114,5 +114,5 @@ type Profile struct {
 	Name    string `json:"name"`
 	Source  string `json:"source,omitempty"` // the file or object that declares it
 	Ready   bool   `json:"ready"`
-	Message string `json:"message,omitempty"` // why it is not ready, or what it changed
+	Message string `json:"message,omitempty"` // why it is not ready, or its last changes
 }

@@ -112,14 +112,14 @@ func (f FS) restore(addr pci.Address, current, override string) error {
 	if err := f.writeOverride(addr, override); err != nil {
 		return fmt.Errorf("undo: %w", err)
 	}
-	if now, err := f.Driver(addr); err != nil || now != "" || current == "" {
+	if bound, err := f.Driver(addr); err != nil || bound != "" || current == "" {
 		return nil // still bound, or bound again; or it had no driver before
 	}
 	if err := f.write(f.driversProbe(), addr.String()); err != nil {
 		return fmt.Errorf("undo: probe: %w", err)
 	}
-	if now, _ := f.Driver(addr); now != current {
-		return fmt.Errorf("undo: it is now bound to %s", orNone(now))
+	if bound, _ := f.Driver(addr); bound != current {
+		return fmt.Errorf("undo: it is now bound to %s", orNone(bound))
 	}
 	return nil
 }

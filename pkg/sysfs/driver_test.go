@@ -139,7 +139,7 @@ func (h heldDevice) WriteAttr(path string, data []byte) error {
 func TestBindDriverDoesNotHangOnAnOpenDevice(t *testing.T) {
 	held := heldDevice{vfTree(t, "vfio-pci"), make(chan struct{}), make(chan struct{})}
 	f := held.FS().WithWriter(held).WithTimeout(time.Millisecond)
-	checkError(t, f.BindDriver(vf0Addr, "igbvf"), sysfs.ErrBusy, "a process seems to have the device open")
+	checkError(t, f.BindDriver(vf0Addr, "igbvf"), sysfs.ErrBusy, "probably because a process has the device open")
 	// A second attempt would wait behind the first.
 	checkError(t, f.BindDriver(vf0Addr, "vfio-pci"), sysfs.ErrBusy, "an earlier change of it still waits in the kernel")
 	close(held.closed)
@@ -170,7 +170,7 @@ func (h heldVF) WriteAttr(path string, data []byte) error {
 func TestSetNumVFsDoesNotHangOnAnOpenVF(t *testing.T) {
 	held := heldVF{vfTree(t, "vfio-pci"), make(chan struct{}), make(chan struct{})}
 	f := held.FS().WithWriter(held).WithTimeout(time.Millisecond)
-	checkError(t, f.SetNumVFs(pfAddr, 0), sysfs.ErrBusy, "a process seems to have the device open")
+	checkError(t, f.SetNumVFs(pfAddr, 0), sysfs.ErrBusy, "probably because a process has the device open")
 	<-held.begun
 	checkError(t, f.SetNumVFs(pfAddr, 0), sysfs.ErrBusy, "an earlier change of it still waits in the kernel")
 	close(held.closed)

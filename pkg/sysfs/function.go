@@ -333,39 +333,6 @@ func (f FS) Driver(addr pci.Address) (string, error) {
 	return name, nil
 }
 
-// IOMMUGroup returns the number of a function's IOMMU group, -1 if it has no group.
-func (f FS) IOMMUGroup(addr pci.Address) int {
-	n, err := strconv.Atoi(anywhere.linkBase(f.device(addr) + "/iommu_group"))
-	if err != nil {
-		return -1
-	}
-	return n
-}
-
-// VFIOGroup returns the name, below /dev/vfio, of the device node through which a function is
-// opened: "12", or "noiommu-0" if VFIO runs without an IOMMU and has created a group of its
-// own. ok is false if there is no group.
-func (f FS) VFIOGroup(addr pci.Address) (name string, ok bool) {
-	n := f.IOMMUGroup(addr)
-	if n < 0 {
-		return "", false
-	}
-	if kind, _ := anywhere.attr(f.device(addr) + "/iommu_group/name"); kind == "vfio-noiommu" {
-		return "noiommu-" + strconv.Itoa(n), true
-	}
-	return strconv.Itoa(n), true
-}
-
-// UIO returns the name, below /dev, of the node through which a function bound to a uio driver
-// is opened. ok is false if there is no such node.
-func (f FS) UIO(addr pci.Address) (name string, ok bool) {
-	names, err := anywhere.list(f.device(addr) + "/uio")
-	if err != nil || len(names) == 0 {
-		return "", false
-	}
-	return names[0], true
-}
-
 // common has the attributes that PFs and VFs share.
 type common struct {
 	vendor, device, driver string

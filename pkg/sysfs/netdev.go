@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// netdev is a function's netdev. It may be renamed or moved between two reads: the methods then
-// return what they find, and the event about it causes the next reading.
+// netdev is a function's netdev. If it is renamed or moved between two reads, the methods
+// return its new state, and the event about it causes the next reading.
 type netdev struct {
 	dir
 	name string

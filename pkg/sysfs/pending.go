@@ -38,16 +38,16 @@ func (f FS) within(limit time.Duration, addr pci.Address, what string, change fu
 	if !f.pending.begin(addr) {
 		return fmt.Errorf("%s: an earlier change of it still waits in the kernel, probably because a process has the device open: %w", what, ErrBusy)
 	}
-	done := make(chan error, 1)
+	result := make(chan error, 1)
 	go func() {
 		err := change()
 		f.pending.end(addr)
-		done <- err
+		result <- err
 	}()
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {
-	case err := <-done:
+	case err := <-result:
 		return err
 	case <-timer.C:
 		return fmt.Errorf("%s: the kernel has waited for %v, probably because a process has the device open; the change completes as soon as that process ends: %w",

@@ -41,3 +41,13 @@ func openNode(path string) error {
 	}
 	return unix.Close(fd)
 }
+
+// UIO returns the name, below /dev, of the node through which a function bound to a uio driver
+// is opened. ok is false if there is no such node.
+func (f FS) UIO(addr pci.Address) (name string, ok bool) {
+	names, err := anywhere.list(f.device(addr) + "/uio")
+	if err != nil || len(names) == 0 {
+		return "", false
+	}
+	return names[0], true
+}

@@ -20,19 +20,19 @@ const (
 // escapes are ANSI SGR codes, which all terminals know.
 var escapes = [...]string{plain: "", strong: "1", faint: "2", good: "32", warn: "33", bad: "31"}
 
-// part is a piece of text that is not broken over two lines unless it must be.
-type part struct {
+// segment is a piece of text that is not broken over two lines unless it must be.
+type segment struct {
 	text  string
 	style style
 }
 
 // branch is one line of a tree with the lines below it.
 type branch struct {
-	parts    []part
+	parts    []segment
 	children []*branch
 }
 
-func (b *branch) add(parts ...part) *branch {
+func (b *branch) add(parts ...segment) *branch {
 	child := &branch{parts: parts}
 	b.children = append(b.children, child)
 	return child
@@ -83,7 +83,7 @@ func stem(prefix string, b *branch) string {
 const gap = "  "
 
 // line writes the parts, and continues below the first one if they do not fit.
-func (t *tree) line(first, next string, parts []part) {
+func (t *tree) line(first, next string, parts []segment) {
 	column := t.begin(first)
 	fresh := true
 	for _, p := range parts {
@@ -103,7 +103,7 @@ func (t *tree) line(first, next string, parts []part) {
 
 // part writes text that may be longer than the rest of the line: an address of 12 characters
 // does not fit a phone, and must still be readable.
-func (t *tree) part(p part, column int, next string) int {
+func (t *tree) part(p segment, column int, next string) int {
 	rest := []rune(p.text)
 	for t.width > 0 && column+len(rest) > t.width {
 		head, tail := breakText(rest, max(t.width-column, 1))

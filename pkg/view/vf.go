@@ -46,7 +46,8 @@ func eachVF(s state.State, visit func(pf state.PF, vf state.VF)) {
 
 func pfName(pf state.PF) string { return cmp.Or(pf.Netdev, pf.Address.String()) }
 
-// health returns the health of a VF in a pool. Other VFs are never handed out and have none.
+// health returns the health of a VF in a pool. For other VFs, which are never handed out, it
+// returns "".
 func health(vf state.VF) string {
 	switch {
 	case vf.Pool == "":

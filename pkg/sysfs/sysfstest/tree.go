@@ -21,8 +21,8 @@ import (
 	"fairlead.dev/fairlead/pkg/sysfs"
 )
 
-// Tree is a simulated /sys. Its methods fail the test if they cannot do what they are asked to.
-// They may be called from several goroutines.
+// Tree is a simulated /sys. Its methods fail the test on an error. They may be called from
+// several goroutines.
 type Tree struct {
 	Root string
 
