@@ -193,7 +193,7 @@ func TestReady(t *testing.T) {
 	s := newAPIServer(t)
 	s.setUnknown(nadsResource, true) // no reason to delay pods: the CRD may never be installed
 	c := newCluster(t, s)
-	want := "the pods of node node1 are not known yet: the API server at " + s.url + " has not answered"
+	want := "the pods of node node1 have not been read yet: the API server at " + s.url + " has not answered"
 	if err := c.Ready(); err == nil || err.Error() != want {
 		t.Errorf("got %v", err)
 	}
@@ -203,7 +203,7 @@ func TestReady(t *testing.T) {
 	c.run(t)
 	eventually(t, "Ready says why", func() bool {
 		err := c.Ready()
-		return err != nil && strings.Contains(err.Error(), "watch pods: the agent's ServiceAccount may not")
+		return err != nil && strings.Contains(err.Error(), "watch pods: the agent's ServiceAccount lacks the permission")
 	})
 	s.setRefusal(func(string, string) error { return nil })
 	eventually(t, "it is ready", func() bool { return c.Ready() == nil })
@@ -286,7 +286,7 @@ func TestWatchProblems(t *testing.T) {
 			return len(p) == 1 && strings.HasPrefix(p[0], prefix) && strings.HasSuffix(p[0], end)
 		}
 	}
-	const may = "watch configmap profiles: the agent's ServiceAccount may not: apply the permissions"
+	const may = "watch configmap profiles: the agent's ServiceAccount lacks the permission: apply the permissions"
 	eventually(t, "the refused ConfigMap is the only problem", only(may, "(not read since the agent's start)"))
 	s.setRefusal(func(string, string) error { return nil })
 	eventually(t, "it is over", func() bool { return got() == "" })
@@ -476,7 +476,7 @@ func TestSetNetworkStatus(t *testing.T) {
 		}
 		return apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, "upf", errors.New("no role"))
 	})
-	if err := c.SetNetworkStatus(t.Context(), ref, "[]"); err == nil || !strings.HasPrefix(err.Error(), "write the network status of pod nfv/upf: the agent's ServiceAccount may not") {
+	if err := c.SetNetworkStatus(t.Context(), ref, "[]"); err == nil || !strings.HasPrefix(err.Error(), "write the network status of pod nfv/upf: the agent's ServiceAccount lacks the permission") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -587,7 +587,7 @@ func TestNew(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	_, err = New("/absent", Options{NodeName: "node1"})
-	if err == nil || !strings.HasPrefix(err.Error(), "API server: kubeconfig /absent: ") {
+	if err == nil || !strings.HasPrefix(err.Error(), "connect to the API server: read kubeconfig /absent: ") {
 		t.Errorf("got %v", err)
 	}
 	s := newAPIServer(t)
