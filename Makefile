@@ -1,11 +1,11 @@
 # Fairlead. `make help` lists the targets.
-# Everything that a target needs beyond Go, gcc, git and make it installs itself
-# (test/lab: Debian packages, the Kubernetes programs) and caches in ~/.cache/fairlead.
+# Targets need Go, gcc, git and make. They install everything else themselves (test/lab:
+# Debian packages, the Kubernetes programs) and cache it in ~/.cache/fairlead.
 
 GO       ?= go
 BIN      := bin
 IMAGE    ?= fairlead.dev/fairlead-agent:dev
-# What each program says of itself; where git cannot tell (no history, another owner), "unknown".
+# The version that each program prints; "unknown" if git does not know it (no history, another owner).
 BUILD    ?= $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS  := -s -w -X main.build=$(BUILD)
 GOBUILD  := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
@@ -53,23 +53,25 @@ test-lab: image ## end to end on two nodes with real SR-IOV; KEEP=1 leaves the l
 demo: image ## the main job on two nodes with real SR-IOV, checked and drawn
 	$(GO) run ./test/demo
 
-lint: ## gofmt, vet, staticcheck, import rows
+lint: ## gofmt, vet, staticcheck, import rows; sizes, nouns, English
 	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "gofmt: $$out" >&2; exit 1; }
 	$(GO) vet -tags root,lab ./...
 	$(LINT) staticcheck -tags root,lab ./...
 	$(LINT) depguard -test=false ./...
+	$(GO) run ./tools/gates
 
-generate: ## what is generated: the committed list of what the shim links
+generate: ## the generated files: the list of packages that the shim links, lower English ceilings
 	$(GO) generate ./...
 	$(GO) test ./cni/shim -run TestImports -update
+	$(GO) run ./tools/gates -lower
 
-verify: generate ## fails where generated files are not committed as generated
+verify: generate ## fails if a generated file is not committed as generated
 	@git diff --exit-code -- . || { echo "verify: run 'make generate' and commit" >&2; exit 1; }
 
 bench: ## benchmarks; as root also those in real network namespaces
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 	@if [ "$$(id -u)" = 0 ]; then $(GO) test -tags root -p 1 -run '^$$' -bench . -benchmem $(ROOTPKGS); \
-	else echo "bench: not root: those in real network namespaces are left out"; fi
+	else echo "bench: not root: benchmarks in real network namespaces are left out"; fi
 
 bench-lab: image ## ADD and DEL by kind of attachment, in the lab, which stays up
 	$(GO) run ./test/lab up

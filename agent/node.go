@@ -2,281 +2,167 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"log/slog"
-	"slices"
-	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"fairlead.dev/fairlead/cni"
 	"fairlead.dev/fairlead/deviceplugin"
 	"fairlead.dev/fairlead/pkg/config"
+	"fairlead.dev/fairlead/pkg/custody"
 	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/inventory"
-	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/pci"
 	"fairlead.dev/fairlead/pkg/profile"
 	"fairlead.dev/fairlead/pkg/sysfs"
 )
 
-// node turns what is declared into the node's state: profiles are applied, pools
-// advertised, again after each change of the declared state or of the devices.
+// node turns declarations into the node's state. It advertises the pools and applies the
+// profiles, again after each change of the declarations or of the devices.
+//
+//	node.go         the declared state; advertising
+//	node_apply.go   applying profiles, which never delays advertising
+//	node_drift.go   knobs that were changed by hand
+//	node_uplinks.go the PFs behind a resource
 type node struct {
 	inv      *inventory.Inventory
 	plugin   *deviceplugin.Manager
-	ledger   *ledger.Ledger
+	custody  users
 	declared *declared
 	applier  *profile.Applier
 	log      *slog.Logger
-	changed  chan struct{} // declared state may have changed
-	applied  outcome       // of comparing the profiles with the NICs
+	changed  chan struct{} // the declared state may have changed
+	answered chan struct{} // closed when profiles may be applied: the API server has answered or is no longer waited for. nil: at once
+	reapply  chan struct{} // the declared state was read again
+	applied  outcome       // the last comparison of profiles and NICs
 
-	mu       sync.Mutex // guards what follows, which other parts read
+	reading sync.Mutex // guards declared
+
+	mu       sync.Mutex // guards the fields below
 	model    config.Model
+	names    device.Names // the PFs' names since model was read
 	problems []string
 	statuses []profile.Status
+	governed map[pci.Address]string // PF -> the profile that governs it
 }
 
-const (
-	// retryFailed is when a profile that could not be applied is tried again without
-	// any change that would suggest another outcome.
-	retryFailed = 30 * time.Second
-	// review is when profiles are compared with the node without any event.
-	review = 5 * time.Minute
-	// settle is how long after its netdev came back a VF is free: what held it has
-	// more to undo than that.
-	settle = 2 * time.Second
-)
+// users reports who uses a VF; *custody.Oracle is one.
+type users interface {
+	View() *custody.View
+	Confirm(ctx context.Context, fns ...pci.Address) (*custody.View, error)
+	Subscribe() (views <-chan *custody.View, cancel func())
+	WaitRead(ctx context.Context) bool
+}
+
+// firstRead is how long the first list waits for custody's sources. Until the users of a VF are
+// known it is advertised as Unhealthy, and the status of running pods would show that.
+const firstRead = 2 * time.Second
 
 func newNode(p *parts, changed chan struct{}) *node {
 	memory, err := openMemory(p.o.memoryPath())
 	if err != nil {
-		p.log.Warn("what the API server said last is lost", "error", err)
+		p.log.Warn("remembered configuration unreadable; starting without it", "error", err)
 	}
 	n := &node{
-		inv: p.inv, plugin: p.plugin, ledger: p.ledger, log: p.log, changed: changed,
+		inv: p.inv, plugin: p.plugin, custody: p.custody, log: p.log, changed: changed,
+		reapply: make(chan struct{}, 1), answered: make(chan struct{}),
 		declared: &declared{o: p.o, objects: p.cluster, memory: memory, log: p.log},
 	}
 	host := cni.NewHostExec()
 	n.applier = &profile.Applier{
-		Withhold: p.plugin.Withhold,
-		FS:       sysfs.New(p.o.SysRoot), Links: p.links, Holders: n.holder, Log: p.log,
+		FS: sysfs.New(p.o.SysRoot), Links: p.links, Custody: withholding{n}, Log: p.log,
 		LoadModule: host.Modprobe,
 	}
 	return n
 }
 
-// run is the loop. It ends with ctx.
+// run advertises and applies until ctx ends. VFs that already fit are advertised before
+// anything is applied, and before the API server has answered: a change can take minutes, and
+// the kubelet admits no pod to a resource that is not registered.
 func (n *node) run(ctx context.Context) error {
+	n.read()
+	if _, err := n.inv.Refresh(ctx); err != nil {
+		n.log.Debug("reading devices at the start failed", "error", err) // keepApplied reports the failure
+	}
+	first, cancel := context.WithTimeout(ctx, firstRead)
+	n.custody.WaitRead(first)
+	cancel()
+	n.advertise()
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return n.keepAdvertised(ctx) })
+	g.Go(func() error { return n.keepApplied(ctx) })
+	return g.Wait()
+}
+
+// keepAdvertised advertises each new snapshot and declared state until ctx ends. Nothing delays
+// it.
+func (n *node) keepAdvertised(ctx context.Context) error {
 	snapshots, cancel := n.inv.Subscribe()
 	defer cancel()
-	var last *inventory.Snapshot
-	n.read()
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	soon := false // timer is set to settle already: further VFs don't put it off
 	for {
-		apply := true
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-n.changed:
 			n.read()
-		case <-timer.C:
-		case s := <-snapshots:
-			apply = last == nil || disturbs(last, s)
-			if !apply && !soon && n.next() < review && returned(last, s) {
-				timer.Reset(settle)
-				soon = true
-			}
-			last = s
+			kick(n.reapply)
+		case <-snapshots:
 		}
-		if apply {
-			last = n.apply(ctx)
-			timer.Reset(n.next())
-			soon = false
-		}
-		if n.inv.Snapshot().Read() { // until then, no devices does not mean that there are none
-			n.advertise()
-		}
+		n.advertise()
 	}
 }
 
 func (n *node) read() {
+	n.reading.Lock()
+	defer n.reading.Unlock()
+	edits := n.declared.edits
+	n.mu.Lock()
+	if n.governed != nil {
+		n.declared.memory.Governed = n.governed
+	}
+	n.governed = n.declared.memory.Governed // at the start, as the last agent left it
+	n.mu.Unlock()
 	model, problems := n.declared.read()
 	for _, p := range problems {
-		n.log.Error("declared state", "problem", p)
+		n.log.Error("declared configuration not in effect", "problem", p)
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if n.declared.edits != edits {
+		n.names = device.Names{} // the declarations were written for the PFs' current names
+	}
 	n.model, n.problems = model, problems
 }
 
-// apply brings the NICs to what the profiles declare, and returns the snapshot
-// after it.
-func (n *node) apply(ctx context.Context) *inventory.Snapshot {
-	statuses := n.applier.Converge(ctx, n.currentModel().Profiles, n.readPFs)
-	if ctx.Err() != nil {
-		return n.inv.Snapshot() // stopped half-way, which is no failure to report
+// advertise gives the pools to the device plugin once the devices have been read.
+func (n *node) advertise() {
+	if s := n.inv.Snapshot(); s.Read() {
+		snapshot, model := n.declaredFor(s)
+		n.plugin.Update(snapshot, model.Pools)
 	}
+}
+
+// declaredFor returns the snapshot with the PFs' earlier names, and the model.
+func (n *node) declaredFor(s *inventory.Snapshot) (*inventory.Snapshot, config.Model) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for _, s := range statuses {
-		n.logStatus(s)
+	pfs := n.names.Follow(s.PFs)
+	if len(pfs) > 0 && &pfs[0] != &s.PFs[0] {
+		s = inventory.NewSnapshot(pfs, s.Lone)
 	}
-	n.statuses = statuses
-	return n.inv.Snapshot()
+	return s, n.model
 }
 
-func (n *node) readPFs(ctx context.Context) ([]device.PF, map[pci.Address]error, error) {
-	s, err := n.inv.Refresh(ctx)
-	n.applied.set(err)
-	var unread *inventory.UnreadError
-	switch {
-	case err == nil:
-		return s.PFs, nil, nil
-	case errors.As(err, &unread):
-		return s.PFs, unread.Causes, nil
-	}
-	return nil, nil, err
-}
-
-// logStatus logs a profile's status where it differs from the last one.
-func (n *node) logStatus(s profile.Status) {
-	i := slices.IndexFunc(n.statuses, func(o profile.Status) bool { return o.Profile == s.Profile })
-	if i >= 0 && describe(n.statuses[i]) == describe(s) {
-		return
-	}
-	if s.Ready {
-		n.log.Info("profile is in force", "profile", s.Profile, "pfs", s.PFs)
-		return
-	}
-	n.log.Error("profile is not in force", "profile", s.Profile, "cause", describe(s))
-}
-
-func describe(s profile.Status) string {
-	var lines []string
-	for _, f := range s.Failures {
-		lines = append(lines, f.Error())
-	}
-	return strings.Join(lines, "; ")
-}
-
-// next is when to apply again without any event.
-func (n *node) next() time.Duration {
+func (n *node) follow(pfs []device.PF) []device.PF {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	unready := func(s profile.Status) bool { return !s.Ready }
-	if n.applied.get() != nil || slices.ContainsFunc(n.statuses, unready) {
-		return retryFailed
-	}
-	return review
+	return n.names.Follow(pfs)
 }
-
-func (n *node) advertise() { n.plugin.Update(n.inv.Snapshot(), n.currentModel().Pools) }
 
 func (n *node) currentModel() config.Model {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.model
-}
-
-// holder tells profile which VFs are not to be touched: those that a sandbox
-// holds, and those that the kubelet has promised to a container.
-func (n *node) holder(vf pci.Address) (profile.Holder, bool) {
-	if id, ifName, ok := n.ledger.Holder(vf); ok {
-		s, ok, err := n.ledger.Sandbox(id)
-		switch {
-		case err != nil || !ok:
-			return profile.Holder{Who: "sandbox " + id + " (" + ifName + ")"}, true
-		case !s.EarlierBoot:
-			return profile.Holder{Who: "pod " + s.Pod.String() + " (" + ifName + ")", Returns: original(s, vf)}, true
-		}
-	}
-	allocations, err := n.ledger.Allocations()
-	if err != nil {
-		return profile.Holder{Who: "an unreadable ledger: " + err.Error()}, true
-	}
-	for _, a := range allocations {
-		if a.Device == vf {
-			return profile.Holder{Who: "a container that the kubelet gave it to as " + a.Resource}, true
-		}
-	}
-	return profile.Holder{}, false
-}
-
-// original is what a sandbox gives a VF back as.
-func original(s ledger.Sandbox, vf pci.Address) *ledger.VFState {
-	for _, a := range s.Attachments {
-		if a.Device == vf && a.Phase != ledger.Released {
-			return a.VF
-		}
-	}
-	return nil
-}
-
-// uplinks gives the netdevs of the PFs whose VFs back a resource, for a fallback:
-// those with a carrier first, then in order of address. Where the resource has no
-// VFs on this node, the PFs that a profile would make them on count.
-func (n *node) uplinks(resource string) []string {
-	return uplinks(n.inv.Snapshot(), n.currentModel(), resource)
-}
-
-func uplinks(snapshot *inventory.Snapshot, model config.Model, resource string) []string {
-	var up, down []string
-	for _, pf := range snapshot.PFs {
-		if pf.Netdev == "" || !backs(model, resource, pf) {
-			continue
-		}
-		if pf.Carrier {
-			up = append(up, pf.Netdev)
-		} else {
-			down = append(down, pf.Netdev)
-		}
-	}
-	return append(up, down...)
-}
-
-func backs(model config.Model, resource string, pf device.PF) bool {
-	for _, vf := range pf.VFs {
-		if i := device.Claim(model.Pools, pf, vf); i >= 0 && model.Pools[i].Resource == resource {
-			return true
-		}
-	}
-	for _, p := range model.Profiles {
-		if p.NICs.Match(pf) && slices.ContainsFunc(p.Groups, func(g config.VFGroup) bool { return g.Resource == resource }) {
-			return true
-		}
-	}
-	return false
-}
-
-// disturbs reports whether the devices changed so that a profile may be untrue
-// now. A VF's netdev that left for a pod or came back cannot do that: what holds
-// the VF restores it (see returned for what waited for it). Nor can a carrier.
-func disturbs(old, new *inventory.Snapshot) bool {
-	c := inventory.Diff(old, new)
-	if len(c.Added)+len(c.Removed) > 0 {
-		return true
-	}
-	return slices.ContainsFunc(c.Changed, func(addr pci.Address) bool {
-		if was, ok := old.PF(addr); ok {
-			is, _ := new.PF(addr)
-			return was.Driver != is.Driver || was.Netdev != is.Netdev || was.MTU != is.MTU || was.NumVFs != is.NumVFs
-		}
-		_, was, _ := old.VF(addr)
-		_, is, _ := new.VF(addr)
-		return was.Driver != is.Driver || (was.Netdev == is.Netdev && was.MTU != is.MTU)
-	})
-}
-
-// returned reports whether a VF's netdev came back, from a pod as a rule: the VF is
-// about to be free for what a profile wants of it.
-func returned(old, new *inventory.Snapshot) bool {
-	return slices.ContainsFunc(inventory.Diff(old, new).Changed, func(addr pci.Address) bool {
-		_, was, isVF := old.VF(addr)
-		_, is, _ := new.VF(addr)
-		return isVF && was.Netdev == "" && is.Netdev != ""
-	})
 }

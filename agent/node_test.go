@@ -39,7 +39,7 @@ func TestUplinksOfAResource(t *testing.T) {
 	}
 	for resource, want := range map[string]string{
 		"fairlead.dev/fast": "pf1 pf0", // with a carrier first; a PF without netdev is no uplink
-		"fairlead.dev/slow": "pf2",     // its VFs are not there (yet)
+		"fairlead.dev/slow": "pf2",     // its VFs do not exist (yet)
 		"fairlead.dev/none": "",
 	} {
 		t.Run(resource, func(t *testing.T) {
@@ -81,20 +81,6 @@ func TestWhatDisturbsProfiles(t *testing.T) {
 				t.Errorf("got %v", got)
 			}
 		})
-	}
-}
-
-func TestAVFThatComesBackIsNoticed(t *testing.T) {
-	snapshot := func(netdev string) *inventory.Snapshot {
-		return inventory.NewSnapshot([]device.PF{pf("0000:01:00.0", "pf0", true, vf("0000:01:10.0", netdev))}, nil)
-	}
-	for _, tt := range []struct {
-		from, to string
-		want     bool
-	}{{"", "v0", true}, {"v0", "", false}, {"v0", "v0", false}, {"v0", "v1", false}} {
-		if got := returned(snapshot(tt.from), snapshot(tt.to)); got != tt.want {
-			t.Errorf("netdev %q -> %q: %v", tt.from, tt.to, got)
-		}
 	}
 }
 

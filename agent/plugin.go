@@ -6,19 +6,18 @@ import (
 
 	"fairlead.dev/fairlead/deviceplugin"
 	"fairlead.dev/fairlead/pkg/ledger"
-	"fairlead.dev/fairlead/pkg/link"
 	"fairlead.dev/fairlead/pkg/pci"
 	"fairlead.dev/fairlead/pkg/state"
 	"fairlead.dev/fairlead/pkg/sysfs"
 )
 
-func newManager(o Options, l *ledger.Ledger, links *link.Handle, log *slog.Logger) *deviceplugin.Manager {
+func newManager(o Options, l *ledger.Ledger, c deviceplugin.Custody, log *slog.Logger) *deviceplugin.Manager {
 	return deviceplugin.New(deviceplugin.Options{
-		Dir: o.DevicePlugins, DeviceInfoDir: o.DevInfoDir, FS: sysfs.New(o.SysRoot), Ledger: l, HostUse: links.Busy, Now: time.Now, Log: log,
+		Dir: o.DevicePlugins, DeviceInfoDir: o.DevInfoDir, FS: sysfs.New(o.SysRoot), Ledger: l, Custody: c, Now: time.Now, Log: log,
 	})
 }
 
-// members is the manager's pools as the node's state shows them.
+// members converts the manager's pools for the node's state.
 func members(pools []deviceplugin.PoolState) []state.PoolMembers {
 	var out []state.PoolMembers
 	for _, p := range pools {

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"fairlead.dev/fairlead/cni/wire"
 	"fairlead.dev/fairlead/pkg/config"
 	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/inventory"
@@ -19,7 +20,7 @@ import (
 	"fairlead.dev/fairlead/pkg/sysfs/sysfstest"
 )
 
-// newParts constructs an agent below a directory; nothing of it runs.
+// newParts constructs an agent below a directory, without running it.
 func newParts(t *testing.T, apiServer string) *parts {
 	t.Helper()
 	dir := t.TempDir()
@@ -61,8 +62,8 @@ func during(t *testing.T, part func(context.Context) error) {
 	t.Cleanup(func() { cancel(); <-done })
 }
 
-// awaitProblems waits until the state's problems are as wanted.
-func awaitProblems(t *testing.T, p *parts, what string, wanted func(problems string) bool) {
+// awaitProblems waits until holds accepts the state's problems.
+func awaitProblems(t *testing.T, p *parts, what string, holds func(problems string) bool) {
 	t.Helper()
 	late := time.After(30 * time.Second)
 	for {
@@ -71,7 +72,7 @@ func awaitProblems(t *testing.T, p *parts, what string, wanted func(problems str
 			t.Fatal(err)
 		}
 		problems := strings.Join(s.Problems, "\n")
-		if wanted(problems) {
+		if holds(problems) {
 			return
 		}
 		select {
@@ -82,8 +83,8 @@ func awaitProblems(t *testing.T, p *parts, what string, wanted func(problems str
 	}
 }
 
-// Without the conf the runtime never calls the shim: pods start without their
-// networks, and nothing else tells of it.
+// Without the conf the runtime never calls the shim: pods start without their networks, and
+// nothing else reports it.
 func TestConfThatIsNotInstalledIsAProblem(t *testing.T) {
 	p := newParts(t, "http://127.0.0.1:1")
 	during(t, p.keepInstalled)
@@ -93,18 +94,16 @@ func TestConfThatIsNotInstalledIsAProblem(t *testing.T) {
 	})
 	write(t, filepath.Join(p.o.CNIConfDir, "10-x.conf"), `{"cniVersion":"1.0.0","name":"x","type":"ptp"}`)
 	awaitProblems(t, p, "a primary network has come", func(s string) bool { return !strings.Contains(s, text) })
-	conf, err := os.ReadFile(filepath.Join(p.o.CNIConfDir, "00-fairlead.conflist"))
-	if err != nil {
-		t.Fatal(err)
+	if _, err := os.Stat(filepath.Join(p.o.CNIConfDir, "00-fairlead.conflist")); err != nil {
+		t.Error(err)
 	}
-	for _, want := range []string{`"agentTimeoutSeconds": 7,`, `"timeoutSeconds": 70,`} {
-		if !strings.Contains(string(conf), want) {
-			t.Errorf("the shim's conf lacks %s\n%s", want, conf)
-		}
+	settings, err := wire.LoadShimConfig(p.o.CNIBinDir)
+	if err != nil || settings.AgentTimeoutSeconds != 7 || settings.TimeoutSeconds != 70 {
+		t.Errorf("the shim's settings: %+v, %v", settings, err)
 	}
 }
 
-// Where the NICs cannot be read, no profile has a status that would tell.
+// If the NICs cannot be read, no profile has a status that would show it.
 func TestProfilesThatCannotBeComparedAreAProblem(t *testing.T) {
 	p := newParts(t, "http://127.0.0.1:1")
 	const text = "the profiles could not be compared with the NICs: "
@@ -123,7 +122,7 @@ func TestProfilesThatCannotBeComparedAreAProblem(t *testing.T) {
 	awaitProblems(t, p, "all was read", func(s string) bool { return !strings.Contains(s, text) })
 }
 
-// An API server that refuses has answered.
+// A refusal counts as an answer of the API server.
 func TestRefusedConfigMapsAreAProblem(t *testing.T) {
 	forbid := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
@@ -134,13 +133,14 @@ func TestRefusedConfigMapsAreAProblem(t *testing.T) {
 	p := newParts(t, forbid.URL)
 	during(t, p.cluster.Run)
 	awaitProblems(t, p, "everything is refused", func(s string) bool {
-		return strings.Count(s, "the agent's ServiceAccount may not: apply the permissions of its manifest again") == 6 &&
+		return strings.Count(s, "the agent's ServiceAccount lacks the permission: apply the permissions of its manifest again") == 6 &&
 			strings.Contains(s, "watch configmap fairlead-profiles: ") && strings.Contains(s, "watch configmap fairlead-device-plugin: ") &&
 			!strings.Contains(s, "has not answered")
 	})
 }
 
-// Inside a virtual machine no PF is visible; why a VF is not handed out is told.
+// Inside a virtual machine no PF is visible; the reason why a VF is not handed out is still
+// reported.
 func TestStateHasVFsWithoutAPFReasonsAndBuild(t *testing.T) {
 	p := newParts(t, "http://127.0.0.1:1")
 	tree := sysfstest.New(t)
@@ -149,7 +149,7 @@ func TestStateHasVFsWithoutAPFReasonsAndBuild(t *testing.T) {
 	if _, err := p.node.inv.Refresh(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	p.node.model.Pools = []device.Pool{{Resource: "fairlead.dev/vm", Source: "config.json", Selectors: []device.Selector{{PCIAddresses: []string{"0000:00:04.0"}}}}}
+	p.node.model.Pools = []device.Pool{{Resource: "fairlead.dev/vm", Source: "config.json", Selectors: []device.Selector{{PCIAddresses: device.Addresses{pci.MustParseAddress("0000:00:04.0"): true}}}}}
 	p.node.advertise()
 	s, err := p.state(t.Context())
 	if err != nil {

@@ -1,281 +1,47 @@
 package cni
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/containernetworking/cni/pkg/types"
-	types100 "github.com/containernetworking/cni/pkg/types/100"
-	"github.com/google/go-cmp/cmp"
 
 	"fairlead.dev/fairlead/pkg/ledger"
-	"fairlead.dev/fairlead/pkg/network"
-	"fairlead.dev/fairlead/pkg/pci"
+	"fairlead.dev/fairlead/pkg/sandbox"
 )
 
-const (
-	vf1 = "0000:3b:02.1"
-	vf2 = "0000:3b:02.2"
-)
-
-func TestAddPrimaryAlone(t *testing.T) {
-	n := newNode(t)
-	n.pod("p", "")
-	out, err := n.call("ADD", "c1", "p")
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := types100.NewResult([]byte(out))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := r.(*types100.Result).Interfaces[0].Name; got != "eth0" {
-		t.Errorf("result of %s, want eth0's", got)
-	}
-	want := `put c1 eth0=exec/intent
-exec ADD c1 eth0 bridge
-exec ADD c1 eth0 portmap {"portMappings":[{"hostPort":80}]} prevResult
-put c1 eth0=exec/bound
-`
-	if diff := cmp.Diff(want, n.world.trace()); diff != "" {
-		t.Error(diff)
-	}
-}
+const vf1 = "0000:3b:02.1"
 
 func TestAddInTheRequestedVersion(t *testing.T) {
 	n := newNode(t)
 	n.pod("p", "")
 	for _, v := range []string{"0.3.1", "0.4.0", "1.0.0", "1.1.0"} {
 		r := n.request("ADD", "c"+strings.ReplaceAll(v, ".", ""), "p")
-		r.Stdin = []byte(`{"cniVersion":"` + v + `","name":"fairlead"}`)
+		r.Stdin = []byte(`{"cniVersion":"` + v + `","name":"fairlead","type":"fairlead"}`)
 		out, err := n.serve(t.Context(), r)
 		if err != nil || !strings.Contains(out, `"cniVersion": "`+v+`"`) {
 			t.Errorf("%s: %s, %v", v, out, err)
 		}
 	}
 	r := n.request("ADD", "c9", "p")
-	r.Stdin = []byte(`{"cniVersion":"9.9.9"}`)
+	r.Stdin = []byte(`{"cniVersion":"9.9.9","name":"fairlead","type":"fairlead"}`)
 	if _, err := n.serve(t.Context(), r); err == nil || !strings.Contains(err.Error(), `"code":1,`) {
 		t.Errorf("unknown version: %v", err)
 	}
 }
 
-// Scenario 2: three networks, blanks after the commas; and a VF and a chain.
-func TestAddSeveralNetworks(t *testing.T) {
-	n := newNode(t)
-	n.pod("p", "macvlan-conf, bridge-conf, fast@data0, tuned", vf1)
-	n.mustAdd("c1", "p")
-	var got []string
-	for _, a := range n.sandbox("c1").Attachments {
-		got = append(got, fmt.Sprintf("%s %s %s %s %s", a.IfName, a.Network, a.Kind, a.Phase, a.Device))
-	}
-	want := []string{
-		"eth0 cluster exec bound 0000:00:00.0",
-		"net1 default/macvlan-conf macvlan bound 0000:00:00.0",
-		"net2 default/bridge-conf exec bound 0000:00:00.0",
-		"data0 default/fast sriov bound 0000:3b:02.1",
-		"net4 default/tuned macvlan bound 0000:00:00.0",
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
-	}
-	trace := n.world.trace()
-	for _, line := range []string{"exec ADD c1 net4 tuning prevResult", "exec ADD c1 net4 sbr prevResult", "bind c1 data0 sriov"} {
-		if !strings.Contains(trace, line+"\n") {
-			t.Errorf("%q is not in:\n%s", line, trace)
-		}
-	}
-	if strings.Index(trace, "put ") > strings.Index(trace, "bind ") {
-		t.Errorf("bound before the intent was durable:\n%s", trace)
-	}
-	// m#452, m#1344: programs keep their order behind the primary.
-	if strings.Index(trace, "ADD c1 eth0 portmap") > strings.Index(trace, "ADD c1 net2 bridge") {
-		t.Errorf("a program ran before the primary was there:\n%s", trace)
-	}
-}
-
-// m#452: built-in networks do not wait for the primary or for each other, but for
-// the moment in which a link is born in the pod: that comes in its turn.
-func TestBuiltinsRunBesideThePrimary(t *testing.T) {
-	n := newNode(t)
-	n.pod("p", "macvlan-conf, fast", vf1)
-	gate := make(chan struct{})
-	n.world.hold["add"] = gate // the primary's plugin hangs
-	done := make(chan error, 1)
-	go func() { _, err := n.call("ADD", "c1", "p"); done <- err }()
-	for !strings.Contains(n.world.trace(), "bind c1 net2") || n.world.beginnings() < 2 {
-		select {
-		case err := <-done:
-			t.Fatalf("ended early: %v", err)
-		default:
-		}
-	}
-	if strings.Contains(n.world.trace(), "bind c1 net1") {
-		t.Error("a macvlan was born before the primary's interface")
-	}
-	close(gate)
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
-}
-
-// Scenario 2: "eth0, net1, net2, net3 in that order", whoever makes them.
-func TestInterfacesComeInTheOrderOfTheNetworks(t *testing.T) {
-	n := newNode(t)
-	n.pod("p", "macvlan-conf, bridge-conf, fast, tuned, bridge-conf", vf1)
-	n.mustAdd("c1", "p")
-	var born []string
-	for _, line := range strings.Split(n.world.trace(), "\n") {
-		f := strings.Fields(line)
-		switch {
-		case strings.HasPrefix(line, "exec ADD") && (f[4] == "bridge"):
-			born = append(born, f[3])
-		case strings.HasPrefix(line, "bind") && f[3] != "sriov":
-			born = append(born, f[2])
-		}
-	}
-	if got, want := strings.Join(born, " "), "eth0 net1 net2 net4 net5"; got != want {
-		t.Errorf("born in the order %s, want %s", got, want)
-	}
-	for _, a := range n.sandbox("c1").Attachments {
-		const lo, position = 1, 4 // eth0 net1 net2 net3
-		if a.Kind == "sriov" && a.Link.Ifindex != lo+position {
-			t.Errorf("the VF was to get index %d, want %d", a.Link.Ifindex, lo+position)
-		}
-	}
-}
-
-func TestStatusOnThePod(t *testing.T) {
-	n := newNode(t)
-	n.nad("fb", "fairlead.dev/fast", `{"cniVersion":"1.0.0","type":"sriov","fallback":["macvlan"]}`)
-	n.pod("p", "macvlan-conf, fast", vf1)
-	n.pod("q", "fb")
-	if err := os.MkdirAll(filepath.Join(n.dir, "devinfo", "dp"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	dp := `{"type":"pci","version":"1.1.0","pci":{"pci-address":"0000:3b:02.1","pf-pci-address":"0000:3b:00.0","rdma-device":"mlx5_2"}}`
-	if err := os.WriteFile(filepath.Join(n.dir, "devinfo", "dp", "fairlead.dev-fast-0000:3b:02.1-device.json"), []byte(dp), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	n.mustAdd("c1", "p")
-	n.mustAdd("c2", "q")
-	golden(t, "status-vf.json", n.cluster.status["default/p"])
-	golden(t, "status-fallback.json", n.cluster.status["default/q"])
-	if got := n.sandbox("c1").Status; got != nil {
-		t.Errorf("the status is still owed: %s", got)
-	}
-	info, err := os.ReadFile(filepath.Join(n.dir, "devinfo", "cni", "default-fast-c1_net2"))
-	if err != nil || string(info) != dp {
-		t.Errorf("device-info file: %s, %v", info, err)
-	}
-	want := []string{
-		"default/p Normal AddedInterface: Add eth0 [10.1.2.3/24] from cluster",
-		"default/p Normal AddedInterface: Add net1 [10.1.2.3/24] from default/macvlan-conf",
-		"default/p Normal AddedInterface: Add net2 [10.1.2.3/24] from default/fast",
-		"default/q Normal AddedInterface: Add eth0 [10.1.2.3/24] from cluster",
-		"default/q Normal AddedInterface: Add net1 [10.1.2.3/24] from default/fb",
-		"default/q Normal Fallback: network default/fb (interface net1) is macvlan in place of sriov: the pod has no device",
-	}
-	if diff := cmp.Diff(want, n.cluster.events); diff != "" {
-		t.Error(diff)
-	}
-}
-
-// A pod runs though its status cannot be written; it is written later.
-func TestStatusIsOwed(t *testing.T) {
-	n := newNode(t)
-	n.pod("p", "macvlan-conf")
-	n.cluster.statusErr = errors.New("API server away")
-	n.mustAdd("c1", "p")
-	if n.sandbox("c1").Status == nil {
-		t.Fatal("the status is not kept")
-	}
-	n.cluster.statusErr = nil
-	n.server.retryDue(t.Context())
-	if n.cluster.status["default/p"] == "" || n.sandbox("c1").Status != nil {
-		t.Error("the status was not written in the second try")
-	}
-}
-
-func TestDefaultNetworkAndRoutes(t *testing.T) {
-	n := newNode(t)
-	n.pod("p", `[{"name":"macvlan-conf","default-route":["192.0.2.1"]}]`)
-	p := n.cluster.pods["default/p"]
-	p.Annotations[network.DefaultNetworkAnnotation] = "bridge-conf"
-	n.mustAdd("c1", "p")
-	n.server.o.DefaultNetworkNamespace = "kube-system"
-	if _, err := n.call("ADD", "c2", "p"); err == nil || !strings.Contains(err.Error(), "kube-system/bridge-conf") {
-		t.Errorf("a bare name is looked up in the namespace for such networks: %v", err)
-	}
-	if a := n.sandbox("c1").Attachments[0]; a.Network != "default/bridge-conf" || a.IfName != "eth0" || a.Kind != kindExec {
-		t.Errorf("primary: %+v", a)
-	}
-	if !strings.Contains(n.world.trace(), "routes net1 [192.0.2.1]") {
-		t.Errorf("the default route was not moved:\n%s", n.world.trace())
-	}
-}
-
-// The namespace of networks that replace a primary is open for that alone.
-func TestIsolationOfADefaultNetwork(t *testing.T) {
-	n := newNode(t)
-	n.server.o.NamespaceIsolation, n.server.o.DefaultNetworkNamespace = true, "kube-system"
-	n.cluster.nads["kube-system/bridge-conf"] = n.cluster.nads["default/bridge-conf"]
-	n.pod("p", "")
-	n.cluster.pods["default/p"].Annotations[network.DefaultNetworkAnnotation] = "bridge-conf"
-	n.mustAdd("c1", "p")
-	n.pod("q", "kube-system/bridge-conf")
-	n.cluster.pods["default/q"].Annotations[network.DefaultNetworkAnnotation] = "bridge-conf"
-	if _, err := n.call("ADD", "c2", "q"); err == nil || !strings.Contains(err.Error(), "isolation") {
-		t.Errorf("as a secondary network: %v", err)
-	}
-}
-
-// A VF network without a resource names its device itself: it is locked and on
-// record like any other.
-func TestDeviceOfTheConfig(t *testing.T) {
-	n := newNode(t)
-	n.nad("own", "", `{"cniVersion":"1.0.0","type":"sriov","deviceID":"`+vf1+`"}`)
-	n.pod("p", "own")
-	n.mustAdd("c1", "p")
-	if holder, ifName, held := n.ledger.Holder(pci.MustParseAddress(vf1)); !held || holder != "c1" || ifName != "net1" {
-		t.Errorf("%s is held by %q %q, %t", vf1, holder, ifName, held)
-	}
-}
-
-// A pod cannot take a device by name that the kubelet has given to another.
-func TestANamedDeviceIsNotAnotherPods(t *testing.T) {
-	n := newNode(t)
-	allocated := ledger.Allocation{Resource: "fairlead.dev/fast", Device: pci.MustParseAddress(vf1), At: n.now}
-	if err := n.ledger.PutAllocations([]ledger.Allocation{allocated}); err != nil {
-		t.Fatal(err)
-	}
-	n.pod("thief", `[{"name":"fast","deviceID":"`+vf1+`"}]`)
-	if _, err := n.call("ADD", "c1", "thief"); err == nil || !strings.Contains(err.Error(), "allocated to another pod") {
-		t.Errorf("got %v", err)
-	}
-	n.wantClean()
-	n.pod("owner", "fast", vf1)
-	n.mustAdd("c2", "owner")
-}
-
-func TestBuiltinFalseForcesTheBinary(t *testing.T) {
-	n := newNode(t)
-	n.nad("forced", "", `{"cniVersion":"1.0.0","type":"macvlan","builtin":false}`)
-	n.pod("p", "forced")
-	n.mustAdd("c1", "p")
-	if !strings.Contains(n.world.trace(), "exec ADD c1 net1 macvlan\n") || strings.Contains(n.world.trace(), "bind") {
-		t.Errorf("got:\n%s", n.world.trace())
-	}
-}
-
-// What bad input gets: the pod, the network, the field, the reason, the remedy.
+// An error about bad input names the pod, the network, the field, the reason and the remedy.
 func TestAddRefuses(t *testing.T) {
-	isolated := func(n *node) { n.server.o.NamespaceIsolation, n.server.o.GlobalNamespaces = true, []string{"global"} }
+	isolated := func(n *node) {
+		n.open(func(o *sandbox.Options) { o.NamespaceIsolation, o.GlobalNamespaces = true, []string{"global"} })
+	}
 	tests := []struct {
 		name, networks string
 		prepare        func(*node)
@@ -289,7 +55,7 @@ func TestAddRefuses(t *testing.T) {
 		{name: "too few devices", networks: "fast, fast", code: "7", want: []string{"default/fast", "2 asked for", "1 allocated", "fairlead.dev/fast: 2"}},
 		{name: "group MAC", networks: `[{"name":"fast","mac":"01:00:00:00:00:01"}]`, code: "7", want: []string{"field mac", "group bit"}},
 		{name: "namespace isolation", networks: "other/x", prepare: isolated, code: "7", want: []string{"other/x", "isolation", "global"}},
-		{name: "no API server", networks: "x", prepare: func(n *node) { n.cluster.down = errors.New("connection refused") }, code: "11", want: []string{"connection refused"}},
+		{name: "no API server", networks: "x", prepare: func(n *node) { n.cluster.Down = errors.New("connection refused") }, code: "11", want: []string{"connection refused"}},
 		{name: "no primary", prepare: func(n *node) {
 			if err := os.Remove(filepath.Join(n.dir, "net.d", "10-bridge.conflist")); err != nil {
 				n.t.Fatal(err)
@@ -325,38 +91,40 @@ func TestAddRefuses(t *testing.T) {
 	}
 }
 
-func TestNoNetworkFoundEvent(t *testing.T) {
-	n := newNode(t)
-	n.pod("p", "nosuch")
-	if _, err := n.call("ADD", "c1", "p"); err == nil {
-		t.Fatal("no error")
-	}
-	if len(n.cluster.events) != 1 || !strings.Contains(n.cluster.events[0], "Warning NoNetworkFound") {
-		t.Errorf("events: %v", n.cluster.events)
+func TestFullDiskAtTheLedger(t *testing.T) {
+	for _, at := range []string{"intent", "bound"} {
+		n := newNode(t)
+		n.pod("p", "fast", vf1)
+		n.world.Fail = func(_ int, name string) error {
+			bound := n.world.Did("bind") || n.world.Did("exec ADD")
+			if name == "put" && bound == (at == "bound") {
+				return fmt.Errorf("%w: no space left on device; free space", ledger.ErrFull)
+			}
+			return nil
+		}
+		_, err := n.call("ADD", "c1", "p")
+		if err == nil || !strings.Contains(err.Error(), `"code":11`) || !strings.Contains(err.Error(), "free space") {
+			t.Errorf("%s: %v", at, err)
+		}
+		n.wantClean()
 	}
 }
 
-func TestSecondAdd(t *testing.T) {
+// S21: the reply does not name the pod that has the device; the log does.
+func TestTheReplyNamesNoOtherPod(t *testing.T) {
 	n := newNode(t)
-	n.pod("p", "macvlan-conf")
-	first, err := n.call("ADD", "c1", "p")
-	if err != nil {
-		t.Fatal(err)
+	var log bytes.Buffer
+	n.k.Log = slog.New(slog.NewTextHandler(&log, nil))
+	n.open(func(*sandbox.Options) {})
+	n.pod("secret-owner", "fast", vf1)
+	n.pod("q", "fast", vf1)
+	n.mustAdd("c1", "secret-owner")
+	_, err := n.call("ADD", "c2", "q")
+	if err == nil || strings.Contains(err.Error(), "secret-owner") || strings.Contains(err.Error(), "c1") ||
+		!strings.Contains(err.Error(), vf1+" is in use by another pod") || !strings.Contains(err.Error(), `"code":11`) {
+		t.Errorf("reply: %v", err)
 	}
-	steps := n.world.steps
-	second, err := n.call("ADD", "c1", "p")
-	if err != nil || second != first {
-		t.Errorf("got %s, %v; want the first result", second, err)
-	}
-	if n.world.steps != steps {
-		t.Errorf("the second ADD did something:\n%s", n.world.trace())
-	}
-	r := n.request("ADD", "c1", "p")
-	r.Netns = "/run/netns/other" // made anew by the runtime
-	if _, err := n.serve(t.Context(), r); err != nil {
-		t.Fatal(err)
-	}
-	if got := n.sandbox("c1").Netns; got != r.Netns {
-		t.Errorf("recorded for %s", got)
+	if !strings.Contains(log.String(), "held by pod default/secret-owner") {
+		t.Errorf("log:\n%s", log.String())
 	}
 }

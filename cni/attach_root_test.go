@@ -3,7 +3,6 @@
 package cni
 
 import (
-	"context"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -11,42 +10,12 @@ import (
 	"strings"
 	"testing"
 
-	types100 "github.com/containernetworking/cni/pkg/types/100"
-
 	"fairlead.dev/fairlead/pkg/attach"
-	"fairlead.dev/fairlead/pkg/ledger"
+	"fairlead.dev/fairlead/pkg/sandbox"
 	"fairlead.dev/fairlead/pkg/sysfs"
 )
 
-// builtins joins pkg/attach to the server, as the agent does.
-type builtins struct{ set *attach.Set }
-
-func (b builtins) For(kind string) (Attacher, bool) {
-	a, ok := b.set.For(kind)
-	return builtin{a}, ok
-}
-
-func (b builtins) DeleteLinks(netns string) error { return b.set.DeleteLinks(netns) }
-
-type builtin struct{ attach.Attacher }
-
-func (b builtin) Prepare(ctx context.Context, r AttachRequest) (ledger.Attachment, error) {
-	return b.Attacher.Prepare(ctx, attach.Request(r))
-}
-
-func (b builtin) Bind(ctx context.Context, env AttachEnv, a *ledger.Attachment, netns string) (*types100.Result, error) {
-	return b.Attacher.Bind(ctx, attach.Env(env), a, netns)
-}
-
-func (b builtin) Release(ctx context.Context, env AttachEnv, a ledger.Attachment, netns string) error {
-	return b.Attacher.Release(ctx, attach.Env(env), a, netns)
-}
-
-func (b builtin) Check(ctx context.Context, env AttachEnv, a ledger.Attachment, netns string) error {
-	return b.Attacher.Check(ctx, attach.Env(env), a, netns)
-}
-
-// The whole path, real but for the primary plugin: shim, socket, server, ledger,
+// The whole path, real except for the primary plugin: shim, socket, server, ledger,
 // built-in macvlan with host-local addresses, in namespaces of the test's own.
 func TestRealNamespaces(t *testing.T) {
 	const inside = "FAIRLEAD_TEST_INSIDE"
@@ -79,9 +48,12 @@ func TestRealNamespaces(t *testing.T) {
 
 	l := newLive(t)
 	leases := filepath.Join(l.dir, "leases")
-	l.server.o.Attachers = builtins{attach.New(attach.Deps{Sysfs: sysfs.New(""), Sandboxes: l.ledger.Sandboxes,
-		Log: slog.New(slog.DiscardHandler), HostLocalDir: leases})}
-	l.server.netnsGone, l.server.lastIfindex = netnsGone, lastIfindex
+	l.stop()
+	l.open(func(o *sandbox.Options) {
+		o.Chains = attach.New(attach.Deps{Sysfs: sysfs.New(""), Log: slog.New(slog.DiscardHandler), HostLocalDir: leases})
+		o.Kernel = sandbox.RealKernel()
+	})
+	l.start()
 	l.nad("storage", "", `{"cniVersion":"0.3.1","type":"macvlan","master":"up0","mode":"bridge","mtu":8000,
 		"ipam":{"type":"host-local","subnet":"192.168.1.0/24","routes":[{"dst":"10.20.0.0/16","gw":"192.168.1.1"}]}}`)
 	l.pod("p", "storage@data0, storage")
@@ -115,7 +87,7 @@ func TestRealNamespaces(t *testing.T) {
 	if got := ip("-n", "c1", "route"); !strings.Contains(got, "10.20.0.0/16 via 192.168.1.1 dev data0") {
 		t.Errorf("routes:\n%s", got)
 	}
-	if status := l.cluster.status["default/p"]; !strings.Contains(status, `"192.168.1.2"`) || !strings.Contains(status, `"mtu": 8000`) {
+	if status := l.cluster.Status["default/p"]; !strings.Contains(status, `"192.168.1.2"`) || !strings.Contains(status, `"mtu": 8000`) {
 		t.Errorf("status: %s", status)
 	}
 	if code, out := l.shim(t.Context(), "CHECK", "c1", "p"); code != 0 {
@@ -148,4 +120,32 @@ func TestRealNamespaces(t *testing.T) {
 		t.Errorf("%d, %s", code, out)
 	}
 	wantGone()
+
+	// meta-cni A4: the path leads to another pod's namespace when the DEL comes late.
+	l.pod("p", "storage@data0, storage")
+	add()
+	ip("netns", "delete", "c1")
+	ip("netns", "add", "c1")
+	l.pod("q", "storage@data0, storage")
+	if code, out := l.shimIn(t.Context(), "ADD", "c2", "q", "/run/netns/c1"); code != 0 {
+		t.Fatal(out)
+	}
+	if code, out := l.shim(t.Context(), "DEL", "c1", "p"); code != 0 {
+		t.Fatal(out)
+	}
+	if got := ip("-n", "c1", "-o", "link"); !strings.Contains(got, "data0") || !strings.Contains(got, "net2") {
+		t.Errorf("another pod's links are gone:\n%s", got)
+	}
+	if code, out := l.shimIn(t.Context(), "CHECK", "c2", "q", "/run/netns/c1"); code != 0 {
+		t.Errorf("CHECK of the other pod: %s", out)
+	}
+	if code, out := l.shimIn(t.Context(), "DEL", "c2", "q", "/run/netns/c1"); code != 0 {
+		t.Fatal(out)
+	}
+	wantGone()
+
+	// And nothing is attached to the host's own.
+	if code, out := l.shimIn(t.Context(), "ADD", "c3", "q", "/proc/self/ns/net"); code != 1 || !strings.Contains(out, "host's own") {
+		t.Errorf("%d, %s", code, out)
+	}
 }

@@ -18,10 +18,10 @@ import (
 	"fairlead.dev/fairlead/cni/wire"
 )
 
-// errHungUp: the runtime has given the call up, and with it the shim's work.
+// errHungUp means that the runtime has given the call up, and with it the shim.
 var errHungUp = errors.New("the runtime gave the call up")
 
-// killWait is how long a cancelled plugin's end is waited for. The shim kills at once.
+// killWait bounds the wait for a cancelled plugin's end. The shim kills it at once.
 const killWait = 3 * time.Second
 
 // conversation is the agent's end of one connection after the request. It is an
@@ -41,7 +41,7 @@ func newConversation(conn *wire.Conn, version int) *conversation {
 	return &conversation{conn: conn, version: version, gone: make(chan struct{}), pending: map[int]chan wire.Ran{}}
 }
 
-// receive hands answers to those who wait, until the shim hangs up.
+// receive passes each answer to its waiter, until the shim hangs up.
 func (c *conversation) receive() {
 	defer close(c.gone)
 	for {
@@ -61,7 +61,7 @@ func (c *conversation) receive() {
 
 // FindInPath leaves the search to the shim: the directories are the host's.
 func (c *conversation) FindInPath(plugin string, _ []string) (string, error) {
-	if plugin == "" || strings.ContainsAny(plugin, "/\x00") {
+	if plugin == "" || strings.ContainsAny(plugin, "/\x00") || wire.IsMeta(plugin) {
 		return "", fmt.Errorf("%q is not the name of a plugin", plugin)
 	}
 	return plugin, nil
@@ -84,7 +84,7 @@ func (c *conversation) ExecPlugin(ctx context.Context, plugin string, stdin []by
 	c.pending[r.ID] = answer
 	c.mu.Unlock()
 	if err := c.conn.Send(wire.Message{Version: c.version, Run: &r}); err != nil {
-		return nil, fmt.Errorf("running plugin %s: %w: %w", plugin, errHungUp, err)
+		return nil, fmt.Errorf("run plugin %s: %w: %w", plugin, errHungUp, err)
 	}
 	return c.await(ctx, plugin, r.ID, answer)
 }
@@ -94,7 +94,7 @@ func (c *conversation) await(ctx context.Context, plugin string, id int, answer 
 	case ran := <-answer:
 		return pluginOutput(plugin, ran)
 	case <-c.gone:
-		return nil, fmt.Errorf("running plugin %s: %w", plugin, errHungUp)
+		return nil, fmt.Errorf("run plugin %s: %w", plugin, errHungUp)
 	case <-ctx.Done():
 	}
 	// Not to be undone while it still works: wait for its end.
@@ -170,8 +170,8 @@ func envValue(environ []string, key string) string {
 	return ""
 }
 
-// eitherExec runs plugins through the shim while it is there, and by the agent's
-// own hand after: an undo has to work when the runtime has given up.
+// eitherExec runs plugins through the shim while it is there, and through host
+// afterwards: a roll back must work when the runtime has given up.
 type eitherExec struct {
 	*conversation
 	host invoke.Exec

@@ -16,7 +16,7 @@ import (
 	"fairlead.dev/fairlead/pkg/netns"
 )
 
-// HostExec runs plugins where no shim is there to do it: after a tombstone, on a
+// HostExec runs plugins if no shim is there to do it: for a tombstone, on a
 // retry, when the runtime has hung up. Plugins are host programs, so they run in
 // the host's mount namespace, and outside the agent's cgroup, where their memory
 // would count as the agent's (m#1346).
@@ -60,8 +60,8 @@ func (e *HostExec) ExecPlugin(ctx context.Context, file string, stdin []byte, en
 	return pluginOutput(filepath.Base(file), wire.Ran{Stdout: out.Stdout, Stderr: out.Stderr, ExitCode: out.ExitCode})
 }
 
-// start prefers the cgroup outside the agent's, and does without where it cannot
-// be had (cgroup v1, a kernel before 5.7, a cgroup that takes no processes).
+// start prefers the cgroup outside the agent's. If that cannot be used (cgroup v1, a
+// kernel before 5.7, a cgroup that takes no processes), it starts in the agent's.
 func (e *HostExec) start(ctx context.Context, c run.Command) (func() (run.Output, error), error) {
 	if e.cgroup != "" {
 		if dir, err := os.Open(e.cgroup); err == nil {
@@ -84,7 +84,7 @@ func (e *HostExec) onHost(fn func() error) (err error) {
 	}
 	netns.Apart(func() (asItWas bool) {
 		if err = e.enter(); err != nil {
-			err = fmt.Errorf("entering the host's mount namespace: %w; the agent needs hostPID and CAP_SYS_ADMIN", err)
+			err = fmt.Errorf("enter the host's mount namespace: %w; the agent needs hostPID and CAP_SYS_ADMIN", err)
 		} else {
 			err = fn()
 		}
@@ -107,7 +107,7 @@ func (e *HostExec) enter() error {
 	return os.NewSyscallError("setns", unix.Setns(int(ns.Fd()), unix.CLONE_NEWNS))
 }
 
-// hostEnv is what a plugin gets besides the CNI variables: a PATH on the host.
+// hostEnv adds a PATH on the host to the CNI variables.
 func hostEnv(environ []string) []string {
 	return append(cniEnv(environ), "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
 }

@@ -1,6 +1,7 @@
 package cni
 
 import (
+	"bytes"
 	"encoding/json"
 
 	"github.com/containernetworking/cni/pkg/types"
@@ -22,4 +23,20 @@ func errorReply(protocol int, cniVersion string, e *types.Error) wire.Message {
 		raw = []byte(`{"code":999,"msg":"fairlead: internal error"}`)
 	}
 	return wire.Message{Version: protocol, Reply: &wire.Reply{Stdout: raw, ExitCode: 1}}
+}
+
+// resultJSON writes a result in the given version; nil stays nil.
+func resultJSON(result types.Result, version string) (json.RawMessage, error) {
+	if result == nil {
+		return nil, nil
+	}
+	converted, err := result.GetAsVersion(version)
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	if err := converted.PrintTo(&b); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
 }

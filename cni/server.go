@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -18,102 +16,53 @@ import (
 
 	"fairlead.dev/fairlead/cni/wire"
 	"fairlead.dev/fairlead/pkg/ledger"
-	"fairlead.dev/fairlead/pkg/netns"
-	"fairlead.dev/fairlead/pkg/pci"
+	"fairlead.dev/fairlead/pkg/sandbox"
 )
 
-// Options is everything a server works with.
+// Options is everything that a server works with.
 type Options struct {
 	Socket     string
-	Ledger     Ledger
+	Keeper     Keeper
 	Cluster    Cluster
-	Devices    Devices
-	Attachers  Attachers
-	Primary    *Primary
+	Primary    Primary
 	HostExec   invoke.Exec // for work without a shim
 	Tombstones wire.Tombstones
-	DevInfoDir string
-	CNIPath    string // directories of plugins on the host, for work without a shim
-
-	NamespaceIsolation bool
-	GlobalNamespaces   []string // usable by all pods under namespace isolation
-	// DefaultNetworkNamespace is where a network that replaces the primary is looked
-	// up if the pod names no namespace; empty: in the pod's own.
-	DefaultNetworkNamespace string
-
-	// Uplinks gives the host netdevs that a fallback of a network backed by the
-	// resource may use, best first.
-	Uplinks func(resource string) []string
-	Now     func() time.Time
-	Log     *slog.Logger
+	CNIPath    string // directories of plugins on the host, if the runtime names none
+	Now        func() time.Time
+	Log        *slog.Logger
 }
 
 const (
 	// greetingTimeout bounds the wait for a request on a new connection.
 	greetingTimeout = 10 * time.Second
-	// statusBudget is how long an ADD may wait for the network-status patch before
-	// it goes on in the background.
-	statusBudget = 500 * time.Millisecond
-	// undoTimeout bounds the undoing of a failed ADD, which goes on when the runtime
-	// has given up, and each retry of a release; what is left then is retried.
-	undoTimeout = 60 * time.Second
-	// replayTimeout is how long the replay of tombstones may keep the socket closed.
-	// The rest is worked off beside the calls.
-	replayTimeout = 15 * time.Second
-	// drainTimeout is how long calls under way may go on when the agent is stopped,
-	// and drainUndo how long their undoing may go on then. What is left is on record.
-	// The DaemonSet's terminationGracePeriod is 45 s, and after this the agent may have
-	// to restore the node's CNI configuration.
+	// replayBudget is how long replaying tombstones may keep the socket closed. The
+	// rest is replayed beside the calls.
+	replayBudget = 15 * time.Second
+	// drainTimeout is how long calls under way may go on when the agent is stopped, and
+	// drainUndo how long their roll back may go on then. The rest is on record. The
+	// DaemonSet's terminationGracePeriod is 45 s, and after this the agent may have to
+	// restore the node's CNI configuration.
 	drainTimeout = 20 * time.Second
 	drainUndo    = 10 * time.Second
 )
 
 // Server serves the CNI socket.
 type Server struct {
-	o         Options
-	log       *slog.Logger
-	locks     *locks
-	devinfo   deviceInfo
-	back      handedBack
-	missing   missing
-	replaying sync.Mutex // held by the replay of tombstones
-	done      released
-	wake      chan struct{} // wakes the background loop: something is to be retried
-	started   time.Time
-	after     sync.WaitGroup // what a call leaves to do behind its reply: single writes to the ledger
-
-	// The kernel's part, replaced in tests.
-	netnsGone   func(path string) bool
-	lastIfindex func(netns string) int
-	setRoutes   func(netns, ifName string, gateways []netip.Addr) error
+	o        Options
+	log      *slog.Logger
+	replayer *replayer
 }
 
 // New makes a server.
 func New(o Options) *Server {
-	return &Server{
-		o: o, log: o.Log, locks: newLocks(), devinfo: deviceInfo{dir: o.DevInfoDir}, wake: make(chan struct{}, 1),
-		started:   o.Now(),
-		back:      handedBack{at: map[pci.Address]time.Time{}},
-		netnsGone: netnsGone, lastIfindex: lastIfindex, setRoutes: moveDefaultRoute,
-	}
+	return &Server{o: o, log: o.Log, replayer: newReplayer(o)}
 }
 
-// netnsGone reports that there is certainly no such namespace. A path that cannot
-// be looked at is not gone.
-func netnsGone(path string) bool {
-	ns, err := netns.Open(path)
-	if err != nil {
-		return netns.IsGone(err)
-	}
-	_ = ns.Close()
-	return false
-}
-
-// Serve works tombstones off, then serves until ctx ends, and then lets calls
-// under way come to their end. ready is called when the socket answers.
+// Serve replays tombstones, then serves until ctx ends, and then lets calls under way
+// come to their end. ready is called when the socket answers.
 func (s *Server) Serve(ctx context.Context, ready func()) error {
 	var calls sync.WaitGroup
-	s.replayBeforeServing(ctx, &calls)
+	s.replayer.beforeServing(ctx, &calls)
 	listener, err := listen(s.o.Socket)
 	if err != nil {
 		return err
@@ -121,7 +70,7 @@ func (s *Server) Serve(ctx context.Context, ready func()) error {
 	// Work outlives ctx by the drain time.
 	work, stopWork := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stopWork(nil)
-	calls.Go(func() { s.background(ctx) }) // ends with ctx
+	calls.Go(func() { s.replayer.loop(ctx) }) // ends with ctx
 	stopAccepting := context.AfterFunc(ctx, func() { _ = listener.Close() })
 	defer stopAccepting()
 	s.log.Info("serving the CNI socket", "socket", s.o.Socket)
@@ -131,7 +80,7 @@ func (s *Server) Serve(ctx context.Context, ready func()) error {
 	err = s.accept(work, listener, &calls)
 	drain := time.AfterFunc(drainTimeout, func() { stopWork(errors.New("the agent is stopping")) })
 	defer drain.Stop()
-	if !ended(drainTimeout+drainUndo, &calls, &s.after) {
+	if !ended(drainTimeout+drainUndo, &calls) {
 		s.log.Error("calls are still being undone while the agent stops; the next agent goes on with it")
 	}
 	if ctx.Err() != nil {
@@ -140,17 +89,15 @@ func (s *Server) Serve(ctx context.Context, ready func()) error {
 	return err
 }
 
-// ended waits for groups, at most so long.
-func ended(limit time.Duration, groups ...*sync.WaitGroup) bool {
-	done := make(chan struct{})
-	go func() { // ends with the groups, or the process
-		for _, g := range groups {
-			g.Wait()
-		}
-		close(done)
+// ended waits for the group, at most for limit.
+func ended(limit time.Duration, group *sync.WaitGroup) bool {
+	all := make(chan struct{})
+	go func() { // ends with the group, or the process
+		group.Wait()
+		close(all)
 	}()
 	select {
-	case <-done:
+	case <-all:
 		return true
 	case <-time.After(limit):
 		return false
@@ -161,20 +108,20 @@ func ended(limit time.Duration, groups ...*sync.WaitGroup) bool {
 // the place of a predecessor's in one step and nobody removes a successor's.
 func listen(path string) (*net.UnixListener, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, fmt.Errorf("making the CNI socket's directory: %w", err)
+		return nil, fmt.Errorf("make the CNI socket's directory: %w", err)
 	}
 	temporary := path + ".new"
 	if err := os.Remove(temporary); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("listening on the CNI socket: %w", err)
+		return nil, fmt.Errorf("listen on the CNI socket: %w", err)
 	}
 	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: temporary, Net: "unix"})
 	if err != nil {
-		return nil, fmt.Errorf("listening on the CNI socket: %w", err)
+		return nil, fmt.Errorf("listen on the CNI socket: %w", err)
 	}
 	listener.SetUnlinkOnClose(false)
-	// Root alone: who can write here can have any plugin run on the host.
+	// Only root: who can write here can have any plugin run on the host.
 	if err := errors.Join(os.Chmod(temporary, 0o600), os.Rename(temporary, path)); err != nil {
-		return nil, errors.Join(fmt.Errorf("listening on the CNI socket: %w", err), listener.Close())
+		return nil, errors.Join(fmt.Errorf("listen on the CNI socket: %w", err), listener.Close())
 	}
 	return listener, nil
 }
@@ -185,7 +132,7 @@ func (s *Server) accept(ctx context.Context, listener net.Listener, calls *sync.
 		if errors.Is(err, net.ErrClosed) {
 			return err
 		}
-		if err != nil { // out of descriptors, say: the next may succeed
+		if err != nil { // for want of descriptors, for one: the next may succeed
 			s.log.Error("accepting a connection on the CNI socket", "error", err)
 			time.Sleep(100 * time.Millisecond)
 			continue
@@ -240,18 +187,18 @@ func callContext(ctx context.Context, r wire.Request) (context.Context, context.
 	return ctx, func(cause error) { cancel(cause); stop() }
 }
 
-// serve does what a request asks, and makes the reply.
+// serve carries a request out and makes the reply.
 func (s *Server) serve(ctx context.Context, r wire.Request, exec invoke.Exec, version int) wire.Message {
 	began := time.Now()
-	c, err := parseCall(r, exec, s.o.Now())
+	c, err := parseCall(r, exec, s.o)
 	var result types.Result
 	if err == nil {
-		result, err = s.dispatch(ctx, c)
+		result, err = dispatch(ctx, s.o, c)
 	}
-	log := s.log.With("command", r.Command, "sandbox", shortID(r.ContainerID), "pod", c.pod.String(), "took", time.Since(began).Round(time.Microsecond))
+	log := s.log.With("command", r.Command, "sandbox", ledger.ShortID(r.ContainerID), "pod", c.pod.String(), "took", time.Since(began).Round(time.Microsecond))
 	if err != nil {
-		if p := (*panicError)(nil); errors.As(err, &p) {
-			log = log.With("stack", string(p.stack))
+		if p := (*sandbox.PanicError)(nil); errors.As(err, &p) {
+			log = log.With("stack", string(p.Stack))
 		}
 		log.Error("CNI call failed", "error", err)
 		return errorReply(version, c.conf.CNIVersion, cniError(err, c.pod, r.ContainerID))
@@ -262,42 +209,24 @@ func (s *Server) serve(ctx context.Context, r wire.Request, exec invoke.Exec, ve
 	}
 	raw, err := resultJSON(result, c.conf.CNIVersion)
 	if err != nil {
-		return errorReply(version, c.conf.CNIVersion, cniError(step("converting the result", types.ErrInternal, err), c.pod, r.ContainerID))
+		return errorReply(version, c.conf.CNIVersion, cniError(failed("convert the result", types.ErrInternal, err), c.pod, r.ContainerID))
 	}
 	return wire.Message{Version: version, Reply: &wire.Reply{Stdout: raw}}
 }
 
-func (s *Server) dispatch(ctx context.Context, c *call) (_ types.Result, err error) {
-	defer caught(&err)
+func dispatch(ctx context.Context, o Options, c *call) (_ types.Result, err error) {
+	defer sandbox.Recovered(&err)
 	switch c.Command {
 	case "ADD":
-		return s.add(ctx, c)
+		return add(ctx, o, c)
 	case "DEL":
-		return nil, s.del(ctx, c)
+		return nil, del(ctx, o, c)
 	case "CHECK":
-		return nil, s.check(ctx, c)
+		return nil, check(ctx, o, c)
 	case "STATUS":
-		return nil, s.status(ctx, c)
+		return nil, status(ctx, o, c)
 	case "GC":
-		return nil, s.gc(ctx, c)
+		return nil, gc(ctx, o, c)
 	}
-	return nil, step("reading the request", types.ErrInvalidEnvironmentVariables, fmt.Errorf("unknown command %q", c.Command))
-}
-
-// cniPath is where plugins are looked for: where the runtime says, or, without a
-// runtime, the configured directories.
-func (s *Server) cniPath(c *call) string {
-	if c != nil && strings.TrimSpace(c.Path) != "" {
-		return c.Path
-	}
-	return s.o.CNIPath
-}
-
-// delegate looks for plugins where they were when they made the sandbox, and then in
-// path: one that is not found is taken for one that never ran (see neverRan).
-func (s *Server) delegate(sandbox ledger.Sandbox, exec invoke.Exec, path string) delegate {
-	if sandbox.Path != "" && sandbox.Path != path {
-		path = sandbox.Path + string(filepath.ListSeparator) + path
-	}
-	return delegate{attachers: s.o.Attachers, exec: exec, path: path, sandbox: sandbox}
+	return nil, failed("read the request", types.ErrInvalidEnvironmentVariables, fmt.Errorf("unknown command %q", c.Command))
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -15,6 +16,9 @@ import (
 
 	"fairlead.dev/fairlead/cni/shim"
 	"fairlead.dev/fairlead/cni/wire"
+	"fairlead.dev/fairlead/pkg/ledger"
+	"fairlead.dev/fairlead/pkg/sandbox"
+	"fairlead.dev/fairlead/pkg/sandbox/sandboxtest"
 )
 
 // plugin is a CNI plugin of a few lines: it keeps a log and answers as bridge does.
@@ -40,8 +44,7 @@ func newLive(t testing.TB) *live {
 	for _, name := range []string{"bridge", "portmap"} {
 		l.plugin(name, plugin)
 	}
-	n.server.o.HostExec = &HostExec{}
-	n.server.o.CNIPath = l.bin
+	n.open(func(o *sandbox.Options) { o.HostExec, o.PluginPath = &HostExec{}, l.bin })
 	l.start()
 	return l
 }
@@ -77,19 +80,24 @@ func (l *live) start() {
 
 // shim runs the shim as the runtime would, within this process.
 func (l *live) shim(ctx context.Context, command, id, pod string) (int, string) {
-	l.netns["/run/netns/"+id] = true
-	env := map[string]string{"CNI_COMMAND": command, "CNI_CONTAINERID": id, "CNI_NETNS": "/run/netns/" + id, "CNI_IFNAME": "eth0",
+	return l.shimIn(ctx, command, id, pod, "/run/netns/"+id)
+}
+
+// shimIn is shim for a namespace at a path of its own.
+func (l *live) shimIn(ctx context.Context, command, id, pod, netns string) (int, string) {
+	env := map[string]string{"CNI_COMMAND": command, "CNI_CONTAINERID": id, "CNI_NETNS": netns, "CNI_IFNAME": "eth0",
 		"CNI_PATH": l.bin, "CNI_ARGS": "K8S_POD_NAMESPACE=default;K8S_POD_NAME=" + pod + ";K8S_POD_UID=uid-" + pod}
 	var out bytes.Buffer
-	s := shim.Shim{Getenv: func(k string) string { return env[k] }, Environ: []string{"PATH=" + os.Getenv("PATH"), "MARK=by-the-shim"},
+	s := shim.Shim{Config: l.settings(), Getenv: func(k string) string { return env[k] }, Environ: []string{"PATH=" + os.Getenv("PATH"), "MARK=by-the-shim"},
 		Stdin: strings.NewReader(l.conf()), Stdout: &out, Now: time.Now}
 	code := s.Run(ctx)
 	return code, out.String()
 }
 
-func (l *live) conf() string {
-	return `{"cniVersion":"1.0.0","name":"fairlead","type":"fairlead","agentTimeoutSeconds":0,"socket":"` + l.server.o.Socket +
-		`","tombstoneDir":"` + l.server.o.Tombstones.Dir + `"}`
+func (l *live) conf() string { return `{"cniVersion":"1.0.0","name":"fairlead","type":"fairlead"}` }
+
+func (l *live) settings() wire.ShimConfig {
+	return wire.ShimConfig{Socket: l.server.o.Socket, TombstoneDir: l.server.o.Tombstones.Dir, TimeoutSeconds: 110}
 }
 
 func (l *live) lines() string {
@@ -133,8 +141,8 @@ func TestSocketIsRoots(t *testing.T) {
 	}
 }
 
-// The agent restarts while a pod is deleted: the DEL succeeds, is worked off
-// before the next agent serves, and by a program run without a shim.
+// The agent restarts while a pod is deleted: the DEL succeeds, and is replayed
+// before the next agent serves, by a program that is run without a shim.
 func TestRestartAndTombstone(t *testing.T) {
 	l := newLive(t)
 	l.pod("p", "fast, bridge-conf", vf1)
@@ -149,18 +157,18 @@ func TestRestartAndTombstone(t *testing.T) {
 	if code, out := l.shim(t.Context(), "DEL", "c1", "p"); code != 0 || out != "" {
 		t.Fatalf("DEL without an agent: %d, %s", code, out)
 	}
-	if l.world.vfs[vf1] != "c1" {
+	if l.world.VFs[vf1] != "c1" {
 		t.Error("released without an agent?")
 	}
 	l.start()
-	if _, ok, err := l.ledger.Sandbox("c1"); ok || err != nil || l.world.vfs[vf1] != "" {
+	if _, ok, err := l.ledger.Sandbox("c1"); ok || err != nil || l.world.VFs[vf1] != "" {
 		t.Errorf("not released when the agent served again: %v", err)
 	}
 	if !strings.Contains(l.lines(), "DEL c1 net2 bridge \nDEL c1 eth0 portmap \nDEL c1 eth0 bridge \n") {
 		t.Errorf("programs:\n%s", l.lines())
 	}
-	if s := l.sandbox("c2"); !complete(s) {
-		t.Errorf("the running pod was touched: %s", describe(s))
+	if s := l.sandbox("c2"); !bound(s) {
+		t.Errorf("the running pod was touched: %s", sandboxtest.Describe(s))
 	}
 	if code, out := l.shim(t.Context(), "DEL", "c2", "q"); code != 0 {
 		t.Fatal(out)
@@ -168,8 +176,8 @@ func TestRestartAndTombstone(t *testing.T) {
 	l.wantClean()
 }
 
-// The runtime gives up in the middle of a program: the program is killed, and what
-// was made is undone by programs run without the shim.
+// The runtime gives up in the middle of a program: the program is killed, and
+// programs that are run without the shim undo the networks.
 func TestRuntimeGivesUp(t *testing.T) {
 	l := newLive(t)
 	fifo := filepath.Join(l.dir, "fifo")
@@ -272,7 +280,6 @@ func TestSocketTakenOver(t *testing.T) {
 func BenchmarkAddDelInAgent(b *testing.B) {
 	n := newNode(b)
 	n.pod("p", "fast", vf1)
-	n.netns["/run/netns/c1"] = true
 	add, del := n.request("ADD", "c1", "p"), n.request("DEL", "c1", "p")
 	for b.Loop() {
 		if _, err := n.serve(b.Context(), add); err != nil {
@@ -294,6 +301,9 @@ func BenchmarkShimRoundTrip(b *testing.B) {
 	if out, err := build.CombinedOutput(); err != nil {
 		b.Fatalf("%v: %s", err, out)
 	}
+	if _, err := l.settings().Install(l.dir); err != nil {
+		b.Fatal(err)
+	}
 	info, err := os.Stat(file)
 	if err != nil {
 		b.Fatal(err)
@@ -307,4 +317,8 @@ func BenchmarkShimRoundTrip(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(info.Size())/(1<<20), "MiB")
+}
+
+func bound(s ledger.Sandbox) bool {
+	return len(s.Attachments) > 0 && !slices.ContainsFunc(s.Attachments, func(a ledger.Attachment) bool { return a.Phase != ledger.Bound })
 }

@@ -14,38 +14,37 @@ import (
 	"fairlead.dev/fairlead/pkg/network"
 )
 
-// status says what keeps an ADD from working: no primary network, caches that are
-// not filled, a plugin's binary that is missing, or what the plugins themselves say.
-func (s *Server) status(ctx context.Context, c *call) error {
+// status reports whatever keeps an ADD from working: no primary network, caches that are
+// not filled, a plugin's binary that is missing, or an error of a plugin's own STATUS.
+func status(ctx context.Context, o Options, c *call) error {
 	var errs []error
-	if err := s.o.Cluster.Ready(); err != nil {
+	if err := o.Cluster.Ready(); err != nil {
 		errs = append(errs, err)
 	}
-	list, err := s.o.Primary.Conf()
+	list, err := o.Primary.Conf()
 	if err != nil {
 		errs = append(errs, err)
 	} else {
-		errs = append(errs, s.primaryStatus(ctx, c, list))
+		errs = append(errs, primaryStatus(ctx, c, list))
 	}
 	if err := errors.Join(errs...); err != nil {
-		return step("not ready", types.ErrPluginNotAvailable, err)
+		return failed("check readiness", types.ErrPluginNotAvailable, err)
 	}
 	return nil
 }
 
 // primaryStatus asks each plugin for its STATUS, which came with 1.1.0; an older
-// one for its VERSION, which at least tells that it is there.
-func (s *Server) primaryStatus(ctx context.Context, c *call, list network.ConfList) error {
+// one for its VERSION, which at least shows that it is installed.
+func primaryStatus(ctx context.Context, c *call, list network.ConfList) error {
 	hasStatus, err := version.GreaterThanOrEqualTo(list.CNIVersion, "1.1.0")
 	if err != nil {
 		return err
 	}
-	d := delegate{exec: c.exec, path: s.cniPath(c)}
 	for i, p := range list.Plugins {
 		if hasStatus {
-			err = d.runNodeCommand(ctx, "STATUS", list, i, nil)
+			err = runNodeCommand(ctx, c, "STATUS", list, i, nil)
 		} else {
-			_, err = invoke.GetVersionInfo(ctx, p.Type, pathExec{d.exec, d.path})
+			_, err = invoke.GetVersionInfo(ctx, p.Type, pathExec{c.exec, c.path})
 		}
 		if err != nil {
 			return fmt.Errorf("primary network %s: %w", list.Name, err)

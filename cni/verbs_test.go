@@ -22,7 +22,7 @@ func TestGC(t *testing.T) {
 	n.now = n.now.Add(-time.Second)
 	r := n.request("GC", "", "")
 	r.Args = ""
-	r.Stdin = []byte(`{"cniVersion":"1.1.0","cni.dev/valid-attachments":[{"containerID":"c-keep","ifname":"eth0"}]}`)
+	r.Stdin = []byte(`{"cniVersion":"1.1.0","name":"fairlead","type":"fairlead","cni.dev/valid-attachments":[{"containerID":"c-keep","ifname":"eth0"}]}`)
 	if _, err := n.serve(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}
@@ -30,17 +30,17 @@ func TestGC(t *testing.T) {
 	if err != nil || len(all) != 2 || all[0].ID != "c-keep" || all[1].ID != "c-young" {
 		t.Errorf("left: %v, %v", all, err)
 	}
-	r.Stdin = []byte(`{"cniVersion":"1.1.0"}`)
+	r.Stdin = []byte(`{"cniVersion":"1.1.0","name":"fairlead","type":"fairlead"}`)
 	if _, err := n.serve(t.Context(), r); err == nil {
 		t.Error("a GC without a list succeeded")
 	}
 	n.writeConf("10-bridge.conflist", strings.Replace(primaryConf, "1.0.0", "1.1.0", 1))
-	r.Stdin = []byte(`{"cniVersion":"1.1.0","cni.dev/valid-attachments":[]}`)
+	r.Stdin = []byte(`{"cniVersion":"1.1.0","name":"fairlead","type":"fairlead","cni.dev/valid-attachments":[]}`)
 	if _, err := n.serve(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(n.world.trace(), "exec GC   bridge") {
-		t.Errorf("the primary's GC was not run:\n%s", n.world.trace())
+	if !strings.Contains(n.world.Trace(), "exec GC   bridge") {
+		t.Errorf("the primary's GC was not run:\n%s", n.world.Trace())
 	}
 }
 
@@ -51,7 +51,7 @@ func TestCheck(t *testing.T) {
 		t.Errorf("unknown sandbox: %v", err)
 	}
 	n.mustAdd("c1", "p")
-	n.world.log = nil
+	n.world.Log = nil
 	if _, err := n.call("CHECK", "c1", "p"); err != nil {
 		t.Fatal(err)
 	}
@@ -63,10 +63,10 @@ exec CHECK c1 net2 tuning prevResult
 exec CHECK c1 net2 sbr prevResult
 exec CHECK c1 net3 bridge prevResult
 `
-	if diff := cmp.Diff(want, n.world.trace()); diff != "" {
+	if diff := cmp.Diff(want, n.world.Trace()); diff != "" {
 		t.Error(diff)
 	}
-	n.world.fail = func(_ int, name string) error {
+	n.world.Fail = func(_ int, name string) error {
 		if name == "check" {
 			return errors.New("link is down")
 		}
@@ -87,7 +87,7 @@ func TestStatusVerb(t *testing.T) {
 	if _, err := n.serve(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}
-	n.cluster.down = errors.New("cache of pods is not filled")
+	n.cluster.Down = errors.New("cache of pods is not filled")
 	n.writeConf("10-bridge.conflist", `{"cniVersion":"1.0.0","name":"x","type":"absent"}`)
 	_, err := n.serve(t.Context(), r)
 	for _, want := range []string{`"code":50`, "cache of pods", "primary network x", "plugin not found"} {
@@ -95,10 +95,10 @@ func TestStatusVerb(t *testing.T) {
 			t.Errorf("%q is not in: %v", want, err)
 		}
 	}
-	n.cluster.down = nil
+	n.cluster.Down = nil
 	n.writeConf("10-bridge.conflist", strings.Replace(primaryConf, "1.0.0", "1.1.0", 1))
-	n.world.log = nil
-	if _, err := n.serve(t.Context(), r); err != nil || !strings.Contains(n.world.trace(), "exec STATUS   portmap") {
-		t.Errorf("%v\n%s", err, n.world.trace())
+	n.world.Log = nil
+	if _, err := n.serve(t.Context(), r); err != nil || !strings.Contains(n.world.Trace(), "exec STATUS   portmap") {
+		t.Errorf("%v\n%s", err, n.world.Trace())
 	}
 }

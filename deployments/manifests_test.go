@@ -1,6 +1,6 @@
-// Package deployments_test holds what is applied to a cluster to its promises:
-// it decodes without an unknown field, grants no more than is used, and mounts
-// what the agent works in. That it works is shown in the lab.
+// Package deployments_test checks the manifests: they decode without an unknown field,
+// grant no more than is used, and mount the folders that the agent works in. The tests
+// in the lab show that they work.
 package deployments_test
 
 import (
@@ -145,7 +145,7 @@ func TestAgentPod(t *testing.T) {
 	if d := cmp.Diff([]corev1.Toleration{{Operator: corev1.TolerationOpExists}}, spec.Tolerations); d != "" {
 		t.Errorf("tolerations: -want +got\n%s", d)
 	}
-	// Calls under way may take 20 s to end; what follows (asking whether this is an
+	// Calls under way may take 20 s to end. The rest (asking whether this is an
 	// uninstall, restoring the node) must fit as well.
 	if g := spec.TerminationGracePeriodSeconds; g == nil || *g < 30 {
 		t.Errorf("terminationGracePeriodSeconds %v", g)
@@ -159,6 +159,7 @@ func TestAgentPod(t *testing.T) {
 	}
 	// A file in a place that is no mount would vanish with the container.
 	const want = `/etc/cni/net.d <- /etc/cni/net.d
+/etc/cni/tuning <- /etc/cni/tuning read-only
 /etc/fairlead <- /etc/fairlead read-only
 /opt/cni/bin <- /opt/cni/bin
 /run/fairlead <- /run/fairlead

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/status"
 	v1beta1 "k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
 
+	"fairlead.dev/fairlead/pkg/custody"
 	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/inventory"
 	"fairlead.dev/fairlead/pkg/ledger"
@@ -24,12 +25,13 @@ import (
 	"fairlead.dev/fairlead/pkg/sysfs/sysfstest"
 )
 
-// book is a ledger that remembers, or fails.
+// book is a ledger that remembers or fails, and reports to custody.
 type book struct {
-	mu        sync.Mutex // guards all below
-	kept      []ledger.Allocation
-	sandboxes []ledger.Sandbox
-	err       error // of writing
+	desk *desk
+
+	mu   sync.Mutex // guards all below
+	kept []ledger.Allocation
+	err  error // of writing
 }
 
 func (b *book) PutAllocations(a []ledger.Allocation) error {
@@ -39,43 +41,28 @@ func (b *book) PutAllocations(a []ledger.Allocation) error {
 		return b.err
 	}
 	b.kept = append(b.kept, a...)
+	b.desk.allocated(slices.Clone(b.kept))
 	return nil
 }
 
-func (b *book) Allocations() ([]ledger.Allocation, error) {
+func (b *book) allocations() []ledger.Allocation {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return slices.Clone(b.kept), nil
+	return slices.Clone(b.kept)
 }
 
-func (b *book) Holder(vf pci.Address) (id, ifName string, ok bool) {
+func (b *book) fail(err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, s := range b.sandboxes {
-		for _, a := range s.Attachments {
-			if a.Device == vf {
-				return s.ID, a.IfName, true
-			}
-		}
-	}
-	return "", "", false
-}
-
-func (b *book) Sandbox(id string) (ledger.Sandbox, bool, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	i := slices.IndexFunc(b.sandboxes, func(s ledger.Sandbox) bool { return s.ID == id })
-	if i < 0 {
-		return ledger.Sandbox{}, false, nil
-	}
-	return b.sandboxes[i], true, nil
+	b.err = err
 }
 
 // free forgets everybody.
 func (b *book) free() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.kept, b.sandboxes = nil, nil
+	b.kept = nil
+	b.desk.learn(func(f *custody.Facts) { f.Allocations, f.Sandboxes = nil, nil })
 }
 
 var now = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -84,15 +71,17 @@ var now = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 type bench struct {
 	tree   *sysfstest.Tree
 	ledger *book
+	desk   *desk
 	opts   Options
 }
 
 func newBench(t *testing.T, pf device.PF) *bench {
 	tree := sysfstest.New(t)
 	tree.AddPF(pf)
-	b := &bench{tree: tree, ledger: &book{}}
+	b := &bench{tree: tree, desk: newDesk()}
+	b.ledger = &book{desk: b.desk}
 	b.opts = New(Options{
-		FS: tree.FS(), Ledger: b.ledger, DeviceInfoDir: t.TempDir(), Now: func() time.Time { return now },
+		FS: tree.FS(), Ledger: b.ledger, Custody: b.desk, DeviceInfoDir: t.TempDir(), Now: func() time.Time { return now },
 		RDMANodes: func(name string) []string {
 			return []string{"/dev/infiniband/uverbs" + name[len(name)-1:], "/dev/infiniband/rdma_cm"}
 		},
@@ -112,8 +101,9 @@ func (b *bench) allocate(t *testing.T, p device.Pool, containers ...[]string) (*
 }
 
 func (b *bench) allocateFrom(s *inventory.Snapshot, p device.Pool, containers ...[]string) (*v1beta1.AllocateResponse, error) {
-	srv := newServer(p.Resource, &b.opts)
-	for _, pool := range Assign(s, []device.Pool{p}, nil).Pools {
+	srv := newServer(p.Resource, &b.opts, newSuspects())
+	b.desk.devices(s)
+	for _, pool := range Assign(s, []device.Pool{p}, b.desk.View()).Pools {
 		srv.set(pool.Devices)
 	}
 	req := &v1beta1.AllocateRequest{}
@@ -197,7 +187,7 @@ func TestAllocate(t *testing.T) {
 			},
 		},
 		"vhost-net, and what the configuration adds": {
-			pf: igb(1), containers: [][]string{ids(0)},
+			pf: igb(1), containers: [][]string{ids(0)}, prepare: addVhost,
 			pool: func() device.Pool {
 				p := pool("f/fast", 0, 0)
 				p.NeedVhostNet = true
@@ -211,7 +201,11 @@ func TestAllocate(t *testing.T) {
 			},
 		},
 		"RDMA for those VFs whose selector asks for it": {
-			pf: func() device.PF { p := igb(2); p.VFs[0].RDMADevices = []string{"mlx5_3"}; return p }(),
+			pf: func() device.PF {
+				p := igb(2)
+				p.VFs[0].RDMADevices, p.VFs[0].Verbs = []string{"mlx5_3"}, []string{"uverbs3"}
+				return p
+			}(),
 			pool: func() device.Pool {
 				p := withRDMA(pool("f/fast", 0, 0))
 				p.Selectors = append(p.Selectors, pool("", 1, 1).Selectors...)
@@ -226,7 +220,11 @@ func TestAllocate(t *testing.T) {
 			},
 		},
 		"RDMA": {
-			pf:   func() device.PF { p := igb(1); p.VFs[0].RDMADevices = []string{"mlx5_3"}; return p }(),
+			pf: func() device.PF {
+				p := igb(1)
+				p.VFs[0].RDMADevices, p.VFs[0].Verbs = []string{"mlx5_3"}, []string{"uverbs3"}
+				return p
+			}(),
 			pool: withRDMA(pool("f/fast", 0, 0)), containers: [][]string{ids(0)},
 			want: []string{
 				env + "=0000:3b:10.0",
@@ -259,6 +257,38 @@ func TestAllocate(t *testing.T) {
 	}
 }
 
+// addVhost loads the host's modules vhost_net and tun.
+func addVhost(tr *sysfstest.Tree) {
+	for _, node := range []string{"dev/vhost-net", "dev/net/tun"} {
+		path := filepath.Join(tr.Root, node)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, nil, 0o600)); err != nil {
+			panic(err)
+		}
+	}
+}
+
+// devices C2: a container does not start with a device that the host does not have.
+func TestVhostNodesThatTheHostLacks(t *testing.T) {
+	b := newBench(t, igb(1))
+	p := pool("f/fast", 0, 0)
+	p.NeedVhostNet = true
+	resp, err := b.allocate(t, p, ids(0))
+	if err != nil || strings.Contains(strings.Join(lines(resp), " "), "vhost") {
+		t.Errorf("%v, %v; want the VF without vhost-net", lines(resp), err)
+	}
+	want := []string{
+		"f/fast (test f/fast): needVhostNet is set, and the host has no /dev/net/tun: pods get their VFs without it; load the module tun",
+		"f/fast (test f/fast): needVhostNet is set, and the host has no /dev/vhost-net: pods get their VFs without it; load the module vhost_net",
+	}
+	if diff := cmp.Diff(want, missingVhost(&b.opts, []device.Pool{p})); diff != "" {
+		t.Errorf("problems (-want +got):\n%s", diff)
+	}
+	addVhost(b.tree)
+	if got := missingVhost(&b.opts, []device.Pool{p}); got != nil {
+		t.Errorf("problems %v, want none", got)
+	}
+}
+
 func TestAllocateUIO(t *testing.T) {
 	pf := igb(1)
 	pf.VFs[0].Driver, pf.VFs[0].Netdev = "igb_uio", ""
@@ -277,7 +307,7 @@ func TestAllocateUIO(t *testing.T) {
 	}
 }
 
-// Nothing is handed out, recorded or written where any part of a request cannot be met.
+// Nothing is handed out, recorded or written if any part of a request cannot be met.
 func TestAllocateRefuses(t *testing.T) {
 	vfio := igb(2)
 	vfio.VFs[0].Driver, vfio.VFs[0].Netdev = "vfio-pci", ""
@@ -294,8 +324,9 @@ func TestAllocateRefuses(t *testing.T) {
 	unbound := igb(2)
 	unbound.VFs[0].Driver = ""
 	rdma := withRDMA(pool("f/fast", 0, 1))
-	hasRDMA := igb(2)
-	hasRDMA.VFs[0].RDMADevices, hasRDMA.VFs[1].RDMADevices = []string{"mlx5_3"}, []string{"mlx5_4"}
+	noVerbs := igb(2)
+	noVerbs.VFs[0].RDMADevices, noVerbs.VFs[1].RDMADevices = []string{"mlx5_3"}, []string{"mlx5_4"}
+	noVerbs.VFs[1].Verbs = []string{"uverbs4"}
 	tests := map[string]struct {
 		pf      device.PF
 		pool    device.Pool
@@ -304,16 +335,16 @@ func TestAllocateRefuses(t *testing.T) {
 		code    codes.Code
 		text    string
 	}{
-		"unknown device":             {igb(2), pool("f/fast", 0, 1), []string{"0000:ff:00.0"}, nil, codes.NotFound, "0000:ff:00.0 of f/fast: it is not among the 2 devices"},
-		"device of another pool":     {igb(2), pool("f/fast", 1, 1), ids(0), nil, codes.NotFound, "not among the 1 devices"},
+		"unknown device":             {igb(2), pool("f/fast", 0, 1), []string{"0000:ff:00.0"}, nil, codes.NotFound, "0000:ff:00.0 of f/fast: it is not among the devices"},
+		"device of another pool":     {igb(2), pool("f/fast", 1, 1), ids(0), nil, codes.NotFound, "not among the devices"},
 		"no address at all":          {igb(2), pool("f/fast", 0, 1), []string{"eth0"}, nil, codes.NotFound, "device eth0"},
 		"unhealthy device":           {unbound, pool("f/fast", 0, 1), ids(0), nil, codes.FailedPrecondition, "no driver is bound to it"},
 		"vfio without IOMMU group":   {noGroup, pool("f/fast", 0, 1), ids(0), nil, codes.FailedPrecondition, "enable the IOMMU"},
 		"VF vanished":                {igb(2), pool("f/fast", 0, 1), ids(0), func(b *bench) { b.tree.Remove(vfAddr(0)) }, codes.NotFound, "vanished"},
 		"driver unbound":             {igb(2), pool("f/fast", 0, 1), ids(0), func(b *bench) { b.tree.RefuseDriver(vfAddr(0), "vfio-pci"); b.unbind(0) }, codes.FailedPrecondition, "no driver"},
-		"not the profile's driver":   {igb(2), kernel, ids(0), rebind, codes.FailedPrecondition, "the profile says the kernel's own driver"},
+		"not the profile's driver":   {igb(2), kernel, ids(0), rebind, codes.FailedPrecondition, "the profile asks for the kernel's own driver"},
 		"no longer selected":         {igb(2), igbvf, ids(0), rebind, codes.FailedPrecondition, "which the pool does not select"},
-		"RDMA without uverbs":        {hasRDMA, rdma, ids(0), func(b *bench) { b.opts.RDMANodes = func(string) []string { return nil } }, codes.FailedPrecondition, "ib_uverbs"},
+		"RDMA without uverbs":        {noVerbs, rdma, ids(0), nil, codes.FailedPrecondition, "ib_uverbs"},
 		"ledger's disk is full":      {vfio, pool("f/fast", 0, 1), ids(0), func(b *bench) { b.ledger.err = unix.ENOSPC }, codes.Internal, "no space left"},
 		"device-info cannot be kept": {vfio, pool("f/fast", 0, 1), ids(0), func(b *bench) { b.opts.DeviceInfoDir = "/proc/none" }, codes.Internal, "write its device information"},
 	}
@@ -347,7 +378,7 @@ func (b *bench) unbind(i int) {
 
 func TestDeviceInfoFiles(t *testing.T) {
 	pf := igb(1)
-	pf.VFs[0].RDMADevices = []string{"mlx5_3"}
+	pf.VFs[0].RDMADevices, pf.VFs[0].Verbs = []string{"mlx5_3"}, []string{"uverbs3"}
 	p := withRDMA(pool("fairlead.dev/fast", 0, 1))
 	p.NeedVhostNet = true
 	tests := map[string]struct {
@@ -379,6 +410,7 @@ func TestDeviceInfoFiles(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			addVhost(b.tree)
 			for range 2 { // again: after a restart, for the next pod
 				if _, err := b.allocateFrom(s, p, ids(0)); err != nil {
 					t.Fatal(err)

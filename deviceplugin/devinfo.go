@@ -2,17 +2,18 @@ package deviceplugin
 
 import (
 	"encoding/json"
-	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 
 	nadv1 "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/apis/k8s.cni.cncf.io/v1"
+
+	"fairlead.dev/fairlead/pkg/host/file"
 )
 
-// writeInfo leaves the device-info file of a VF for the meta-CNI. It is written
-// anew at each allocation and never removed: a pod may come between Allocate and
-// ADD while the agent restarts, and it says nothing that is wrong without one.
+// writeInfo writes the device-info file of a VF for the meta-CNI, at each allocation. The
+// file is never removed: the agent may restart between Allocate and ADD, and the content
+// stays true without a pod.
 func (a allocator) writeInfo(g grant) error {
 	vf := g.device.VF
 	info := nadv1.DeviceInfo{
@@ -31,43 +32,27 @@ func (a allocator) writeInfo(g grant) error {
 	if err != nil {
 		return err
 	}
-	file := infoFile(a.opts.DeviceInfoDir, a.resource, vf.Address.String())
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+	path := infoFile(a.opts.DeviceInfoDir, a.resource, vf.Address.String())
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	return replaceFile(file, text)
+	return file.Replace(path, text, 0o644)
 }
 
-// infoFile is the path that the meta-CNI looks under.
+// infoFile returns the path at which the meta-CNI looks.
 func infoFile(dir, resource, id string) string {
 	return filepath.Join(dir, "dp", strings.ReplaceAll(resource, "/", "-")+"-"+id+"-device.json")
 }
 
-// representor is the VF's netdev on the eswitch's side, which only switchdev mode has.
+// representor returns the VF's netdev on the side of the eswitch. Only switchdev mode has
+// representors.
 func (a allocator) representor(d Device) string {
 	if d.PF.EswitchMode != "switchdev" || d.PF.Netdev == "" {
 		return ""
 	}
 	name, err := a.opts.Representor(d.PF.Netdev, d.VF.Index)
 	if err != nil {
-		a.opts.Log.Warn("no representor in the device information", "vf", d.VF.Address, "pf", d.PF.Netdev, "err", err)
+		a.opts.Log.Warn("the device information lacks the representor", "vf", d.VF.Address, "pf", d.PF.Netdev, "error", err)
 	}
 	return name
-}
-
-// replaceFile never leaves half a file for a reader.
-func replaceFile(name string, text []byte) error {
-	tmp, err := os.CreateTemp(filepath.Dir(name), ".device-*")
-	if err != nil {
-		return err
-	}
-	_, err = tmp.Write(text)
-	err = errors.Join(err, tmp.Chmod(0o644), tmp.Close())
-	if err == nil {
-		err = os.Rename(tmp.Name(), name)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(tmp.Name()))
-	}
-	return nil
 }

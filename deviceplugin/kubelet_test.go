@@ -17,10 +17,9 @@ import (
 	v1beta1 "k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
 )
 
-// kubelet behaves as the device manager of Kubernetes 1.36 does: at its start it
-// deletes all sockets in its directory, a registration is answered when it has
-// connected to the plugin, and when a stream ends, it disconnects whatever plugin
-// the resource has by then.
+// kubelet behaves as the device manager of Kubernetes 1.36. At its start it deletes all
+// sockets in its directory. It answers a registration when it has connected to the
+// plugin. When a stream ends, it disconnects the plugin that the resource has by then.
 type kubelet struct {
 	v1beta1.UnimplementedRegistrationServer
 	t    *testing.T
@@ -30,7 +29,7 @@ type kubelet struct {
 	mu      sync.Mutex // guards all below
 	changed *sync.Cond
 	plugins map[string]*grpc.ClientConn // resource -> the plugin's connection
-	devices map[string]string           // resource -> what it has, as text
+	devices map[string]string           // resource -> its devices, as text
 	log     []string
 }
 

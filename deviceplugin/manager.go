@@ -2,13 +2,9 @@ package deviceplugin
 
 import (
 	"context"
-	"errors"
-	"io/fs"
 	"log/slog"
-	"os"
-	"path/filepath"
+	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -16,6 +12,7 @@ import (
 	"github.com/fsnotify/fsnotify"
 	"github.com/k8snetworkplumbingwg/sriovnet"
 
+	"fairlead.dev/fairlead/pkg/custody"
 	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/inventory"
 	"fairlead.dev/fairlead/pkg/ledger"
@@ -23,43 +20,56 @@ import (
 	"fairlead.dev/fairlead/pkg/sysfs"
 )
 
-// Ledger keeps what was handed out, and knows who has it.
+// Ledger records allocations; *ledger.Ledger is one.
 type Ledger interface {
 	PutAllocations([]ledger.Allocation) error
-	Allocations() ([]ledger.Allocation, error)
-	Holder(pci.Address) (sandboxID, ifName string, ok bool)
-	Sandbox(id string) (ledger.Sandbox, bool, error)
 }
 
-// Options says where a Manager works. FS and Ledger are required.
+// Custody says who uses a VF; *custody.Oracle is one.
+type Custody interface {
+	View() *custody.View
+	Subscribe() (views <-chan *custody.View, cancel func())
+	Confirm(ctx context.Context, vfs ...pci.Address) (*custody.View, error)
+	Guard(ctx context.Context, vfs ...pci.Address) (v *custody.View, release func(), err error)
+	Change(ctx context.Context, vfs ...pci.Address) (end func(), err error)
+	AllocationsChanged(vfs ...pci.Address)
+	SetPooled(resources map[pci.Address]string)
+}
+
+// Options are a Manager's directories, sources and delays. FS, Ledger and Custody are
+// required.
 type Options struct {
 	Dir           string // the kubelet's, default /var/lib/kubelet/device-plugins
 	DeviceInfoDir string // default /var/run/k8s.cni.cncf.io/devinfo
 	FS            sysfs.FS
 	Ledger        Ledger
-	HostUse       func() (map[string]string, error)                // netdevs that the host itself uses, and what for; nil: none
+	Custody       Custody
 	RDMANodes     func(rdmaDevice string) []string                 // default rdmamap's
 	Representor   func(uplink string, vfIndex int) (string, error) // default sriovnet's
-	Retry         time.Duration                                    // between tries to reach the kubelet, default 1 s
-	Recheck       time.Duration                                    // between looks whether a VF is still used by others, default 5 s
+	Retry         time.Duration                                    // the pause before the kubelet is tried again, default 1 s
+	Recheck       time.Duration                                    // the pause before a VF that Allocate has refused is inspected again, default 30 s
+	Patience      time.Duration                                    // bounds the wait for the kubelet and for custody, default 2 s
 	Now           func() time.Time
 	Log           *slog.Logger
 }
 
-// Manager keeps one server per resource in step with the pools and the kubelet.
+// Manager runs one server per resource, and keeps it in step with the pools and the
+// kubelet.
 type Manager struct {
 	opts     Options
-	wake     chan struct{} // something for Run to do
-	suspect  chan struct{} // a VF was refused since somebody uses it, which Update had not seen
+	wake     chan struct{} // servers have to be started or withdrawn
+	suspects *suspects
 	withheld *withheld
 
-	assigning sync.Mutex // guards the two below; held until they are assigned, so that an older Update never replaces a newer
+	// assigning guards the fields below. It is held during the whole assignment, so that an
+	// older Update never replaces a newer one.
+	assigning sync.Mutex
 	snapshot  *inventory.Snapshot
 	pools     []device.Pool
+	pooled    map[pci.Address]string // last sent to custody
 
 	mu         sync.Mutex  // guards all below
 	assignment *Assignment // nil until the first Update
-	used       bool        // some VF is not handed out since somebody uses it, or nobody knows
 	servers    map[string]*server
 }
 
@@ -81,7 +91,10 @@ func New(opts Options) *Manager {
 		opts.Retry = time.Second
 	}
 	if opts.Recheck == 0 {
-		opts.Recheck = 5 * time.Second
+		opts.Recheck = 30 * time.Second
+	}
+	if opts.Patience == 0 {
+		opts.Patience = 2 * time.Second
 	}
 	if opts.Now == nil {
 		opts.Now = time.Now
@@ -90,13 +103,13 @@ func New(opts Options) *Manager {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Manager{
-		opts: opts, wake: make(chan struct{}, 1), suspect: make(chan struct{}, 1),
-		withheld: &withheld{vfs: map[pci.Address]int{}}, servers: map[string]*server{},
+		opts: opts, wake: make(chan struct{}, 1), suspects: newSuspects(),
+		withheld: &withheld{functions: map[pci.Address]int{}}, servers: map[string]*server{},
 	}
 }
 
-// Update makes the node advertise these pools of these devices. It takes the
-// whole desired state; the same again changes nothing.
+// Update makes the node advertise these pools of these devices. It takes the whole desired
+// state. A repeated call with the same state changes nothing.
 func (m *Manager) Update(s *inventory.Snapshot, pools []device.Pool) {
 	m.assigning.Lock()
 	defer m.assigning.Unlock()
@@ -104,9 +117,8 @@ func (m *Manager) Update(s *inventory.Snapshot, pools []device.Pool) {
 	m.assign()
 }
 
-// again is Update with what it was given last: who uses a VF changes without news
-// of the devices.
-func (m *Manager) again() {
+// reassign repeats the last Update, after the users of a VF may have changed.
+func (m *Manager) reassign() {
 	m.assigning.Lock()
 	defer m.assigning.Unlock()
 	if m.snapshot != nil {
@@ -114,48 +126,87 @@ func (m *Manager) again() {
 	}
 }
 
-// assign makes what is advertised anew; m.assigning is held.
+// assign renews the assignment and the servers' lists. The caller holds m.assigning.
 func (m *Manager) assign() {
-	users, err := readUsers(&m.opts)
-	if err != nil { // Allocate will refuse
-		m.opts.Log.Error("who uses the VFs cannot be read", "err", err)
-	}
-	a := Assign(m.snapshot, m.pools, users.allocated)
-	used := users.mark(a.Pools) || err != nil
+	a := Assign(m.snapshot, m.pools, m.opts.Custody.View())
+	a.Problems = append(a.Problems, missingVhost(&m.opts, m.pools)...)
+	m.withheld.mark(a.Pools)
+	m.suspects.mark(&m.opts, a.Pools)
+	m.setPooled(a.Pools)
+	m.suspects.keep(m.pooled)
 	m.mu.Lock()
 	last := m.assignment
-	m.assignment, m.used = &a, used
+	m.assignment = &a
+	known := m.setLists()
 	m.mu.Unlock()
 	for _, problem := range a.Problems {
 		if last == nil || !slices.Contains(last.Problems, problem) {
-			m.opts.Log.Warn("pools", "problem", problem)
+			m.opts.Log.Warn("a pool needs attention", "problem", problem)
 		}
 	}
-	signal(m.wake)
+	if !known {
+		signal(m.wake)
+	}
 }
 
-// State is what is advertised now.
-type State struct {
+// setLists gives the servers their lists. It reports whether there is exactly one server
+// for each resource of the assignment. The caller holds m.mu.
+func (m *Manager) setLists() (known bool) {
+	advertised := 0
+	for i := range m.assignment.Pools {
+		pool := &m.assignment.Pools[i]
+		if pool.Idle {
+			continue
+		}
+		if s := m.servers[pool.Resource]; s != nil {
+			s.set(pool.Devices)
+			advertised++
+			continue
+		}
+		return false
+	}
+	return advertised == len(m.servers)
+}
+
+// setPooled reports the VFs that the kubelet may give to pods to custody, if they have
+// changed.
+func (m *Manager) setPooled(pools []Members) {
+	pooled := make(map[pci.Address]string, len(m.pooled))
+	for _, pool := range pools {
+		for i := range pool.Devices {
+			if !pool.Idle {
+				pooled[pool.Devices[i].VF.Address] = pool.Resource
+			}
+		}
+	}
+	if !maps.Equal(pooled, m.pooled) {
+		m.pooled = pooled
+		m.opts.Custody.SetPooled(maps.Clone(pooled))
+	}
+}
+
+// Advertised lists the pools with their registration.
+type Advertised struct {
 	Pools    []PoolState
 	Problems []string // as in Assignment, and servers that cannot reach the kubelet
 }
 
-// PoolState is a pool and how the kubelet knows it.
+// PoolState is a pool and its registration.
 type PoolState struct {
-	Pool
-	Registered bool // the kubelet has accepted it; never so for idle pools
+	Members
+	Registered bool // the kubelet has accepted it; always false for idle pools
 }
 
-// State tells who is in which pool, for displays.
-func (m *Manager) State() State {
+// State returns the pools with their VFs and registrations, for displays.
+func (m *Manager) State() Advertised {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.assignment == nil {
-		return State{}
+		return Advertised{}
 	}
-	state := State{Problems: slices.Clone(m.assignment.Problems)}
+	state := Advertised{Problems: slices.Clone(m.assignment.Problems)}
 	for _, pool := range m.assignment.Pools {
-		p := PoolState{Pool: pool}
+		p := PoolState{Members: pool}
 		if s := m.servers[pool.Resource]; s != nil && !pool.Idle {
 			var err error
 			if p.Registered, err = s.status(); err != nil {
@@ -167,8 +218,11 @@ func (m *Manager) State() State {
 	return state
 }
 
-// Run serves until ctx ends, which is no error. Resources stay known to the
-// kubelet then: containers run on, and the next agent registers them again.
+// Run serves until ctx ends, which is not an error. The resources stay known to the
+// kubelet: containers keep running, and the next agent registers the resources again.
+//
+// Run sleeps until something changes. If Allocate has refused a VF, there may be no event
+// when the VF is fit again, so Run inspects it after Options.Recheck.
 func (m *Manager) Run(ctx context.Context) error {
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
@@ -176,48 +230,48 @@ func (m *Manager) Run(ctx context.Context) error {
 	}
 	defer watcher.Close()
 	defer m.stopAll()
+	views, cancel := m.opts.Custody.Subscribe()
+	defer cancel()
 	watch := time.NewTimer(0)
 	defer watch.Stop()
-	recheck := time.NewTicker(m.opts.Recheck)
+	recheck := time.NewTimer(m.opts.Recheck)
 	defer recheck.Stop()
-	for {
+	for rechecks := true; ; {
+		suspected := m.suspects.any()
+		switch {
+		case !suspected:
+			recheck.Stop()
+		case !rechecks: // if the timer is running, other events do not put it off
+			recheck.Reset(m.opts.Recheck)
+		}
+		rechecks = suspected
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-m.wake:
 			m.reconcile()
-		case <-m.suspect:
-			m.again()
+		case <-views:
+			m.reassign()
+		case <-m.suspects.added:
+			m.reassign()
 		case <-recheck.C:
-			if m.anyUsed() {
-				m.again()
-			}
+			rechecks = false
+			m.reassign()
 		case <-watch.C:
-			if err := watcher.Add(m.opts.Dir); err != nil {
-				// Not there before the kubelet's first start.
-				m.opts.Log.Debug("cannot watch the kubelet's directory yet", "dir", m.opts.Dir, "err", err)
-				watch.Reset(m.opts.Retry)
-			}
-			m.check() // what happened before is not told
+			m.watchDir(watcher, watch)
 		case event := <-watcher.Events:
-			if event.Name == m.opts.Dir { // removed: a new one is another directory to the kernel
+			if event.Name == m.opts.Dir { // removed: the kernel does not watch a new directory of this name
 				watch.Reset(m.opts.Retry)
 			}
-			m.handle(event)
+			m.handleEvent(event)
 		case err := <-watcher.Errors:
-			m.opts.Log.Warn("events of the kubelet's directory were lost", "err", err)
-			m.check()
+			m.opts.Log.Warn("events of the kubelet's directory were lost", "error", err)
+			m.checkServers()
 		}
 	}
 }
 
-func (m *Manager) anyUsed() bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.used
-}
-
-// reconcile starts, updates and stops servers.
+// reconcile starts, updates and withdraws servers.
 func (m *Manager) reconcile() {
 	m.mu.Lock()
 	if m.assignment == nil {
@@ -234,27 +288,26 @@ func (m *Manager) reconcile() {
 			s.set(pool.Devices)
 			continue
 		}
-		s = newServer(pool.Resource, &m.opts)
-		s.suspect, s.withheld = m.suspect, m.withheld
+		s = newServer(pool.Resource, &m.opts, m.suspects)
 		s.set(pool.Devices)
 		m.servers[pool.Resource] = s
 		s.start()
 	}
 	m.mu.Unlock()
-	// Until then no other server may stand for the same resource: its empty list
-	// would overtake the other's.
+	// Until these servers have ended, no other server may advertise their resources: the
+	// empty list could arrive after its list.
 	for _, s := range withdrawn {
-		<-s.done
+		<-s.ended
 	}
 	m.removeStaleSockets()
 }
 
-// withdraw ends the servers of resources that are no longer there; m.mu is held.
+// withdraw ends the servers of removed resources. The caller holds m.mu.
 func (m *Manager) withdraw() []*server {
 	var withdrawn []*server
 	for resource, s := range m.servers {
-		wanted := func(p Pool) bool { return p.Resource == resource && !p.Idle }
-		if slices.ContainsFunc(m.assignment.Pools, wanted) {
+		advertised := func(p Members) bool { return p.Resource == resource && !p.Idle }
+		if slices.ContainsFunc(m.assignment.Pools, advertised) {
 			continue
 		}
 		m.opts.Log.Info("resource is no longer advertised", "resource", resource)
@@ -265,53 +318,6 @@ func (m *Manager) withdraw() []*server {
 	return withdrawn
 }
 
-// removeStaleSockets removes what an earlier agent left when it was killed, or
-// served for pools that are gone.
-func (m *Manager) removeStaleSockets() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	names, err := filepath.Glob(filepath.Join(m.opts.Dir, endpointPrefix+"*"))
-	if err != nil {
-		return
-	}
-	for _, name := range names {
-		used := false
-		for _, s := range m.servers {
-			used = used || strings.HasPrefix(filepath.Base(name), s.endpoint) // its socket, or that under construction
-		}
-		if !used {
-			if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				m.opts.Log.Warn("stale socket", "err", err)
-			}
-		}
-	}
-}
-
-// kubeletSocket is where plugins register.
-const kubeletSocket = "kubelet.sock"
-
-// handle follows the kubelet: at its start it deletes all sockets in the
-// directory and then makes its own.
-func (m *Manager) handle(event fsnotify.Event) {
-	name := filepath.Base(event.Name)
-	switch {
-	case name == kubeletSocket && event.Op.Has(fsnotify.Create):
-		m.opts.Log.Info("the kubelet has started")
-		m.check()
-	case event.Op.Has(fsnotify.Remove) && strings.HasPrefix(name, endpointPrefix):
-		m.check()
-	}
-}
-
-// check lets all servers see whether their sockets and registrations still stand.
-func (m *Manager) check() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, s := range m.servers {
-		signal(s.check)
-	}
-}
-
 func (m *Manager) stopAll() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -319,12 +325,13 @@ func (m *Manager) stopAll() {
 		s.cancel()
 	}
 	for resource, s := range m.servers {
-		<-s.done
+		<-s.ended
 		delete(m.servers, resource)
 	}
 }
 
-// signal notes that there is something to do; once noted, once more changes nothing.
+// signal wakes the reader of a channel with room for one. A second signal before the
+// reader has woken changes nothing.
 func signal(ch chan struct{}) {
 	select {
 	case ch <- struct{}{}:

@@ -1,81 +1,83 @@
-// Package deviceplugin advertises pools of VFs to the kubelet as extended
-// resources, and hands VFs out when it asks.
+// Package deviceplugin advertises pools of VFs to the kubelet as extended resources, and
+// hands out VFs at the kubelet's requests.
 //
-//	pools.go    which VF is in which pool: a pure function of snapshot and pools
-//	users.go    which VF somebody has whom the kubelet does not know of
-//	manager.go  one server per resource, in step with the pools and the kubelet
+//	pools.go    which VF is in which pool: a pure function of snapshot, pools and custody
+//	health.go   why a VF must not be handed out
+//	problems.go pools that need a user's attention
+//	manager.go  one server per resource, in step with the pools and custody
+//	kubelet.go  reactions to the kubelet's restarts
 //	server.go   one resource's gRPC service
-//	register.go its registration, kept up through the kubelet's restarts
+//	register.go its registration, which is renewed after the kubelet restarts
 //	socket.go   its socket
-//	allocate.go what a container gets with its VFs
-//	withhold.go VFs that are being changed are not handed out meanwhile
-//	devinfo.go  the files by which the meta-CNI learns of them
+//	allocate.go a container's VFs, with their device nodes and variables
+//	suspects.go VFs that Allocate has refused, which become Unhealthy
+//	withhold.go VFs that a profile is about to change, which become Unhealthy first
+//	devinfo.go  the device-info files for the meta-CNI
 //
-// It neither makes nor changes VFs (pkg/profile), nor attaches them to pods (cni).
-// Two libraries look at the machine's own /sys here, since a root of one's own is
-// of no use to a device node: rdmamap for RDMA character devices, and sriovnet
-// for the representor of a VF whose PF is in switchdev mode.
+// The package does not make or change VFs (pkg/profile does), does not attach them to pods
+// (cni does), and does not find out who uses them (pkg/custody does).
+//
+// Two libraries read the machine's own /sys, not Options.FS: rdmamap for RDMA character
+// devices, and sriovnet for the representor of a VF whose PF is in switchdev mode.
 package deviceplugin
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"strings"
 
+	"fairlead.dev/fairlead/pkg/custody"
 	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/inventory"
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// Assignment says which VF is in which pool, in order of resource and address.
+// Assignment has the VFs of each pool, in order of resource and address.
 type Assignment struct {
-	Pools []Pool
-	// Problems are pools and VFs that a user has to look at, each a sentence.
+	Pools []Members
+	// Problems are sentences about pools that need a user's attention.
 	Problems []string
 }
 
-// Pool is all VFs of one extended resource. Several declarations of one resource
-// make one pool, except that VFs held back are in a pool of their own.
-type Pool struct {
+// Members are all VFs of one extended resource. Several declarations of one resource make
+// one pool. VFs that are held back from the kubelet are in a pool of their own.
+type Members struct {
 	Resource string
 	Idle     bool // held back from the kubelet
 	Type     device.Type
-	Source   string // where it was declared; several are separated by commas
+	Source   string // of its declarations, separated by commas
 	Devices  []Device
 }
 
 // Device is a VF in a pool.
 type Device struct {
 	VF       device.VF
-	PF       device.PF        // without its VFs; the zero value where no PF is visible
+	PF       *device.PF       // without its VFs; the zero value if no PF is visible
 	Config   *device.Pool     // the declaration that claims the VF
-	Selector *device.Selector // of Config, by which it does
+	Selector *device.Selector // the selector of Config that matches the VF
 	Reason   string           // why it must not be handed out; empty: healthy
 }
 
 // Healthy reports whether the VF can be handed out.
-func (d Device) Healthy() bool { return d.Reason == "" }
+func (d *Device) Healthy() bool { return d.Reason == "" }
 
-// Assign gives every VF to the first pool that matches it. The VFs' netdevs don't
-// matter: a VF stays in its pool while a pod has it. Allocated are the resources
-// that VFs were handed out as.
-func Assign(s *inventory.Snapshot, pools []device.Pool, allocated map[pci.Address]string) Assignment {
-	a := assigner{pools: pools, allocated: allocated, byKey: map[key]*Pool{}, overlaps: map[[2]int][]pci.Address{}}
+// Assign puts every VF into the first pool that matches it, with the reason if it must not
+// be handed out. The match does not depend on the VF's netdev, so a VF stays in its pool
+// while a pod has it.
+func Assign(s *inventory.Snapshot, pools []device.Pool, view *custody.View) Assignment {
+	a := assigner{pools: pools, view: view, byKey: map[key]*Members{}, overlaps: map[[2]int][]pci.Address{}}
 	for i := range pools {
 		a.add(i)
 	}
 	for _, pf := range s.PFs {
 		vfs := pf.VFs
 		pf.VFs = nil
-		for _, vf := range vfs {
-			a.assign(pf, vf)
-		}
+		a.assignAll(&pf, vfs)
 	}
-	for _, vf := range s.Lone {
-		a.assign(device.PF{}, vf)
-	}
+	a.assignAll(&device.PF{}, s.Lone)
 	a.reportOverlaps()
+	a.reportNames(s)
+	a.reportFunctions(s)
 	return a.result()
 }
 
@@ -85,29 +87,29 @@ type key struct {
 }
 
 type assigner struct {
-	pools     []device.Pool
-	allocated map[pci.Address]string
-	byKey     map[key]*Pool
-	overlaps  map[[2]int][]pci.Address // pool that has them, pool that would -> VFs
-	problems  []string
+	pools    []device.Pool
+	view     *custody.View
+	byKey    map[key]*Members
+	overlaps map[[2]int][]pci.Address // index of the pool that has them, index of a later pool that matches too → VFs
+	problems []string
 }
 
-// add makes room for a declaration, also where it has no VFs: a resource with a
-// capacity of 0 tells more than one that is unknown.
+// add makes a pool for a declaration, even if it has no VFs: a capacity of 0 says more
+// than an unknown resource.
 func (a *assigner) add(i int) {
-	p := a.pools[i]
+	p := &a.pools[i]
 	if p.Type != "" && p.Type != device.NetDevice {
-		a.problems = append(a.problems, fmt.Sprintf("%s (%s) has the type %s, of which no devices are found; only netDevice is supported", p.Resource, p.Source, p.Type))
+		a.problem(p, "its type %s is not supported, only netDevice is", p.Type)
 		return
 	}
-	for _, s := range p.Selectors {
-		if fields := s.Unsupported(); len(fields) > 0 {
-			a.problems = append(a.problems, fmt.Sprintf("%s (%s): a selector selects nothing, since %s is not supported", p.Resource, p.Source, strings.Join(fields, ", ")))
+	for j := range p.Selectors {
+		if fields := p.Selectors[j].Unsupported(); len(fields) > 0 {
+			a.problem(p, "a selector selects nothing, since %s is not supported", strings.Join(fields, ", "))
 		}
 	}
 	pool, ok := a.byKey[key{p.Resource, p.Idle}]
 	if !ok {
-		a.byKey[key{p.Resource, p.Idle}] = &Pool{Resource: p.Resource, Idle: p.Idle, Type: cmp.Or(p.Type, device.NetDevice), Source: p.Source}
+		a.byKey[key{p.Resource, p.Idle}] = &Members{Resource: p.Resource, Idle: p.Idle, Type: cmp.Or(p.Type, device.NetDevice), Source: p.Source}
 		return
 	}
 	if !slices.Contains(strings.Split(pool.Source, ", "), p.Source) {
@@ -115,78 +117,80 @@ func (a *assigner) add(i int) {
 	}
 }
 
-func (a *assigner) assign(pf device.PF, vf device.VF) {
-	i := slices.IndexFunc(a.pools, func(p device.Pool) bool { return p.Match(pf, a.seen(p, vf)) })
-	if i < 0 {
+func (a *assigner) assignAll(pf *device.PF, vfs []device.VF) {
+	claims := device.On(a.pools, *pf)
+	for i := range vfs {
+		a.assign(pf, claims, &vfs[i])
+	}
+}
+
+func (a *assigner) assign(pf *device.PF, claims device.Claims, vf *device.VF) {
+	i, selector := a.claim(claims, vf)
+	if selector == nil {
 		return
 	}
 	config := &a.pools[i]
 	pool := a.byKey[key{config.Resource, config.Idle}]
-	d := Device{VF: vf, PF: pf, Config: config, Selector: config.Selector(pf, a.seen(*config, vf))}
-	d.Reason = d.unfit()
+	d := Device{VF: *vf, PF: pf, Config: config, Selector: selector}
+	d.Reason = d.unfitNow(a.view)
+	if d.Reason == "" && !config.Idle { // VFs of idle pools are not handed out
+		d.Reason = a.used(vf.Address, config.Resource)
+	}
 	pool.Devices = append(pool.Devices, d)
 	for j := i + 1; j < len(a.pools); j++ {
-		if a.pools[j].Resource != config.Resource && a.pools[j].Match(pf, vf) {
+		if a.pools[j].Resource != config.Resource && claims.Selector(j, *vf) != nil {
 			a.overlaps[[2]int{i, j}] = append(a.overlaps[[2]int{i, j}], vf.Address)
 		}
 	}
 }
 
-// seen is a VF as a pool sees it. Where RDMA namespaces are exclusive, a VF takes
-// its RDMA device along into a pod; the pool that it was handed out from, and no
-// other, knows that it has one.
-func (a *assigner) seen(p device.Pool, vf device.VF) device.VF {
-	if p.RDMA && a.allocated[vf.Address] == p.Resource && vf.Netdev == "" && !vf.Userspace() && len(vf.RDMADevices) == 0 {
-		vf.RDMADevices = []string{"in the pod"}
+// used returns who uses a VF; empty: nobody does. A VF that custody has not seen yet counts
+// as used until custody's next View.
+func (a *assigner) used(vf pci.Address, resource string) string {
+	if _, _, ok := a.view.Devices().VF(vf); !ok {
+		return "it has just appeared, and its users are not known yet"
 	}
-	return vf
+	return used(a.view, vf, resource)
 }
 
-// unfit says why the VF, as it is, must not be handed out.
-func (d Device) unfit() string {
-	vf, driver := d.VF, d.Selector.Driver
-	switch {
-	case vf.Driver == "":
-		return "no driver is bound to it"
-	case driver == device.KernelDriver && vf.Userspace():
-		return fmt.Sprintf("it is bound to %s, the profile says the kernel's own driver", vf.Driver)
-	case driver != "" && driver != device.KernelDriver && vf.Driver != driver:
-		return fmt.Sprintf("it is bound to %s, the profile says %s", vf.Driver, driver)
-	// In a pod, a VF takes its RDMA device along where RDMA namespaces are exclusive:
-	// then it has no netdev here either.
-	case d.Selector.RDMA && len(vf.RDMADevices) == 0 && (vf.Netdev != "" || vf.Userspace()):
-		return "it has no RDMA device"
-	}
-	return ""
-}
-
-func (a *assigner) reportOverlaps() {
-	for pair, vfs := range a.overlaps {
-		has, would := a.pools[pair[0]], a.pools[pair[1]]
-		a.problems = append(a.problems, fmt.Sprintf("%d VFs (%s) are selected by %s (%s) and by %s (%s); the first has them",
-			len(vfs), some(vfs), has.Resource, has.Source, would.Resource, would.Source))
-	}
-	slices.Sort(a.problems)
-}
-
-func some(vfs []pci.Address) string {
-	if len(vfs) <= 2 {
-		var parts []string
-		for _, vf := range vfs {
-			parts = append(parts, vf.String())
+func (a *assigner) claim(claims device.Claims, vf *device.VF) (int, *device.Selector) {
+	for i := range a.pools {
+		if s := claims.Selector(i, *a.seen(&a.pools[i], vf)); s != nil {
+			return i, s
 		}
-		return strings.Join(parts, ", ")
 	}
-	return fmt.Sprintf("%s to %s", vfs[0], vfs[len(vfs)-1])
+	return -1, nil
+}
+
+// seen returns a VF as a pool sees it. If RDMA namespaces are exclusive, a VF takes its
+// RDMA device along into a pod. Then only the pool that handed it out can know that the VF
+// has an RDMA device.
+func (a *assigner) seen(p *device.Pool, vf *device.VF) *device.VF {
+	if !p.RDMA || vf.Netdev != "" || vf.Userspace() || len(vf.RDMADevices) > 0 || !allocatedAs(a.view, vf.Address, p.Resource) {
+		return vf
+	}
+	inPod := *vf
+	inPod.RDMADevices = []string{"in the pod"}
+	return &inPod
+}
+
+func allocatedAs(view *custody.View, vf pci.Address, resource string) bool {
+	return slices.ContainsFunc(view.Uses(vf), func(u custody.Use) bool {
+		return u.Kind == custody.Allocation && u.Resource == resource
+	})
 }
 
 func (a *assigner) result() Assignment {
-	out := Assignment{Problems: a.problems}
+	slices.Sort(a.problems)
+	out := Assignment{Problems: slices.Compact(a.problems)}
+	byAddress := func(x, y Device) int { return x.VF.Address.Compare(y.VF.Address) }
 	for _, pool := range a.byKey {
-		slices.SortFunc(pool.Devices, func(x, y Device) int { return x.VF.Address.Compare(y.VF.Address) })
+		if !slices.IsSortedFunc(pool.Devices, byAddress) {
+			slices.SortFunc(pool.Devices, byAddress)
+		}
 		out.Pools = append(out.Pools, *pool)
 	}
-	slices.SortFunc(out.Pools, func(x, y Pool) int {
+	slices.SortFunc(out.Pools, func(x, y Members) int {
 		if c := strings.Compare(x.Resource, y.Resource); c != 0 || x.Idle == y.Idle {
 			return c
 		}

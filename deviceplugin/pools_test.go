@@ -7,8 +7,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"fairlead.dev/fairlead/pkg/custody"
 	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/inventory"
+	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/pci"
 	"fairlead.dev/fairlead/pkg/sysfs/sysfstest"
 )
@@ -72,12 +74,12 @@ func TestAssign(t *testing.T) {
 	idle := func(p device.Pool) device.Pool { p.Idle = true; return p }
 	driver := func(p device.Pool, name string) device.Pool { p.Selectors[0].Driver = name; return p }
 	typed := func(p device.Pool, typ device.Type) device.Pool { p.Type = typ; return p }
-	lone := device.VF{Address: pci.MustParseAddress("0000:00:04.0"), Driver: "igbvf", Index: 0}
+	lone := device.VF{Address: pci.MustParseAddress("0000:00:04.0"), Driver: "igbvf", Netdev: "eth1", Index: 0}
 	tests := map[string]struct {
 		change    func(vfs []device.VF)
 		lone      []device.VF
 		pools     []device.Pool
-		allocated map[pci.Address]string
+		allocated []ledger.Allocation
 		want      string
 	}{
 		"by range": {
@@ -110,7 +112,9 @@ func TestAssign(t *testing.T) {
 		"netdev in a pod": {
 			change: func(vfs []device.VF) { vfs[1].Netdev, vfs[1].LinkType, vfs[1].MAC = "", "", "" },
 			pools:  []device.Pool{pool("f/fast", 0, 1)},
-			want:   "f/fast 0 1\n",
+
+			allocated: []ledger.Allocation{{Resource: "f/fast", Device: vfAddr(1)}},
+			want:      "f/fast 0 1\n",
 		},
 		"no driver": {
 			change: func(vfs []device.VF) { vfs[0].Driver = "" },
@@ -118,24 +122,24 @@ func TestAssign(t *testing.T) {
 			want:   "f/fast 0(no driver is bound to it) 1\n",
 		},
 		"another driver than the profile's": {
-			change: func(vfs []device.VF) { vfs[0].Driver = "vfio-pci" },
+			change: func(vfs []device.VF) { vfs[0].Driver, vfs[0].VFIOGroup = "vfio-pci", "10" },
 			pools:  []device.Pool{driver(pool("f/dpdk", 0, 1), "vfio-pci")},
-			want:   "f/dpdk 0 1(it is bound to igbvf, the profile says vfio-pci)\n",
+			want:   "f/dpdk 0 1(it is bound to igbvf, and the profile asks for vfio-pci)\n",
 		},
 		"a userspace driver where the kernel's is declared": {
-			change: func(vfs []device.VF) { vfs[0].Driver = "vfio-pci" },
+			change: func(vfs []device.VF) { vfs[0].Driver, vfs[0].VFIOGroup = "vfio-pci", "10" },
 			pools:  []device.Pool{driver(pool("f/fast", 0, 1), device.KernelDriver)},
-			want:   "f/fast 0(it is bound to vfio-pci, the profile says the kernel's own driver) 1\n",
+			want:   "f/fast 0(it is bound to vfio-pci, and the profile asks for the kernel's own driver) 1\n",
 		},
 		"two drivers in one pool": {
-			change: func(vfs []device.VF) { vfs[2].Driver = "vfio-pci" },
+			change: func(vfs []device.VF) { vfs[2].Driver, vfs[2].VFIOGroup = "vfio-pci", "12" },
 			pools: []device.Pool{{Resource: "f/both", Selectors: []device.Selector{
 				driver(pool("", 0, 1), device.KernelDriver).Selectors[0], driver(pool("", 2, 3), "vfio-pci").Selectors[0],
 			}}},
-			want: "f/both 0 1 2 3(it is bound to igbvf, the profile says vfio-pci)\n",
+			want: "f/both 0 1 2 3(it is bound to igbvf, and the profile asks for vfio-pci)\n",
 		},
 		"RDMA": {
-			change: func(vfs []device.VF) { vfs[0].RDMADevices = []string{"mlx5_2"} },
+			change: func(vfs []device.VF) { vfs[0].RDMADevices, vfs[0].Verbs = []string{"mlx5_2"}, []string{"uverbs2"} },
 			pools:  []device.Pool{withRDMA(pool("f/rdma", 0, 2)), pool("f/plain", 0, 2)},
 			want: "f/plain 1 2\nf/rdma 0\n" +
 				"! 1 VFs (0000:3b:10.0) are selected by f/rdma (test f/rdma) and by f/plain (test f/plain); the first has them\n",
@@ -143,17 +147,17 @@ func TestAssign(t *testing.T) {
 		"in pods, with the RDMA device of the one that has such": {
 			change: func(vfs []device.VF) {
 				vfs[0].Netdev, vfs[1].Netdev = "", ""
-				vfs[2].RDMADevices = []string{"mlx5_2"}
+				vfs[2].RDMADevices, vfs[2].Verbs = []string{"mlx5_2"}, []string{"uverbs2"}
 			},
 			pools:     []device.Pool{withRDMA(pool("f/rdma", 0, 2)), pool("f/plain", 0, 1)},
-			allocated: map[pci.Address]string{vfAddr(0): "f/rdma", vfAddr(1): "f/plain"},
+			allocated: []ledger.Allocation{{Resource: "f/rdma", Device: vfAddr(0)}, {Resource: "f/plain", Device: vfAddr(1)}},
 			want: "f/plain 1\nf/rdma 0 2\n" +
 				"! 1 VFs (0000:3b:10.0) are selected by f/rdma (test f/rdma) and by f/plain (test f/plain); the first has them\n",
 		},
 		"VF in a virtual machine (dp#251)": {
 			lone: []device.VF{lone},
 			pools: []device.Pool{pool("f/fast", 0, 0), {
-				Resource: "f/vm", Selectors: []device.Selector{{PCIAddresses: []string{"0000:00:04.0"}}},
+				Resource: "f/vm", Selectors: []device.Selector{{PCIAddresses: device.Addresses{pci.MustParseAddress("0000:00:04.0"): true}}},
 			}},
 			want: "f/fast 0\nf/vm 0\n",
 		},
@@ -163,7 +167,7 @@ func TestAssign(t *testing.T) {
 				{Resource: "f/ddp", Source: "config.json", Selectors: []device.Selector{{DDPProfiles: []string{"gtp"}}}},
 			},
 			want: "f/ddp\n" +
-				"! f/acc (test f/acc) has the type accelerator, of which no devices are found; only netDevice is supported\n" +
+				"! f/acc (test f/acc): its type accelerator is not supported, only netDevice is\n" +
 				"! f/ddp (config.json): a selector selects nothing, since ddpProfiles is not supported\n",
 		},
 	}
@@ -173,7 +177,8 @@ func TestAssign(t *testing.T) {
 			if tt.change != nil {
 				tt.change(pf.VFs)
 			}
-			a := Assign(inventory.NewSnapshot([]device.PF{pf}, tt.lone), tt.pools, tt.allocated)
+			snapshot := inventory.NewSnapshot([]device.PF{pf}, tt.lone)
+			a := Assign(snapshot, tt.pools, custody.NewView(custody.Facts{Devices: snapshot, Allocations: tt.allocated}))
 			if diff := cmp.Diff(tt.want, text(a)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
@@ -191,7 +196,7 @@ func TestAssign(t *testing.T) {
 func TestSourcesOfOnePoolAreNamedOnce(t *testing.T) {
 	a, b := pool("f/fast", 0, 0), pool("f/fast", 1, 1)
 	b.Source = "config.json"
-	got := Assign(inventory.NewSnapshot(nil, nil), []device.Pool{a, b, a}, nil).Pools
+	got := Assign(inventory.NewSnapshot(nil, nil), []device.Pool{a, b, a}, custody.NewView(custody.Facts{})).Pools
 	if len(got) != 1 || got[0].Source != "test f/fast, config.json" || got[0].Type != device.NetDevice {
 		t.Errorf("pools %+v, want one with both sources", got)
 	}

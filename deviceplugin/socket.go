@@ -15,32 +15,32 @@ import (
 	v1beta1 "k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
 )
 
-// endpointPrefix tells this program's sockets from other plugins'.
+// endpointPrefix distinguishes this program's sockets from other plugins'.
 const endpointPrefix = "fairlead_"
 
-// endpointName is a file name for a resource: fairlead_fairlead.dev_fast.sock.
-// A unix socket's path is at most 107 bytes, a resource's name up to 317: a long
-// one is cut, and told from its like by a hash.
+// endpointName returns a file name for a resource: fairlead_fairlead.dev_fast.sock.
+// A unix socket's path has at most 107 bytes, and a resource's name up to 317. A long name
+// is cut, and a hash is added.
 func endpointName(resource string) string {
 	const longest = 48
-	name := strings.ReplaceAll(resource, "/", "_") // a prefix is a DNS name: it has none of its own
+	name := strings.ReplaceAll(resource, "/", "_") // the prefix is a DNS name without a slash
 	if len(name) > longest {
 		name = fmt.Sprintf("%s-%x", name[:longest-17], sha256.Sum256([]byte(resource)))[:longest]
 	}
 	return endpointPrefix + name + ".sock"
 }
 
-// listening is a socket that is served.
+// listening is a socket with its gRPC server.
 type listening struct {
 	grpc     *grpc.Server
 	path     string
-	file     os.FileInfo   // the socket's, to tell it from one that took its place
+	file     os.FileInfo   // the socket's, to notice that it was replaced
 	failed   chan struct{} // closed when it is no longer served
-	stopping atomic.Bool   // streams end because of us
+	stopping atomic.Bool   // we end the streams, not the kubelet
 }
 
-// listen makes the socket under another name and renames it: it replaces what an
-// earlier agent left, and nobody finds it before it is served.
+// listen makes the socket under a temporary name and renames it. So the socket replaces that
+// of an earlier agent, and nobody can connect before it listens.
 func (s *server) listen() (*listening, error) {
 	path := filepath.Join(s.opts.Dir, s.endpoint)
 	building := path + ".new"
@@ -51,16 +51,16 @@ func (s *server) listen() (*listening, error) {
 	if err != nil {
 		return nil, fmt.Errorf("serve %s: %w", s.resource, err)
 	}
-	socket.SetUnlinkOnClose(false) // by then the name is another's
+	socket.SetUnlinkOnClose(false) // by then another socket may have the name
 	if err := os.Rename(building, path); err != nil {
 		return nil, fmt.Errorf("serve %s: %w", s.resource, errors.Join(err, socket.Close()))
 	}
 	l := &listening{grpc: grpc.NewServer(), path: path, failed: make(chan struct{})}
-	l.file, _ = os.Lstat(path) // nil where it is gone already: not intact
+	l.file, _ = os.Lstat(path) // nil if it is gone already; then it is not intact
 	v1beta1.RegisterDevicePluginServer(l.grpc, service{server: s, listening: l})
 	go func() {
 		defer close(l.failed)
-		_ = l.grpc.Serve(socket) // ends with stop, or an error of accept: either way it is not intact
+		_ = l.grpc.Serve(socket) // ends with stop, or with an error; then it is not intact
 	}()
 	return l, nil
 }
@@ -79,7 +79,8 @@ func (l *listening) intact() bool {
 	return err == nil && sameSocket(now, l.file)
 }
 
-// ended is closed when l no longer serves; never for nil.
+// ended returns a channel that is closed when l no longer serves. If l is nil, it returns
+// nil.
 func (l *listening) ended() <-chan struct{} {
 	if l == nil {
 		return nil
@@ -87,8 +88,8 @@ func (l *listening) ended() <-chan struct{} {
 	return l.failed
 }
 
-// stop ends the server, gracefully where the streams have a last list to send, and
-// removes its socket unless it was replaced.
+// stop ends the server. If the streams still have a list to send, stop it gracefully. The
+// socket is removed unless it was replaced.
 func (l *listening) stop(gracefully bool) {
 	if l == nil {
 		return

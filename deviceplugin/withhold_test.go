@@ -2,6 +2,7 @@ package deviceplugin
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,22 +16,41 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// op#1046: a pod must not get a VF that a profile is about to remove.
+// op#1046, devices A3: a pod must not get a VF that a profile is about to remove. The
+// kubelet knows before the profile's check runs, so that no pod fails.
 func TestVFThatIsBeingChangedIsNotHandedOut(t *testing.T) {
 	dir := shortDir(t)
 	k := startKubelet(t, dir)
 	n := newNode(t, dir)
 	n.update(pool("f.io/fast", 0, 2))
 	k.sees("f.io/fast", "10.0@1 10.2@1 10.4@1")
-	free := func(pci.Address) error { return nil }
-	end, err := n.Withhold([]pci.Address{vfAddr(0), vfAddr(1)}, free)
-	if err != nil {
-		t.Fatal(err)
+	withhold := func(vfs ...int) func() {
+		t.Helper()
+		var addrs []pci.Address
+		for _, i := range vfs {
+			addrs = append(addrs, vfAddr(i))
+		}
+		checked := 0
+		end, err := n.Withhold(addrs, func(vf pci.Address) error {
+			checked++
+			for _, d := range n.State().Pools[0].Devices {
+				if d.VF.Address == vf && d.Reason != "a profile is changing it" {
+					t.Errorf("checked while the reason of %s is %q", vf, d.Reason)
+				}
+			}
+			if s := n.servers["f.io/fast"]; s.sent != s.version {
+				t.Error("checked before the kubelet was sent the list")
+			}
+			return nil
+		})
+		if err != nil || checked != len(vfs) {
+			t.Fatalf("%v after %d checks", err, checked)
+		}
+		return end
 	}
-	other, err := n.Withhold([]pci.Address{vfAddr(0)}, free)
-	if err != nil {
-		t.Fatal(err)
-	}
+	end := withhold(0, 1)
+	k.sees("f.io/fast", "10.0@1(Unhealthy) 10.2@1(Unhealthy) 10.4@1")
+	other := withhold(0)
 	refused := func(i int) {
 		t.Helper()
 		if _, err := k.allocate("f.io/fast", ids(i)...); status.Code(err) != codes.Unavailable {
@@ -49,25 +69,103 @@ func TestVFThatIsBeingChangedIsNotHandedOut(t *testing.T) {
 	end()
 	end() // once more changes nothing
 	refused(0)
+	k.sees("f.io/fast", "10.0@1(Unhealthy) 10.2@1 10.4@1")
 	granted(1)
 	other()
+	k.sees("f.io/fast", "10.0@1 10.2@1 10.4@1")
 	granted(0)
+}
+
+// devices A3: between the list and the change the kubelet may still choose the VF. Its
+// pod gets it, and the check finds it on record.
+func TestAllocateWhileTheListIsOnItsWay(t *testing.T) {
+	dir := shortDir(t)
+	k := startKubelet(t, dir)
+	n := newNode(t, dir)
+	n.update(pool("f.io/fast", 0, 0))
+	k.sees("f.io/fast", "10.0@1")
+	n.withheld.add([]pci.Address{vfAddr(0)}, 1)
+	n.reassign()
+	k.sees("f.io/fast", "10.0@1(Unhealthy)")
+	if _, err := k.allocate("f.io/fast", ids(0)...); err != nil {
+		t.Errorf("refused before the change begins: %v", err)
+	}
+}
+
+// A kubelet that does not read keeps no profile from its work.
+func TestWithholdWithAKubeletThatDoesNotRead(t *testing.T) {
+	n := newNode(t, shortDir(t))
+	n.opts.Patience = 20 * time.Millisecond
+	n.update(pool("f.io/fast", 0, 0))
+	waitUntil(t, func() bool { return len(n.State().Problems) > 0 }) // its server is there
+	n.servers["f.io/fast"].count(1)                                  // a stream that sends nothing
+	end, err := n.Withhold([]pci.Address{vfAddr(0)}, func(pci.Address) error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	end()
+}
+
+// After a change, a VF is inspected before it is Healthy again: the snapshot may be older.
+func TestWithheldVFComesBackInspected(t *testing.T) {
+	dir := shortDir(t)
+	k := startKubelet(t, dir)
+	n := newNode(t, dir)
+	kernel := pool("f.io/fast", 0, 0)
+	kernel.Selectors[0].Driver = device.KernelDriver
+	n.update(kernel)
+	k.sees("f.io/fast", "10.0@1")
+	end, err := n.Withhold([]pci.Address{vfAddr(0)}, func(pci.Address) error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.tree.LoadDriver("vfio-pci")
+	if err := n.tree.FS().BindDriver(vfAddr(0), "vfio-pci"); err != nil {
+		t.Fatal(err)
+	}
+	end()
+	if got := n.State().Pools[0].Devices[0].Reason; !strings.Contains(got, "it is bound to vfio-pci") {
+		t.Errorf("its reason is %q", got)
+	}
+}
+
+// devices A3: a PF stands for its VFs while their number changes.
+func TestWithholdOfAPF(t *testing.T) {
+	dir := shortDir(t)
+	k := startKubelet(t, dir)
+	n := newNode(t, dir)
+	n.update(pool("f.io/fast", 0, 6))
+	k.sees("f.io/fast", "10.0@1 10.2@1 10.4@1")
+	end, err := n.Withhold([]pci.Address{pfAddr}, func(pci.Address) error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.sees("f.io/fast", "10.0@1(Unhealthy) 10.2@1(Unhealthy) 10.4@1(Unhealthy)")
+	for _, numVFs := range []int{0, 4} {
+		if err := n.tree.FS().SetNumVFs(pfAddr, numVFs); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.update(pool("f.io/fast", 0, 6))
+	k.sees("f.io/fast", "10.0@1(Unhealthy) 10.2@1(Unhealthy) 10.4@1(Unhealthy) 10.6@1(Unhealthy)")
+	end()
+	k.sees("f.io/fast", "10.0@1 10.2@1 10.4@1 10.6@1")
 }
 
 func TestWithholdKeepsNothingAfterAFailedCheck(t *testing.T) {
 	n := newNode(t, shortDir(t))
 	held := errors.New("held")
 	end, err := n.Withhold([]pci.Address{vfAddr(0), vfAddr(1)}, func(vf pci.Address) error {
-		if len(n.withheld.vfs) != 2 {
-			t.Errorf("checked with %v withheld, want both VFs", n.withheld.vfs)
+		if len(n.withheld.functions) != 2 || len(n.desk.changing) != 2 {
+			t.Errorf("checked with %v withheld, want both VFs", n.withheld.functions)
 		}
 		if vf == vfAddr(1) {
 			return held
 		}
 		return nil
 	})
-	if !errors.Is(err, held) || end != nil || len(n.withheld.vfs) != 0 {
-		t.Errorf("%v, withheld %v; want the check's error and none", err, n.withheld.vfs)
+	if !errors.Is(err, held) || end != nil || len(n.withheld.functions)+len(n.desk.changing) != 0 {
+		t.Errorf("%v, withheld %v; want the check's error and none", err, n.withheld.functions)
 	}
 }
 
@@ -89,10 +187,11 @@ func TestWithholdWaitsForTheRecord(t *testing.T) {
 	slow := slowBook{b.ledger, make(chan struct{}), make(chan struct{})}
 	b.opts.Ledger = slow
 	m := New(b.opts)
-	srv := newServer("f/fast", &b.opts)
-	srv.withheld = m.withheld
+	srv := newServer("f/fast", &b.opts, m.suspects)
 	pf := igb(1)
-	srv.set(Assign(inventory.NewSnapshot([]device.PF{pf}, nil), []device.Pool{pool("f/fast", 0, 0)}, nil).Pools[0].Devices)
+	snapshot := inventory.NewSnapshot([]device.PF{pf}, nil)
+	b.desk.devices(snapshot)
+	srv.set(Assign(snapshot, []device.Pool{pool("f/fast", 0, 0)}, b.desk.View()).Pools[0].Devices)
 
 	allocated, checked := make(chan error), make(chan int, 1)
 	go func() {
@@ -101,8 +200,7 @@ func TestWithholdWaitsForTheRecord(t *testing.T) {
 	}()
 	<-slow.writing
 	go m.Withhold([]pci.Address{vfAddr(0)}, func(pci.Address) error {
-		kept, _ := slow.Allocations()
-		checked <- len(kept)
+		checked <- len(slow.allocations())
 		return nil
 	})
 	select {

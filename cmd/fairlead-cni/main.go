@@ -1,6 +1,6 @@
-// Command fairlead-cni is the CNI plugin "fairlead": a shim that hands each call
-// to the node's agent. See package cni/shim. Called by a person with --version, it
-// prints its build; a runtime gives no arguments.
+// Command fairlead-cni is the CNI plugin "fairlead": a shim that hands each call to the
+// node's agent. See package cni/shim. With --version it prints its build; a runtime
+// gives no arguments.
 package main
 
 import (
@@ -27,7 +27,9 @@ func run() int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
+	config, err := shim.OwnConfig()
 	return shim.Shim{
+		Config: config, ConfigErr: err,
 		Getenv: os.Getenv, Environ: os.Environ(), Stdin: os.Stdin, Stdout: os.Stdout, Build: build, Now: time.Now,
 	}.Run(ctx)
 }

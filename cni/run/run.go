@@ -2,8 +2,9 @@
 // CNI_PATH, in a process group of its own, with a deadline and bounded output.
 // The shim uses it on the host; the agent uses it if there is no shim.
 //
-// It knows nothing of CNI except the path: interpreting the output is the caller's
-// matter. It imports the standard library only, because the shim does.
+// It knows nothing of CNI but the path, and which plugins are never run: the caller
+// interprets the output. It imports the standard library and cni/wire only, because the
+// shim links it.
 package run
 
 import (
@@ -15,16 +16,19 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
+
+	"fairlead.dev/fairlead/cni/wire"
 )
 
 // Command is one run of a plugin.
 type Command struct {
 	File   string
 	Args   []string // empty for CNI plugins
-	Env    []string // complete
+	Env    []string // complete, except wire.CallMarker, which Start adds
 	Stdin  []byte
 	Cgroup int // descriptor of a cgroup directory to start it in; 0: the caller's cgroup
 	// DieWithParent kills the plugin when the thread that starts it ends. The
@@ -58,10 +62,16 @@ type notFound struct{}
 func (notFound) Error() string        { return "plugin not found" }
 func (notFound) Is(target error) bool { return target == fs.ErrNotExist }
 
-// Find looks for a plugin in the directories of a CNI_PATH.
+// Find looks for a plugin in the directories of a CNI_PATH. It never finds a
+// meta-plugin, whatever config asks for it (security S1): every config has been checked
+// before, and this is the last line. Names that begin with a dot are not plugins either:
+// the agent's temporary files and the shim's settings have such names.
 func Find(plugin, path string) (string, error) {
-	if plugin == "" || strings.ContainsAny(plugin, "/\x00") || plugin == "." || plugin == ".." {
+	if plugin == "" || strings.ContainsAny(plugin, "/\x00") || plugin[0] == '.' {
 		return "", fmt.Errorf("%w: %q is not the name of a plugin", ErrNotFound, plugin)
+	}
+	if wire.IsMeta(plugin) {
+		return "", fmt.Errorf("%w: %q would attach networks from within an attachment; name the plugin that makes the interface", ErrNotFound, plugin)
 	}
 	for _, dir := range filepath.SplitList(path) {
 		file := filepath.Join(dir, plugin)
@@ -92,10 +102,7 @@ func Start(ctx context.Context, c Command) (wait func() (Output, error), err err
 
 func start(ctx context.Context, c Command) (func() (Output, error), error) {
 	cmd := exec.CommandContext(ctx, c.File, c.Args...)
-	cmd.Env = c.Env
-	if cmd.Env == nil {
-		cmd.Env = []string{}
-	}
+	cmd.Env = append(slices.Clone(c.Env), wire.CallMarker+"=1")
 	cmd.Dir = "/"
 	cmd.Stdin = bytes.NewReader(c.Stdin)
 	stdout, stderr := &bounded{limit: maxStdout}, &bounded{limit: maxStderr}

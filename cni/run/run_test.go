@@ -90,3 +90,24 @@ func TestFind(t *testing.T) {
 		}
 	}
 }
+
+// S1, the last line: no meta-plugin is run, whatever config asks for it, and every
+// program that is run has the marker of a call.
+func TestNoMetaPluginIsFound(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"fairlead", "multus", "multus-shim", ".fairlead-shim", ".p.123.tmp"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := Find(name, dir); !errors.Is(err, ErrNotFound) {
+			t.Errorf("%s: got %s, %v", name, got, err)
+		}
+	}
+	wait, err := Start(t.Context(), Command{File: script(t, "echo $FAIRLEAD_CALL")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := wait(); err != nil || string(out.Stdout) != "1\n" {
+		t.Errorf("got %q, %v", out.Stdout, err)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -23,23 +24,23 @@ const replyGrace = 5 * time.Second
 
 // ask has the conversation with the agent. Its errors are all of the kind "the
 // agent did not answer".
-func (s Shim) ask(ctx context.Context, r wire.Request, conf conf) (wire.Reply, error) {
-	wait := conf.wait()
+func (s Shim) ask(ctx context.Context, r wire.Request) (wire.Reply, error) {
+	wait := s.Config.AgentTimeout()
 	if r.Command == "DEL" || r.Command == "STATUS" {
 		wait = 0 // a DEL has the tombstone; a STATUS is asked again soon, and holds up the runtime's
 	}
-	file, err := dial(ctx, conf.Socket, wait)
+	file, err := dial(ctx, s.Config.Socket, wait)
 	if err != nil {
 		return wire.Reply{}, err
 	}
 	conn := wire.NewConn(file)
-	ctx, cancel := context.WithTimeoutCause(ctx, conf.timeout()+replyGrace, errors.New("the agent has not answered in time"))
+	ctx, cancel := context.WithTimeoutCause(ctx, s.Config.Timeout()+replyGrace, errors.New("the agent has not answered in time"))
 	defer cancel()
 	hangUp := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer hangUp()
 	defer conn.Close()
 
-	p := plugins{conn: conn, environ: s.Environ, running: map[int]context.CancelFunc{}}
+	p := plugins{conn: conn, environ: s.Environ, path: s.Getenv("CNI_PATH"), running: map[int]context.CancelFunc{}}
 	defer p.killAll() // nothing that was started for the agent outlives the conversation
 	reply, err := s.converse(ctx, conn, r, &p)
 	switch {
@@ -48,9 +49,9 @@ func (s Shim) ask(ctx context.Context, r wire.Request, conf conf) (wire.Reply, e
 	case ctx.Err() != nil:
 		err = context.Cause(ctx)
 	case hungUp(err):
-		err = errors.New("it hung up before it had answered: it was stopped or has crashed; its log says more")
+		err = errors.New("it hung up before it had answered: it was stopped or has crashed; see its log")
 	}
-	return wire.Reply{}, fmt.Errorf("the Fairlead agent at %s: %w", conf.Socket, err)
+	return wire.Reply{}, fmt.Errorf("the Fairlead agent at %s: %w", s.Config.Socket, err)
 }
 
 func hungUp(err error) bool {
@@ -87,6 +88,7 @@ func (s Shim) converse(ctx context.Context, conn *wire.Conn, r wire.Request, p *
 type plugins struct {
 	conn    *wire.Conn
 	environ []string
+	path    string     // CNI_PATH as the runtime gave it: nothing is run from elsewhere
 	mu      sync.Mutex // guards running
 	running map[int]context.CancelFunc
 	done    sync.WaitGroup
@@ -115,12 +117,13 @@ func (p *plugins) run(ctx context.Context, r wire.Run) wire.Ran {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	ran := wire.Ran{ID: r.ID}
-	file, err := run.Find(r.Plugin, r.Path)
+	path := permitted(r.Path, p.path)
+	file, err := run.Find(r.Plugin, path)
 	if err != nil {
 		ran.NotFound, ran.Error = true, err.Error()
 		return ran
 	}
-	wait, err := run.Start(ctx, run.Command{File: file, Env: environment(p.environ, r.Env), Stdin: r.Stdin, DieWithParent: true})
+	wait, err := run.Start(ctx, run.Command{File: file, Env: environment(p.environ, r.Env, path), Stdin: r.Stdin, DieWithParent: true})
 	if err != nil {
 		ran.Error = err.Error()
 		return ran
@@ -133,12 +136,37 @@ func (p *plugins) run(ctx context.Context, r wire.Run) wire.Ran {
 	return ran
 }
 
-// environment is the shim's own, which the runtime made, with the CNI variables
-// that the agent gives.
-func environment(own, given []string) []string {
-	env := slices.DeleteFunc(slices.Clone(own), func(v string) bool { return strings.HasPrefix(v, "CNI_") })
-	return append(env, given...)
+// permitted returns the directories of a requested path that are also in the
+// runtime's CNI_PATH. The agent may ask for fewer: those of the ADD. Relative ones are
+// left out: they depend on a working directory.
+func permitted(requested, own string) string {
+	var dirs []string
+	allowed := filepath.SplitList(own)
+	for i, dir := range allowed {
+		allowed[i] = filepath.Clean(dir)
+	}
+	for _, dir := range filepath.SplitList(requested) {
+		if dir = filepath.Clean(dir); filepath.IsAbs(dir) && slices.Contains(allowed, dir) {
+			dirs = append(dirs, dir)
+		}
+	}
+	return strings.Join(dirs, string(filepath.ListSeparator))
 }
+
+// environment is the shim's own, which the runtime made, with the CNI variables
+// that the agent gives. A plugin looks for its IPAM plugin in CNI_PATH, so that holds
+// permitted directories only.
+func environment(own, given []string, path string) []string {
+	env := slices.DeleteFunc(slices.Clone(own), isCNI)
+	for _, v := range given {
+		if isCNI(v) && !strings.HasPrefix(v, "CNI_PATH=") {
+			env = append(env, v)
+		}
+	}
+	return append(env, "CNI_PATH="+path)
+}
+
+func isCNI(variable string) bool { return strings.HasPrefix(variable, "CNI_") }
 
 func (p *plugins) cancel(id int) {
 	p.mu.Lock()

@@ -2,59 +2,60 @@ package shim
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
-	"time"
+	"io"
+	"os"
+	"path/filepath"
 
 	"fairlead.dev/fairlead/cni/wire"
 )
 
-// conf is the part of the shim's network config that it reads itself; the agent
-// writes it (see the file 00-fairlead.conflist).
-type conf struct {
-	CNIVersion          string `json:"cniVersion"`
-	Socket              string `json:"socket"`
-	TombstoneDir        string `json:"tombstoneDir"`
-	AgentTimeoutSeconds *int   `json:"agentTimeoutSeconds"` // how long to wait for an agent that is away
-	TimeoutSeconds      *int   `json:"timeoutSeconds"`      // how long a request may take in all
-}
-
-const (
-	// defaultWait covers an agent's restart. The kubelet repeats a failed sandbox
-	// anyway; waiting spares the pod the events and the back-off.
-	defaultWait = 30 * time.Second
-	// defaultTimeout is below the two minutes after which the kubelet gives a
-	// runtime's StopPodSandbox up, so that the agent, not the runtime, ends the work.
-	defaultTimeout = 110 * time.Second
-	maxSeconds     = 3600
-)
-
-// parseConf never fails without giving usable defaults: a DEL goes on with them.
-func parseConf(stdin []byte) (conf, error) {
-	var c conf
-	err := json.Unmarshal(stdin, &c)
+// OwnConfig reads the shim's settings beside its own binary (/proc/self/exe), however
+// the binary was called.
+func OwnConfig() (wire.ShimConfig, error) {
+	binary, err := os.Executable()
 	if err != nil {
-		c, err = conf{}, fmt.Errorf("the network config on standard input is not valid: %w", err)
+		return wire.DefaultShimConfig(), fmt.Errorf("find the shim's own binary: %w", err)
 	}
-	if c.CNIVersion == "" {
-		c.CNIVersion = newestVersion
-	}
-	if c.Socket == "" {
-		c.Socket = wire.DefaultSocket
-	}
-	if c.TombstoneDir == "" {
-		c.TombstoneDir = wire.DefaultTombstoneDir
-	}
-	return c, err
+	return wire.LoadShimConfig(filepath.Dir(binary))
 }
 
-func (c conf) wait() time.Duration { return seconds(c.AgentTimeoutSeconds, defaultWait) }
-func (c conf) timeout() time.Duration {
-	return max(seconds(c.TimeoutSeconds, defaultTimeout), time.Second)
+// readConf reads the network config, as much as fits into a request to the agent.
+func readConf(stdin io.Reader) ([]byte, error) {
+	raw, err := io.ReadAll(io.LimitReader(stdin, wire.MaxFrame+1))
+	if err != nil {
+		return nil, fmt.Errorf("read the network config from standard input: %w", err)
+	}
+	if len(raw) > wire.MaxFrame {
+		return nil, fmt.Errorf("read the network config from standard input: it has more than %d bytes", wire.MaxFrame)
+	}
+	return raw, nil
 }
 
-func seconds(given *int, otherwise time.Duration) time.Duration {
-	if given == nil || *given < 0 || *given > maxSeconds {
-		return otherwise
+// answerVersion returns the CNI version to answer in. It is all that the shim takes
+// from the network config: other keys are for the agent, or were written by an earlier
+// release (socket, tombstoneDir, timeouts) and are ignored, since a pod's network can
+// forge them (security S1, S2).
+func answerVersion(stdin []byte) string {
+	var conf struct {
+		CNIVersion string `json:"cniVersion"`
 	}
-	return time.Duration(*given) * time.Second
+	if err := json.Unmarshal(stdin, &conf); err != nil || conf.CNIVersion == "" {
+		return newestVersion
+	}
+	return conf.CNIVersion
+}
+
+// errReentry: a plugin that Fairlead runs has run the shim.
+var errReentry = errors.New("called from within a call of Fairlead: a plugin that it runs has it as IPAM plugin or delegate; " +
+	"name another plugin in the network's config")
+
+// checkCaller refuses calls that are not the container runtime's. The error wraps
+// errReentry or wire.ErrForeignConf, or says that the config is not valid JSON.
+func (s Shim) checkCaller(stdin []byte) error {
+	if s.Getenv(wire.CallMarker) != "" {
+		return errReentry
+	}
+	return wire.CheckConf(stdin)
 }

@@ -15,30 +15,33 @@ import (
 	"fairlead.dev/fairlead/cni/wire"
 )
 
-// call is one run of the shim: its environment and config in, what it prints out.
+// call is one run of the shim: its environment, settings and config in, its output out.
 type call struct {
-	env    map[string]string
-	conf   map[string]any
-	stdin  string // in place of conf
-	socket string
-	dir    string // of tombstones
+	env       map[string]string
+	config    wire.ShimConfig
+	configErr error
+	conf      map[string]any
+	stdin     string // in place of conf
+	socket    string
+	dir       string // of tombstones
 }
 
 func newCall(t *testing.T, command string) *call {
 	t.Helper()
 	dir := t.TempDir()
-	return &call{
+	c := &call{
 		env: map[string]string{"CNI_COMMAND": command, "CNI_CONTAINERID": "c0ffee", "CNI_NETNS": "/run/netns/x",
 			"CNI_IFNAME": "eth0", "CNI_ARGS": "K8S_POD_NAME=p", "CNI_PATH": filepath.Join(dir, "bin")},
-		conf:   map[string]any{"cniVersion": "1.0.0", "name": "fairlead", "type": "fairlead", "agentTimeoutSeconds": 0},
+		conf:   map[string]any{"cniVersion": "1.0.0", "name": "fairlead", "type": "fairlead"},
 		socket: filepath.Join(dir, "cni.sock"),
 		dir:    filepath.Join(dir, "tombstones"),
 	}
+	c.config = wire.ShimConfig{Socket: c.socket, TombstoneDir: c.dir, TimeoutSeconds: 110}
+	return c
 }
 
 func (c *call) run(t *testing.T, ctx context.Context) (exitCode int, stdout string) {
 	t.Helper()
-	c.conf["socket"], c.conf["tombstoneDir"] = c.socket, c.dir
 	stdin := c.stdin
 	if stdin == "" {
 		raw, err := json.Marshal(c.conf)
@@ -48,7 +51,7 @@ func (c *call) run(t *testing.T, ctx context.Context) (exitCode int, stdout stri
 		stdin = string(raw)
 	}
 	var out bytes.Buffer
-	s := Shim{Getenv: func(k string) string { return c.env[k] }, Environ: []string{"PATH=" + os.Getenv("PATH"), "CNI_COMMAND=stale"},
+	s := Shim{Config: c.config, ConfigErr: c.configErr, Getenv: func(k string) string { return c.env[k] }, Environ: []string{"PATH=" + os.Getenv("PATH"), "CNI_COMMAND=stale"},
 		Stdin: strings.NewReader(stdin), Stdout: &out, Now: func() time.Time { return time.Unix(0, 0).UTC() }}
 	code := s.Run(ctx)
 	return code, out.String()
@@ -106,7 +109,7 @@ func TestVersionNeedsNoAgent(t *testing.T) {
 
 func TestRequestAndReply(t *testing.T) {
 	c := newCall(t, "ADD")
-	c.conf["timeoutSeconds"] = 7
+	c.config.TimeoutSeconds = 7
 	c.agent(t, func(conn *wire.Conn, r wire.Request) {
 		if r.Command != "ADD" || r.ContainerID != "c0ffee" || r.Netns != "/run/netns/x" || r.IfName != "eth0" ||
 			r.Args != "K8S_POD_NAME=p" || r.TimeoutMillis != 7000 || !json.Valid(r.Stdin) {
@@ -200,7 +203,7 @@ func TestDelThatCannotBeKept(t *testing.T) {
 
 func TestAddWaitsForTheAgent(t *testing.T) {
 	c := newCall(t, "ADD")
-	c.conf["agentTimeoutSeconds"] = 60
+	c.config.AgentTimeoutSeconds = 60
 	staleSocket(t, c.socket)
 	go func() { // the agent comes up while the shim waits
 		if err := os.Remove(c.socket); err != nil {
@@ -286,7 +289,7 @@ func TestRunsPlugins(t *testing.T) {
 	}
 }
 
-// However a run ends early, the plugin and what it started are dead: the FIFO
+// However a run ends early, the plugin and its children are dead: the FIFO
 // that they hold open is closed.
 func TestKillsTheWholeGroup(t *testing.T) {
 	ends := map[string]func(t *testing.T, conn *wire.Conn, cancel func()){
@@ -351,22 +354,4 @@ func TestRunDeadline(t *testing.T) {
 		reply(t, conn, "", 0)
 	})
 	c.run(t, t.Context())
-}
-
-func TestStatedSpans(t *testing.T) {
-	n := func(i int) *int { return &i }
-	tests := []struct {
-		conf          conf
-		wait, timeout time.Duration
-	}{
-		{conf{}, 30 * time.Second, 110 * time.Second},
-		{conf{AgentTimeoutSeconds: n(0), TimeoutSeconds: n(0)}, 0, time.Second},
-		{conf{AgentTimeoutSeconds: n(-1), TimeoutSeconds: n(99999)}, 30 * time.Second, 110 * time.Second},
-		{conf{AgentTimeoutSeconds: n(5), TimeoutSeconds: n(50)}, 5 * time.Second, 50 * time.Second},
-	}
-	for _, tt := range tests {
-		if w, to := tt.conf.wait(), tt.conf.timeout(); w != tt.wait || to != tt.timeout {
-			t.Errorf("got %v, %v; want %v, %v", w, to, tt.wait, tt.timeout)
-		}
-	}
 }

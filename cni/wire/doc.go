@@ -1,6 +1,8 @@
-// Package wire is the protocol between the shim and the agent over the unix
-// socket, and the tombstones that the shim leaves if there is no agent to
-// talk to. It imports the standard library only: it is half of the shim's size.
+// Package wire is the protocol between the shim and the agent: the messages on the unix
+// socket, the shim's settings file, and the tombstones that the shim leaves if there is
+// no agent to talk to. It also has what both must agree on: Fairlead's own plugin type, and
+// which plugins may not be run. It imports the standard library only, because the shim
+// links it.
 //
 // A conversation is one Request from the shim, any number of Run and Cancel from
 // the agent, each Run answered by one Ran, and one Reply. Each message is a frame:
@@ -8,9 +10,9 @@
 package wire
 
 // The protocol versions that this build speaks. Shim and agent are replaced at
-// different moments, so one release must talk to the next: a new field is ignored
-// by those who do not know it; a change that cannot be ignored raises Version,
-// and MinVersion follows a release later.
+// different moments, so one release must talk to the next. A new field is ignored by
+// those who do not know it. A change that cannot be ignored raises Version, and
+// MinVersion follows a release later.
 const (
 	Version    = 1
 	MinVersion = 1
@@ -20,7 +22,7 @@ const (
 // 120 bytes each; nothing else comes near.
 const MaxFrame = 8 << 20
 
-// Defaults that shim and agent share; the shim's config overrides them.
+// Defaults that shim and agent share; the shim's settings override them.
 const (
 	DefaultSocket       = "/run/fairlead/cni.sock"
 	DefaultTombstoneDir = "/var/lib/fairlead/tombstones"

@@ -22,7 +22,13 @@ func alphanumeric(c byte) bool {
 	return '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
 }
 
-// ValidIfName applies the specification's rule for CNI_IFNAME.
+// ValidIfName applies the specification's rule for CNI_IFNAME, and takes printable ASCII
+// only: the name is shown on administrators' terminals (security S11).
 func ValidIfName(name string) bool {
-	return name != "" && len(name) <= 15 && name != "." && name != ".." && !strings.ContainsAny(name, "/: \t\n\v\f\r\x00")
+	for i := range len(name) {
+		if name[i] <= ' ' || name[i] > '~' {
+			return false
+		}
+	}
+	return name != "" && len(name) <= 15 && name != "." && name != ".." && !strings.ContainsAny(name, "/:")
 }

@@ -1,5 +1,5 @@
-// Package examples holds the YAML that users apply, so that the tests run just
-// what the documentation shows. It holds nothing else.
+// Package examples embeds the YAML that users apply, so that the tests run the same files
+// that the documentation shows. It has nothing else.
 //
 // The pods' image (Image) is a public one with ip, ping and iperf3. A test that
 // has another image replaces that text, and changes nothing else in a file unless

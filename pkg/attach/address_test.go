@@ -47,7 +47,7 @@ func TestAnIPAMThatNeverRanOwesNothing(t *testing.T) {
 }
 
 // A default route comes after those of the networks before: a primary's plugin may
-// refuse to add its own where there is one already.
+// refuse to add its own if one exists.
 func TestADefaultRouteWaitsForTheNetworksBefore(t *testing.T) {
 	for dst, waits := range map[string]bool{"0.0.0.0/0": true, "10.9.0.0/16": false} {
 		k := newNode(t, igb)
@@ -55,7 +55,7 @@ func TestADefaultRouteWaitsForTheNetworksBefore(t *testing.T) {
 		conf := `{"cniVersion":"1.0.0","name":"n","type":"sriov","ipam":{"type":"static","addresses":[{"address":"10.1.0.2/24","gateway":"10.1.0.1"}],"routes":[{"dst":"` + dst + `"}]}}`
 		att := prepared(t, s, "sriov", request(conf, vf0Addr))
 		env, waited := env, false
-		env.Last = func(context.Context) error {
+		env.Order.Last = func(context.Context) error {
 			waited = true
 			if strings.Contains(strings.Join(k.calls, "\n"), "route") {
 				t.Error("the route was there before its turn")
@@ -83,8 +83,8 @@ func (*refusing) ExecPlugin(_ context.Context, _ string, _ []byte, environ []str
 	return nil, errors.New("the daemon is down")
 }
 
-// A VF is another pod's as soon as it is as it was: what the ipam still owes does
-// not keep it, and its retry does not touch it.
+// A VF can be given to another pod as soon as it is restored. Addresses that are still
+// to be given back do not keep it, and the retry does not touch it.
 func TestReleaseTellsThatTheVFIsBack(t *testing.T) {
 	const conf = `{"cniVersion":"1.0.0","name":"n","type":"sriov","vlan":7,"ipam":{"type":"dhcp"}}`
 	k := newNode(t, igb)
@@ -98,16 +98,14 @@ func TestReleaseTellsThatTheVFIsBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	att.Result = []byte("{}")
-	err := a.Release(t.Context(), env, att, podNS)
-	var back *DeviceBackError
-	if !errors.As(err, &back) || !strings.Contains(err.Error(), "the daemon is down") {
+	err := a.Del(t.Context(), env.call(podNS), &att)
+	if !att.Members[0].DeviceReturned || att.Members[0].Released || err == nil || !strings.Contains(err.Error(), "the daemon is down") {
 		t.Fatalf("got %v, want that the device is back", err)
 	}
 	if after := k.state(); after != before {
 		t.Errorf("left\n%s\nwas\n%s", after, before)
 	}
 	k.calls = nil
-	att.DeviceBack = true
 	if err := a.Release(t.Context(), env, att, podNS); err == nil || len(k.calls) > 0 {
 		t.Errorf("the retry: %v, and it did %v", err, k.calls)
 	}

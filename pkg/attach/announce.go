@@ -9,11 +9,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// announcement is an address that the neighbours are told of. Tentative means that
+// another host may have it: duplicate address detection still runs.
+type announcement struct {
+	ip        net.IP
+	tentative bool
+}
+
 // announce sends a gratuitous ARP request for each IPv4 address, and an
 // unsolicited neighbour advertisement for each IPv6 one, from the calling
 // thread's namespace. Both go out as whole frames: a socket of the address family
 // refuses to send from an IPv6 address that is still tentative.
-func announce(index int, mac string, ips []net.IP) error {
+func announce(index int, mac string, list []announcement) error {
 	hw, err := net.ParseMAC(mac)
 	if err != nil || len(hw) != 6 {
 		return fmt.Errorf("announce from MAC %q: not an Ethernet address", mac)
@@ -25,13 +32,13 @@ func announce(index int, mac string, ips []net.IP) error {
 	}
 	defer unix.Close(fd)
 	var errs []error
-	for _, ip := range ips {
-		frame := advertisement(hw, ip)
-		if v4 := ip.To4(); v4 != nil {
+	for _, a := range list {
+		frame := advertisement(hw, a.ip, !a.tentative)
+		if v4 := a.ip.To4(); v4 != nil {
 			frame = gratuitousARP(hw, v4)
 		}
 		if err := unix.Sendto(fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: index}); err != nil {
-			errs = append(errs, fmt.Errorf("announce %s: %w", ip, err))
+			errs = append(errs, fmt.Errorf("announce %s: %w", a.ip, err))
 		}
 	}
 	return errors.Join(errs...)
@@ -45,12 +52,15 @@ func gratuitousARP(hw net.HardwareAddr, ip net.IP) []byte {
 	return append(append(f, 0, 0, 0, 0, 0, 0), ip...)
 }
 
-// advertisement is a neighbour advertisement to all nodes (RFC 4861, 7.2.6),
-// with the override flag: what they have cached is out of date.
-func advertisement(hw net.HardwareAddr, ip net.IP) []byte {
-	const override = 0x20
+// advertisement is a neighbour advertisement to all nodes (RFC 4861, 7.2.6). With the
+// override flag they replace the MAC that they have cached. Without it they only
+// verify it: RFC 4429, 3.3 forbids the flag for an address that may be a duplicate.
+func advertisement(hw net.HardwareAddr, ip net.IP, override bool) []byte {
 	allNodes := net.ParseIP("ff02::1")
-	na := []byte{136, 0, 0, 0, override, 0, 0, 0}
+	na := []byte{136, 0, 0, 0, 0, 0, 0, 0}
+	if override {
+		na[4] = 0x20
+	}
 	na = append(na, ip...)
 	na = append(append(na, 2, 1), hw...) // option: target link-layer address
 	binary.BigEndian.PutUint16(na[2:], icmpChecksum(ip, allNodes, na))

@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"fairlead.dev/fairlead/pkg/device"
@@ -36,24 +37,25 @@ type testNode struct {
 
 func newTestNode(t testing.TB) *testNode {
 	n := &testNode{t: t, host: netnstest.New(t)}
-	n.set = New(Deps{Sysfs: n, HostLocalDir: t.TempDir(), Sandboxes: func() ([]ledger.Sandbox, error) { return nil, nil }})
+	n.set = New(Deps{Sysfs: n, HostLocalDir: t.TempDir(), VLANLinkUsers: func(string, string, string) (int, error) { return 0, nil }})
 	n.set.kernel = n
 	n.veth("up0", "up0peer")
 	return n
 }
 
-func (n *testNode) Host() (Links, error) { return n.At(n.host) }
+func (n *testNode) Host() (*Links, error) { return n.At(ledger.Netns{Path: n.host}) }
 
-func (n *testNode) At(path string) (Links, error) {
-	l, err := open(link.OpenAt(path))
+func (n *testNode) At(ns ledger.Netns) (*Links, error) {
+	l, err := linux{}.At(ns)
 	if err != nil {
 		return nil, err
 	}
-	return standIns{l}, nil
+	s := standIns{l}
+	return &Links{s, l, s, l, l, l, l, l}, nil
 }
 
 // standIns is a kernel in which a veth end is the netdev of a PCI device.
-type standIns struct{ Links }
+type standIns struct{ *Links }
 
 func (s standIns) ByName(name string) (link.Link, error) { return standIn(s.Links.ByName(name)) }
 func (s standIns) ByIndex(i int) (link.Link, error)      { return standIn(s.Links.ByIndex(i)) }
@@ -82,6 +84,8 @@ func (n *testNode) VF(addr pci.Address) (device.VF, error) {
 	names, err := n.Netdevs(addr)
 	return device.VF{Address: addr, Driver: "veth", Netdev: strings.Join(names, "")}, err
 }
+
+func (n *testNode) Driver(pci.Address) (string, error) { return "veth", nil }
 
 func (n *testNode) PF(pci.Address) (device.PF, error) { return device.PF{}, fs.ErrNotExist }
 
@@ -131,7 +135,7 @@ func (n *testNode) inside(path string, fn func() error) {
 
 func (n *testNode) bind(kind, conf, pod, ifName, sandbox string, device pci.Address) ledger.Attachment {
 	n.t.Helper()
-	a, _ := n.set.For(kind)
+	a := attacher{n.set, kind}
 	att, err := a.Prepare(context.Background(), Request{SandboxID: sandbox, Netns: pod, IfName: ifName, Network: "ns/fast", Config: json.RawMessage(conf), Device: device})
 	if err != nil {
 		n.t.Fatal(err)
@@ -146,7 +150,7 @@ func (n *testNode) bind(kind, conf, pod, ifName, sandbox string, device pci.Addr
 
 func (n *testNode) release(att ledger.Attachment, pod, sandbox string) {
 	n.t.Helper()
-	a, _ := n.set.For(att.Kind)
+	a := attacher{n.set, att.Members[0].Plugin}
 	if err := a.Release(context.Background(), Env{SandboxID: sandbox}, att, pod); err != nil {
 		n.t.Fatal(err)
 	}
@@ -154,7 +158,7 @@ func (n *testNode) release(att ledger.Attachment, pod, sandbox string) {
 
 func (n *testNode) check(att ledger.Attachment, pod, sandbox string) {
 	n.t.Helper()
-	a, _ := n.set.For(att.Kind)
+	a := attacher{n.set, att.Members[0].Plugin}
 	if err := a.Check(context.Background(), Env{SandboxID: sandbox}, att, pod); err != nil {
 		n.t.Error(err)
 	}
@@ -274,7 +278,7 @@ func TestThreeInterfacesGoAsOneGroup(t *testing.T) {
 		conf := strings.Replace(macvlanConf0, `"02:00:00:cc:00:01"`, fmt.Sprintf(`"02:00:00:cc:00:%02d"`, i), 1)
 		atts = append(atts, n.bind("macvlan", conf, pod, fmt.Sprintf("net%d", i+1), "s1", pci.Address{}))
 	}
-	if err := New(Deps{}).DeleteLinks(pod); err != nil {
+	if err := New(Deps{}).DeleteLinks(context.Background(), atts, ledger.Netns{Path: pod}); err != nil {
 		t.Fatal(err)
 	}
 	if left := n.dump(pod); left != "" {
@@ -288,6 +292,42 @@ func TestThreeInterfacesGoAsOneGroup(t *testing.T) {
 	}
 }
 
+// meta-cni E10: the networks of a sandbox are made side by side on shared handles.
+func TestNetworksSideBySideShareHandles(t *testing.T) {
+	n := newTestNode(t)
+	pod := netnstest.New(t)
+	handles := n.set.Open(ledger.Netns{Path: pod})
+	atts := make([]ledger.Attachment, 6)
+	each := func(fn func(c Call, att *ledger.Attachment) error) {
+		var group errgroup.Group
+		for i := range atts {
+			c := Call{SandboxID: "s1", IfName: fmt.Sprintf("net%d", i+1), Netns: ledger.Netns{Path: pod}, Handles: handles}
+			group.Go(func() error { return fn(c, &atts[i]) })
+		}
+		if err := group.Wait(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	each(func(c Call, att *ledger.Attachment) (err error) {
+		list, err := listOf("", `{"type": "macvlan", "master": "up0", `+hostLocal+`}`, `{"type": "tuning", "mtu": 1300}`)
+		if err == nil {
+			*att, err = n.set.Prepare(t.Context(), c, list)
+		}
+		return err
+	})
+	each(func(c Call, att *ledger.Attachment) error {
+		result, err := n.set.Add(t.Context(), c, att)
+		att.Result, _ = json.Marshal(result)
+		return err
+	})
+	each(func(c Call, att *ledger.Attachment) error { return n.set.Check(t.Context(), c, *att) })
+	each(func(c Call, att *ledger.Attachment) error { return n.set.Del(t.Context(), c, att) })
+	handles.Close()
+	if left := n.dump(pod); left != "" || len(taken(t, n.set.HostLocalDir)) > 0 {
+		t.Errorf("left: %s", left)
+	}
+}
+
 const vethVF = `{"cniVersion": "1.0.0", "name": "fast", "type": "sriov", "mac": "02:00:00:cc:00:01", "mtu": 1400, ` + hostLocal + `}`
 
 var vethAddr = pci.MustParseAddress("0000:05:00.0")
@@ -295,7 +335,7 @@ var vethAddr = pci.MustParseAddress("0000:05:00.0")
 func TestVFNetdevGoesIntoThePodAndComesHome(t *testing.T) {
 	n := newTestNode(t)
 	n.veth("eth3", "peer")
-	// What another pod left on the host must not be in the way.
+	// The leftovers of another pod on the host must not be in the way.
 	n.veth("net9", "up0x")
 	pod := netnstest.New(t)
 	before := n.dump(n.host)
@@ -329,7 +369,7 @@ func TestVFBindThatFailsLateComesHome(t *testing.T) {
 	n.veth("eth3", "peer")
 	pod := netnstest.New(t)
 	before := n.dump(n.host)
-	a, _ := n.set.For("sriov")
+	a := attacher{n.set, "sriov"}
 	conf := strings.Replace(vethVF, `"dst": "10.9.0.0/16"`, `"dst": "10.9.0.0/16", "gw": "10.77.0.1"`, 1)
 	att, err := a.Prepare(context.Background(), Request{IfName: "net1", Config: json.RawMessage(conf), Device: vethAddr})
 	if err != nil {
@@ -345,65 +385,4 @@ func TestVFBindThatFailsLateComesHome(t *testing.T) {
 	if left := taken(t, n.set.HostLocalDir); len(left) > 0 || n.dump(pod) != "" {
 		t.Errorf("left: %v %s", left, n.dump(pod))
 	}
-}
-
-// The neighbours hear of both addresses: caught at the other end of the wire.
-func TestAddressesAreAnnounced(t *testing.T) {
-	n := newTestNode(t)
-	n.veth("eth3", "peer")
-	pod := netnstest.New(t)
-	wire := n.capture("peer")
-	conf := `{"name": "fast", "type": "sriov", "mac": "02:00:00:cc:00:01", "ipam": {"type": "static", "addresses": [{"address": "10.1.0.5/24"}, {"address": "fd00::5/64"}]}}`
-	n.bind("sriov", conf, pod, "net1", "s1", vethAddr)
-	mac, _ := net.ParseMAC("02:00:00:cc:00:01")
-	for name, frame := range map[string][]byte{
-		"gratuitous ARP":          gratuitousARP(mac, net.ParseIP("10.1.0.5").To4()),
-		"neighbour advertisement": advertisement(mac, net.ParseIP("fd00::5")),
-	} {
-		if !wire(string(frame)) {
-			t.Errorf("no %s on the wire", name)
-		}
-	}
-}
-
-// capture listens at a host link; the returned function waits for a frame.
-func (n *testNode) capture(name string) func(frame string) bool {
-	n.t.Helper()
-	h := n.handle(n.host)
-	defer h.Close()
-	l, err := h.ByName(name)
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	var fd int
-	n.inside(n.host, func() (err error) {
-		const all = uint16(unix.ETH_P_ALL<<8 | unix.ETH_P_ALL>>8)
-		if fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, int(all)); err != nil {
-			return err
-		}
-		return unix.Bind(fd, &unix.SockaddrLinklayer{Ifindex: l.Index, Protocol: all})
-	})
-	n.t.Cleanup(func() { unix.Close(fd) })
-	seen := map[string]bool{}
-	return func(frame string) bool {
-		limit := unix.Timeval{Sec: 5}
-		_ = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit)
-		buf := make([]byte, 2048)
-		for !seen[frame] {
-			got, _, err := unix.Recvfrom(fd, buf, 0)
-			if err != nil {
-				return false
-			}
-			seen[string(buf[:got])] = true
-		}
-		return true
-	}
-}
-
-func mustCIDR(s string) net.IPNet {
-	ip, n, err := net.ParseCIDR(s)
-	if err != nil {
-		panic(err)
-	}
-	return net.IPNet{IP: ip, Mask: n.Mask}
 }

@@ -15,8 +15,8 @@ import (
 const benchConf = `{"cniVersion": "1.0.0", "name": "fast", "type": "macvlan", "master": "up0", "mtu": 1400,
 	"ipam": {"type": "static", "addresses": [{"address": "10.1.0.2/24"}]}}`
 
-// BenchmarkMacvlan has the floor beside each: the netlink messages alone that no
-// implementation can do without, on handles that are open already.
+// BenchmarkMacvlan has the floor beside each: only the netlink messages that every
+// implementation needs, on handles that are open already.
 func BenchmarkMacvlan(b *testing.B) {
 	n := newTestNode(b)
 	pod := netnstest.New(b)
@@ -82,7 +82,7 @@ func BenchmarkVFMove(b *testing.B) {
 	n.veth("eth3", "peer")
 	pod := netnstest.New(b)
 	conf := `{"cniVersion": "1.0.0", "name": "fast", "type": "sriov"}`
-	a, _ := n.set.For("sriov")
+	a := attacher{n.set, "sriov"}
 	b.Run("bind", func(b *testing.B) {
 		for b.Loop() {
 			att := n.bind("sriov", conf, pod, "net1", "s1", vethAddr)

@@ -2,145 +2,182 @@ package attach
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 
 	types100 "github.com/containernetworking/cni/pkg/types/100"
+	"github.com/containernetworking/cni/pkg/version"
+	"golang.org/x/sys/unix"
 
-	"fairlead.dev/fairlead/pkg/ipam"
+	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/link"
 )
 
-// Check reports every difference between the record and the node, not just the first.
-func (a attacher) Check(ctx context.Context, env Env, att ledger.Attachment, path string) error {
-	j, err := a.open(env, &att, path)
+// Check compares an attachment with the node, and reports every difference. A list
+// may decline it (disableCheck). Programs have CHECK since CNI version 0.4.0.
+func (s *Set) Check(ctx context.Context, c Call, att ledger.Attachment) error {
+	if att.DisableCheck {
+		return nil
+	}
+	programs, err := version.GreaterThanOrEqualTo(att.CNIVersion, "0.4.0")
 	if err != nil {
 		return err
 	}
-	defer j.close()
-	if j.pod == nil {
-		return fmt.Errorf("the pod's network namespace %q is gone", path)
+	c, done := s.begin(c, att)
+	defer done()
+	if c.Prev == nil {
+		if c.Prev, err = recordedResult(att); err != nil {
+			return err
+		}
 	}
-	errs := []error{j.checkIPAM(ctx)}
-	if !att.Device.IsZero() {
-		errs = append(errs, j.checkVF())
-	}
-	if att.Kind != KindVFIO {
-		errs = append(errs, j.checkInterface())
+	var errs []error
+	for i, m := range att.Members {
+		if m.Plugin == PluginBinary && !programs {
+			continue
+		}
+		plugin, err := s.pluginOf(m)
+		if err == nil {
+			err = plugin.Check(ctx, c.forMember(att, i), m)
+		}
+		if err != nil {
+			errs = append(errs, memberError(i, len(att.Members), m.Type, err))
+		}
 	}
 	return errors.Join(errs...)
 }
 
-func (j *job) checkIPAM(ctx context.Context) error {
-	if j.att.IPAM == "" {
-		return nil
-	}
-	if j.confErr != nil {
-		return j.confErr
-	}
-	conf, err := withPrevResult(j.conf, j.att.Result)
+// Check compares the VF's settings at the PF, and its interface in the pod.
+func (p sriov) Check(ctx context.Context, c Call, m ledger.Member) error {
+	at, err := p.set.enter(c)
 	if err != nil {
 		return err
 	}
-	return ipam.Check(ctx, j.env.Exec, j.ipamArgs(), conf)
+	defer at.close()
+	w, err := newVFWork(at, &m)
+	if err != nil {
+		return err
+	}
+	errs := []error{w.ip.check(ctx), w.check()}
+	if m.Plugin != PluginVFIO {
+		errs = append(errs, inspection{at, m}.run())
+	}
+	return errors.Join(errs...)
 }
 
-// withPrevResult: CHECK hands a plugin the result of its ADD.
-func withPrevResult(conf, result json.RawMessage) (json.RawMessage, error) {
-	if result == nil {
-		return conf, nil
+// Check compares the interface in the pod.
+func (p child) Check(ctx context.Context, c Call, m ledger.Member) error {
+	at, err := p.set.enter(c)
+	if err != nil {
+		return err
 	}
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(conf, &fields); err != nil {
-		return nil, err
-	}
-	fields["prevResult"] = result
-	return json.Marshal(fields)
+	defer at.close()
+	ip := addressing{at: at, m: &m}
+	return errors.Join(ip.check(ctx), inspection{at, m}.run())
 }
 
-func (j *job) checkInterface() error {
-	l, err := j.pod.ByName(j.att.IfName)
-	if errors.Is(err, link.ErrNotFound) {
-		return fmt.Errorf("interface %s is missing", j.att.IfName)
+func (w *vfWork) check() error {
+	if was := w.m.VF.Original.Driver; w.net.driver != was {
+		return fmt.Errorf("VF %s is bound to driver %q, and was to %q", w.m.Device, w.net.driver, was)
+	}
+	asked := w.m.VF.Asked
+	if w.m.VF.Original.PF.IsZero() || len(device.Differ(device.AtPF, asked, device.Settings{})) == 0 {
+		return nil
+	}
+	now, err := w.pf.read()
+	if errors.Is(err, link.ErrUnsupported) {
+		return nil // nothing could be asked of this PF
 	}
 	if err != nil {
 		return err
 	}
 	var errs []error
-	if err := j.isOurs(l); err != nil {
-		errs = append(errs, err)
+	for _, k := range device.Differ(device.AtPF, asked, now) {
+		if k.Has(now) { // not every driver reports all
+			errs = append(errs, fmt.Errorf("%s of VF %d at PF %s is %s, and was set to %s", k.Name, w.pf.index, w.pf.uplink.Name, k.Text(now), k.Text(asked)))
+		}
 	}
+	return errors.Join(errs...)
+}
+
+// inspection compares an interface in the pod with the chain's result.
+type inspection struct {
+	at site
+	m  ledger.Member
+}
+
+func (i inspection) run() error {
+	name := i.at.call.IfName
+	l, err := i.at.pod.ByName(name)
+	if errors.Is(err, link.ErrNotFound) {
+		return fmt.Errorf("interface %s is missing", name)
+	}
+	if err != nil {
+		return err
+	}
+	errs := []error{i.isOurs(l)}
 	if !l.Up {
 		errs = append(errs, fmt.Errorf("interface %s is down", l.Name))
 	}
-	if want := j.att.Link; want != nil {
-		if want.MAC != "" && want.MAC != l.MAC {
-			errs = append(errs, fmt.Errorf("interface %s has MAC %s, and had %s", l.Name, l.MAC, want.MAC))
-		}
-		if want.MTU != 0 && want.MTU != l.MTU {
-			errs = append(errs, fmt.Errorf("interface %s has MTU %d, and had %d", l.Name, l.MTU, want.MTU))
-		}
+	if prev := i.at.call.Prev; prev != nil {
+		errs = append(errs, i.link(l, prev), i.addresses(l, prev), i.routes(l, prev))
 	}
-	return errors.Join(append(errs, j.checkAddressing(l))...)
+	return errors.Join(errs...)
 }
 
-// isOurs tells an interface that somebody put in the place of the one that was made.
-func (j *job) isOurs(l link.Link) error {
-	switch device := j.att.Device.String(); {
-	case !j.att.Device.IsZero():
-		if l.ParentDev != "" && l.ParentDev != device {
-			return fmt.Errorf("interface %s belongs to device %s, not to VF %s", l.Name, l.ParentDev, device)
-		}
-		if l.ParentDev == "" && !isNIC(l) {
-			return fmt.Errorf("interface %s is of kind %q, not VF %s", l.Name, l.Kind, device)
-		}
-	case l.Kind != j.att.Kind:
-		return fmt.Errorf("interface %s is of kind %q, not %s", l.Name, l.Kind, j.att.Kind)
+// isOurs returns an error if somebody has put another interface in the place of the
+// one that was made.
+func (i inspection) isOurs(l link.Link) error {
+	switch device := i.m.Device.String(); {
+	case i.m.Child == nil && l.ParentDev != "" && l.ParentDev != device:
+		return fmt.Errorf("interface %s belongs to device %s, not to VF %s", l.Name, l.ParentDev, device)
+	case i.m.Child == nil && l.ParentDev == "" && !isNIC(l):
+		return fmt.Errorf("interface %s is of kind %q, not VF %s", l.Name, l.Kind, device)
+	case i.m.Child != nil && l.Kind != i.m.Plugin:
+		return fmt.Errorf("interface %s is of kind %q, not %s", l.Name, l.Kind, i.m.Plugin)
 	}
 	return nil
 }
 
-// checkAddressing compares with the result: addresses and routes of this interface.
-func (j *job) checkAddressing(l link.Link) error {
-	if j.att.Result == nil {
-		return nil
-	}
-	var want types100.Result
-	if err := json.Unmarshal(j.att.Result, &want); err != nil {
-		return fmt.Errorf("the record's result: %w", err)
-	}
-	addrs, err := j.pod.Addresses(l.Index)
-	if err != nil {
-		return err
-	}
-	routes, err := j.pod.Routes(l.Index)
-	if err != nil {
-		return err
-	}
+// link compares with the chain's result, not with the interface as it was made: a
+// later member (tuning, bond) may have changed it. If such a member is a program, the
+// MTU is not compared: most results have no MTU.
+func (i inspection) link(l link.Link, result *types100.Result) error {
 	var errs []error
-	for _, ip := range want.IPs {
-		if j.ofThis(&want, ip) {
-			errs = append(errs, checkAddress(addrs, ip.Address, l.Name))
+	for _, iface := range result.Interfaces {
+		if iface.Name != l.Name || iface.Sandbox == "" {
+			continue
 		}
-	}
-	if j.att.IPAM == "" {
-		return errors.Join(errs...)
-	}
-	for _, r := range want.Routes {
-		if !hasRoute(routes, r.Dst) {
-			errs = append(errs, fmt.Errorf("the route to %s over %s is missing", r.Dst.String(), l.Name))
+		if iface.Mac != "" && iface.Mac != l.MAC {
+			errs = append(errs, fmt.Errorf("interface %s has MAC %s, and had %s", l.Name, l.MAC, iface.Mac))
+		}
+		if iface.Mtu != 0 && iface.Mtu != l.MTU && !i.at.call.program {
+			errs = append(errs, fmt.Errorf("interface %s has MTU %d, and had %d", l.Name, l.MTU, iface.Mtu))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// ofThis: members of a config list after this plugin may have added interfaces.
-func (j *job) ofThis(r *types100.Result, ip *types100.IPConfig) bool {
+func (i inspection) addresses(l link.Link, result *types100.Result) error {
+	have, err := i.at.pod.Addresses(l.Index)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, ip := range result.IPs {
+		if isOn(result, ip, l.Name) {
+			errs = append(errs, checkAddress(have, ip.Address, l.Name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// isOn reports whether an address is one of the interface: later members may have
+// added interfaces.
+func isOn(r *types100.Result, ip *types100.IPConfig, ifName string) bool {
 	i := ip.Interface
-	return i != nil && *i >= 0 && *i < len(r.Interfaces) && r.Interfaces[*i].Name == j.att.IfName
+	return i != nil && *i >= 0 && *i < len(r.Interfaces) && r.Interfaces[*i].Name == ifName
 }
 
 func checkAddress(have []link.Address, want net.IPNet, name string) error {
@@ -159,38 +196,31 @@ func checkAddress(have []link.Address, want net.IPNet, name string) error {
 	return fmt.Errorf("address %s on %s is missing", want.String(), name)
 }
 
-func hasRoute(have []link.Route, dst net.IPNet) bool {
-	for _, r := range have {
-		if r.Dst.IP.Equal(dst.IP) && r.Dst.Mask.String() == dst.Mask.String() {
-			return true
-		}
-	}
-	return false
-}
-
-func (j *job) checkVF() error {
-	v, err := j.vfJob()
-	if err != nil {
-		return err
-	}
-	if v.now.Driver != v.was.Driver {
-		return fmt.Errorf("VF %s is bound to driver %q, and was to %q", v.now.Address, v.now.Driver, v.was.Driver)
-	}
-	if v.now.PF.IsZero() {
+// routes compares the routes that the IPAM gave. Another network may have the default
+// route by now: the pod's annotation selects it.
+func (i inspection) routes(l link.Link, result *types100.Result) error {
+	if i.m.IPAM == "" || len(result.Routes) == 0 {
 		return nil
 	}
-	pf, now, err := v.readKnobs()
-	if errors.Is(err, link.ErrUnsupported) {
-		return nil // nothing could be asked of this PF
-	}
+	have, err := i.at.pod.Routes(0)
 	if err != nil {
 		return err
 	}
 	var errs []error
-	for _, k := range knobs {
-		if k.asked(v.asked) && k.asked(now) && !k.equal(v.asked, now) { // not every driver tells all
-			errs = append(errs, fmt.Errorf("%s of VF %d at PF %s is %s, and was set to %s", k.name, v.now.Index, pf.Name, k.text(now), k.text(v.asked)))
+	for _, r := range result.Routes {
+		if !hasRoute(have, r.Dst, l.Index, isDefaultRoute(r)) {
+			errs = append(errs, fmt.Errorf("the route to %s over %s is missing", r.Dst.String(), l.Name))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+func hasRoute(have []link.Route, dst net.IPNet, index int, overAny bool) bool {
+	for _, r := range have {
+		same := r.Dst.IP.Equal(dst.IP) && r.Dst.Mask.String() == dst.Mask.String()
+		if same && (r.Link == index || overAny && (r.Table == 0 || r.Table == unix.RT_TABLE_MAIN)) {
+			return true
+		}
+	}
+	return false
 }

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+
+	"fairlead.dev/fairlead/pkg/device"
 )
 
 func TestCheckFindsEveryDifference(t *testing.T) {
@@ -19,8 +21,8 @@ func TestCheckFindsEveryDifference(t *testing.T) {
 		}, []string{"has MAC 02:00:00:00:00:55", "has MTU 1500", "address 10.1.0.2/24 on net1 is missing", "route to 10.9.0.0/16", "net1 is down"}},
 		{"knobs at the PF", func(k *fakeKernel, _ *fakeLink) {
 			i, off := &k.vfs[vf0Addr].info, false
-			i.VLAN, i.Trust, i.MAC = 5, &off, zeroMAC
-		}, []string{"VLAN of VF 0 at PF eth1 is 5 QoS 3 802.1q, and was set to 100 QoS 3 802.1q", "trust of VF 0 at PF eth1 is off", "MAC of VF 0"}},
+			i.VLAN, i.Trust, i.MAC = 5, &off, device.NoMAC
+		}, []string{"VLAN of VF 0 at PF eth1 is 5 QoS 3, and was set to 100 QoS 3", "trust of VF 0 at PF eth1 is off", "MAC of VF 0"}},
 		{"the interface", func(k *fakeKernel, l *fakeLink) { delete(k.spaces[podNS].links, l.Name) }, []string{"interface net1 is missing"}},
 		{"another device in its place", func(_ *fakeKernel, l *fakeLink) { l.ParentDev = "0000:09:00.0" }, []string{"belongs to device 0000:09:00.0"}},
 		{"a duplicate address", func(_ *fakeKernel, l *fakeLink) { l.addrs[0].Duplicate = true }, []string{"10.1.0.2 on net1 is a duplicate"}},

@@ -6,38 +6,196 @@ import (
 	"fmt"
 	"strings"
 
+	types100 "github.com/containernetworking/cni/pkg/types/100"
 	"golang.org/x/sys/unix"
 
 	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/link"
 )
 
-// childConf is what a macvlan or ipvlan is made of.
-type childConf struct {
-	kind     string
-	mode     string
-	queueLen uint32
+// child is the Plugin that makes a macvlan or ipvlan for the pod on a host netdev.
+type child struct{ set *Set }
+
+// Prepare finds the host netdev.
+func (p child) Prepare(_ context.Context, c Call, conf Conf) (ledger.Member, error) {
+	at, err := p.set.enterHost(c)
+	if err != nil {
+		return ledger.Member{}, err
+	}
+	defer at.close()
+	if conf.Type == PluginIPvlan {
+		return prepareIPvlan(at, conf)
+	}
+	return prepareMacvlan(at, conf)
 }
 
-// uplinkOf finds the host link that a macvlan or ipvlan sits on: by name or
-// altname, else the default route's.
-func (p preparation) uplinkOf(master string) (link.Link, error) {
-	if master == "" {
-		l, err := p.host.DefaultLink()
-		if errors.Is(err, link.ErrNotFound) {
-			return l, fmt.Errorf("field \"master\" is not set, and this node has no default route to take the interface from; set it")
+// Add makes the link in the pod, complete, by one message.
+func (p child) Add(ctx context.Context, c Call, m *ledger.Member) (*types100.Result, error) {
+	at, err := p.set.enter(c)
+	if err != nil {
+		return nil, err
+	}
+	defer at.close()
+	w, err := newChildWork(at, m)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.steps().run(ctx); err != nil {
+		return nil, err
+	}
+	return w.ip.result, nil
+}
+
+// Del deletes the link, and gives its addresses back.
+func (p child) Del(ctx context.Context, c Call, m *ledger.Member) error {
+	at, err := p.set.leave(c)
+	if err != nil {
+		return err
+	}
+	defer at.close()
+	w, err := newChildWork(at, m)
+	if err != nil {
+		return err
+	}
+	return w.steps().undoAll(ctx)
+}
+
+// childWork is one Add or Del of a link on a host netdev.
+type childWork struct {
+	at   site
+	m    *ledger.Member
+	ip   *addressing
+	made link.Link
+}
+
+func newChildWork(at site, m *ledger.Member) (*childWork, error) {
+	if m.Child == nil {
+		return nil, errors.New("the record of the link names no uplink")
+	}
+	return &childWork{at: at, m: m, ip: &addressing{at: at, m: m}}, nil
+}
+
+func (w *childWork) steps() steps {
+	return steps{
+		{"wait for the interfaces before it", w.at.call.Order.turn, nil},
+		{"make the interface", w.make, w.delete},
+		{"set the interface's sysctls", w.ip.setSysctls, nil},
+		w.ip.step(),
+		{"configure addresses", w.configureAddresses, nil},
+	}
+}
+
+func (w *childWork) configureAddresses(ctx context.Context) error { return w.ip.configure(ctx, w.made) }
+
+// make makes the kind that Prepare chose. If the kernel turns out not to have it, make
+// goes on with the next kind that the network declares as a fallback.
+func (w *childWork) make(context.Context) error {
+	for {
+		err := w.makeKind()
+		if err == nil || !cannotMake(err) || len(w.m.Child.OtherKinds) == 0 || w.m.Child.MAC != "" {
+			return err
 		}
+		// The record stays valid: both kinds are released in the same way.
+		if f := w.m.Child.Fallback; f != nil {
+			f.Reason += fmt.Sprintf("; %s on %s: %v", w.m.Plugin, w.m.Child.Uplink, err)
+		}
+		w.m.Plugin, w.m.Child.OtherKinds = w.m.Child.OtherKinds[0], w.m.Child.OtherKinds[1:]
+		w.m.Child.Mode = defaultMode(w.m.Plugin)
+	}
+}
+
+func (w *childWork) makeKind() error {
+	uplink, err := w.at.host.ByName(w.m.Child.Uplink)
+	if err != nil {
+		return err
+	}
+	if w.m.Child.VLAN == 0 {
+		return w.makeOn(uplink)
+	}
+	return w.makeOnVLAN(uplink)
+}
+
+// cannotMake reports whether the kernel has no such links, or the uplink takes none.
+func cannotMake(err error) bool {
+	return errors.Is(err, link.ErrUnsupported) || errors.Is(err, unix.EBUSY)
+}
+
+func (w *childWork) makeOn(parent link.Link) (err error) {
+	c, kind := w.m.Child, w.m.Plugin
+	spec := link.Spec{Name: w.at.call.IfName, Parent: parent.Index, MTU: c.MTU, Group: linkGroup}
+	if w.at.call.inChain || ipamIsProgram(w.m.IPAM) {
+		spec.Group = chainGroup
+	}
+	var made link.Link
+	if kind == PluginIPvlan {
+		made, err = w.at.host.AddIPvlan(spec, c.Mode, w.at.pod)
+	} else {
+		spec.MAC = c.MAC
+		made, err = w.at.host.AddMacvlan(spec, c.Mode, c.QueueLen, w.at.pod)
+	}
+	switch {
+	case errors.Is(err, link.ErrExists):
+		return fmt.Errorf("the pod has an interface %s already: %w", w.at.call.IfName, err)
+	case errors.Is(err, link.ErrUnsupported):
+		return fmt.Errorf("this node's kernel has no %s (module missing?): %w", kind, err)
+	case errors.Is(err, unix.EBUSY):
+		return fmt.Errorf("%s takes no %s: it is a port of a bridge or bond, or has links of the other kind (macvlan and ipvlan exclude each other): %w", parent.Name, kind, err)
+	case err != nil:
+		return fmt.Errorf("on %s: %w", parent.Name, err)
+	}
+	w.made, c.Ifindex = made, made.Index
+	w.ip.found(made)
+	w.at.call.Order.made()
+	return nil
+}
+
+// delete also gives up the shared VLAN link below, whether or not the pod's link is
+// still there.
+func (w *childWork) delete(context.Context) error {
+	var err error
+	if w.at.pod != nil {
+		err = w.deleteInPod()
+	}
+	return errors.Join(err, w.releaseVLAN())
+}
+
+func (w *childWork) deleteInPod() error {
+	l, err := w.at.pod.ByName(w.at.call.IfName)
+	if errors.Is(err, link.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	ours := l.Group == linkGroup || l.Group == chainGroup
+	if !ours || (l.Kind != PluginMacvlan && l.Kind != PluginIPvlan) {
+		return nil // of this name, but not made by this package
+	}
+	return ignoreNotFound(w.at.pod.Delete(l.Index))
+}
+
+// uplinkOf finds the host netdev that a link is to be made on: by name or altname,
+// else the default route's.
+func (at site) uplinkOf(master string) (l link.Link, err error) {
+	if master == "" {
+		l, err = at.host.DefaultLink()
+		if errors.Is(err, link.ErrNotFound) {
+			return l, errors.New("field \"master\" is not set, and this node has no default route to take the interface from; set it")
+		}
+	} else {
+		l, err = at.host.ByName(master)
+		if errors.Is(err, link.ErrNotFound) {
+			return l, fmt.Errorf("field \"master\": this node has no interface %q; it has %s", master, at.hostLinkNames())
+		}
+	}
+	if err != nil {
 		return l, err
 	}
-	l, err := p.host.ByName(master)
-	if errors.Is(err, link.ErrNotFound) {
-		return l, fmt.Errorf("field \"master\": this node has no interface %q; it has %s", master, p.hostLinkNames())
-	}
-	return l, err
+	return l, at.mayCarry(l.Name)
 }
 
-func (p preparation) hostLinkNames() string {
-	links, err := p.host.List()
+func (at site) hostLinkNames() string {
+	links, err := at.host.List()
 	if err != nil || len(links) == 0 {
 		return "none"
 	}
@@ -55,100 +213,18 @@ func (p preparation) hostLinkNames() string {
 	return strings.Join(names, ", ")
 }
 
-// child records a macvlan or ipvlan on an uplink.
-func (p preparation) child(kind, ipamType string, uplink link.Link, mtu int, mac string) (ledger.Attachment, error) {
-	if mtu > uplink.MTU {
-		return ledger.Attachment{}, fmt.Errorf("field \"mtu\": %d is above the MTU of %s, %d; raise that one first or ask for less", mtu, uplink.Name, uplink.MTU)
+// childMember records a link on a host netdev.
+func childMember(plugin, ipamType string, uplink link.Link, c ledger.ChildMember) (ledger.Member, error) {
+	if c.MTU > uplink.MTU {
+		return ledger.Member{}, fmt.Errorf("field \"mtu\": %d is above the MTU of %s, %d; raise that one first or ask for less", c.MTU, uplink.Name, uplink.MTU)
 	}
-	att := p.attachment(kind, ipamType)
-	att.Link = &ledger.LinkState{Uplink: uplink.Name, MTU: mtu, MAC: mac}
-	return att, nil
+	c.Uplink = uplink.Name
+	return ledger.Member{Plugin: plugin, IPAM: ipamType, Child: &c}, nil
 }
 
-// childSteps lists what is done for a macvlan or ipvlan.
-func (j *job) childSteps() steps {
-	return steps{
-		{"wait for the interfaces before it", j.env.turn, nil},
-		{"make the interface", j.makeChild, j.deleteChild},
-		{"set the interface's sysctls", j.setSysctls, nil},
-		j.ipamStep(),
-		{"configure addresses", j.configureAddresses, nil},
+func defaultMode(plugin string) string {
+	if plugin == PluginIPvlan {
+		return "l2"
 	}
-}
-
-func (j *job) makeChild(context.Context) error {
-	if j.att.FallbackFrom != "" {
-		return j.makeFallback()
-	}
-	c, err := j.childConf()
-	if err != nil {
-		return err
-	}
-	uplink, err := j.host.ByName(j.att.Link.Uplink)
-	if err != nil {
-		return err
-	}
-	return j.makeOn(uplink, c)
-}
-
-func (j *job) childConf() (childConf, error) {
-	if j.att.Kind == KindIPvlan {
-		c, err := parseIPvlan(j.conf)
-		return childConf{kind: KindIPvlan, mode: c.Mode}, err
-	}
-	c, err := parseMacvlan(j.conf, j.att.CNIArgs)
-	return childConf{kind: KindMacvlan, mode: c.Mode, queueLen: c.BcQueueLen}, err
-}
-
-// makeOn creates the link in the pod's namespace, complete, by one message.
-func (j *job) makeOn(parent link.Link, c childConf) (err error) {
-	spec := link.Spec{Name: j.att.IfName, Parent: parent.Index, MTU: j.att.Link.MTU, Group: linkGroup}
-	var made link.Link
-	if c.kind == KindIPvlan {
-		made, err = j.host.AddIPvlan(spec, c.mode, j.pod)
-	} else {
-		spec.MAC = j.att.Link.MAC
-		made, err = j.host.AddMacvlan(spec, c.mode, c.queueLen, j.pod)
-	}
-	switch {
-	case errors.Is(err, link.ErrExists):
-		return fmt.Errorf("the pod has an interface %s already: %w", j.att.IfName, err)
-	case errors.Is(err, link.ErrUnsupported):
-		return fmt.Errorf("this node's kernel has no %s (module missing?): %w", c.kind, err)
-	case errors.Is(err, unix.EBUSY):
-		return fmt.Errorf("%s takes no %s: it is a port of a bridge or bond, or has links of the other kind (macvlan and ipvlan exclude each other): %w", parent.Name, c.kind, err)
-	case err != nil:
-		return fmt.Errorf("on %s: %w", parent.Name, err)
-	}
-	j.setResult(made)
-	j.env.made()
-	return nil
-}
-
-// deleteChild also gives the shared VLAN link below up, whether or not the pod's
-// link is still there.
-func (j *job) deleteChild(context.Context) error {
-	var err error
-	if j.pod != nil {
-		err = j.deleteInPod()
-	}
-	return errors.Join(err, j.releaseVLAN())
-}
-
-func (j *job) deleteInPod() error {
-	l, err := j.pod.ByName(j.att.IfName)
-	if errors.Is(err, link.ErrNotFound) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if l.Group != linkGroup || (l.Kind != KindMacvlan && l.Kind != KindIPvlan) {
-		return nil // of this name, but not what this package made
-	}
-	err = j.pod.Delete(l.Index)
-	if errors.Is(err, link.ErrNotFound) {
-		return nil
-	}
-	return err
+	return "bridge"
 }

@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 	"testing"
 
@@ -168,7 +166,7 @@ func TestChildErrors(t *testing.T) {
 	}
 }
 
-// Release deletes what this package made, and nothing else of the same name.
+// Release deletes links of this package only, and no others of the same name.
 func TestReleaseSparesForeignInterfaces(t *testing.T) {
 	k := newNode(t, igb)
 	k.addLink(podNS, link.Link{Name: "net1", Kind: "macvlan", MAC: "02:00:00:00:00:01"})
@@ -212,6 +210,7 @@ func TestAddressesAreWaitedForWhereTheyAreNotOptimistic(t *testing.T) {
 func TestDeleteLinksTakesAllButVFs(t *testing.T) {
 	k := newNode(t, igb)
 	s := k.set(t.TempDir())
+	var atts []ledger.Attachment
 	for i, r := range []Request{request(plain, vf0Addr), request(`{"type": "macvlan", "master": "eth1"}`, pci.Address{}), request(`{"type": "ipvlan", "master": "eth1"}`, pci.Address{})} {
 		r.IfName = fmt.Sprintf("net%d", i+1)
 		kind := []string{"sriov", "macvlan", "ipvlan"}[i]
@@ -219,8 +218,9 @@ func TestDeleteLinksTakesAllButVFs(t *testing.T) {
 		if _, err := attacherOf(t, s, kind).Bind(context.Background(), env, &att, podNS); err != nil {
 			t.Fatal(err)
 		}
+		atts = append(atts, att)
 	}
-	if err := s.DeleteLinks(podNS); err != nil {
+	if err := s.DeleteLinks(context.Background(), atts, ledger.Netns{Path: podNS}); err != nil {
 		t.Fatal(err)
 	}
 	want := "pod:\n  net1 up mtu 1500 " + vf0MAC + "\n"
@@ -228,7 +228,7 @@ func TestDeleteLinksTakesAllButVFs(t *testing.T) {
 		t.Errorf("left: pod:%s", pod)
 	}
 	for _, path := range []string{"", "/run/netns/none"} {
-		if err := s.DeleteLinks(path); err != nil {
+		if err := s.DeleteLinks(context.Background(), atts, ledger.Netns{Path: path}); err != nil {
 			t.Errorf("namespace %q: %v", path, err)
 		}
 	}
@@ -258,7 +258,7 @@ func TestFallbackSaysWhichAndWhy(t *testing.T) {
 			"the pod holds no device of fairlead.dev/fast; ipvlan on eth1: ipvlan cannot have a MAC of its own, and 02:00:00:cc:00:01 is asked for"},
 		{"the kernel turns out to have no macvlan", `"fallback": ["macvlan", "ipvlan"]`, []string{"eth1"}, func(k *fakeKernel) { k.failKind = "macvlan" },
 			"host: add macvlan net1 on eth1\nhost: add ipvlan net1 on eth1\npod: up", "ipvlan",
-			"the pod holds no device of fairlead.dev/fast; macvlan on eth1: this node's kernel has no macvlan (module missing?): add of fake: operation not supported"},
+			"the pod holds no device of fairlead.dev/fast; macvlan on eth1: this node's kernel has no macvlan (module missing?): add fake: operation not supported"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -267,7 +267,7 @@ func TestFallbackSaysWhichAndWhy(t *testing.T) {
 				tt.node(k)
 			}
 			s := k.set(t.TempDir())
-			s.Sandboxes = func() ([]ledger.Sandbox, error) { return nil, nil }
+			s.VLANLinkUsers = func(string, string, string) (int, error) { return 0, nil }
 			before := k.state()
 			r := request(`{"name": "fast", "type": "sriov", `+tt.conf+`}`, pci.Address{})
 			r.Uplinks = tt.uplinks
@@ -279,17 +279,17 @@ func TestFallbackSaysWhichAndWhy(t *testing.T) {
 			if diff := cmp.Diff(tt.calls, strings.Join(k.calls, "\n")); diff != "" {
 				t.Error(diff)
 			}
-			if att.Kind != tt.kind || att.FallbackFrom != "sriov" {
-				t.Errorf("kind %s from %s", att.Kind, att.FallbackFrom)
+			if att.Members[0].Plugin != tt.kind || att.Fallback.From != "sriov" {
+				t.Errorf("kind %s from %s", att.Members[0].Plugin, att.Fallback.From)
 			}
-			if diff := cmp.Diff(tt.reason, att.FallbackReason); diff != "" {
+			if diff := cmp.Diff(tt.reason, att.Fallback.Reason); diff != "" {
 				t.Error(diff)
 			}
 			att = stored(t, att)
-			if err := attacherOf(t, s, att.Kind).Check(context.Background(), env, att, podNS); err != nil {
+			if err := attacherOf(t, s, att.Members[0].Plugin).Check(context.Background(), env, att, podNS); err != nil {
 				t.Errorf("Check: %v", err)
 			}
-			if err := attacherOf(t, s, att.Kind).Release(context.Background(), env, att, podNS); err != nil {
+			if err := attacherOf(t, s, att.Members[0].Plugin).Release(context.Background(), env, att, podNS); err != nil {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff(before, k.state()); diff != "" {
@@ -321,121 +321,5 @@ func TestNoDeviceAndNoFallback(t *testing.T) {
 				t.Errorf("got %v, want %q", err, tt.want)
 			}
 		})
-	}
-}
-
-// The VLAN link goes with the last pod that uses it, also when a pod's own
-// release comes again, and never while a pod that is being attached relies on it.
-func TestTheLastUserRemovesTheVLANLink(t *testing.T) {
-	k := newNode(t, igb)
-	s := k.set(t.TempDir())
-	var records []ledger.Sandbox
-	s.Sandboxes = func() ([]ledger.Sandbox, error) { return records, nil }
-	a := attacherOf(t, s, "sriov")
-	before := k.state()
-	for i := range 2 {
-		r := request(`{"name": "fast", "type": "sriov", "fallback": ["macvlan"], "vlan": 100}`, pci.Address{})
-		r.Uplinks, r.IfName = []string{"eth1"}, fmt.Sprintf("net%d", i+1)
-		att := prepared(t, s, "sriov", r)
-		records = append(records, ledger.Sandbox{ID: fmt.Sprintf("s%d", i+1), Attachments: []ledger.Attachment{att}})
-	}
-	for i := range records {
-		if _, err := a.Bind(context.Background(), Env{SandboxID: records[i].ID}, &records[i].Attachments[0], podNS); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if diff := cmp.Diff("host: add vlan eth1.100 on eth1\nhost: up\nhost: add macvlan net1 on eth1.100\npod: up\nhost: add macvlan net2 on eth1.100\npod: up", strings.Join(k.calls, "\n")); diff != "" {
-		t.Error(diff)
-	}
-	if got := k.spaces[""].sysctls["ipv6/conf/eth1.100/disable_ipv6"]; got != "1" {
-		t.Error("the host has IPv6 on the tenants' VLAN")
-	}
-	release := func(i int) {
-		t.Helper()
-		if err := a.Release(context.Background(), Env{SandboxID: records[i].ID}, records[i].Attachments[0], podNS); err != nil {
-			t.Fatal(err)
-		}
-	}
-	release(0)
-	if k.spaces[""].links["eth1.100"] == nil {
-		t.Fatal("the VLAN link went with the first of two users")
-	}
-	release(0) // the retry of a release that had succeeded, with the record still there
-	records[0].Attachments[0].Phase = ledger.Released
-	release(1)
-	release(1)
-	if diff := cmp.Diff(before, k.state()); diff != "" {
-		t.Error(diff)
-	}
-}
-
-// The server marks a sandbox, releases all in it side by side, and writes the
-// record again only then: two that end at once must not leave the link to each other.
-func TestUsersThatGoTogetherRemoveTheVLANLink(t *testing.T) {
-	for name, of := range map[string]func(i int) string{
-		"one sandbox":   func(int) string { return "s1" },
-		"two sandboxes": func(i int) string { return fmt.Sprintf("s%d", i+1) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			k := newNode(t, igb)
-			s := k.set(t.TempDir())
-			records := map[string]ledger.Sandbox{}
-			s.Sandboxes = func() ([]ledger.Sandbox, error) { return slices.Collect(maps.Values(records)), nil }
-			a := attacherOf(t, s, "sriov")
-			before := k.state()
-			var atts []ledger.Attachment
-			for i := range 3 { // the third goes first
-				r := request(`{"name": "fast", "type": "sriov", "fallback": ["macvlan"], "vlan": 100}`, pci.Address{})
-				r.Uplinks, r.IfName = []string{"eth1"}, fmt.Sprintf("net%d", i+1)
-				id := of(i)
-				if i == 2 {
-					id = "s3"
-				}
-				att := prepared(t, s, "sriov", r)
-				if _, err := a.Bind(context.Background(), Env{SandboxID: id}, &att, podNS); err != nil {
-					t.Fatal(err)
-				}
-				atts = append(atts, att)
-				records[id] = ledger.Sandbox{ID: id, Attachments: append(records[id].Attachments, att)}
-			}
-			release := func(i int, id string) {
-				t.Helper()
-				r := records[id]
-				r.Releasing = true
-				records[id] = r
-				if err := a.Release(context.Background(), Env{SandboxID: id}, atts[i], podNS); err != nil {
-					t.Fatal(err)
-				}
-			}
-			release(2, "s3")
-			if k.spaces[""].links["eth1.100"] == nil {
-				t.Fatal("the VLAN link went while two pods use it")
-			}
-			for i := range 2 {
-				release(i, of(i))
-			}
-			if diff := cmp.Diff(before, k.state()); diff != "" {
-				t.Error(diff)
-			}
-		})
-	}
-}
-
-func TestAVLANLinkIsKeptWhereNobodyCanTellWhoUsesIt(t *testing.T) {
-	k := newNode(t, igb)
-	s := k.set(t.TempDir())
-	s.Sandboxes = func() ([]ledger.Sandbox, error) { return nil, errInjected }
-	r := request(`{"name": "fast", "type": "sriov", "fallback": ["macvlan"], "vlan": 100}`, pci.Address{})
-	r.Uplinks = []string{"eth1"}
-	att := prepared(t, s, "sriov", r)
-	a := attacherOf(t, s, "sriov")
-	if _, err := a.Bind(context.Background(), env, &att, podNS); err != nil {
-		t.Fatal(err)
-	}
-	if err := a.Release(context.Background(), env, att, podNS); !errors.Is(err, errInjected) {
-		t.Errorf("got %v", err)
-	}
-	if k.spaces[""].links["eth1.100"] == nil {
-		t.Error("the VLAN link was removed")
 	}
 }

@@ -7,45 +7,8 @@ import (
 	"net"
 	"strings"
 
-	"fairlead.dev/fairlead/pkg/ledger"
+	"fairlead.dev/fairlead/pkg/device"
 )
-
-// pluginConf is the conf of the plugin that made an attachment. The record holds
-// it alone, or as a member of the config list that it came from.
-func pluginConf(att *ledger.Attachment) (json.RawMessage, error) {
-	var list struct {
-		CNIVersion string                       `json:"cniVersion"`
-		Name       string                       `json:"name"`
-		Plugins    []map[string]json.RawMessage `json:"plugins"`
-	}
-	if err := json.Unmarshal(att.Config, &list); err != nil {
-		return nil, fmt.Errorf("the record's config: %w", err)
-	}
-	if list.Plugins == nil {
-		return att.Config, nil
-	}
-	for _, p := range list.Plugins {
-		var typ string
-		if json.Unmarshal(p["type"], &typ) != nil || typ != pluginType(att) {
-			continue
-		}
-		p["name"], _ = json.Marshal(list.Name) // a string never fails
-		p["cniVersion"], _ = json.Marshal(list.CNIVersion)
-		return json.Marshal(p)
-	}
-	return nil, fmt.Errorf("the record's config list has no plugin of type %s", pluginType(att))
-}
-
-// pluginType is what an attachment's plugin is called in its conf.
-func pluginType(att *ledger.Attachment) string {
-	switch {
-	case att.FallbackFrom != "":
-		return att.FallbackFrom
-	case att.Kind == KindVFIO:
-		return KindSRIOV
-	}
-	return att.Kind
-}
 
 // runtimeConf is the part of a plugin's conf that a pod's annotation fills.
 type runtimeConf struct {
@@ -53,7 +16,7 @@ type runtimeConf struct {
 	DeviceID string `json:"deviceID"`
 }
 
-// decode reads a conf; a field of the wrong JSON type is named as users write it.
+// decode reads a conf. Its error names a field of the wrong JSON type as users write it.
 func decode(raw json.RawMessage, into any) error {
 	err := json.Unmarshal(raw, into)
 	var typeErr *json.UnmarshalTypeError
@@ -66,7 +29,7 @@ func decode(raw json.RawMessage, into any) error {
 	return nil
 }
 
-// problems collects what is wrong with a conf, so that a user learns all at once.
+// problems collects all errors of a conf, so that a user sees them at once.
 type problems []string
 
 func (p *problems) add(field, format string, args ...any) {
@@ -81,7 +44,7 @@ func (p problems) err() error {
 }
 
 // chooseMAC picks the MAC by precedence (the annotation's capability, CNI_ARGS,
-// the conf) and validates it. Empty: none asked for.
+// the conf) and validates it. It is empty if none is asked for.
 func (p *problems) chooseMAC(runtime, cniArgs, conf string) string {
 	for _, from := range []struct{ field, mac string }{
 		{"runtimeConfig.mac", runtime},
@@ -102,16 +65,14 @@ func (p *problems) checkMAC(field, mac string) string {
 		p.add(field, "%q is no MAC address such as 02:00:00:12:34:56", mac)
 	case hw[0]&1 != 0:
 		p.add(field, "%s is a group address (the first byte is odd); an interface needs a unicast one", mac)
-	case hw.String() == zeroMAC:
+	case hw.String() == device.NoMAC:
 		p.add(field, "all zero is no address; leave the field out to keep the interface's own")
 	}
 	return hw.String()
 }
 
-const zeroMAC = "00:00:00:00:00:00"
-
-// checkMTU refuses what no link has; 0 is "not asked for". 68 is the least that
-// IPv4 works with (RFC 791), and the kernel's own limit.
+// checkMTU refuses an MTU that no link can have; 0 means "not asked for". 68 is the
+// least that IPv4 works with (RFC 791), and the kernel's own limit.
 func (p *problems) checkMTU(mtu int) {
 	if mtu != 0 && mtu < 68 {
 		p.add("mtu", "%d is below 68, the least that IP works with", mtu)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/ledger"
 )
 
@@ -33,7 +34,7 @@ func TestParseVFConf(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(tt.want, plainJSON(t, c.Asked)); diff != "" {
+			if diff := cmp.Diff(tt.want, plainJSON(t, ledger.VFState{Settings: c.Asked})); diff != "" {
 				t.Error(diff)
 			}
 		})
@@ -104,35 +105,6 @@ func TestConfErrorsNameFieldReasonAndRemedy(t *testing.T) {
 	}
 }
 
-func TestPluginConfIsFoundInARecord(t *testing.T) {
-	list := `{"cniVersion": "0.4.0", "name": "n", "plugins": [{"type": "tuning"}, {"type": "sriov", "vlan": 5}]}`
-	tests := []struct {
-		name, config string
-		att          ledger.Attachment
-		want         string
-	}{
-		{"alone", `{"type": "sriov", "vlan": 5}`, ledger.Attachment{Kind: KindSRIOV}, `{"type": "sriov", "vlan": 5}`},
-		{"in a list", list, ledger.Attachment{Kind: KindSRIOV}, `{"cniVersion":"0.4.0","name":"n","type":"sriov","vlan":5}`},
-		{"in a list, for vfio", list, ledger.Attachment{Kind: KindVFIO}, `{"cniVersion":"0.4.0","name":"n","type":"sriov","vlan":5}`},
-		{"in a list, for its fallback", list, ledger.Attachment{Kind: KindMacvlan, FallbackFrom: KindSRIOV}, `{"cniVersion":"0.4.0","name":"n","type":"sriov","vlan":5}`},
-		{"not in the list", list, ledger.Attachment{Kind: KindMacvlan}, `the record's config list has no plugin of type macvlan`},
-		{"no JSON", `{`, ledger.Attachment{Kind: KindMacvlan}, `the record's config: unexpected end of JSON input`},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			tt.att.Config = json.RawMessage(tt.config)
-			got, err := pluginConf(&tt.att)
-			text := string(got)
-			if err != nil {
-				text = err.Error()
-			}
-			if diff := cmp.Diff(tt.want, text); diff != "" {
-				t.Error(diff)
-			}
-		})
-	}
-}
-
 // FuzzConf holds what all later code relies on: whatever a user writes, a conf
 // that is accepted is within the rules.
 func FuzzConf(f *testing.F) {
@@ -159,7 +131,7 @@ func FuzzConf(f *testing.F) {
 	})
 }
 
-func checkAsked(t *testing.T, s ledger.VFState) {
+func checkAsked(t *testing.T, s device.Settings) {
 	t.Helper()
 	checkMAC(t, s.MAC)
 	if s.VLAN != nil && (*s.VLAN < 0 || *s.VLAN > 4094 || *s.QoS < 0 || *s.QoS > 7 || (*s.QoS > 0 && *s.VLAN == 0)) {
@@ -186,7 +158,7 @@ func checkMAC(t *testing.T, mac string) {
 	if mac == "" {
 		return
 	}
-	if len(mac) != 17 || mac != strings.ToLower(mac) || mac == zeroMAC || strings.ContainsRune("13579bdf", rune(mac[1])) {
+	if len(mac) != 17 || mac != strings.ToLower(mac) || mac == device.NoMAC || strings.ContainsRune("13579bdf", rune(mac[1])) {
 		t.Errorf("MAC %q", mac)
 	}
 }

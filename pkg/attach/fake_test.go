@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"fairlead.dev/fairlead/pkg/device"
+	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/link"
 	"fairlead.dev/fairlead/pkg/netns"
 	"fairlead.dev/fairlead/pkg/pci"
@@ -23,7 +24,7 @@ import (
 // fakeKernel answers as a node does that has an igb with VFs: with that driver's
 // answers as measured in the lab (docs: the igb table), not with kind ones.
 type fakeKernel struct {
-	t      *testing.T
+	t      testing.TB
 	tree   *sysfstest.Tree   // nil, or kept as the kernel would keep sysfs
 	spaces map[string]*space // "" is the host
 	pfs    map[pci.Address]*device.PF
@@ -32,25 +33,38 @@ type fakeKernel struct {
 
 	calls    []string // that changed, or tried to change, something
 	count    int      // all calls, reads too
-	failCall int      // the call that fails, counted from 1; 0: none
+	messages int      // those that are of netlink
+	dumps    int      // of all VFs of a PF
+	pfReads  int      // of a whole PF, in sysfs
+	opened   int      // handles
+	closed   int
+	failCall int // the call that fails, counted from 1; 0: none
 	failErr  error
 	index    int
 	failAdd  unix.Errno // of making links
 	failKind string     // of which the kernel knows nothing
 
+	onRead func(op string) // before a call is answered
+	looks  int
+	busy   int // how often links are too busy to come up
+
 	noOptimisticDAD bool
-	hidesParents    bool     // as kernels before 5.14; sysfs tells all the same
-	pending         []func() // what the kernel has yet to do, one for each pause
+	hidesParents    bool     // as kernels before 5.14; sysfs shows them all the same
+	pending         []func() // later work of the kernel, one for each pause
 }
 
-// fakeDriver is what a PF's driver can do beside what all can.
+// fakeDriver has the abilities of a PF's driver that not all have, and its faults.
 type fakeDriver struct {
 	linkState, minRate, tags8021ad bool
-	noVFInfo                       bool // tells nothing about VFs
-	mute                           bool // takes trust and spoof check, and tells neither
+	noVFInfo                       bool // reports nothing about VFs
+	mute                           bool // takes trust and spoof check, and reports neither
 	deafNetdev                     bool // a netdev's MAC does not reach the PF
 	ignoresTrust                   bool // says success and changes nothing
 	halfMoves                      bool // a move ends before the renaming
+	muteMAC                        bool // does not report the MAC at the PF
+	holdsXDP                       bool // a bpf_link keeps the pod's program
+	vlanCosts                      bool // a VLAN at the PF costs the VF an offload feature
+	keepsFeatures                  bool // takes changes of features, and makes none
 	followsPF                      bool // a netdev takes no MAC but the PF's, and then by itself
 }
 
@@ -63,21 +77,36 @@ type space struct {
 	sysctls map[string]string
 	told    []string // announcements
 	gone    bool
+	inode   uint64
 }
 
 type fakeLink struct {
 	link.Link
-	addrs  []link.Address
-	routes []link.Route
-	vf     *fakeVF   // it is a VF's netdev
-	vfs    []*fakeVF // it is a PF's
+	addrs    []link.Address
+	routes   []link.Route
+	vf       *fakeVF // it is a VF's netdev
+	features []string
+	vfs      []*fakeVF // it is a PF's
+}
+
+// fakeVFInfo has the settings of a VF at its PF.
+type fakeVFInfo struct {
+	Index         int
+	MAC           string
+	VLAN, QoS     int
+	VLANProto     string
+	MinTxRateMbps int
+	MaxTxRateMbps int
+	SpoofCheck    *bool
+	Trust         *bool
+	LinkState     string
 }
 
 type fakeVF struct {
 	addr    pci.Address
 	driver  string
 	pf      pci.Address
-	info    link.VFInfo
+	info    fakeVFInfo
 	setByPF bool // the flag that makes igb refuse the VF's own MAC
 	netdev  *fakeLink
 }
@@ -95,7 +124,7 @@ const (
 )
 
 // newNode has one igb, eth1, with VF 0 (kernel, eth3) and VF 1 (vfio-pci).
-func newNode(t *testing.T, d fakeDriver) *fakeKernel {
+func newNode(t testing.TB, d fakeDriver) *fakeKernel {
 	k := &fakeKernel{t: t, spaces: map[string]*space{}, pfs: map[pci.Address]*device.PF{}, vfs: map[pci.Address]*fakeVF{}, driver: d, index: 10}
 	k.addSpace("")
 	k.addSpace(podNS)
@@ -117,7 +146,7 @@ func (k *fakeKernel) withSysfs() *fakeKernel {
 	return k
 }
 
-// VF, PF and Netdevs are sysfs, as it shows what the kernel has.
+// VF, PF and Netdevs are sysfs, as it shows the kernel's state.
 func (k *fakeKernel) VF(addr pci.Address) (device.VF, error) {
 	vf, ok := k.vfs[addr]
 	if !ok {
@@ -131,6 +160,7 @@ func (k *fakeKernel) VF(addr pci.Address) (device.VF, error) {
 }
 
 func (k *fakeKernel) PF(addr pci.Address) (device.PF, error) {
+	k.pfReads++
 	pf, ok := k.pfs[addr]
 	if !ok {
 		return device.PF{}, fmt.Errorf("read PF %s: %w", addr, fs.ErrNotExist)
@@ -138,7 +168,20 @@ func (k *fakeKernel) PF(addr pci.Address) (device.PF, error) {
 	return *pf, nil
 }
 
+func (k *fakeKernel) Driver(addr pci.Address) (string, error) {
+	if vf, ok := k.vfs[addr]; ok {
+		return vf.driver, nil
+	}
+	if pf, ok := k.pfs[addr]; ok {
+		return pf.Driver, nil
+	}
+	return "", fmt.Errorf("read the driver of %s: %w", addr, fs.ErrNotExist)
+}
+
 func (k *fakeKernel) Netdevs(addr pci.Address) ([]string, error) {
+	if pf, ok := k.pfs[addr]; ok {
+		return slices.DeleteFunc([]string{pf.Netdev}, func(name string) bool { return name == "" }), nil
+	}
 	for name, l := range k.spaces[""].links {
 		if l.ParentDev == addr.String() {
 			return []string{name}, nil
@@ -152,6 +195,9 @@ func (k *fakeKernel) set(hostLocalDir string) *Set {
 	s := New(Deps{Sysfs: k, HostLocalDir: hostLocalDir})
 	if k.tree != nil {
 		s.Sysfs = k.tree.FS()
+	}
+	s.HostUse = func(name string) (string, error) { // from memory
+		return fakeLinks{k, k.spaces[""]}.useOf(k.spaces[""].links[name]).String(), nil
 	}
 	s.kernel = k
 	s.pause = func(ctx context.Context, _ time.Duration) error {
@@ -183,9 +229,10 @@ func (k *fakeKernel) addLink(space string, l link.Link) *fakeLink {
 
 func (k *fakeKernel) addVF(pf *fakeLink, addr pci.Address, mac, driver, netdev string) {
 	on, off := true, false
-	vf := &fakeVF{addr: addr, driver: driver, pf: pci.MustParseAddress(pf.ParentDev), info: link.VFInfo{Index: len(pf.vfs), MAC: mac, VLANProto: "802.1q", SpoofCheck: &on, Trust: &off, LinkState: "auto"}}
+	vf := &fakeVF{addr: addr, driver: driver, pf: pci.MustParseAddress(pf.ParentDev), info: fakeVFInfo{Index: len(pf.vfs), MAC: mac, VLANProto: "802.1q", SpoofCheck: &on, Trust: &off, LinkState: "auto"}}
 	if netdev != "" {
-		vf.netdev = k.addLink("", link.Link{Name: netdev, Type: "ether", MAC: mac, MTU: 1500, MaxMTU: 9216, ParentDev: addr.String()})
+		vf.netdev = k.addLink("", link.Link{Name: netdev, Type: "ether", MAC: mac, MTU: 1500, MaxMTU: 9216, ParentDev: addr.String(), Multicast: true, TxQLen: 1000, GSOMaxSize: 65536})
+		vf.netdev.features = []string{"rx-checksum", "tx-tcp-segmentation"}
 		vf.netdev.vf = vf
 	}
 	pf.vfs = append(pf.vfs, vf)
@@ -202,7 +249,7 @@ func (k *fakeKernel) rebind(addr pci.Address, driver string) {
 }
 
 // endNetns ends a namespace as the kernel does: virtual links die, a VF's netdev
-// goes to the host some pauses later, under its name or, where that is taken, devN.
+// goes to the host some pauses later, under its name or, if that is taken, devN.
 func (k *fakeKernel) endNetns(path string, pauses int) {
 	s := k.spaces[path]
 	s.gone = true
@@ -243,68 +290,50 @@ func (k *fakeKernel) place(space string, l *fakeLink) {
 	}
 }
 
-// state is the node as text: what a failed or finished attachment must leave alike.
-func (k *fakeKernel) state() string {
-	var b strings.Builder
-	for _, name := range []string{"", podNS} {
-		s := k.spaces[name]
-		if s == nil || s.gone {
-			continue
-		}
-		fmt.Fprintf(&b, "%s:\n", map[bool]string{true: "host", false: "pod"}[name == ""])
-		var names []string
-		for n := range s.links {
-			names = append(names, n)
-		}
-		slices.Sort(names)
-		for _, n := range names {
-			if n == "lo" {
-				continue
-			}
-			b.WriteString("  " + s.links[n].text() + "\n")
-		}
+// residue lists the traces that a pod may leave: attributes that a new netdev does not have.
+func (l *fakeLink) residue() []string {
+	var words []string
+	if l.Alias != "" {
+		words = append(words, fmt.Sprintf("alias %q", l.Alias))
 	}
-	return b.String()
+	if l.XDP {
+		words = append(words, "xdp")
+	}
+	if l.NoARP {
+		words = append(words, "noarp")
+	}
+	if l.vf != nil && !l.Multicast {
+		words = append(words, "nomulticast")
+	}
+	if l.vf != nil && (l.Group != 0 || l.TxQLen != 1000 || l.GSOMaxSize != 65536) {
+		words = append(words, fmt.Sprintf("group %d txqlen %d gso %d", l.Group, l.TxQLen, l.GSOMaxSize))
+	}
+	if l.vf != nil && !slices.Equal(l.features, []string{"rx-checksum", "tx-tcp-segmentation"}) {
+		words = append(words, "features "+strings.Join(l.features, ","))
+	}
+	return words
 }
 
-func (l *fakeLink) text() string {
-	words := []string{l.Name}
-	if l.Kind != "" {
-		words = append(words, l.Kind, l.Mode)
-	}
-	words = append(words, map[bool]string{true: "up", false: "down"}[l.Up], fmt.Sprint("mtu ", l.MTU), l.MAC)
-	if l.Promisc {
-		words = append(words, "promisc")
-	}
-	if l.AllMulti {
-		words = append(words, "allmulti")
-	}
-	for _, alt := range slices.Sorted(slices.Values(l.AltNames)) {
-		words = append(words, "altname "+alt)
-	}
-	for _, a := range l.addrs {
-		words = append(words, a.IPNet.String())
-	}
-	for _, r := range l.routes {
-		words = append(words, "route "+r.String())
-	}
-	for _, vf := range l.vfs {
-		i := vf.info
-		words = append(words, fmt.Sprintf("\n    vf %d %s vlan %d qos %d %s rate %d-%d spoofcheck %s trust %s link %s", i.Index, i.MAC, i.VLAN, i.QoS, i.VLANProto,
-			i.MinTxRateMbps, i.MaxTxRateMbps, onOff(*i.SpoofCheck), onOff(*i.Trust), i.LinkState))
-	}
-	return strings.Join(strings.Fields(strings.Join(words, " ")), " ")
+func (k *fakeKernel) Host() (*Links, error) {
+	k.opened++
+	return fakeLinks{k, k.spaces[""]}.handle(), nil
 }
 
-func (k *fakeKernel) Host() (Links, error) { return fakeLinks{k, k.spaces[""]}, nil }
-
-func (k *fakeKernel) At(path string) (Links, error) {
+func (k *fakeKernel) At(ns ledger.Netns) (*Links, error) {
+	path := ns.Path
 	s := k.spaces[path]
+	if path == "/proc/1/ns/net" {
+		return nil, hostNetnsError(path)
+	}
+	if s != nil && ns.Inode != 0 && ns.Inode != s.inode {
+		return nil, netns.Replaced(path)
+	}
 	if path == "" || s == nil || s.gone {
 		_, err := netns.Open("/does/not/exist") // the one way to have its error
 		return nil, err
 	}
-	return fakeLinks{k, s}, nil
+	k.opened++
+	return fakeLinks{k, s}.handle(), nil
 }
 
 // fakeLinks is the kernel as one namespace shows it.
@@ -318,3 +347,8 @@ func fail(op string, errno unix.Errno) error { return &link.Error{Op: op, Object
 var everything = net.IPNet{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)}
 
 var errInjected = errors.New("injected")
+
+func (f fakeLinks) handle() *Links { return &Links{f, f, f, f, f, f, f, f} }
+
+// behind is the namespace that a target stands for.
+func behind(target link.Target) fakeLinks { return target.(*Links).Target.(fakeLinks) }

@@ -2,7 +2,7 @@ package attach
 
 import (
 	"fmt"
-	"net"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -11,13 +11,19 @@ import (
 	"fairlead.dev/fairlead/pkg/link"
 )
 
-func (f fakeLinks) Close() {}
+func (f fakeLinks) Close() { f.closed++ }
 
 func (f fakeLinks) FD() int { return f.fd }
 
 // read counts a call, which may be the one to fail.
 func (f fakeLinks) read(op string) error {
 	f.count++
+	if f.onRead != nil {
+		f.onRead(op)
+	}
+	if op != "sysctl" && op != "announce" {
+		f.messages++
+	}
 	if f.count == f.failCall {
 		return &link.Error{Op: op, Object: "injected failure", Err: f.failErr}
 	}
@@ -86,12 +92,16 @@ func (f fakeLinks) List() ([]link.Link, error) {
 	if err := f.read("listing"); err != nil {
 		return nil, err
 	}
+	return f.list(), nil
+}
+
+func (f fakeLinks) list() []link.Link {
 	var links []link.Link
 	for _, l := range f.links {
 		links = append(links, f.shown(l))
 	}
 	slices.SortFunc(links, func(a, b link.Link) int { return a.Index - b.Index })
-	return links, nil
+	return links
 }
 
 func (f fakeLinks) DefaultLink() (link.Link, error) {
@@ -105,117 +115,34 @@ func (f fakeLinks) DefaultLink() (link.Link, error) {
 	return link.Link{}, fail("default route", unix.ESRCH)
 }
 
-func (f fakeLinks) vf(pfIndex, n int) (*fakeLink, *fakeVF, error) {
-	pf, err := f.find(pfIndex)
+func (f fakeLinks) Use(index int) (link.Use, error) {
+	if err := f.read("use"); err != nil {
+		return link.Use{}, err
+	}
+	l, err := f.find(index)
 	if err != nil {
-		return nil, nil, err
+		return link.Use{}, err
 	}
-	if n >= len(pf.vfs) {
-		return nil, nil, fail("vf", unix.EINVAL)
-	}
-	return pf, pf.vfs[n], nil
+	return f.useOf(l), nil
 }
 
-func (f fakeLinks) VF(pfIndex, n int) (link.VFInfo, error) {
-	if err := f.read("reading VF"); err != nil {
-		return link.VFInfo{}, err
+func (f fakeLinks) useOf(l *fakeLink) link.Use {
+	use := link.Use{Name: l.Name, Master: l.Master}
+	for _, above := range f.list() {
+		if above.Kind != "" && above.Parent == l.Index {
+			use.OnTop = append(use.OnTop, above.Name)
+		}
 	}
-	_, vf, err := f.vf(pfIndex, n)
-	if err != nil {
-		return link.VFInfo{}, err
+	for _, r := range l.routes {
+		ones, _ := r.Dst.Mask.Size()
+		use.DefaultRoute = use.DefaultRoute || ones == 0
 	}
-	if f.driver.noVFInfo {
-		return link.VFInfo{}, fail("reading VF", unix.EOPNOTSUPP)
+	for _, a := range l.addrs {
+		if a.InUse() {
+			use.Addresses = append(use.Addresses, netip.MustParsePrefix(a.IPNet.String()))
+		}
 	}
-	info := vf.info // the pointers in it are the caller's to keep
-	spoof, trust := *info.SpoofCheck, *info.Trust
-	info.SpoofCheck, info.Trust = &spoof, &trust
-	if f.driver.mute {
-		info.SpoofCheck, info.Trust = nil, nil
-	}
-	return info, nil
-}
-
-func (f fakeLinks) SetVFMAC(pfIndex, n int, mac string) error {
-	if err := f.write("vf %d mac %s", n, mac); err != nil {
-		return err
-	}
-	_, vf, err := f.vf(pfIndex, n)
-	if err != nil {
-		return err
-	}
-	vf.info.MAC, vf.setByPF = mac, mac != zeroMAC
-	if f.driver.followsPF && vf.netdev != nil && mac != zeroMAC {
-		f.pending = append(f.pending, func() { vf.netdev.MAC = mac })
-	}
-	return nil
-}
-
-func (f fakeLinks) SetVFVLAN(pfIndex, n, vlan, qos int, proto string) error {
-	if err := f.write("vf %d vlan %d qos %d %s", n, vlan, qos, proto); err != nil {
-		return err
-	}
-	_, vf, err := f.vf(pfIndex, n)
-	switch {
-	case err != nil:
-		return err
-	case proto == "802.1ad" && !f.driver.tags8021ad:
-		return fail("vlan", unix.EPROTONOSUPPORT)
-	}
-	vf.info.VLAN, vf.info.QoS, vf.info.VLANProto = vlan, qos, proto
-	return nil
-}
-
-func (f fakeLinks) SetVFRate(pfIndex, n, minMbps, maxMbps int) error {
-	if err := f.write("vf %d rate %d-%d", n, minMbps, maxMbps); err != nil {
-		return err
-	}
-	pf, vf, err := f.vf(pfIndex, n)
-	switch {
-	case err != nil:
-		return err
-	case minMbps != 0 && !f.driver.minRate, maxMbps > 1000, !pf.Carrier:
-		return fail("rate", unix.EINVAL)
-	}
-	vf.info.MinTxRateMbps, vf.info.MaxTxRateMbps = minMbps, maxMbps
-	return nil
-}
-
-func (f fakeLinks) SetVFSpoofCheck(pfIndex, n int, on bool) error {
-	if err := f.write("vf %d spoofcheck %s", n, onOff(on)); err != nil {
-		return err
-	}
-	_, vf, err := f.vf(pfIndex, n)
-	if err == nil {
-		vf.info.SpoofCheck = &on
-	}
-	return err
-}
-
-func (f fakeLinks) SetVFTrust(pfIndex, n int, on bool) error {
-	if err := f.write("vf %d trust %s", n, onOff(on)); err != nil {
-		return err
-	}
-	_, vf, err := f.vf(pfIndex, n)
-	if err == nil && !f.driver.ignoresTrust {
-		vf.info.Trust = &on
-	}
-	return err
-}
-
-func (f fakeLinks) SetVFLinkState(pfIndex, n int, state string) error {
-	if err := f.write("vf %d link %s", n, state); err != nil {
-		return err
-	}
-	_, vf, err := f.vf(pfIndex, n)
-	switch {
-	case err != nil:
-		return err
-	case !f.driver.linkState:
-		return fail("link state", unix.EOPNOTSUPP)
-	}
-	vf.info.LinkState = state
-	return nil
+	return use
 }
 
 func (f fakeLinks) SetMTU(index, mtu int) error {
@@ -262,19 +189,12 @@ func (f fakeLinks) flag(op string, index int, up bool) error {
 		return err
 	}
 	l, err := f.find(index)
+	if err == nil && up && f.busy > 0 {
+		f.busy--
+		return fail(op, unix.EBUSY)
+	}
 	if err == nil {
 		l.Up = up
-	}
-	return err
-}
-
-func (f fakeLinks) SetListening(index int, promisc, allMulti bool) error {
-	if err := f.write("promisc %t allmulti %t", promisc, allMulti); err != nil {
-		return err
-	}
-	l, err := f.find(index)
-	if err == nil {
-		l.Promisc, l.AllMulti = promisc, allMulti
 	}
 	return err
 }
@@ -313,27 +233,30 @@ func (f fakeLinks) AddAltName(index int, name string) error {
 	return nil
 }
 
-func (f fakeLinks) DeleteAltName(index int, name string) error {
-	if err := f.write("delete altname %s", name); err != nil {
+func (f fakeLinks) DeleteAltNames(index int, names ...string) error {
+	if err := f.write("delete altnames %s", strings.Join(names, " ")); err != nil {
 		return err
 	}
 	l, err := f.find(index)
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case !slices.Contains(l.AltNames, name):
-		return fail("delete altname", unix.ENOENT)
 	}
-	l.AltNames = slices.DeleteFunc(slices.Clone(l.AltNames), func(alt string) bool { return alt == name })
+	for _, name := range names {
+		if !slices.Contains(l.AltNames, name) {
+			return fail("delete altname", unix.ENOENT)
+		}
+		l.AltNames = slices.DeleteFunc(slices.Clone(l.AltNames), func(alt string) bool { return alt == name })
+	}
 	return nil
 }
 
 func (f fakeLinks) MoveTo(index int, target link.Target, name string, _ int) error {
-	to := target.(fakeLinks)
+	to := behind(target)
 	where := "host"
 	if to.name != "" {
 		where = "pod"
 	}
+	f.messages++ // it looks for the name first
 	if err := f.write("move to %s as %s", where, name); err != nil {
 		return err
 	}
@@ -409,7 +332,7 @@ func (f fakeLinks) add(s link.Spec, l link.Link, target link.Target) (link.Link,
 	if err := f.write("add %s %s on %s", l.Kind, s.Name, parent.Name); err != nil {
 		return l, err
 	}
-	to := target.(fakeLinks)
+	to := behind(target)
 	switch {
 	case to.links[s.Name] != nil:
 		return l, fail("add", unix.EEXIST)
@@ -429,83 +352,4 @@ func (f fakeLinks) add(s link.Spec, l link.Link, target link.Target) (link.Link,
 		}
 	}
 	return f.addLink(to.name, l).Link, nil
-}
-
-func (f fakeLinks) AddAddress(index int, addr link.Address) error {
-	if err := f.write("address %s", addr.IPNet.String()); err != nil {
-		return err
-	}
-	l, err := f.find(index)
-	if err != nil {
-		return err
-	}
-	addr.Optimistic = addr.Optimistic && f.sysctls["ipv6/conf/"+l.Name+"/optimistic_dad"] == "1"
-	addr.Tentative = addr.IPNet.IP.To4() == nil
-	l.addrs = append(l.addrs, addr)
-	return nil
-}
-
-func (f fakeLinks) Addresses(index int) ([]link.Address, error) {
-	if err := f.read("addresses"); err != nil {
-		return nil, err
-	}
-	l, err := f.find(index)
-	if err != nil {
-		return nil, err
-	}
-	return l.addrs, nil
-}
-
-func (f fakeLinks) AddRoute(r link.Route) error {
-	if err := f.write("route %s", r); err != nil {
-		return err
-	}
-	l, err := f.find(r.Link)
-	switch {
-	case err != nil:
-		return err
-	case !l.Up:
-		return fail("adding route "+r.String(), unix.ENETDOWN)
-	}
-	reachable := r.GW == nil
-	for _, a := range l.addrs {
-		reachable = reachable || a.IPNet.Contains(r.GW)
-	}
-	if !reachable {
-		return fail("adding route "+r.String(), unix.ENETUNREACH)
-	}
-	l.routes = append(l.routes, r)
-	return nil
-}
-
-func (f fakeLinks) Routes(index int) ([]link.Route, error) {
-	l, err := f.find(index)
-	if err != nil {
-		return nil, err
-	}
-	return l.routes, nil
-}
-
-func (f fakeLinks) SetSysctls(list ...sysctl) error {
-	if err := f.read("sysctl"); err != nil {
-		return err
-	}
-	for _, s := range list {
-		parts := strings.Split(s.key, "/")
-		if f.links[parts[2]] == nil || (f.noOptimisticDAD && parts[3] == "optimistic_dad") {
-			continue
-		}
-		f.sysctls[s.key] = s.value
-	}
-	return nil
-}
-
-func (f fakeLinks) Announce(index int, mac string, ips []net.IP) error {
-	if err := f.read("announce"); err != nil {
-		return err
-	}
-	for _, ip := range ips {
-		f.told = append(f.told, fmt.Sprintf("%s is at %s", ip, mac))
-	}
-	return nil
 }

@@ -16,16 +16,16 @@ type ipvlanConf struct {
 	IPAM            ipamConf    `json:"ipam"`
 }
 
-func (p preparation) ipvlan() (ledger.Attachment, error) {
-	c, err := parseIPvlan(p.Config)
+func prepareIPvlan(at site, conf Conf) (ledger.Member, error) {
+	c, err := parseIPvlan(conf.Raw)
 	if err != nil {
-		return ledger.Attachment{}, err
+		return ledger.Member{}, err
 	}
-	uplink, err := p.uplinkOf(c.Master)
+	uplink, err := at.uplinkOf(c.Master)
 	if err != nil {
-		return ledger.Attachment{}, err
+		return ledger.Member{}, err
 	}
-	return p.child(KindIPvlan, c.IPAM.Type, uplink, c.MTU, "")
+	return childMember(PluginIPvlan, c.IPAM.Type, uplink, ledger.ChildMember{Mode: c.Mode, MTU: c.MTU})
 }
 
 // parseIPvlan reads and validates the conf.
@@ -35,7 +35,7 @@ func parseIPvlan(conf json.RawMessage) (ipvlanConf, error) {
 		return c, err
 	}
 	var p problems
-	c.Mode = firstSet(c.Mode, "l2")
+	c.Mode = firstSet(c.Mode, defaultMode(PluginIPvlan))
 	p.checkMode(c.Mode, "l2", "l3", "l3s")
 	p.checkMTU(c.MTU)
 	p.checkNotInContainer(c.LinkInContainer)

@@ -2,9 +2,11 @@ package attach
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 
 	"fairlead.dev/fairlead/pkg/ledger"
+	"fairlead.dev/fairlead/pkg/link"
 )
 
 // macvlanConf is the conf of a network of type macvlan: the stock plugin's fields.
@@ -23,26 +25,42 @@ type ipamConf struct {
 	Type string `json:"type"`
 }
 
-func (p preparation) macvlan() (ledger.Attachment, error) {
-	c, err := parseMacvlan(p.Config, p.CNIArgs)
+func prepareMacvlan(at site, conf Conf) (ledger.Member, error) {
+	c, err := parseMacvlan(conf.Raw, at.call.CNIArgs)
 	if err != nil {
-		return ledger.Attachment{}, err
+		return ledger.Member{}, err
 	}
-	uplink, err := p.uplinkOf(c.Master)
+	uplink, err := at.uplinkOf(c.Master)
 	if err != nil {
-		return ledger.Attachment{}, err
+		return ledger.Member{}, err
 	}
-	return p.child(KindMacvlan, c.IPAM.Type, uplink, c.MTU, c.MAC)
+	if c.Mode == "passthru" {
+		if err := at.mayPassThrough(uplink); err != nil {
+			return ledger.Member{}, err
+		}
+	}
+	return childMember(PluginMacvlan, c.IPAM.Type, uplink, ledger.ChildMember{Mode: c.Mode, QueueLen: c.BcQueueLen, MTU: c.MTU, MAC: c.MAC})
 }
 
-// parseMacvlan reads and validates the conf; its MAC is the one that counts.
+// mayPassThrough refuses a netdev by which the node itself is reached: in this mode
+// the pod gets all that arrives there.
+func (at site) mayPassThrough(uplink link.Link) error {
+	use, err := at.hostUse(uplink)
+	if err != nil || use == "" {
+		return err
+	}
+	return fmt.Errorf("field \"mode\": passthru would take interface %s from the host, which uses it %s; use another mode or master", uplink.Name, use)
+}
+
+// parseMacvlan reads and validates the conf. MAC is the one in effect, wherever it
+// comes from.
 func parseMacvlan(conf json.RawMessage, cniArgs string) (macvlanConf, error) {
 	var c macvlanConf
 	if err := decode(conf, &c); err != nil {
 		return c, err
 	}
 	var p problems
-	c.Mode = firstSet(c.Mode, "bridge")
+	c.Mode = firstSet(c.Mode, defaultMode(PluginMacvlan))
 	p.checkMode(c.Mode, "bridge", "private", "vepa", "passthru")
 	p.checkMTU(c.MTU)
 	p.checkNotInContainer(c.LinkInContainer)

@@ -16,7 +16,7 @@ import (
 	"fairlead.dev/fairlead/pkg/netns/netnstest"
 )
 
-// What pods, and udev after them, do to a VF's netdev while nobody looks.
+// Pods, and udev after them, change a VF's netdev while nobody looks.
 
 const movedVF = `{"cniVersion": "1.0.0", "name": "fast", "type": "sriov"}`
 
@@ -101,7 +101,7 @@ func altnames(t *testing.T, h *link.Handle, name string, alts []string) {
 	}
 }
 
-// What one pod had its VF listen to, the next one must not hear.
+// The next pod must not hear the frames that the last one had its VF listen to.
 func TestListeningEndsWithThePod(t *testing.T) {
 	n := newTestNode(t)
 	n.veth("eth3", "peer")
@@ -110,7 +110,7 @@ func TestListeningEndsWithThePod(t *testing.T) {
 	inPod := n.handle(pod)
 	defer inPod.Close()
 	index := n.index(pod, "net1")
-	if err := inPod.SetListening(index, true, true); err != nil {
+	if err := inPod.SetAttributes(index, link.Attributes{Promisc: new(true), AllMulti: new(true)}); err != nil {
 		t.Fatal(err)
 	}
 	if l, _ := inPod.ByIndex(index); !l.Promisc || !l.AllMulti {
@@ -148,7 +148,7 @@ func TestTheVFComesHomeNotItsImpostor(t *testing.T) {
 		}
 		return netlink.LinkSetHardwareAddr(impostor, mac)
 	})
-	a, _ := n.set.For(att.Kind)
+	a := attacher{n.set, att.Members[0].Plugin}
 	if err := a.Check(context.Background(), env, att, pod); err == nil || !strings.Contains(err.Error(), `interface net1 is of kind "bridge", not VF 0000:05:00.0`) {
 		t.Errorf("Check: %v", err)
 	}
@@ -172,9 +172,23 @@ func TestAVFThatTheHostUsesIsRefused(t *testing.T) {
 		}
 		return netlink.AddrAdd(&netlink.Device{LinkAttrs: netlink.LinkAttrs{Name: "eth3", Index: n.index(n.host, "eth3")}}, addr)
 	})
-	a, _ := n.set.For("sriov")
+	a := attacher{n.set, "sriov"}
 	_, err := a.Prepare(context.Background(), Request{SandboxID: "s1", Netns: "", IfName: "net1", Network: "ns/fast", Config: []byte(movedVF), Device: vethAddr})
 	if err == nil || !strings.Contains(err.Error(), "192.0.2.7/24") || !strings.Contains(err.Error(), "the host itself uses") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// meta-cni A2, S6: nor is one below a link by which the node is reached.
+func TestAVFBelowTheHostsOwnLinkIsRefused(t *testing.T) {
+	n := newTestNode(t)
+	n.veth("eth3", "peer")
+	n.inside(n.host, func() error {
+		return netlink.LinkAdd(&netlink.Macvlan{LinkAttrs: netlink.LinkAttrs{Name: "node0", ParentIndex: n.index(n.host, "eth3"), TxQLen: -1}, Mode: netlink.MACVLAN_MODE_BRIDGE})
+	})
+	a := attacher{n.set, "sriov"}
+	_, err := a.Prepare(context.Background(), Request{SandboxID: "s1", IfName: "net1", Network: "ns/fast", Config: []byte(movedVF), Device: vethAddr})
+	if err == nil || !strings.Contains(err.Error(), "the host itself uses interface eth3 of device 0000:05:00.0 below node0") {
 		t.Errorf("got %v", err)
 	}
 }

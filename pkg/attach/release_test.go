@@ -11,6 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"fairlead.dev/fairlead/pkg/device"
+	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/link"
 )
 
@@ -113,16 +115,16 @@ func TestReleaseRestoresTheVF(t *testing.T) {
 		}, want: func(string) string { return "" }},
 		{name: "the VF was rebound to vfio-pci (dp#685)", meanwhile: func(k *fakeKernel, _ *fakeLink) { k.rebind(vf0Addr, "vfio-pci") }, want: withoutNetdev},
 		{name: "the VF lost its driver (dp#685)", meanwhile: func(k *fakeKernel, _ *fakeLink) { k.rebind(vf0Addr, "") }, want: withoutNetdev},
-		{name: "the same, and the PF had no MAC for it before", before: func(k *fakeKernel) { k.vfs[vf0Addr].info.MAC = zeroMAC },
+		{name: "the same, and the PF had no MAC for it before", before: func(k *fakeKernel) { k.vfs[vf0Addr].info.MAC = device.NoMAC },
 			meanwhile: func(k *fakeKernel, _ *fakeLink) { k.rebind(vf0Addr, "") }, want: withoutNetdev},
 		{name: "the VF was up", before: func(k *fakeKernel) { k.spaces[""].links["eth3"].Up = true }},
 		{name: "the VF was up, and the namespace is gone", before: func(k *fakeKernel) { k.spaces[""].links["eth3"].Up = true },
 			meanwhile: func(k *fakeKernel, _ *fakeLink) { k.endNetns(podNS, 0) }},
 		{name: "the PF had set its MAC before", before: func(k *fakeKernel) { k.vfs[vf0Addr].setByPF = true }},
 		{name: "the PF had another MAC for it than its own", before: func(k *fakeKernel) { k.vfs[vf0Addr].info.MAC = "02:00:00:00:00:77" }},
-		{name: "the PF had none for it", before: func(k *fakeKernel) { k.vfs[vf0Addr].info.MAC = zeroMAC },
-			want: func(b string) string { return strings.Replace(b, "vf 0 "+zeroMAC, "vf 0 "+vf0MAC, 1) }},
-		{name: "the PF had none for it, and does not hear of the VF's", driver: fakeDriver{deafNetdev: true}, before: func(k *fakeKernel) { k.vfs[vf0Addr].info.MAC = zeroMAC }},
+		{name: "the PF had none for it", before: func(k *fakeKernel) { k.vfs[vf0Addr].info.MAC = device.NoMAC },
+			want: func(b string) string { return strings.Replace(b, "vf 0 "+device.NoMAC, "vf 0 "+vf0MAC, 1) }},
+		{name: "the PF had none for it, and does not hear of the VF's", driver: fakeDriver{deafNetdev: true}, before: func(k *fakeKernel) { k.vfs[vf0Addr].info.MAC = device.NoMAC }},
 		{name: "a VF whose success means nothing", driver: fakeDriver{deafNetdev: true}},
 		{name: "a VF that follows its PF", driver: fakeDriver{followsPF: true}},
 		{name: "it had a VLAN, trust and a rate", before: func(k *fakeKernel) {
@@ -152,7 +154,7 @@ func TestReleaseRestoresTheVF(t *testing.T) {
 				path = ""
 			}
 			for range 2 { // idempotent
-				if err := attacherOf(t, s, att.Kind).Release(context.Background(), env, att, path); err != nil {
+				if err := attacherOf(t, s, att.Members[0].Plugin).Release(context.Background(), env, att, path); err != nil {
 					t.Fatal(err)
 				}
 				want := before
@@ -197,7 +199,7 @@ func TestAMACOfThePodsOwnIsTakenFromThePFOfAReboundVF(t *testing.T) {
 	}
 }
 
-// impersonate is what a pod does that puts a bridge on its VF.
+// impersonate does as a pod that puts a bridge on its VF.
 func impersonate(k *fakeKernel, l *fakeLink) {
 	pod := k.spaces[podNS]
 	delete(pod.links, l.Name)
@@ -217,7 +219,7 @@ func TestReleaseOfAnInterruptedADDIsNotTakenIn(t *testing.T) {
 	if _, err := a.Bind(context.Background(), env, &att, podNS); err != nil {
 		t.Fatal(err)
 	}
-	att.Link = nil
+	att.Members[0].VF.Ifindex = 0
 	impersonate(k, k.vfs[vf0Addr].netdev)
 	if err := a.Release(context.Background(), env, stored(t, att), podNS); err != nil {
 		t.Fatal(err)
@@ -313,7 +315,7 @@ func TestReleaseLeavesAloneWhatTheRecordDoesNotKnow(t *testing.T) {
 	if _, err := a.Bind(context.Background(), env, &att, podNS); err != nil {
 		t.Fatal(err)
 	}
-	att.VF.AltNames, att.VF.Promisc, att.VF.AllMulti = nil, nil, nil
+	att.Members[0].VF.Original.Netdev = &ledger.NetdevState{Name: "eth3", Promisc: true, AllMulti: true, Multicast: true}
 	if err := a.Release(context.Background(), env, stored(t, att), podNS); err != nil {
 		t.Fatal(err)
 	}
@@ -377,7 +379,7 @@ func TestReleaseNeedsNoReadableConf(t *testing.T) {
 	if _, err := a.Bind(context.Background(), env, &att, podNS); err != nil {
 		t.Fatal(err)
 	}
-	att.Config = json.RawMessage(`{"plugins": []}`)
+	att.Members[0].Config = json.RawMessage(`{"plugins": []}`)
 	if err := a.Release(context.Background(), env, att, podNS); err == nil || !strings.Contains(err.Error(), "cannot be given back") {
 		t.Errorf("got %v: the addresses are lost and nobody says so", err)
 	}

@@ -1,12 +1,11 @@
 package attach
 
 import (
-	"bytes"
 	"encoding/json"
 	"slices"
 	"strings"
 
-	"fairlead.dev/fairlead/pkg/ledger"
+	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
@@ -14,9 +13,9 @@ import (
 // asked for, and not touched.
 type vfConf struct {
 	Device   pci.Address
-	Asked    ledger.VFState // knobs, MAC and MTU only
-	Trunk    bool           // vlanTrunk: no driver in reach has it
-	Uplink   string         // of a fallback
+	Asked    device.Settings // settings at the PF, MAC and MTU only
+	Trunk    bool            // vlanTrunk: no driver in reach has it
+	Uplink   string          // of a fallback
 	Fallback []string
 	IPAM     string
 }
@@ -44,7 +43,7 @@ type rawVFConf struct {
 	IPAM       ipamConf        `json:"ipam"`
 }
 
-// parseVFConf reads and validates the conf; nothing after it sees raw JSON.
+// parseVFConf reads and validates the conf. No code after it sees raw JSON.
 func parseVFConf(conf json.RawMessage, cniArgs string) (vfConf, error) {
 	var raw rawVFConf
 	if err := decode(conf, &raw); err != nil {
@@ -63,7 +62,7 @@ func parseVFConf(conf json.RawMessage, cniArgs string) (vfConf, error) {
 		c.Asked.MTU = &raw.MTU
 	}
 	for _, kind := range raw.Fallback {
-		if kind != KindMacvlan && kind != KindIPvlan {
+		if kind != PluginMacvlan && kind != PluginIPvlan {
 			p.add("fallback", "%q is none; there are macvlan and ipvlan", kind)
 		}
 	}
@@ -82,7 +81,7 @@ func (p *problems) device(raw rawVFConf) pci.Address {
 	return addr
 }
 
-func (p *problems) vlan(raw rawVFConf, asked *ledger.VFState) {
+func (p *problems) vlan(raw rawVFConf, asked *device.Settings) {
 	vlan := 0
 	if raw.VLAN != nil {
 		vlan = *raw.VLAN
@@ -100,19 +99,19 @@ func (p *problems) vlan(raw rawVFConf, asked *ledger.VFState) {
 		p.add("vlanQoS", "a priority is part of a VLAN tag: set vlan too")
 	}
 	proto := strings.ToLower(raw.VLANProto)
-	if !slices.Contains([]string{"", "802.1q", "802.1ad"}, proto) {
+	if !slices.Contains([]string{"", device.Proto8021Q, device.Proto8021AD}, proto) {
 		p.add("vlanProto", "%q is neither 802.1q nor 802.1ad", raw.VLANProto)
-	} else if proto == "802.1ad" && vlan == 0 {
+	} else if proto == device.Proto8021AD && vlan == 0 {
 		p.add("vlanProto", "802.1ad is a kind of VLAN tag: set vlan too")
 	}
 	if raw.VLAN != nil {
-		// The kernel sets the three as one.
-		proto = firstSet(proto, "802.1q")
+		// The kernel sets the three together.
+		proto = firstSet(proto, device.Proto8021Q)
 		asked.VLAN, asked.QoS, asked.VLANProto = &vlan, &qos, &proto
 	}
 }
 
-func (p *problems) rates(raw rawVFConf, asked *ledger.VFState) {
+func (p *problems) rates(raw rawVFConf, asked *device.Settings) {
 	for _, r := range []struct {
 		field string
 		rate  *int
@@ -147,11 +146,6 @@ func (p *problems) linkState(word string) *string {
 		p.add("link_state", "%q is none of auto, enable, disable", word)
 	}
 	return &word
-}
-
-func isSet(raw json.RawMessage) bool {
-	raw = bytes.TrimSpace(raw)
-	return len(raw) > 0 && !slices.Contains([]string{"null", "[]", `""`}, string(raw))
 }
 
 func firstSet(words ...string) string {

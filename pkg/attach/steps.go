@@ -7,10 +7,9 @@ import (
 	"time"
 )
 
-// step is one change and its reverse. do leaves alone what is as it should be
-// already. undo works from the record, so that it can run in another process than
-// do; it may meet a change that was made in part or not at all, or is undone
-// already, and is then content. Either may be nil.
+// step is one change and its reverse. do changes only what differs. undo works from
+// the record, since it may run in another process than do. It succeeds as well if the
+// change was made in part, was never made, or is undone already. Either may be nil.
 type step struct {
 	name     string
 	do, undo func(context.Context) error
@@ -18,11 +17,11 @@ type step struct {
 
 type steps []step
 
-// undoTime bounds the undoing of a Bind that failed, which goes on when the
-// Bind's own context has ended: a half-made attachment must not stay.
+// undoTime bounds the undoing of an Add that failed. It goes on after the Add's own
+// context has ended: nothing half-made must stay.
 const undoTime = 20 * time.Second
 
-// run does all steps in order. When one fails, it and those before it are undone.
+// run does all steps in order. If one fails, it and those before it are undone.
 func (s steps) run(ctx context.Context) error {
 	for i, step := range s {
 		if step.do == nil {
@@ -36,22 +35,36 @@ func (s steps) run(ctx context.Context) error {
 			continue
 		}
 		err = fmt.Errorf("%s: %w", step.name, err)
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
+		ctx, cancel := undoContext(ctx)
 		defer cancel()
 		if undoErr := s[:i+1].undoAll(ctx); undoErr != nil {
-			return fmt.Errorf("%w; and what was done so far could not be undone in full, it is tried again: %w", err, undoErr)
+			return &undoError{err, undoErr}
 		}
 		return err
 	}
 	return nil
 }
 
+// undoContext returns a context for the undo of a call that ctx belongs to.
+func undoContext(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), undoTime)
+}
+
+// undoError is an Add that failed and could not be undone in full.
+type undoError struct{ cause, undo error }
+
+func (e *undoError) Error() string {
+	return fmt.Sprintf("%v; undoing it failed too, and will be retried: %v", e.cause, e.undo)
+}
+
+func (e *undoError) Unwrap() []error { return []error{e.cause, e.undo} }
+
 // undoAll undoes all steps, the last first. One that fails does not keep the
 // others from being tried.
 func (s steps) undoAll(ctx context.Context) error { return errors.Join(s.undoEach(ctx)) }
 
-// undoEach does so, and tells what went wrong with addresses from the rest: a VF
-// without them is as good as any.
+// undoEach undoes all steps. It returns errors about addresses apart from the rest: a VF
+// can be given to another pod before its addresses are released.
 func (s steps) undoEach(ctx context.Context) (rest, addresses error) {
 	var errs []error
 	for i := len(s) - 1; i >= 0; i-- {

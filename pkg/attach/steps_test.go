@@ -95,7 +95,7 @@ func TestAnnouncements(t *testing.T) {
 	if got := fmt.Sprintf("%x", arp); got != want {
 		t.Errorf("ARP  %s\nwant %s", got, want)
 	}
-	na := advertisement(mac, net.ParseIP("fd00::5"))
+	na := advertisement(mac, net.ParseIP("fd00::5"), true)
 	want = "333300000001020000cc000186dd" + "6000000000203aff" + "fd000000000000000000000000000005" + "ff020000000000000000000000000001" +
 		"8800xxxx20000000" + "fd000000000000000000000000000005" + "0201020000cc0001"
 	got := fmt.Sprintf("%x", na)

@@ -10,77 +10,106 @@ import (
 
 // The pods of one uplink and VLAN share one VLAN link on the host: a NIC has one
 // for each id. It is made when the first of them needs it and removed with the
-// last. One that somebody else made is used, and left alone.
+// last. A VLAN link that somebody else made is used, and never removed.
 
-// planVLAN notes in the record which VLAN link will be used, without making it.
-func (p preparation) planVLAN(att *ledger.Attachment, uplink link.Link, id int) error {
-	att.Link.VLAN = id
-	found, ok, err := findVLAN(p.host, uplink, id)
+// planVLAN records which VLAN link will be used, without making it.
+func (at site) planVLAN(c *ledger.ChildMember, uplink link.Link, id int) error {
+	c.VLAN = id
+	found, ok, err := findVLAN(at.host, uplink, id)
 	switch {
 	case err != nil:
 		return err
 	case !ok:
-		att.Link.VLANLink = vlanName(uplink, id)
+		c.VLANLink = vlanName(uplink, id)
 	case found.Group == linkGroup:
-		att.Link.VLANLink = found.Name
+		c.VLANLink = found.Name
 	}
 	return nil
 }
 
-// makeOnVLAN holds the lock until the pod's link exists, so that no Release takes
-// the VLAN link away in between.
-func (j *job) makeOnVLAN(uplink link.Link, c childConf) error {
-	j.vlans.Lock()
-	defer j.vlans.Unlock()
-	parent, ok, err := findVLAN(j.host, uplink, j.att.Link.VLAN)
+// makeOnVLAN holds the lock until the pod's link exists, so that no Del takes the
+// VLAN link away in between.
+func (w *childWork) makeOnVLAN(uplink link.Link) error {
+	w.at.set.vlans.Lock()
+	defer w.at.set.vlans.Unlock()
+	parent, ok, err := w.vlanLink(uplink)
 	if err != nil {
 		return err
 	}
 	if !ok {
-		if parent, err = j.makeVLAN(uplink); err != nil {
+		if parent, err = w.makeVLAN(uplink); err != nil {
 			return err
 		}
 	}
-	if j.att.Link.MTU > parent.MTU {
-		return fmt.Errorf("field \"mtu\": %d is above the MTU of VLAN interface %s, %d", j.att.Link.MTU, parent.Name, parent.MTU)
+	if w.m.Child.MTU > parent.MTU {
+		return fmt.Errorf("field \"mtu\": %d is above the MTU of VLAN interface %s, %d", w.m.Child.MTU, parent.Name, parent.MTU)
 	}
-	return j.makeOn(parent, c)
+	return w.makeOn(parent)
 }
 
-func (j *job) makeVLAN(uplink link.Link) (link.Link, error) {
-	name := firstSet(j.att.Link.VLANLink, vlanName(uplink, j.att.Link.VLAN))
-	spec := link.Spec{Name: name, Parent: uplink.Index, Group: linkGroup}
-	l, err := j.host.AddVLAN(spec, j.att.Link.VLAN, j.host)
+// vlanLink finds the VLAN link by the name on record, and only if that is not it, by a
+// look at all links.
+func (w *childWork) vlanLink(uplink link.Link) (link.Link, bool, error) {
+	c := w.m.Child
+	if c.VLANLink != "" {
+		l, err := w.at.host.ByName(c.VLANLink)
+		if err == nil && isVLAN(l, uplink, c.VLAN) {
+			return l, true, nil
+		}
+		if err != nil && !errors.Is(err, link.ErrNotFound) {
+			return l, false, err
+		}
+	}
+	return findVLAN(w.at.host, uplink, c.VLAN)
+}
+
+func (w *childWork) makeVLAN(uplink link.Link) (link.Link, error) {
+	host, id := w.at.host, w.m.Child.VLAN
+	name := firstSet(w.m.Child.VLANLink, vlanName(uplink, id))
+	l, err := host.AddVLAN(link.Spec{Name: name, Parent: uplink.Index, Group: linkGroup}, id, host)
 	if errors.Is(err, link.ErrUnsupported) {
 		return l, fmt.Errorf("this node's kernel has no VLAN links (module 8021q missing?): %w", err)
 	}
 	if err != nil {
-		return l, fmt.Errorf("make VLAN %d on %s: %w", j.att.Link.VLAN, uplink.Name, err)
+		return l, fmt.Errorf("make VLAN %d on %s: %w", id, uplink.Name, err)
 	}
-	// The host is no member of the tenants' VLAN: no link-local address, no router
-	// advertisements from there.
-	err = j.host.SetSysctls(sysctl{"ipv6/conf/" + name + "/disable_ipv6", "1"})
+	// The host is no member of the tenants' VLAN: it has no address there, takes no
+	// router advertisements, answers no ARP, and routes nothing that comes from there.
+	err = host.SetSysctls(
+		sysctl{"ipv6/conf/" + name + "/disable_ipv6", "1"},
+		sysctl{"ipv4/conf/" + name + "/rp_filter", "1"},
+		sysctl{"ipv4/conf/" + name + "/arp_ignore", "8"},
+	)
 	if err == nil {
-		err = j.host.SetUp(l.Index)
+		err = host.SetUp(l.Index)
 	}
 	if err != nil {
-		return l, errors.Join(err, j.host.Delete(l.Index))
+		return l, errors.Join(err, host.Delete(l.Index))
 	}
 	return l, nil
 }
 
 // releaseVLAN removes the VLAN link if no other attachment on record uses it.
-func (j *job) releaseVLAN() error {
-	if j.att.Link == nil || j.att.Link.VLANLink == "" {
+//
+// Attachments that are being released do not count as users. Otherwise two of them,
+// released at the same time, would each leave the link for the other to delete. A
+// sandbox that is being attached is on record before makeOnVLAN looks for the link: it
+// keeps the link, or makes it again.
+func (w *childWork) releaseVLAN() error {
+	name := w.m.Child.VLANLink
+	if name == "" || w.at.set.VLANLinkUsers == nil {
+		return nil // if nobody knows the users, better a link too many than a pod cut off
+	}
+	w.at.set.vlans.Lock()
+	defer w.at.set.vlans.Unlock()
+	users, err := w.at.set.VLANLinkUsers(name, w.at.call.SandboxID, w.at.call.IfName)
+	if err != nil {
+		return fmt.Errorf("find out who else uses %s: %w", name, err)
+	}
+	if users > 0 {
 		return nil
 	}
-	j.vlans.Lock()
-	defer j.vlans.Unlock()
-	used, err := j.vlanUsedByOthers()
-	if err != nil || used {
-		return err
-	}
-	l, err := j.host.ByName(j.att.Link.VLANLink)
+	l, err := w.at.host.ByName(name)
 	if errors.Is(err, link.ErrNotFound) {
 		return nil
 	}
@@ -90,50 +119,27 @@ func (j *job) releaseVLAN() error {
 	if l.Kind != "vlan" || l.Group != linkGroup {
 		return nil
 	}
-	return j.host.Delete(l.Index)
+	return w.at.host.Delete(l.Index)
 }
 
-// vlanUsedByOthers does not count what is being released, be it beside this in
-// the same sandbox or in others: each would leave the link to the other. Nothing
-// runs in such a sandbox any more that needs it, and its own release does not mind
-// that the link and what is on it are gone. A sandbox that is being attached is on
-// record before makeOnVLAN looks for the link, and so keeps it, or makes it anew.
-func (j *job) vlanUsedByOthers() (bool, error) {
-	if j.Sandboxes == nil {
-		return true, nil // nobody can tell: better a link too many than a pod cut off
-	}
-	sandboxes, err := j.Sandboxes()
-	if err != nil {
-		return false, fmt.Errorf("who else uses %s: %w", j.att.Link.VLANLink, err)
-	}
-	for _, s := range sandboxes {
-		if s.Releasing {
-			continue
-		}
-		for _, a := range s.Attachments {
-			own := s.ID == j.env.SandboxID && a.IfName == j.att.IfName
-			if !own && a.Phase != ledger.Released && a.Link != nil && a.Link.VLANLink == j.att.Link.VLANLink {
-				return true, nil
-			}
-		}
-	}
-	return false, nil
+func isVLAN(l, uplink link.Link, id int) bool {
+	return l.Kind == "vlan" && l.Parent == uplink.Index && l.VLAN == id
 }
 
-func findVLAN(host Links, uplink link.Link, id int) (link.Link, bool, error) {
+func findVLAN(host *Links, uplink link.Link, id int) (link.Link, bool, error) {
 	links, err := host.List()
 	if err != nil {
 		return link.Link{}, false, err
 	}
 	for _, l := range links {
-		if l.Kind == "vlan" && l.Parent == uplink.Index && l.VLAN == id {
+		if isVLAN(l, uplink, id) {
 			return l, true, nil
 		}
 	}
 	return link.Link{}, false, nil
 }
 
-// vlanName is what people call such a link, as long as it fits.
+// vlanName is the usual name of such a link, as long as it fits.
 func vlanName(uplink link.Link, id int) string {
 	const longest = 15
 	if name := fmt.Sprintf("%s.%d", uplink.Name, id); len(name) <= longest {

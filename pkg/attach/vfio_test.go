@@ -17,18 +17,14 @@ func TestVFIOGetsItsKnobsAndReportsItsAddress(t *testing.T) {
 	s := k.set(dir)
 	before := k.state()
 	att := prepared(t, s, "sriov", request(full, vf1Addr))
-	if att.Kind != KindVFIO {
-		t.Errorf("kind %s", att.Kind)
+	if att.Members[0].Plugin != PluginVFIO {
+		t.Errorf("kind %s", att.Members[0].Plugin)
 	}
 	got, err := attacherOf(t, s, "sriov").Bind(context.Background(), env, &att, podNS)
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantCalls := `host: vf 1 vlan 100 qos 3 802.1q
-host: vf 1 mac 02:00:00:cc:00:01
-host: vf 1 rate 0-50
-host: vf 1 spoofcheck off
-host: vf 1 trust on`
+	wantCalls := `host: vf 1 vlan 100 qos 3 802.1q mac 02:00:00:cc:00:01 rate 0-50 spoofcheck off trust on`
 	if diff := cmp.Diff(wantCalls, strings.Join(k.calls, "\n")); diff != "" {
 		t.Error(diff)
 	}

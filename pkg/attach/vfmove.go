@@ -4,53 +4,33 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
-	types100 "github.com/containernetworking/cni/pkg/types/100"
-
-	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/link"
 )
 
-// moveIn puts the netdev into the pod under its final name, by one message. It
-// waits for no other interface: its place among them comes with it.
-func (v *vfJob) moveIn(context.Context) error {
-	l, err := v.hostNetdev()
+// moveIn puts the netdev into the pod under its final name, by one message. It waits
+// for no other interface: its place among them comes with it.
+func (n *netdev) moveIn() (link.Link, error) {
+	l, err := n.here()
 	if err != nil {
-		return err
+		return l, err
 	}
-	if err := v.move(l, v.host, v.pod, v.att.IfName, v.env.Ifindex); err != nil {
+	c := n.at.call
+	if err := n.move(l, n.at.host, n.at.pod, c.IfName, c.Order.Ifindex); err != nil {
 		if errors.Is(err, link.ErrExists) {
-			return fmt.Errorf("the pod has an interface %s already: %w", v.att.IfName, err)
+			return l, fmt.Errorf("the pod has an interface %s already: %w", c.IfName, err)
 		}
-		return err
+		return l, err
 	}
-	moved, err := v.pod.ByName(v.att.IfName)
+	moved, err := n.at.pod.ByName(c.IfName)
 	if err != nil {
-		return err
+		return moved, err
 	}
-	v.setResult(moved)
-	v.env.made()
-	return nil
-}
-
-func (v *vfJob) bringUp(context.Context) error {
-	l, err := v.pod.ByName(v.att.IfName)
-	if err != nil {
-		return err
-	}
-	if err := v.pod.SetUp(l.Index); err != nil {
-		return v.refused(err)
-	}
-	if l, err = v.pod.ByIndex(l.Index); err != nil {
-		return err
-	}
-	// Some drivers program the MAC when the netdev comes up.
-	if v.asked.MAC != "" && l.MAC != v.asked.MAC {
-		return fmt.Errorf("driver %s of VF %s came up with MAC %s, and was given %s", v.now.Driver, v.now.Address, l.MAC, v.asked.MAC)
-	}
-	v.setResult(l)
-	return nil
+	n.now = moved
+	c.Order.made()
+	return moved, nil
 }
 
 // The kernel removes a dead namespace, and sends its netdevs home, some time after
@@ -60,103 +40,144 @@ const (
 	homePause = 50 * time.Millisecond
 )
 
-// moveOut brings the netdev home wherever it is: the pod, or the host under
-// whatever name the kernel gave it when the pod's namespace ended (cni#349).
-func (v *vfJob) moveOut(ctx context.Context) error {
-	if !v.hasNetdev() {
+// moveOut brings the netdev home. It lies in the pod, or if the pod's namespace has
+// ended, on the host under whatever name the kernel gave it (cni#349).
+func (n *netdev) moveOut(ctx context.Context) error {
+	if !n.exists() {
 		return nil // rebound since
 	}
-	if v.pod != nil {
-		l, err := v.podNetdev()
+	if n.at.pod != nil {
+		l, err := n.inPod()
 		if err == nil {
-			return v.bringHome(l)
+			return n.bringHome(l)
 		}
 		if !errors.Is(err, errNoNetdev) {
 			return err
 		}
 	}
-	l, err := v.awaitHome(ctx)
+	l, err := n.awaitHome(ctx)
 	if err != nil {
 		return err
 	}
-	return v.rename(l)
+	return n.rename(l)
 }
 
-// hasNetdev: with its driver, a VF's netdev goes too, wherever it was.
-func (v *vfJob) hasNetdev() bool { return v.now.Driver != "" && !v.now.Userspace() }
-
-// podNetdev finds the VF in the pod: by name in the usual case, by its PCI address
-// where the pod renamed it.
-func (v *vfJob) podNetdev() (link.Link, error) {
-	if l, err := v.pod.ByName(v.att.IfName); err == nil && v.isVF(l) {
+// inPod finds the VF in the pod: by name in the usual case, by its PCI address if the
+// pod has renamed it.
+func (n *netdev) inPod() (link.Link, error) {
+	if l, err := n.at.pod.ByName(n.at.call.IfName); err == nil && n.is(l) {
 		return l, nil
 	}
-	links, err := v.pod.List()
+	links, err := n.at.pod.List()
 	if err != nil {
 		return link.Link{}, err
 	}
 	for _, l := range links {
-		if v.isVF(l) {
+		if n.is(l) {
 			return l, nil
 		}
 	}
 	return link.Link{}, errNoNetdev
 }
 
-// isVF goes by the PCI address. Before kernel 5.14, which does not tell it, it goes
-// by the index that the VF came under, or where an ADD was interrupted before that
-// was known, by a MAC that no other NIC in the pod has. All else may be the pod's own
-// making, in the VF's name, with its MAC, and once it has moved the VF elsewhere,
-// with its index.
-func (v *vfJob) isVF(l link.Link) bool {
+// is reports whether a link in the pod is the VF's, by its PCI address. Kernels before
+// 5.14 do not report it. There the VF is the NIC with the index that it came under. If
+// an ADD was interrupted before that was known, it is the one NIC in the pod with one
+// of its MACs. Anything else may be the pod's own making: a link with the VF's name, its
+// MAC, or if the VF lies elsewhere by now, its index.
+func (n *netdev) is(l link.Link) bool {
 	switch {
 	case l.ParentDev != "":
-		return l.ParentDev == v.now.Address.String()
+		return l.ParentDev == n.addr.String()
 	case !isNIC(l):
 		return false
-	case v.att.Link != nil && v.att.Link.Ifindex != 0:
-		return l.Index == v.att.Link.Ifindex
+	case n.vf.Ifindex != 0:
+		return l.Index == n.vf.Ifindex
 	}
-	return l.MAC != "" && (l.MAC == v.asked.MAC || l.MAC == v.was.MAC)
+	return l.MAC != "" && (l.MAC == n.vf.Asked.MAC || l.MAC == n.vf.Original.MAC)
 }
 
-// isNIC: all that a program makes is of some kind.
+// isNIC reports whether a link is hardware: links that programs make are of a kind.
 func isNIC(l link.Link) bool { return l.Kind == "" }
 
-func (v *vfJob) bringHome(l link.Link) error {
-	name, err := v.freeName(0) // the VF is not on the host
+func (n *netdev) bringHome(l link.Link) error {
+	name, err := n.freeName(0) // the VF is not on the host
 	if err != nil {
 		return err
 	}
-	return v.move(l, v.pod, v.host, name, 0)
+	// The pod's altnames are in the way of the move, and there may be hundreds.
+	if err := n.dropAltNames(n.at.pod, &l, n.foreignAltNames(l)); err != nil {
+		return err
+	}
+	return n.move(l, n.at.pod, n.at.host, name, 0)
 }
 
-// awaitHome waits for the netdev only where the kernel is about to bring it.
-func (v *vfJob) awaitHome(ctx context.Context) (link.Link, error) {
+// awaitHome waits for the netdev only if the kernel is about to bring it.
+func (n *netdev) awaitHome(ctx context.Context) (link.Link, error) {
 	for try := 1; ; try++ {
-		l, err := v.hostNetdev()
+		l, err := n.onHost()
 		if !errors.Is(err, errNoNetdev) {
 			return l, err
 		}
-		if v.pod != nil {
-			return l, fmt.Errorf("the interface of VF %s is neither on the host nor in the pod: a process in the pod has moved it to a namespace of its own, and it comes back when that ends", v.now.Address)
+		if n.at.pod != nil {
+			return l, fmt.Errorf("the interface of VF %s is neither on the host nor in the pod: a process in the pod has moved it to a namespace of its own, and it comes back when that ends", n.addr)
 		}
-		if try == homeTries || v.pause(ctx, homePause) != nil {
-			return l, fmt.Errorf("the pod's network namespace is gone, but the interface of VF %s has not come back to the host: a process still holds the namespace", v.now.Address)
+		if try == homeTries || n.at.set.pause(ctx, homePause) != nil {
+			return l, fmt.Errorf("the pod's network namespace is gone, but the interface of VF %s has not come back to the host: a process still holds the namespace", n.addr)
 		}
 	}
 }
 
-// setResult starts the CNI result with the attachment's interface, and notes in
-// the record what a release or check can use.
-func (j *job) setResult(l link.Link) {
-	iface := &types100.Interface{Name: j.att.IfName, Mac: l.MAC, Mtu: l.MTU, Sandbox: j.netns}
-	if !j.att.Device.IsZero() {
-		iface.PciID = j.att.Device.String()
+// Altnames, which udev gives to NICs and a pod may give to its VF, stand in the way of
+// names (cni#250, cni#445). To the kernel they are names that are taken, also to the
+// link that has them. A link is not renamed to its own altname. It does not move to a
+// namespace in which one of its altnames is in use. So such altnames are deleted.
+// Del gives the VF back the altnames that it came with.
+
+// move puts the netdev into another namespace under a name.
+func (n *netdev) move(l link.Link, from, to *Links, name string, index int) error {
+	if slices.Contains(l.AltNames, name) {
+		if err := n.dropAltNames(from, &l, []string{name}); err != nil {
+			return err
+		}
 	}
-	if j.att.Link == nil {
-		j.att.Link = &ledger.LinkState{}
+	err := from.MoveTo(l.Index, to, name, index)
+	if !errors.Is(err, link.ErrExists) {
+		return err
 	}
-	j.att.Link.MAC, j.att.Link.MTU, j.att.Link.Ifindex = l.MAC, l.MTU, l.Index
-	j.result = &types100.Result{CNIVersion: types100.ImplementedSpecVersion, Interfaces: []*types100.Interface{iface}}
+	taken, lookErr := takenNames(l, to)
+	if len(taken) == 0 || lookErr != nil {
+		return errors.Join(err, lookErr)
+	}
+	err = n.dropAltNames(from, &l, taken)
+	if errors.Is(err, link.ErrNotFound) { // it moved, and was not renamed
+		return err
+	}
+	return errors.Join(err, from.MoveTo(l.Index, to, name, index))
+}
+
+// takenNames lists the altnames of a link that are in use in another namespace.
+func takenNames(l link.Link, in *Links) ([]string, error) {
+	links, err := in.List()
+	if err != nil {
+		return nil, err
+	}
+	used := map[string]bool{}
+	for _, other := range links {
+		used[other.Name] = true
+		for _, alt := range other.AltNames {
+			used[alt] = true
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(l.AltNames), func(alt string) bool { return !used[alt] }), nil
+}
+
+// dropAltNames deletes altnames of a link, in few messages however many there are.
+func (n *netdev) dropAltNames(in *Links, l *link.Link, names []string) error {
+	if len(names) == 0 {
+		return nil
+	}
+	err := in.DeleteAltNames(l.Index, names...)
+	l.AltNames = slices.DeleteFunc(slices.Clone(l.AltNames), func(alt string) bool { return slices.Contains(names, alt) })
+	return err
 }

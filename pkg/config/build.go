@@ -4,20 +4,30 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
+	"path"
 	"slices"
 	"strings"
 
 	"fairlead.dev/fairlead/pkg/device"
+	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// DefaultPrefix is the resource prefix if none is declared or configured.
+// DefaultPrefix is the resource prefix if no other is declared or configured.
 const DefaultPrefix = "fairlead.dev"
 
-// Build makes one Model of everything that was declared: the profiles whose
-// nodeSelector this node's labels satisfy, and the pools of the device plugin's
-// ConfigMap before the profiles' own. A resource without prefix gets the
-// default one.
+// Build joins everything that was declared into one Model: the profiles whose nodeSelector
+// matches this node's labels, and the pools, with those of the device plugin's ConfigMap before
+// those of the profiles. A resource without a prefix gets the default prefix.
 func Build(declared []Declaration, pools []device.Pool, nodeLabels map[string]string, defaultPrefix string) (Model, error) {
+	return BuildKeeping(nil, declared, pools, nodeLabels, defaultPrefix)
+}
+
+// BuildKeeping is Build for a node that already has profiles in effect. governed maps each PF
+// to the name of the profile that governs it (profile.Governed). If another profile of the same
+// priority also selects such a PF, the PF's VFs stay in the pools of the profile that governs
+// it.
+func BuildKeeping(governed map[pci.Address]string, declared []Declaration, pools []device.Pool, nodeLabels map[string]string, defaultPrefix string) (Model, error) {
 	if err := checkPrefix(defaultPrefix); err != nil {
 		return Model{}, fmt.Errorf("default resource prefix: %w", err)
 	}
@@ -34,7 +44,7 @@ func Build(declared []Declaration, pools []device.Pool, nodeLabels map[string]st
 			p.Groups[i].Resource = qualify(p.Groups[i].Resource, defaultPrefix)
 		}
 		m.Profiles = append(m.Profiles, p)
-		all = append(all, profilePools(d, here)...)
+		all = append(all, profilePools(d, here, governed)...)
 	}
 	if m.Pools, err = mergePools(all, defaultPrefix); err != nil {
 		return Model{}, err
@@ -42,9 +52,9 @@ func Build(declared []Declaration, pools []device.Pool, nodeLabels map[string]st
 	return m, nil
 }
 
-// selectDeclarations returns those for this node, highest priority first. That
-// two profiles have one name is an error also where only one of them is for
-// this node: which one a message or a status speaks of would be a guess.
+// selectDeclarations returns the declarations for this node, highest priority first. Two
+// profiles with the same name are an error even if only one of them is for this node: a message
+// or status with that name would be ambiguous.
 func selectDeclarations(declared []Declaration, nodeLabels map[string]string) ([]Declaration, error) {
 	sources := map[string]string{}
 	var errs []error
@@ -74,27 +84,50 @@ func selects(selector, labels map[string]string) bool {
 	return true
 }
 
-// profilePools are a profile's pools without the PFs that a profile of a higher
-// priority has: that one's groups alone say where the VFs of such a PF are.
-func profilePools(d Declaration, here []Declaration) []device.Pool {
-	var above []device.NICSelector
+// profilePools returns a profile's pools, without the PFs that belong to another profile: one
+// of a higher priority, or one of the same priority that already governs the PF.
+func profilePools(d Declaration, here []Declaration, governed map[pci.Address]string) []device.Pool {
+	var others []device.NICSelector
 	for _, other := range here {
-		if other.Priority > d.Priority {
-			above = append(above, other.NICs)
+		switch {
+		case other.Priority > d.Priority:
+			others = append(others, other.NICs)
+		case other.Priority == d.Priority && other.Name != d.Name:
+			others = append(others, governedBy(other, governed)...)
 		}
 	}
 	pools := slices.Clone(d.Pools)
 	for i := range pools {
 		pools[i].Selectors = slices.Clone(pools[i].Selectors)
 		for j := range pools[i].Selectors {
-			pools[i].Selectors[j].NotNICs = above
+			pools[i].Selectors[j].NotNICs = others
 		}
 	}
 	return pools
 }
 
-// mergePools makes one pool of those that have the same resource: the kubelet
-// knows one plugin for a resource, and a VF of any of their selectors is in it.
+// governedBy returns a selector for each PF that a profile governs, if it still
+// selects the PF.
+func governedBy(d Declaration, governed map[pci.Address]string) []device.NICSelector {
+	var out []device.NICSelector
+	for _, pf := range slices.SortedFunc(maps.Keys(governed), pci.Address.Compare) {
+		sel := d.NICs
+		address := pf.String()
+		matches := func(pattern string) bool {
+			ok, err := path.Match(pattern, address)
+			return ok && err == nil
+		}
+		if governed[pf] != d.Name || len(sel.PCIAddresses) > 0 && !slices.ContainsFunc(sel.PCIAddresses, matches) {
+			continue
+		}
+		sel.PCIAddresses = []string{address}
+		out = append(out, sel)
+	}
+	return out
+}
+
+// mergePools joins the pools that have the same resource, since the kubelet accepts one plugin
+// per resource. A VF that any of their selectors selects is in the joined pool.
 func mergePools(pools []device.Pool, defaultPrefix string) ([]device.Pool, error) {
 	var out []device.Pool
 	var errs []error

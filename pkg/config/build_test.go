@@ -8,9 +8,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"fairlead.dev/fairlead/pkg/device"
+	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// render shows what decides: order, names, and who is kept from what.
+// render shows the parts that decide: order, names, and exclusions.
 func render(m Model) string {
 	var b strings.Builder
 	for _, p := range m.Profiles {
@@ -87,7 +88,7 @@ pool example.com/slow from profile "alpha", group 1: [nics [eno1] not [ens9]]
 	if d := cmp.Diff(want, render(m)); d != "" {
 		t.Errorf("-want +got\n%s", d)
 	}
-	// Building changes nothing of what was declared: a second build is the same.
+	// Building changes none of the declarations: a second build gives the same.
 	again, err := Build(declared, pools, map[string]string{"rack": "a"}, DefaultPrefix)
 	if err != nil {
 		t.Fatal(err)
@@ -97,8 +98,8 @@ pool example.com/slow from profile "alpha", group 1: [nics [eno1] not [ens9]]
 	}
 }
 
-// A profile of a lower priority has no say over a PF that a higher one selects,
-// also not over which pool its VFs are in.
+// A profile of a lower priority has no say over a PF that a higher one selects, and none over
+// the pools of its VFs.
 func TestBuildPriorityHoldsForPools(t *testing.T) {
 	declared, err := ParseProfile([]byte(rackProfiles), "p.yaml")
 	if err != nil {
@@ -116,6 +117,54 @@ func TestBuildPriorityHoldsForPools(t *testing.T) {
 	pf.Netdev = "ens8"
 	if i := device.Claim(m.Pools, pf, vf); i < 0 || m.Pools[i].Resource != "fairlead.dev/fast" {
 		t.Errorf("a VF of ens8 is in pool %d of %v", i, render(m))
+	}
+}
+
+// Devices B1: a second profile of the same priority does not move the VFs of a PF
+// out of the pools of the profile that governs the PF.
+func TestConflictKeepsThePools(t *testing.T) {
+	const profiles = `
+apiVersion: fairlead.dev/v1alpha1
+kind: NICProfile
+metadata: {name: old}
+spec: {nics: {vendors: ["8086"]}, pf: {numVFs: 4}, vfGroups: [{resourceName: fast}]}
+---
+apiVersion: fairlead.dev/v1alpha1
+kind: NICProfile
+metadata: {name: new}
+spec: {nics: {pfNames: ["ens*"]}, pf: {numVFs: 4}, vfGroups: [{resourceName: dpdk, driver: vfio-pci}]}
+`
+	declared, err := ParseProfile([]byte(profiles), "p.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pf := device.PF{Address: addr(t, "0000:3b:00.0"), Vendor: "8086", Netdev: "ens1"}
+	vf := device.VF{Address: addr(t, "0000:3b:02.0"), PF: pf.Address, Driver: "iavf"}
+	for name, tt := range map[string]struct {
+		governed string
+		vendor   string
+		want     string
+	}{
+		"the old one governs the PF":                       {"old", "8086", "fairlead.dev/fast kernel"},
+		"the new one does":                                 {"new", "8086", "fairlead.dev/dpdk vfio-pci"},
+		"the old one did, and does not select it any more": {"old", "15b3", "fairlead.dev/dpdk vfio-pci"},
+		"nobody did":                                       {"", "8086", "fairlead.dev/dpdk vfio-pci"}, // in the order of the names
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, err := BuildKeeping(map[pci.Address]string{pf.Address: tt.governed}, declared, nil, nil, DefaultPrefix)
+			if err != nil {
+				t.Fatal(err)
+			}
+			pf := pf
+			pf.Vendor = tt.vendor
+			i := device.Claim(m.Pools, pf, vf)
+			if i < 0 {
+				t.Fatalf("the VF is in no pool of %s", render(m))
+			}
+			if got := m.Pools[i].Resource + " " + m.Pools[i].Selector(pf, vf).Driver; got != tt.want {
+				t.Errorf("the VF is in %s, want %s", got, tt.want)
+			}
+		})
 	}
 }
 

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -13,14 +12,15 @@ import (
 
 	"fairlead.dev/fairlead/pkg/api/v1alpha1"
 	"fairlead.dev/fairlead/pkg/device"
+	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// Declaration is one NICProfile, validated by itself. Build decides which
-// declarations apply to a node and makes them one Model.
+// Declaration is one NICProfile, validated by itself. Build decides which declarations apply to
+// a node, and joins them into one Model.
 type Declaration struct {
 	Profile
 	NodeSelector map[string]string
-	Pools        []device.Pool // one for each VF group that has a resource
+	Pools        []device.Pool // one for each VF group with a resource
 }
 
 const (
@@ -28,8 +28,8 @@ const (
 	profileKind       = "NICProfile"
 )
 
-// ParseProfile reads the NICProfiles of one YAML stream. The source (a file, or
-// an object and its key) begins each message.
+// ParseProfile parses the NICProfiles of one YAML stream. Each message begins with the source:
+// a file, or an object and its key.
 func ParseProfile(data []byte, source string) ([]Declaration, error) {
 	var out []Declaration
 	var errs []error
@@ -56,9 +56,9 @@ func ParseProfile(data []byte, source string) ([]Declaration, error) {
 	return out, nil
 }
 
-// ReadProfiles reads every .yaml, .yml and .json file of a directory, for
-// ParseProfiles. A directory that is not there holds no profiles; a hidden entry
-// (a ConfigMap volume's ..data, an editor's swap file) is not read.
+// ReadProfiles reads every .yaml, .yml and .json file of a directory, for ParseProfiles. A
+// missing directory contains no profiles. Hidden entries are skipped: a ConfigMap volume's
+// ..data, an editor's swap file.
 func ReadProfiles(dir string) (map[string]string, error) {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, os.ErrNotExist) {
@@ -81,8 +81,9 @@ func ReadProfiles(dir string) (map[string]string, error) {
 	return files, nil
 }
 
-// ParseProfiles reads NICProfiles by file name, in the order of the names, as a
-// ConfigMap's data holds them: every key, whatever its name. The origin (a directory, or the ConfigMap) begins each source.
+// ParseProfiles parses NICProfiles by file name, in the order of the names. A ConfigMap's data
+// has the same form, and every key counts. Each source begins with the origin: a directory or
+// the ConfigMap.
 func ParseProfiles(files map[string]string, origin string) ([]Declaration, error) {
 	var out []Declaration
 	var errs []error
@@ -102,10 +103,10 @@ func profileFile(name string) bool {
 	return !strings.HasPrefix(name, ".") && (ext == ".yaml" || ext == ".yml" || ext == ".json")
 }
 
-// declare validates a decoded NICProfile and turns it into values of the model.
+// declare validates a decoded NICProfile and converts it into values of the model.
 func declare(p v1alpha1.NICProfile, source, place string) (Declaration, error) {
 	if p.APIVersion != profileAPIVersion || p.Kind != profileKind {
-		return Declaration{}, fmt.Errorf("%s: apiVersion %q, kind %q: only %s of %s is read here",
+		return Declaration{}, fmt.Errorf("%s: apiVersion %q, kind %q: only %s of %s is supported",
 			place, p.APIVersion, p.Kind, profileKind, profileAPIVersion)
 	}
 	if p.Name == "" {
@@ -159,8 +160,20 @@ func nicSelector(s v1alpha1.NICSelector, problem *problems) device.NICSelector {
 	}
 	return device.NICSelector{
 		Vendors: vendors, Devices: devices, Drivers: s.Drivers, PFNames: s.PFNames,
-		PCIAddresses: s.PCIAddresses, LinkTypes: s.LinkTypes, NUMANodes: s.NUMANodes,
+		PCIAddresses: fullAddresses(s.PCIAddresses), LinkTypes: s.LinkTypes, NUMANodes: s.NUMANodes,
 	}
+}
+
+// fullAddresses adds the domain to addresses that lack it and are not globs: matching then only
+// compares text.
+func fullAddresses(patterns []string) []string {
+	out := slices.Clone(patterns)
+	for i, p := range out {
+		if addr, err := pci.ParseAddress(p); err == nil {
+			out[i] = addr.String()
+		}
+	}
+	return out
 }
 
 func checkGlobs(patterns []string) error {
@@ -181,86 +194,10 @@ func checkPF(pf v1alpha1.PFSpec, problem *problems) {
 	}
 }
 
-// vfGroup validates one group against itself and against its PF's part.
-func vfGroup(g v1alpha1.VFGroup, pf v1alpha1.PFSpec, field string, problem *problems) VFGroup {
-	out := VFGroup{Resource: g.ResourceName, MTU: g.MTU, VLAN: g.VLAN, VLANQoS: g.VLANQoS}
-	var err error
-	if g.VFs != "" {
-		out.VFs, err = device.ParseIndexRanges(g.VFs)
-		problem.add(field+".vfs", err)
-	}
-	for i, r := range out.VFs {
-		if pf.NumVFs != nil && r.Last >= *pf.NumVFs {
-			problem.addf(field+".vfs", "VF %d is beyond spec.pf.numVFs: %d, whose VFs are %s", r.Last, *pf.NumVFs, indexesOf(*pf.NumVFs))
-		}
-		if i > 0 {
-			if at, shared := overlap(out.VFs[:i], out.VFs[i:i+1]); shared {
-				problem.addf(field+".vfs", "VF %d is named twice", at)
-			}
-		}
-	}
-	if g.ResourceName != "" {
-		problem.add(field+".resourceName", checkResource(g.ResourceName))
-	}
-	if g.ResourceName == "" && (g.Idle || g.RDMA || g.NeedVhostNet || g.ExcludeTopology) {
-		problem.addf(field, "idle, rdma, needVhostNet and excludeTopology say how a resource is handed out: set resourceName")
-	}
-	if g.Driver != "" && g.Driver != device.KernelDriver {
-		problem.add(field+".driver", checkDrivers([]string{g.Driver}))
-		out.Driver = g.Driver
-	}
-	checkGroupMTU(g, pf, field, problem)
-	checkVLAN(g, field, problem)
-	out.Trust, err = onOff(g.Trust)
-	problem.add(field+".trust", err)
-	out.SpoofCheck, err = onOff(g.SpoofCheck)
-	problem.add(field+".spoofCheck", err)
-	return out
-}
-
-func checkGroupMTU(g v1alpha1.VFGroup, pf v1alpha1.PFSpec, field string, problem *problems) {
-	if g.MTU == 0 {
-		return
-	}
-	problem.add(field+".mtu", checkMTU(g.MTU))
-	if pf.MTU != 0 && g.MTU > pf.MTU {
-		problem.addf(field+".mtu", "%d is above the PF's: raise spec.pf.mtu (%d) or lower this one", g.MTU, pf.MTU)
-	}
-	if device.UserspaceDriver(g.Driver) {
-		problem.addf(field+".mtu", "a VF bound to %s has no netdev to set it on: the program that drives the VF chooses its MTU", g.Driver)
-	}
-}
-
-func checkVLAN(g v1alpha1.VFGroup, field string, problem *problems) {
-	if g.VLAN != nil && (*g.VLAN < 0 || *g.VLAN > maxVLAN) {
-		problem.addf(field+".vlan", "%d is out of range: 1 to %d, 0 for none, or unset", *g.VLAN, maxVLAN)
-	}
-	if g.VLANQoS == nil {
-		return
-	}
-	if *g.VLANQoS < 0 || *g.VLANQoS > maxQoS {
-		problem.addf(field+".vlanQoS", "%d is out of range: 0 to %d", *g.VLANQoS, maxQoS)
-	}
-	if *g.VLANQoS != 0 && (g.VLAN == nil || *g.VLAN == 0) {
-		problem.addf(field+".vlanQoS", "%d needs a VLAN: set %s.vlan", *g.VLANQoS, field)
-	}
-}
-
-// indexesOf says in words which VFs a PF with n of them has.
-func indexesOf(n int) string {
-	switch n {
-	case 0:
-		return "none"
-	case 1:
-		return "0 alone"
-	}
-	return fmt.Sprintf("0 to %d", n-1)
-}
-
-// groupPool is the pool that a VF group declares. A VF that is not bound to the
-// declared driver (yet) is in the pool all the same, where it shows as unhealthy.
+// groupPool returns the pool that a VF group declares. A VF that is not (yet) bound to the
+// declared driver is in the pool too, as an unhealthy device.
 func groupPool(p Profile, group VFGroup, g v1alpha1.VFGroup, i int) device.Pool {
-	sel := device.Selector{NIC: &p.NICs, VFs: group.VFs, RDMA: g.RDMA, Driver: cmp.Or(group.Driver, device.KernelDriver)}
+	sel := device.Selector{NIC: &p.NICs, VFs: group.VFs, RDMA: g.RDMA, Driver: group.Settings.Driver}
 	return device.Pool{
 		Resource:        group.Resource,
 		Type:            device.NetDevice,

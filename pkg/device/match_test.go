@@ -33,6 +33,40 @@ func pfRanges(t *testing.T, texts ...string) []PFRange {
 	return ranges
 }
 
+func rootRanges(t *testing.T, texts ...string) []RootRange {
+	t.Helper()
+	var ranges []RootRange
+	for _, text := range texts {
+		r, err := ParseRootRange(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ranges = append(ranges, r)
+	}
+	return ranges
+}
+
+func addresses(t *testing.T, texts ...string) Addresses {
+	t.Helper()
+	out, err := ParseAddresses(texts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// devices B8: a bad address is rejected when it is parsed, not at each comparison.
+func TestBadAddressesAreRefusedWhenTheyAreRead(t *testing.T) {
+	if _, err := ParseAddresses([]string{"3b:10.4", "nonsense"}); err == nil {
+		t.Error("ParseAddresses accepts nonsense")
+	}
+	for _, text := range []string{"nonsense", "ens1f0#1", "#1", "3b:00.0#x"} {
+		if _, err := ParseRootRange(text); err == nil {
+			t.Errorf("ParseRootRange accepts %s", text)
+		}
+	}
+}
+
 func TestSelectorMatch(t *testing.T) {
 	inPod, vfio, rdma, alone := testVF, testVF, testVF, testVF
 	inPod.Netdev, inPod.LinkType = "", ""
@@ -53,9 +87,9 @@ func TestSelectorMatch(t *testing.T) {
 		"fields are and-ed":                {Selector{Vendors: []string{"8086"}, Drivers: []string{"iavf"}}, nil, nil, false},
 		"driver":                           {Selector{Drivers: []string{"igbvf"}}, nil, nil, true},
 		"driver, bound to vfio":            {Selector{Drivers: []string{"igbvf"}}, nil, &vfio, false},
-		"address":                          {Selector{PCIAddresses: []string{"0000:3b:10.4"}}, nil, nil, true},
-		"address without domain":           {Selector{PCIAddresses: []string{"3b:10.4"}}, nil, nil, true},
-		"address of another VF":            {Selector{PCIAddresses: []string{"0000:3b:10.6"}}, nil, nil, false},
+		"address":                          {Selector{PCIAddresses: addresses(t, "0000:3b:10.4")}, nil, nil, true},
+		"address without domain":           {Selector{PCIAddresses: addresses(t, "3b:10.4")}, nil, nil, true},
+		"address of another VF":            {Selector{PCIAddresses: addresses(t, "0000:3b:10.6")}, nil, nil, false},
 		"acpi index":                       {Selector{ACPIIndexes: []string{"101"}}, nil, nil, true},
 		"other acpi index":                 {Selector{ACPIIndexes: []string{"102"}}, nil, nil, false},
 		"PF name":                          {Selector{PFNames: pfRanges(t, "ens1f0")}, nil, nil, true},
@@ -64,9 +98,9 @@ func TestSelectorMatch(t *testing.T) {
 		"index in range":                   {Selector{PFNames: pfRanges(t, "ens1f0#0-2")}, nil, nil, true},
 		"index out of range":               {Selector{PFNames: pfRanges(t, "ens1f0#0-1,3")}, nil, nil, false},
 		"all entries for one PF count":     {Selector{PFNames: pfRanges(t, "ens1f0#0", "ens1f0#2")}, nil, nil, true},
-		"root device":                      {Selector{RootDevices: pfRanges(t, "0000:3b:00.0#2-3")}, nil, nil, true},
-		"root device out of range":         {Selector{RootDevices: pfRanges(t, "0000:3b:00.0#3")}, nil, nil, false},
-		"root device, other PF":            {Selector{RootDevices: pfRanges(t, "0000:3b:00.1")}, nil, nil, false},
+		"root device":                      {Selector{RootDevices: rootRanges(t, "0000:3b:00.0#2-3")}, nil, nil, true},
+		"root device out of range":         {Selector{RootDevices: rootRanges(t, "0000:3b:00.0#3")}, nil, nil, false},
+		"root device, other PF":            {Selector{RootDevices: rootRanges(t, "0000:3b:00.1")}, nil, nil, false},
 		"link type":                        {Selector{LinkTypes: []string{"ether"}}, nil, nil, true},
 		"other link type":                  {Selector{LinkTypes: []string{"infiniband"}}, nil, nil, false},
 		"link type with netdev in a pod":   {Selector{LinkTypes: []string{"ether"}}, nil, &inPod, true},
@@ -77,13 +111,14 @@ func TestSelectorMatch(t *testing.T) {
 		"nic, range elsewhere":             {Selector{NIC: &NICSelector{}, VFs: []IndexRange{{0, 1}}}, nil, nil, false},
 		"other nic":                        {Selector{NIC: &NICSelector{Drivers: []string{"ice"}}}, nil, nil, false},
 		"every nic":                        {Selector{NIC: &NICSelector{}}, nil, nil, true},
-		"no PF visible, by address":        {Selector{PCIAddresses: []string{"0000:3b:10.4"}}, &PF{}, &alone, true},
-		"no PF visible, by vendor":         {Selector{Vendors: []string{"8086"}}, &PF{}, &alone, false},
+		"no PF visible, by address":        {Selector{PCIAddresses: addresses(t, "0000:3b:10.4")}, &PF{}, &alone, true},
+		"no PF visible, by ids and driver": {Selector{Vendors: []string{"8086"}, Devices: []string{"10ca"}, Drivers: []string{"igbvf"}}, &PF{}, &alone, true},
+		"no PF visible, by PF name":        {Selector{Vendors: []string{"8086"}, PFNames: pfRanges(t, "ens1f0")}, &PF{}, &alone, false},
+		"no PF visible, by root device":    {Selector{RootDevices: rootRanges(t, "3b:00.0")}, &PF{}, &alone, false},
 		"no PF visible, by every nic":      {Selector{NIC: &NICSelector{}}, &PF{}, &alone, false},
-		"no PF visible, nameless PF name":  {Selector{PFNames: []PFRange{{}}, PCIAddresses: []string{"3b:10.4"}}, &PF{}, &alone, false},
-		"no PF visible, zero root device":  {Selector{RootDevices: pfRanges(t, "0000:00:00.0"), PCIAddresses: []string{"3b:10.4"}}, &PF{}, &alone, false},
+		"no PF visible, nameless PF name":  {Selector{PFNames: []PFRange{{}}, PCIAddresses: addresses(t, "3b:10.4")}, &PF{}, &alone, false},
+		"no PF visible, zero root device":  {Selector{RootDevices: rootRanges(t, "0000:00:00.0"), PCIAddresses: addresses(t, "3b:10.4")}, &PF{}, &alone, false},
 		"what cannot be told is not met":   {Selector{Vendors: []string{"8086"}, DDPProfiles: []string{"gtp"}}, nil, nil, false},
-		"bad address in the configuration": {Selector{PCIAddresses: []string{"nonsense"}}, nil, nil, false},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -116,7 +151,7 @@ func TestNICSelectorMatch(t *testing.T) {
 		"altname glob":       {NICSelector{PFNames: []string{"eth*", "uplink-*"}}, true},
 		"other name":         {NICSelector{PFNames: []string{"ens1f0np0"}}, false},
 		"address glob":       {NICSelector{PCIAddresses: []string{"0000:3b:*"}}, true},
-		"address short":      {NICSelector{PCIAddresses: []string{"3b:00.0"}}, true},
+		"address":            {NICSelector{PCIAddresses: []string{"0000:3b:00.0"}}, true},
 		"other address glob": {NICSelector{PCIAddresses: []string{"0000:5e:*"}}, false},
 		"malformed glob":     {NICSelector{PFNames: []string{"ens["}}, false},
 	}
@@ -169,7 +204,7 @@ func TestUnsupportedNamesTheFields(t *testing.T) {
 	if diff := cmp.Diff("ddpProfiles pKeys vdpaType auxTypes", strings.Join(s.Unsupported(), " ")); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if got := (Selector{Vendors: []string{"8086"}, RDMA: true}).Unsupported(); got != nil {
+	if got := (&Selector{Vendors: []string{"8086"}, RDMA: true}).Unsupported(); got != nil {
 		t.Errorf("Unsupported() = %v, want none", got)
 	}
 }

@@ -29,7 +29,7 @@ func TestPCINames(t *testing.T) {
 		{"8086", "ffff", "Intel Corporation", ""},
 		{"ffff", "10c9", "", ""},
 	} {
-		for range 2 { // the second time from what was kept
+		for range 2 { // the second time from memory
 			vendor, product := names.Lookup(tt.vendor, tt.device)
 			if vendor != tt.wantVendor || product != tt.wantProduct {
 				t.Errorf("Lookup(%s, %s) = %q, %q; want %q, %q", tt.vendor, tt.device, vendor, product, tt.wantVendor, tt.wantProduct)
@@ -39,7 +39,7 @@ func TestPCINames(t *testing.T) {
 }
 
 func TestNoPCIDatabase(t *testing.T) {
-	t.Setenv("PCIDB_ENABLE_NETWORK_FETCH", "1") // not even then does it call out
+	t.Setenv("PCIDB_ENABLE_NETWORK_FETCH", "1") // the network is not used even then
 	names := NewPCINames(slog.New(slog.DiscardHandler), t.TempDir())
 	if vendor, product := names.Lookup("8086", "10c9"); vendor != "" || product != "" {
 		t.Errorf("Lookup = %q, %q; want nothing", vendor, product)

@@ -26,6 +26,9 @@ func TestParseUevent(t *testing.T) {
 		"RDMA device": {
 			"add@/x DEVPATH=/devices/pci0000:3a/0000:3b:10.0/infiniband/mlx5_2 SUBSYSTEM=infiniband NAME=mlx5_2",
 			Event{Function: vf}, true},
+		"uverbs node (devices A2)": {
+			"add@/x DEVPATH=/devices/pci0000:3a/0000:3b:10.0/infiniband_verbs/uverbs2 SUBSYSTEM=infiniband_verbs",
+			Event{Function: vf}, true},
 		"netdev below an auxiliary device": {
 			"add@/x DEVPATH=/devices/pci0000:3a/0000:3b:10.0/mlx5_core.eth.4/net/eth4 SUBSYSTEM=net INTERFACE=eth4",
 			Event{Function: vf, Netdev: "eth4"}, true},

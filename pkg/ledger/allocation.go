@@ -1,22 +1,17 @@
 package ledger
 
-import (
-	"encoding/json"
-	"fmt"
-
-	bolt "go.etcd.io/bbolt"
-)
-
-// PutAllocations records devices that the kubelet was handed, all or none.
+// PutAllocations records devices that the kubelet is about to get, all of them or
+// nothing. It fails with *HeldError if a sandbox holds one under another resource, or has
+// named it. It fails with *UplinkError if a pod has links on one.
 func (l *Ledger) PutAllocations(allocations []Allocation) error {
-	return l.update(func(tx *bolt.Tx) error {
-		bucket := tx.Bucket(allocationsBucket)
+	return l.w.update(func(b *batch) error {
 		for _, a := range allocations {
-			raw, err := json.Marshal(a)
-			if err != nil {
-				return fmt.Errorf("encoding the allocation of %s: %w", a.Device, err)
+			if err := b.index.checkAllocation(a); err != nil {
+				return err
 			}
-			if err := bucket.Put([]byte(a.Device.String()), raw); err != nil {
+		}
+		for _, a := range allocations {
+			if err := b.putAllocation(a); err != nil {
 				return err
 			}
 		}
@@ -24,41 +19,16 @@ func (l *Ledger) PutAllocations(allocations []Allocation) error {
 	})
 }
 
-// Allocations reads all, in the order of their addresses.
-func (l *Ledger) Allocations() ([]Allocation, error) {
-	var all []Allocation
-	err := l.db.View(func(tx *bolt.Tx) error {
-		return tx.Bucket(allocationsBucket).ForEach(func(key, raw []byte) error {
-			var a Allocation
-			if err := decode("allocations", key, raw, &a); err != nil {
-				return err
-			}
-			all = append(all, a)
-			return nil
-		})
-	})
-	return all, err
-}
-
-// DeleteAllocations removes allocations. One that is not there is no error, and one
-// that was made anew since it was read stays.
+// DeleteAllocations removes allocations. A missing allocation is not an error. An
+// allocation that was made again after the caller has read it stays.
 func (l *Ledger) DeleteAllocations(stale []Allocation) error {
-	return l.update(func(tx *bolt.Tx) error {
-		bucket := tx.Bucket(allocationsBucket)
+	return l.w.update(func(b *batch) error {
 		for _, a := range stale {
-			key := []byte(a.Device.String())
-			raw := bucket.Get(key)
-			if raw == nil {
+			now := b.allocation(a.Device)
+			if now == nil || !now.At.Equal(a.At) {
 				continue
 			}
-			var now Allocation
-			if err := decode("allocations", key, raw, &now); err != nil {
-				return err
-			}
-			if !now.At.Equal(a.At) {
-				continue
-			}
-			if err := bucket.Delete(key); err != nil {
+			if err := b.deleteAllocation(a.Device); err != nil {
 				return err
 			}
 		}

@@ -18,24 +18,25 @@ type PodRef struct {
 // String is namespace/name, as users write it.
 func (p PodRef) String() string { return p.Namespace + "/" + p.Name }
 
-// Sandbox is the record of one pod sandbox: everything that was, or was about
-// to be, attached to it. It is written before the first mutation, and removed
-// only when every attachment in it has been released.
+// Sandbox is the record of one pod sandbox, with all attachments that were made or begun.
+// It is written before the first change of the node, and removed only when every
+// attachment has been released.
 type Sandbox struct {
 	ID          string       `json:"id"`     // the runtime's container id
 	IfName      string       `json:"ifName"` // of the primary network, usually eth0
 	Pod         PodRef       `json:"pod"`
-	Netns       string       `json:"netns"`          // path as the runtime gave it
-	Path        string       `json:"path,omitempty"` // CNI_PATH, where the plugins were that made it
+	Netns       Netns        `json:"netns"`
+	Path        string       `json:"path,omitempty"` // CNI_PATH: the directories of the plugins that made it
 	Created     time.Time    `json:"created"`
 	Attachments []Attachment `json:"attachments"` // in attach order; the primary is first
-	// Releasing is set, durably, when DEL (or a failed ADD's undo) has begun: a
-	// sandbox in this state is never used again, only released further.
+	// Releasing is set when DEL, or the roll back of a failed ADD, has begun. From then on
+	// the sandbox can only be released.
 	Releasing bool `json:"releasing,omitempty"`
-	// EarlierBoot says that the node has been rebooted since (see Ledger.Boot): the
-	// sandbox runs no more, and the VFs that it names are new ones, which it has not.
+	// EarlierBoot means that the node has rebooted since (see Ledger.Boot). The sandbox no
+	// longer runs, and does not hold the VFs that it names.
 	EarlierBoot bool `json:"earlierBoot,omitempty"`
-	// Failure is the last error of a release that will be retried; Attempts counts.
+	// Failure is the last error of a release that will be retried. Attempts counts the
+	// failures.
 	Failure  string    `json:"failure,omitempty"`
 	Attempts int       `json:"attempts,omitempty"`
 	RetryAt  time.Time `json:"retryAt,omitzero"`
@@ -43,73 +44,155 @@ type Sandbox struct {
 	Status json.RawMessage `json:"status,omitempty"`
 }
 
+// Netns identifies a network namespace. Paths are reused, and inode numbers are reused
+// after a reboot, so path, inode and boot must all match.
+type Netns struct {
+	Path   string `json:"path"`             // as the runtime gave it
+	Device uint64 `json:"device,omitempty"` // of the nsfs file; 0: not known (format 1)
+	Inode  uint64 `json:"inode,omitempty"`  // likewise
+	Boot   string `json:"boot,omitempty"`   // the kernel's boot id; empty: not known
+}
+
 // Phase is how far an attachment has come.
 type Phase string
 
 // An attachment goes Intent → Bound → Released, or Intent → Released.
 const (
-	Intent   Phase = "intent"   // may have been changed in part: release undoes from the record
+	Intent   Phase = "intent"   // may be made in part: a release follows the record
 	Bound    Phase = "bound"    // complete, Result is valid
 	Released Phase = "released" // every undo has succeeded
 )
 
-// Attachment is one network in one sandbox. Its fields are enough to release it
-// with no API server, no netns, and no config but this record.
+// Attachment is one network in one sandbox. Its fields are enough for a release without
+// the API server, the namespace, and the network's present config.
 type Attachment struct {
-	Network string `json:"network"` // namespace/name of the net-attach-def; the conf's name for the primary
-	IfName  string `json:"ifName"`
-	Kind    string `json:"kind"` // what made it: sriov, vfio, macvlan, ipvlan, exec
-	Phase   Phase  `json:"phase"`
-	// FallbackFrom is set where Kind is a declared fallback: the kind that was asked for, and why it was not to be had.
-	FallbackFrom   string `json:"fallbackFrom,omitempty"`
-	FallbackReason string `json:"fallbackReason,omitempty"`
-	// Config is the CNI config list with everything resolved (device, runtimeConfig,
-	// args): what ADD ran with, and what DEL and CHECK run with.
-	Config json.RawMessage `json:"config"`
-	// CNIArgs is the CNI_ARGS value for this attachment.
-	CNIArgs string `json:"cniArgs,omitempty"`
-	// CapabilityArgs is the runtimeConfig that was offered, by capability.
-	CapabilityArgs map[string]any  `json:"capabilityArgs,omitempty"`
-	Resource       string          `json:"resource,omitempty"`   // extended resource that backs it
-	Device         pci.Address     `json:"device,omitzero"`      // the VF it holds, if any
-	DeviceBack     bool            `json:"deviceBack,omitempty"` // the VF is restored and free again; what is left to undo is something else
-	DeviceInfo     string          `json:"deviceInfo,omitempty"` // path of the CNI device-info file
-	Link           *LinkState      `json:"link,omitempty"`       // a link made for the pod, or shared by pods on the host
-	VF             *VFState        `json:"vf,omitempty"`         // how the VF was before ADD
-	Applied        *VFState        `json:"applied,omitempty"`    // how it was asked to be; nil fields were not asked for
-	IPAM           string          `json:"ipam,omitempty"`       // type of the IPAM that holds addresses for it
-	Result         json.RawMessage `json:"result,omitempty"`     // CNI result of the list, cniVersion 1.0.0
+	Network      string          `json:"network"` // namespace/name of the net-attach-def; the conf's name for the primary
+	IfName       string          `json:"ifName"`
+	Phase        Phase           `json:"phase"`
+	CNIVersion   string          `json:"cniVersion"` // of the config list
+	DisableCheck bool            `json:"disableCheck,omitempty"`
+	CNIArgs      string          `json:"cniArgs,omitempty"`    // the CNI_ARGS value for this attachment
+	Resource     string          `json:"resource,omitempty"`   // extended resource that backs it
+	DeviceInfo   string          `json:"deviceInfo,omitempty"` // path of the CNI device-info file
+	Members      []Member        `json:"members"`              // the chain, in the order of ADD
+	Result       json.RawMessage `json:"result,omitempty"`     // the chain's CNI result, in ResultVersion
+	// Fallback is set if the first member is a declared fallback.
+	Fallback *Fallback `json:"fallback,omitempty"`
 }
 
-// LinkState names links that an attachment made, so that release deletes just those.
-type LinkState struct {
-	Uplink string `json:"uplink,omitempty"` // host netdev below the pod's link
-	// VLANLink is a host VLAN netdev that was made for pods of this network; the last of its users removes it.
-	VLANLink string `json:"vlanLink,omitempty"`
+// ResultVersion is the CNI version of the results on record.
+const ResultVersion = "1.0.0"
+
+// Fallback explains why an attachment is not of the kind that was asked for.
+type Fallback struct {
+	From   string `json:"from"` // the plugin that was asked for
+	Reason string `json:"reason"`
+}
+
+// Member is one plugin of an attachment's chain, with the state that it has made. Of the
+// typed states VF, Child and Tuning, at most the one of Plugin is set.
+type Member struct {
+	Type     string          `json:"type"`               // as the config names it: "sriov"
+	Plugin   string          `json:"plugin"`             // the implementation: "sriov", "vfio", "macvlan", "ipvlan", "tuning", "binary"
+	Config   json.RawMessage `json:"config"`             // complete, with name, cniVersion, device, runtimeConfig, args; without prevResult
+	IPAM     string          `json:"ipam,omitempty"`     // type of the IPAM that holds addresses for it
+	Released bool            `json:"released,omitempty"` // its Del has succeeded, so a retry skips it
+	Device   pci.Address     `json:"device,omitzero"`    // the function that it holds; may be zero
+	// Named means that the pod or the network named Device. The kubelet did not give it to
+	// the pod.
+	Named bool `json:"named,omitempty"`
+	// DeviceReturned means that Device is restored and free again, although the member is
+	// not yet released.
+	DeviceReturned bool `json:"deviceReturned,omitempty"`
+
+	VF     *VFMember     `json:"vf,omitempty"`     // sriov, vfio
+	Child  *ChildMember  `json:"child,omitempty"`  // macvlan, ipvlan
+	Tuning *TuningMember `json:"tuning,omitempty"` // tuning
+}
+
+// VFMember is the state of a VF that a member has configured.
+type VFMember struct {
+	Original VFState         `json:"original"`
+	Asked    device.Settings `json:"asked"` // fields without a value were not asked for
+	// Assumed names the knobs that the driver does not report. Original has the kernel's
+	// defaults for them.
+	Assumed []string `json:"assumed,omitempty"`
+	Ifindex int      `json:"ifindex,omitempty"` // in the pod's namespace; 0: not there yet
+}
+
+// ChildMember is a link that was made for the pod on a host netdev.
+type ChildMember struct {
+	Uplink   string `json:"uplink"`             // host netdev below the pod's link
+	Mode     string `json:"mode"`               // as the kernel names it: bridge, l2 …
+	QueueLen uint32 `json:"queueLen,omitempty"` // of a macvlan's broadcasts; 0: the kernel's default
+	MAC      string `json:"mac,omitempty"`      // asked for; empty: the kernel's choice
+	MTU      int    `json:"mtu,omitempty"`      // asked for; 0: the uplink's
 	VLAN     int    `json:"vlan,omitempty"`
-	MAC      string `json:"mac,omitempty"`
-	Ifindex  int    `json:"ifindex,omitempty"` // in the pod's netns
-	MTU      int    `json:"mtu,omitempty"`
+	// VLANLink is a host VLAN netdev that was made for pods of this network. Its last user
+	// removes it.
+	VLANLink string `json:"vlanLink,omitempty"`
+	Ifindex  int    `json:"ifindex,omitempty"` // in the pod's namespace; 0: not there yet
+	// Fallback is set if the link stands in for a VF. The attachment has a copy.
+	Fallback *Fallback `json:"fallback,omitempty"`
+	// OtherKinds are the declared fallbacks after this one. If the kernel does not have
+	// this kind, ADD makes the next.
+	OtherKinds []string `json:"otherKinds,omitempty"`
 }
 
-// VFState is the state of a VF: its settings and its netdev. In Attachment.VF it is
-// the original. A nil field means that the driver does not report it, or that it is
-// not touched.
+// TuningMember has the settings that tuning was asked for, and the pod's original values,
+// which it restores.
+type TuningMember struct {
+	Asked    TuningSettings `json:"asked"`
+	Original TuningSettings `json:"original"` // of the settings in Asked
+}
+
+// TuningSettings are settings of an interface and of its namespace. Empty and nil
+// fields were not asked for.
+type TuningSettings struct {
+	Sysctls  map[string]string `json:"sysctls,omitempty"` // by name with slashes: net/ipv4/conf/net1/arp_notify
+	MAC      string            `json:"mac,omitempty"`
+	MTU      int               `json:"mtu,omitempty"`
+	TxQLen   *int              `json:"txQLen,omitempty"`
+	Promisc  *bool             `json:"promisc,omitempty"`
+	AllMulti *bool             `json:"allMulti,omitempty"`
+}
+
+// VFState is the state of a VF before ADD, which DEL restores. A nil field means that the
+// driver does not report it, or that ADD does not change it.
 type VFState struct {
 	PF     pci.Address `json:"pf,omitzero"`
 	PFName string      `json:"pfName,omitempty"`
 	Index  int         `json:"index"`
 	device.Settings
-	Netdev   string   `json:"netdev,omitempty"`
-	AltNames []string `json:"altNames,omitzero"` // of the netdev; nil: not known
-	Up       *bool    `json:"up,omitempty"`      // the netdev's admin state
-	Promisc  *bool    `json:"promisc,omitempty"`
-	AllMulti *bool    `json:"allMulti,omitempty"`
+	Netdev *NetdevState `json:"netdev,omitempty"` // nil: a userspace driver has it
 }
 
-// Allocation is a device that the kubelet has been handed for some container.
+// NetdevState has the settings of a netdev that a pod can change.
+type NetdevState struct {
+	Name      string   `json:"name"`
+	AltNames  []string `json:"altNames,omitzero"` // nil: not known
+	Alias     string   `json:"alias,omitempty"`
+	Up        bool     `json:"up,omitempty"`
+	Promisc   bool     `json:"promisc,omitempty"`
+	AllMulti  bool     `json:"allMulti,omitempty"`
+	NoARP     bool     `json:"noARP,omitempty"`
+	Multicast bool     `json:"multicast,omitempty"`
+	Group     uint32   `json:"group,omitempty"`
+	TxQLen    int      `json:"txQLen,omitempty"`
+	// Limits of segmentation offload, in bytes and segments; 0: not known.
+	GSOMaxSize     int `json:"gsoMaxSize,omitempty"`
+	GSOMaxSegs     int `json:"gsoMaxSegs,omitempty"`
+	GROMaxSize     int `json:"groMaxSize,omitempty"`
+	GSOIPv4MaxSize int `json:"gsoIPv4MaxSize,omitempty"`
+	GROIPv4MaxSize int `json:"groIPv4MaxSize,omitempty"`
+	// Features are the ethtool features that were on, by the kernel's names; nil: not known.
+	Features []string `json:"features,omitzero"`
+}
+
+// Allocation is a device that the kubelet got for a container.
 type Allocation struct {
 	Resource string      `json:"resource"`
 	Device   pci.Address `json:"device"`
 	At       time.Time   `json:"at"`
+	Netdev   string      `json:"netdev,omitempty"` // of the device; empty: a userspace driver has it
 }

@@ -5,206 +5,93 @@ import (
 	"errors"
 	"fmt"
 
-	"fairlead.dev/fairlead/pkg/pci"
 	bolt "go.etcd.io/bbolt"
 )
-
-// ErrNotFound: the ledger has no such sandbox.
-var ErrNotFound = errors.New("no such sandbox in the ledger")
 
 // ErrReleasing: the sandbox is being released and cannot be used again.
 var ErrReleasing = errors.New("sandbox is being released")
 
-// HeldError says that a device belongs to another sandbox.
-type HeldError struct {
-	Device    pci.Address
-	Sandbox   string
-	IfName    string
-	Pod       PodRef
-	Releasing bool
-}
-
-func (e *HeldError) Error() string {
-	state := "in use"
-	if e.Releasing {
-		state = "being released"
-	}
-	return fmt.Sprintf("device %s is held by pod %s (sandbox %s, interface %s), where it is %s", e.Device, e.Pod, e.Sandbox, e.IfName, state)
-}
-
-// holder is a value of the devices bucket.
-type holder struct {
-	Sandbox string `json:"sandbox"`
-	IfName  string `json:"ifName"`
-}
-
-// PutSandbox writes a sandbox's record, in place of one it may have. It is
-// durable on return. It fails with *HeldError where another sandbox holds one of
-// its devices, and then, as on any error, nothing has changed.
+// PutSandbox writes a sandbox's record, or replaces it. The record is durable on return.
+// If the sandbox takes a device or uplink of somebody else, the error is *HeldError,
+// *AllocatedError or *UplinkError. On any error nothing has changed.
 func (l *Ledger) PutSandbox(s Sandbox) error {
-	return l.update(func(tx *bolt.Tx) error { return putSandbox(tx, s) })
-}
-
-// UpdateSandbox changes a record in one transaction. An error of change is
-// returned as it is, and nothing is written. change may be called more than once.
-func (l *Ledger) UpdateSandbox(id string, change func(*Sandbox) error) error {
-	return l.update(func(tx *bolt.Tx) error {
-		s, ok, err := getSandbox(tx, id)
-		if err != nil {
+	e, raw, err := encode(s)
+	if err != nil {
+		return err
+	}
+	return l.w.update(func(b *batch) error {
+		if err := b.index.checkSandbox(b.index.sandboxes[s.ID], e); err != nil {
 			return err
 		}
-		if !ok {
-			return fmt.Errorf("%w: %s", ErrNotFound, id)
-		}
-		if err := change(&s); err != nil {
-			return err
-		}
-		s.ID = id
-		return putSandbox(tx, s)
+		return b.put(e, raw)
 	})
 }
 
-// DeleteSandbox removes a record and frees its devices; none is no error.
+// encode returns the record as it is stored, without the status, which has a bucket of
+// its own.
+func encode(s Sandbox) (*entry, []byte, error) {
+	if s.ID == "" {
+		return nil, nil, errors.New("record a sandbox: it has no id")
+	}
+	e := newEntry(s)
+	s.Status = nil
+	raw, err := json.Marshal(s)
+	if err != nil {
+		return nil, nil, fmt.Errorf("encode sandbox %s: %w", s.ID, err)
+	}
+	return e, raw, nil
+}
+
+// StatusWritten removes a network-status document from the sandbox's record, because it
+// is on the pod. Readers see that at once. It becomes durable with the next change or at
+// Close. After a crash the same status is written to the pod once more.
+func (l *Ledger) StatusWritten(id string, status []byte) { l.w.statusWritten(id, status) }
+
+// DeleteSandbox removes a record and frees its devices. A missing record is not an error.
 func (l *Ledger) DeleteSandbox(id string) error {
-	return l.update(func(tx *bolt.Tx) error {
-		s, ok, err := getSandbox(tx, id)
-		if err != nil || !ok {
-			return err
-		}
-		if err := freeDevices(tx, s); err != nil {
-			return err
-		}
-		return tx.Bucket(sandboxesBucket).Delete([]byte(id))
-	})
+	return l.w.update(func(b *batch) error { return b.delete(id) })
 }
 
 // Sandbox reads one record.
 func (l *Ledger) Sandbox(id string) (s Sandbox, ok bool, err error) {
-	err = l.db.View(func(tx *bolt.Tx) error {
-		s, ok, err = getSandbox(tx, id)
+	written := l.w.writtenStatus(id)
+	err = l.w.db.View(func(tx *bolt.Tx) error {
+		raw := tx.Bucket(sandboxesBucket).Get([]byte(id))
+		if raw == nil {
+			return nil
+		}
+		ok = true
+		s, err = decodeSandbox(tx, []byte(id), raw)
 		return err
 	})
+	if string(s.Status) == string(written) {
+		s.Status = nil
+	}
 	return s, ok, err
 }
 
-// Sandboxes reads all records, in the order of their ids.
-func (l *Ledger) Sandboxes() ([]Sandbox, error) {
-	var all []Sandbox
-	err := l.db.View(func(tx *bolt.Tx) error {
-		return tx.Bucket(sandboxesBucket).ForEach(func(key, raw []byte) error {
-			var s Sandbox
-			if err := decode("sandboxes", key, raw, &s); err != nil {
-				return err
+// Sandboxes reads all records, in the order of their ids. It decodes all of them, so a
+// loop should use Entries.
+func (l *Ledger) Sandboxes() (all []Sandbox, err error) {
+	err = l.w.db.View(func(tx *bolt.Tx) error {
+		return tx.Bucket(sandboxesBucket).ForEach(func(id, raw []byte) error {
+			s, err := decodeSandbox(tx, id, raw)
+			if string(s.Status) == string(l.w.writtenStatus(s.ID)) {
+				s.Status = nil
 			}
 			all = append(all, s)
-			return nil
+			return err
 		})
 	})
 	return all, err
 }
 
-// Holder tells which sandbox has a device, and as which interface.
-func (l *Ledger) Holder(device pci.Address) (sandboxID, ifName string, ok bool) {
-	_ = l.db.View(func(tx *bolt.Tx) error {
-		var h holder
-		if raw := tx.Bucket(devicesBucket).Get([]byte(device.String())); raw != nil && json.Unmarshal(raw, &h) == nil {
-			sandboxID, ifName, ok = h.Sandbox, h.IfName, true
-		}
-		return nil
-	})
-	return sandboxID, ifName, ok
-}
-
-func getSandbox(tx *bolt.Tx, id string) (Sandbox, bool, error) {
-	var s Sandbox
-	raw := tx.Bucket(sandboxesBucket).Get([]byte(id))
-	if raw == nil {
-		return s, false, nil
+func decodeSandbox(tx *bolt.Tx, id, raw []byte) (s Sandbox, err error) {
+	if err := decode("sandboxes", id, raw, &s); err != nil {
+		return s, err
 	}
-	return s, true, decode("sandboxes", []byte(id), raw, &s)
-}
-
-func putSandbox(tx *bolt.Tx, s Sandbox) error {
-	if s.ID == "" {
-		return fmt.Errorf("a sandbox without an id cannot be recorded")
+	if status := tx.Bucket(statusesBucket).Get(id); len(status) > 0 {
+		s.Status = append(json.RawMessage(nil), status...) // the file's memory is not ours
 	}
-	old, exists, err := getSandbox(tx, s.ID)
-	if err != nil {
-		return err
-	}
-	if exists {
-		if old.Releasing && !s.Releasing {
-			return fmt.Errorf("%w: %s", ErrReleasing, s.ID)
-		}
-		if err := freeDevices(tx, old); err != nil {
-			return err
-		}
-	}
-	if err := takeDevices(tx, s); err != nil {
-		return err
-	}
-	raw, err := json.Marshal(s)
-	if err != nil {
-		return fmt.Errorf("encoding sandbox %s: %w", s.ID, err)
-	}
-	return tx.Bucket(sandboxesBucket).Put([]byte(s.ID), raw)
-}
-
-// takeDevices enters the devices that the sandbox still holds into the index.
-func takeDevices(tx *bolt.Tx, s Sandbox) error {
-	index := tx.Bucket(devicesBucket)
-	for _, a := range s.Attachments {
-		if a.Device.IsZero() || a.Phase == Released || a.DeviceBack {
-			continue
-		}
-		key := []byte(a.Device.String())
-		if raw := index.Get(key); raw != nil {
-			return heldError(tx, a.Device, raw)
-		}
-		raw, err := json.Marshal(holder{Sandbox: s.ID, IfName: a.IfName})
-		if err != nil {
-			return err
-		}
-		if err := index.Put(key, raw); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func heldError(tx *bolt.Tx, device pci.Address, raw []byte) error {
-	var h holder
-	if err := decode("devices", []byte(device.String()), raw, &h); err != nil {
-		return err
-	}
-	e := &HeldError{Device: device, Sandbox: h.Sandbox, IfName: h.IfName}
-	if s, ok, err := getSandbox(tx, h.Sandbox); err == nil && ok {
-		e.Pod, e.Releasing = s.Pod, s.Releasing
-	}
-	return e
-}
-
-// freeDevices removes the sandbox's own entries, and no other's, from the index.
-func freeDevices(tx *bolt.Tx, s Sandbox) error {
-	index := tx.Bucket(devicesBucket)
-	for _, a := range s.Attachments {
-		if a.Device.IsZero() {
-			continue
-		}
-		key := []byte(a.Device.String())
-		var h holder
-		raw := index.Get(key)
-		if raw == nil {
-			continue
-		}
-		if err := decode("devices", key, raw, &h); err != nil {
-			return err
-		}
-		if h.Sandbox == s.ID {
-			if err := index.Delete(key); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return s, nil
 }

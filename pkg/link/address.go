@@ -1,176 +1,168 @@
 package link
 
 import (
-	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 
-	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
 // Address is an IP address of a link.
 type Address struct {
 	IPNet net.IPNet
-	// Tentative: duplicate address detection runs, and the address cannot be used
-	// yet, unless it is Optimistic. Duplicate: somebody else on the link has it.
+	// Tentative means that duplicate address detection is running. The address cannot be
+	// used yet, unless it is Optimistic. Duplicate means that another host on the link has
+	// the address.
 	Tentative, Optimistic, Duplicate bool
-	// Expires: it is held for a time, as of DHCP or router advertisements.
+	// Expires means a limited lifetime, as with DHCP or router advertisements.
 	Expires bool
 }
 
-// InUse tells an address that somebody gave the link from those that any link gets
-// that is up: link-local ones, and with IPv6 those that the kernel makes of router
-// advertisements, which expire.
+// InUse reports whether somebody configured this address. Link-local addresses do not
+// count: any link gets one when it is up. IPv6 addresses with a limited lifetime do not
+// count either: the kernel makes them from router advertisements, which any link that is
+// up can receive. An IPv4 address with a limited lifetime counts: somebody runs DHCP.
 func (a Address) InUse() bool {
-	advertised := a.IPNet.IP.To4() == nil && a.Expires
-	return !a.IPNet.IP.IsLinkLocalUnicast() && !advertised
+	ip, _ := netip.AddrFromSlice(a.IPNet.IP)
+	return countsAsUse(ip, a.Expires)
 }
 
-// Route is a unicast route. A nil GW means that the destination is on the link.
-type Route struct {
-	Link     int // ifindex
-	Dst      net.IPNet
-	GW       net.IP
-	MTU      int
-	AdvMSS   int
-	Priority int
-	Table    int // 0: main
-	Scope    int
+func countsAsUse(ip netip.Addr, expires bool) bool {
+	ip = ip.Unmap()
+	advertised := ip.Is6() && expires
+	return !ip.IsLinkLocalUnicast() && !advertised
 }
 
-func (r Route) String() string {
-	s := r.Dst.String()
-	if r.GW != nil {
-		s += " via " + r.GW.String()
-	}
-	return s
+// addresses sets and lists IP addresses.
+type addresses struct{ conn *conn }
+
+// AddAddress adds an address with its prefix length to a link. An Optimistic IPv6 address
+// is usable at once, if the link's sysctl optimistic_dad is on. The sysctl has no effect on
+// other addresses.
+func (a addresses) AddAddress(index int, addr Address) error {
+	req := addressRequest(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, index, addr)
+	return wrap(fmt.Sprintf("add address %s to", &addr.IPNet), linkNumber(index), a.conn.acknowledged(req))
 }
 
-// AddAddress gives a link an address with its prefix length. An IPv6 one may be
-// asked for as Optimistic, usable at once; the kernel does so where the link's
-// sysctl optimistic_dad is on. The sysctl alone does nothing for such addresses.
-func (h *Handle) AddAddress(index int, addr Address) error {
-	a := &netlink.Addr{IPNet: &addr.IPNet}
+// DeleteAddress removes an address from a link.
+func (a addresses) DeleteAddress(index int, addr net.IPNet) error {
+	req := addressRequest(unix.RTM_DELADDR, 0, index, Address{IPNet: addr})
+	return wrap(fmt.Sprintf("delete address %s of", &addr), linkNumber(index), a.conn.acknowledged(req))
+}
+
+func addressRequest(message, flags, index int, addr Address) *nl.NetlinkRequest {
+	family, ip := familyOf(addr.IPNet.IP)
+	msg := nl.NewIfAddrmsg(family)
+	ones, _ := addr.IPNet.Mask.Size()
+	msg.Index, msg.Prefixlen = uint32(index), uint8(ones)
 	if addr.Optimistic {
-		a.Flags = unix.IFA_F_OPTIMISTIC
+		msg.Flags = unix.IFA_F_OPTIMISTIC
 	}
-	return wrap("adding address "+addr.IPNet.String(), indexed(index), h.nlink.AddrAdd(attrsOf(index), a))
+	req := request(message, flags|unix.NLM_F_ACK, msg, nl.NewRtAttr(unix.IFA_LOCAL, ip), nl.NewRtAttr(unix.IFA_ADDRESS, ip))
+	if family == unix.AF_INET && ones < 31 { // a /31 has no broadcast address (RFC 3021)
+		req.AddData(nl.NewRtAttr(unix.IFA_BROADCAST, broadcast(ip, addr.IPNet.Mask)))
+	}
+	return req
 }
 
-// DeleteAddress takes an address from a link.
-func (h *Handle) DeleteAddress(index int, addr net.IPNet) error {
-	return wrap("deleting address "+addr.String(), indexed(index),
-		h.nlink.AddrDel(attrsOf(index), &netlink.Addr{IPNet: &addr}))
+// familyOf returns the family and the bytes of an address: 4 or 16.
+func familyOf(ip net.IP) (int, []byte) {
+	if v4 := ip.To4(); v4 != nil {
+		return unix.AF_INET, v4
+	}
+	return unix.AF_INET6, ip.To16()
+}
+
+func broadcast(ip []byte, mask net.IPMask) []byte {
+	last := make([]byte, len(ip))
+	for i := range ip {
+		last[i] = ip[i] | ^mask[len(mask)-len(ip)+i]
+	}
+	return last
 }
 
 // Addresses lists a link's addresses of both families.
-func (h *Handle) Addresses(index int) ([]Address, error) {
-	var found []netlink.Addr
-	err := h.dump(func() (err error) {
-		found, err = h.nlink.AddrList(attrsOf(index), netlink.FAMILY_ALL)
+func (a addresses) Addresses(index int) ([]Address, error) {
+	addrs := []Address{}
+	err := dumpAddresses(a.conn, func() { addrs = addrs[:0] }, func(payload []byte) error {
+		on, a, err := parseAddress(payload)
+		if on == index && a.IPNet.IP != nil {
+			addrs = append(addrs, a)
+		}
 		return err
 	})
 	if err != nil {
-		return nil, wrap("listing addresses", indexed(index), err)
-	}
-	addrs := make([]Address, 0, len(found))
-	for _, a := range found {
-		addrs = append(addrs, addressOf(a))
+		return nil, wrap("list addresses of", linkNumber(index), err)
 	}
 	return addrs, nil
 }
 
-func addressOf(a netlink.Addr) Address {
-	return Address{
-		IPNet:      *a.IPNet,
-		Tentative:  a.Flags&unix.IFA_F_TENTATIVE != 0,
-		Optimistic: a.Flags&unix.IFA_F_OPTIMISTIC != 0,
-		Duplicate:  a.Flags&unix.IFA_F_DADFAILED != 0,
-		Expires:    a.Flags&unix.IFA_F_PERMANENT == 0,
-	}
+func dumpAddresses(c *conn, begin func(), each func(payload []byte) error) error {
+	req := request(unix.RTM_GETADDR, unix.NLM_F_DUMP, nl.NewIfAddrmsg(unix.AF_UNSPEC))
+	return c.dump(req, unix.RTM_NEWADDR, begin, each)
 }
 
-// AddRoute adds a route, beside others to the same destination as the stock CNI
-// plugins do; the same route twice is ErrExists.
-func (h *Handle) AddRoute(r Route) error {
-	return wrap("adding route "+r.String(), indexed(r.Link), h.nlink.RouteAddEcmp(r.netlink()))
-}
-
-// DeleteRoute removes a route.
-func (h *Handle) DeleteRoute(r Route) error {
-	return wrap("deleting route "+r.String(), indexed(r.Link), h.nlink.RouteDel(r.netlink()))
-}
-
-// Routes lists the unicast routes over a link, in every table. Index 0 means
-// those of all links.
-func (h *Handle) Routes(index int) ([]Route, error) {
-	// A filter by table, with table 0, is the library's way to get all tables.
-	filter, mask := &netlink.Route{LinkIndex: index, Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE
-	if index != 0 {
-		mask |= netlink.RT_FILTER_OIF
-	}
-	var found []netlink.Route
-	err := h.dump(func() (err error) {
-		found, err = h.nlink.RouteListFiltered(netlink.FAMILY_ALL, filter, mask)
-		return err
-	})
+// parseAddress reads an RTM_NEWADDR or RTM_DELADDR message. If the family is not IPv4 or
+// IPv6, the address has no IP.
+func parseAddress(msg []byte) (index int, addr Address, err error) {
+	m, err := ifaddr(msg)
 	if err != nil {
-		return nil, wrap("listing routes", indexed(index), err)
+		return m.index, addr, err
 	}
-	var routes []Route
-	for _, r := range found {
-		if r.Type == unix.RTN_UNICAST && r.Dst != nil {
-			routes = append(routes, Route{Link: r.LinkIndex, Dst: *r.Dst, GW: r.Gw, MTU: r.MTU,
-				AdvMSS: r.AdvMSS, Priority: r.Priority, Table: r.Table, Scope: int(r.Scope)})
+	addr = Address{
+		Tentative:  m.flags&unix.IFA_F_TENTATIVE != 0,
+		Optimistic: m.flags&unix.IFA_F_OPTIMISTIC != 0,
+		Duplicate:  m.flags&unix.IFA_F_DADFAILED != 0,
+		Expires:    m.flags&unix.IFA_F_PERMANENT == 0,
+	}
+	if p := m.prefix; p.IsValid() {
+		addr.IPNet = net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+	}
+	return m.index, addr, nil
+}
+
+// addressMessage is the content of a message about an address.
+type addressMessage struct {
+	index  int
+	prefix netip.Prefix // not valid if the family is not IPv4 or IPv6
+	peer   netip.Addr   // the other end of a point-to-point address; else not valid
+	flags  uint32       // IFA_F_…
+}
+
+// inUse is Address.InUse for a message.
+func (m addressMessage) inUse() bool {
+	return countsAsUse(m.prefix.Addr(), m.flags&unix.IFA_F_PERMANENT == 0)
+}
+
+// ifaddr reads a message about an address. IPv4 has IFA_LOCAL, and IFA_ADDRESS for
+// the peer, which is the same address if there is no peer. IPv6 has IFA_ADDRESS,
+// and IFA_LOCAL only if there is a peer.
+func ifaddr(msg []byte) (addressMessage, error) {
+	if len(msg) < unix.SizeofIfAddrmsg {
+		return addressMessage{}, fmt.Errorf("message of %d bytes is too short for an address", len(msg))
+	}
+	family, bits := msg[0], int(msg[1])
+	m := addressMessage{flags: uint32(msg[2]), index: int(native.Uint32(msg[4:]))}
+	var local, address netip.Addr
+	a := attributesOf(msg[unix.SizeofIfAddrmsg:])
+	for a.next() {
+		switch a.typ {
+		case unix.IFA_LOCAL:
+			local, _ = netip.AddrFromSlice(a.value)
+		case unix.IFA_ADDRESS:
+			address, _ = netip.AddrFromSlice(a.value)
+		case unix.IFA_FLAGS:
+			m.flags = number(a.value)
 		}
 	}
-	return routes, nil
-}
-
-// DefaultLink is the link of the best default route, IPv4 before IPv6.
-func (h *Handle) DefaultLink() (Link, error) {
-	routes, err := h.Routes(0)
-	if err != nil {
-		return Link{}, err
+	if family != unix.AF_INET && family != unix.AF_INET6 {
+		return m, a.err
 	}
-	var best *Route
-	for i, r := range routes {
-		if ones, _ := r.Dst.Mask.Size(); ones == 0 && r.Table == unix.RT_TABLE_MAIN && r.Link != 0 && better(r, best) {
-			best = &routes[i]
-		}
+	m.prefix = netip.PrefixFrom(address, bits)
+	if local.IsValid() && local != address { // the prefix is the peer's
+		m.prefix, m.peer = netip.PrefixFrom(local, local.BitLen()), address
 	}
-	if best == nil {
-		return Link{}, wrap("look-up", "the default route", fmt.Errorf("there is none: %w", unix.ESRCH))
-	}
-	return h.ByIndex(best.Link)
-}
-
-func better(r Route, than *Route) bool {
-	if than == nil {
-		return true
-	}
-	if v4, thanV4 := r.Dst.IP.To4() != nil, than.Dst.IP.To4() != nil; v4 != thanV4 {
-		return v4
-	}
-	return r.Priority < than.Priority
-}
-
-func (r Route) netlink() *netlink.Route {
-	return &netlink.Route{LinkIndex: r.Link, Dst: &r.Dst, Gw: r.GW, MTU: r.MTU, AdvMSS: r.AdvMSS,
-		Priority: r.Priority, Table: r.Table, Scope: netlink.Scope(r.Scope)}
-}
-
-// dump repeats a listing that a concurrent change interrupted.
-func (h *Handle) dump(list func() error) error {
-	err := error(netlink.ErrDumpInterrupted)
-	for try := 0; try < dumpTries && errors.Is(err, netlink.ErrDumpInterrupted); try++ {
-		err = list()
-	}
-	return err
-}
-
-// attrsOf satisfies the library, which wants a link where an ifindex would do.
-func attrsOf(index int) netlink.Link {
-	return &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: index}}
+	return m, a.err
 }

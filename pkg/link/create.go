@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Spec is what the links that this package makes have in common.
+// Spec has the settings that all links of this package share.
 type Spec struct {
 	Name   string
 	Parent int    // ifindex of the link below, in the handle's namespace
@@ -20,48 +20,54 @@ type Spec struct {
 	Group  uint32 // for DeleteGroup; 0: none
 }
 
-// AddMacvlan makes a macvlan on a parent in the handle's namespace, born in
-// target's with its final name. Mode is bridge, private, vepa or passthru;
-// queueLen is the broadcast queue's, 0 the kernel's default.
-func (h *Handle) AddMacvlan(s Spec, mode string, queueLen uint32, target Target) (Link, error) {
+// creations makes links inside other namespaces.
+type creations struct{ conn *conn }
+
+// AddMacvlan makes a macvlan inside target's namespace, under its final name. Its
+// parent is in the handle's namespace. Mode is bridge, private, vepa or passthru.
+// QueueLen is the length of the broadcast queue; 0 is the kernel's default.
+func (b creations) AddMacvlan(s Spec, mode string, queueLen uint32, target Target) (Link, error) {
 	m, ok := macvlanModes.number(mode)
 	if !ok {
-		return Link{}, wrap("creation", "macvlan "+s.Name, fmt.Errorf("unknown mode %q", mode))
+		return Link{}, wrap("create", "macvlan "+s.Name, fmt.Errorf("unknown mode %q", mode))
 	}
 	data := []*nl.RtAttr{nl.NewRtAttr(nl.IFLA_MACVLAN_MODE, nl.Uint32Attr(m))}
 	if queueLen != 0 {
 		data = append(data, nl.NewRtAttr(nl.IFLA_MACVLAN_BC_QUEUE_LEN, nl.Uint32Attr(queueLen)))
 	}
-	return h.add("macvlan", s, data, target)
+	return b.add("macvlan", s, data, target)
 }
 
-// AddIPvlan makes an ipvlan likewise. Mode is l2, l3 or l3s. It has its parent's
-// MAC; Spec.MAC has to be empty.
-func (h *Handle) AddIPvlan(s Spec, mode string, target Target) (Link, error) {
+// AddIPvlan makes an ipvlan inside target's namespace, as AddMacvlan does. Mode is
+// l2, l3 or l3s. An ipvlan has its parent's MAC: Spec.MAC must be empty.
+func (b creations) AddIPvlan(s Spec, mode string, target Target) (Link, error) {
 	m, ok := ipvlanModes.number(mode)
 	if !ok {
-		return Link{}, wrap("creation", "ipvlan "+s.Name, fmt.Errorf("unknown mode %q", mode))
+		return Link{}, wrap("create", "ipvlan "+s.Name, fmt.Errorf("unknown mode %q", mode))
 	}
-	return h.add("ipvlan", s, []*nl.RtAttr{nl.NewRtAttr(nl.IFLA_IPVLAN_MODE, nl.Uint16Attr(uint16(m)))}, target)
+	return b.add("ipvlan", s, []*nl.RtAttr{nl.NewRtAttr(nl.IFLA_IPVLAN_MODE, nl.Uint16Attr(uint16(m)))}, target)
 }
 
-// AddVLAN makes a VLAN link with 802.1q tags likewise.
-func (h *Handle) AddVLAN(s Spec, id int, target Target) (Link, error) {
-	return h.add("vlan", s, []*nl.RtAttr{nl.NewRtAttr(nl.IFLA_VLAN_ID, nl.Uint16Attr(uint16(id)))}, target)
+// AddVLAN makes a VLAN link with 802.1q tags inside target's namespace, as
+// AddMacvlan does.
+func (b creations) AddVLAN(s Spec, id int, target Target) (Link, error) {
+	return b.add("vlan", s, []*nl.RtAttr{nl.NewRtAttr(nl.IFLA_VLAN_ID, nl.Uint16Attr(uint16(id)))}, target)
 }
 
-func (h *Handle) add(kind string, s Spec, data []*nl.RtAttr, target Target) (Link, error) {
-	err := h.create(kind, s, data, target)
+// add makes the link and reads it back from target. The kernel does not echo a link
+// (NLM_F_ECHO) that is made in another namespace than the request's.
+func (b creations) add(kind string, s Spec, data []*nl.RtAttr, target Target) (Link, error) {
+	err := b.create(kind, s, data, target)
 	if errors.Is(err, unix.EEXIST) {
-		err = h.createAndRename(kind, s, data, target)
+		err = b.createAndRename(kind, s, data, target)
 	}
 	if err != nil {
-		return Link{}, wrap("creation", kind+" "+s.Name, err)
+		return Link{}, wrap("create", kind+" "+s.Name, err)
 	}
 	return target.ByName(s.Name)
 }
 
-func (h *Handle) create(kind string, s Spec, data []*nl.RtAttr, target Target) error {
+func (b creations) create(kind string, s Spec, data []*nl.RtAttr, target Target) error {
 	attrs := []nl.NetlinkRequestData{
 		text(unix.IFLA_IFNAME, s.Name),
 		u32(unix.IFLA_LINK, uint32(s.Parent)),
@@ -83,20 +89,20 @@ func (h *Handle) create(kind string, s Spec, data []*nl.RtAttr, target Target) e
 		}
 		attrs = append(attrs, nl.NewRtAttr(unix.IFLA_ADDRESS, hw))
 	}
-	return h.change(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, 0, attrs...)
+	return b.conn.change(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, 0, attrs...)
 }
 
-// createAndRename serves kernels before 6.15, which look the new link's name up in
-// the sender's namespace: a host link called net1 stands in the way of a pod's.
-func (h *Handle) createAndRename(kind string, s Spec, data []*nl.RtAttr, target Target) error {
+// createAndRename is for kernels before 6.15. They look up the new link's name in the
+// sender's namespace, so a host link called net1 prevents one in a pod.
+func (b creations) createAndRename(kind string, s Spec, data []*nl.RtAttr, target Target) error {
 	if _, err := target.ByName(s.Name); err == nil {
-		return unix.EEXIST // it is taken where the link is to live
+		return unix.EEXIST // the name is taken in target
 	} else if !errors.Is(err, ErrNotFound) {
 		return err
 	}
 	final := s.Name
 	s.Name = temporaryName()
-	if err := h.create(kind, s, data, target); err != nil {
+	if err := b.create(kind, s, data, target); err != nil {
 		return err
 	}
 	made, err := target.ByName(s.Name)

@@ -7,23 +7,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What callers decide by. They match any errno of that meaning.
+// The errors that callers distinguish. Each matches every errno of its meaning.
 var (
 	ErrNotFound    = errors.New("not found")
 	ErrExists      = errors.New("exists already")
 	ErrUnsupported = errors.New("not supported by the driver or kernel")
 )
 
-// Error says which operation on which object failed, and why.
+// Error reports a failed operation on an object, with the cause.
 type Error struct {
-	Op     string // "set VF 3 VLAN"
+	Op     string // "set MTU 9000 of", "create"
 	Object string // "link 7", "macvlan net1"
-	Err    error  // the errno, with the kernel's explanation where it gave one
+	Err    error  // the errno, with the kernel's explanation if it gave one
 }
 
-func (e *Error) Error() string { return fmt.Sprintf("%s of %s: %v", e.Op, e.Object, e.Err) }
+func (e *Error) Error() string { return fmt.Sprintf("%s %s: %v", e.Op, e.Object, e.Err) }
 
-// Unwrap keeps the errno within reach of errors.Is and errors.As.
+// Unwrap lets errors.Is and errors.As find the errno.
 func (e *Error) Unwrap() error { return e.Err }
 
 // Is matches the package's sentinels.
@@ -34,8 +34,8 @@ func (e *Error) Is(target error) bool {
 	}
 	switch target {
 	case ErrNotFound:
-		// ESRCH: a route that is not there; EADDRNOTAVAIL is left out, since a
-		// driver that refuses a MAC says the same.
+		// ESRCH is for a missing route. EADDRNOTAVAIL does not count: drivers also use it to
+		// refuse a MAC.
 		return errno == unix.ENODEV || errno == unix.ENOENT || errno == unix.ESRCH
 	case ErrExists:
 		return errno == unix.EEXIST
@@ -45,7 +45,7 @@ func (e *Error) Is(target error) bool {
 	return false
 }
 
-// enotsupp is the kernel-internal ENOTSUPP, which some drivers let through.
+// enotsupp is ENOTSUPP, which is internal to the kernel but returned by some drivers.
 const enotsupp = unix.Errno(524)
 
 func wrap(op, object string, err error) error {
@@ -55,4 +55,4 @@ func wrap(op, object string, err error) error {
 	return &Error{Op: op, Object: object, Err: err}
 }
 
-func indexed(index int) string { return fmt.Sprintf("link %d", index) }
+func linkNumber(index int) string { return fmt.Sprintf("link %d", index) }

@@ -10,7 +10,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"fairlead.dev/fairlead/pkg/device"
@@ -95,6 +94,24 @@ func TestMoveToATakenNameLeavesTheLinkWhereItWas(t *testing.T) {
 	names(t, pod, "lo", "net1", "net2")
 }
 
+// meta-cni E10: why MoveTo looks the name up first. The kernel moves before it
+// renames, so that its own EEXIST leaves the link on the wrong side.
+func TestTheKernelMovesBeforeItRenames(t *testing.T) {
+	host, pod := handle(t), handle(t)
+	veth(t, pod, "net1", "net2")
+	vf := veth(t, host, "eth3", "peer")
+	if err := host.MoveTo(vf.Index, blind{pod}, "net1", 0); !errors.Is(err, link.ErrExists) {
+		t.Errorf("got %v, want ErrExists", err)
+	}
+	names(t, host, "lo", "peer")
+	names(t, pod, "eth3", "lo", "net1", "net2")
+}
+
+// blind is a target in which no link is found.
+type blind struct{ *link.Handle }
+
+func (blind) ByName(string) (link.Link, error) { return link.Link{}, &link.Error{Err: unix.ENODEV} }
+
 func TestDeleteGroupSparesOthers(t *testing.T) {
 	host, pod := handle(t), handle(t)
 	uplink := veth(t, host, "up0", "up0peer")
@@ -168,7 +185,7 @@ func TestAltNamesAreFound(t *testing.T) {
 	}
 }
 
-// What pkg/attach goes by (cni#250, cni#445).
+// pkg/attach relies on these answers (cni#250, cni#445).
 func TestAltNamesAreTaken(t *testing.T) {
 	h, pod := handle(t), handle(t)
 	l := veth(t, h, "eth3", "peer")
@@ -201,24 +218,10 @@ func TestAltNamesAreTaken(t *testing.T) {
 	}
 }
 
-func TestVFOfALinkWithoutVFs(t *testing.T) {
-	h := handle(t)
-	l := veth(t, h, "eth3", "peer")
-	if _, err := h.VF(l.Index, 0); !errors.Is(err, link.ErrUnsupported) {
-		t.Errorf("VF 0 of a veth: %v, want ErrUnsupported", err)
-	}
-	if err := h.SetVFVLAN(l.Index, 0, 100, 0, "802.1q"); !errors.Is(err, link.ErrUnsupported) {
-		t.Errorf("VLAN of a veth's VF: %v, want ErrUnsupported", err)
-	}
-	if err := h.SetVFVLAN(l.Index, 0, 100, 0, "802.1ad"); !errors.Is(err, link.ErrUnsupported) {
-		t.Errorf("802.1ad VLAN of a veth's VF: %v, want ErrUnsupported", err)
-	}
-}
-
 func TestSettingsOfALinkWithoutVFs(t *testing.T) {
 	h := handle(t)
 	l := veth(t, h, "eth3", "peer")
-	if _, err := h.VFSettings(l.Index); !errors.Is(err, link.ErrUnsupported) {
+	if _, err := h.VFs(l.Index); !errors.Is(err, link.ErrUnsupported) {
 		t.Errorf("VFs of a veth: %v, want ErrUnsupported", err)
 	}
 	vlan, trust, mtu, proto := 100, true, 9000, device.Proto8021AD
@@ -321,81 +324,4 @@ func TestOpenAtTellsThatTheNamespaceIsGone(t *testing.T) {
 	if !netns.IsGone(err) {
 		t.Errorf("got %v, want an error that IsGone knows", err)
 	}
-}
-
-func handle(t testing.TB) *link.Handle { return handleAt(t, netnstest.New(t)) }
-
-func handleAt(t testing.TB, path string) *link.Handle {
-	t.Helper()
-	h, err := link.OpenAt(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(h.Close)
-	return h
-}
-
-func inside(t testing.TB, path string, fn func() error) {
-	t.Helper()
-	if err := netns.With(path, fn); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// veth makes a pair in h's namespace and returns its first end.
-func veth(t testing.TB, h *link.Handle, name, peer string) link.Link {
-	t.Helper()
-	err := h.Do(func() error {
-		return netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name, TxQLen: -1}, PeerName: peer})
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := h.ByName(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return l
-}
-
-// names asserts which links are in a namespace, in alphabetical order.
-func names(t testing.TB, h *link.Handle, want ...string) {
-	t.Helper()
-	links, err := h.List()
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := map[string]bool{}
-	for _, l := range links {
-		if l.Kind == "" && l.Name != "lo" {
-			continue // tunnels that some kernels put into every namespace have no kind either
-		}
-		got[l.Name] = true
-	}
-	wanted := map[string]bool{}
-	for _, n := range want {
-		wanted[n] = true
-	}
-	if diff := cmp.Diff(wanted, got); diff != "" {
-		t.Error(diff)
-	}
-}
-
-func await(t *testing.T, events <-chan link.Event, match func(link.Event) bool) {
-	t.Helper()
-	for e := range events {
-		if match(e) {
-			return
-		}
-	}
-	t.Fatal("the events ended")
-}
-
-func cidr(s string) net.IPNet {
-	ip, n, err := net.ParseCIDR(s)
-	if err != nil {
-		panic(err)
-	}
-	n.IP = ip
-	return *n
 }

@@ -41,42 +41,6 @@ func TestParseReadsWhatTheKernelSends(t *testing.T) {
 	}
 }
 
-func TestParseVFTellsMissingKnobsFromOnesThatAreOff(t *testing.T) {
-	yes, no := true, false
-	tests := []struct {
-		name  string
-		attrs []*nl.RtAttr
-		want  VFInfo
-	}{
-		{
-			name: "igb, VLAN 100 with priority 3",
-			attrs: []*nl.RtAttr{
-				attr(nl.IFLA_VF_MAC, string((&nl.VfMac{Vf: 2, Mac: [32]byte{2, 0, 0, 0xcc, 0, 1}}).Serialize())),
-				words(nl.IFLA_VF_VLAN, 2, 100, 3), words(nl.IFLA_VF_RATE, 2, 0, 50),
-				words(nl.IFLA_VF_SPOOFCHK, 2, 1), words(nl.IFLA_VF_TRUST, 2, 0), words(nl.IFLA_VF_LINK_STATE, 2, 0),
-			},
-			want: VFInfo{Index: 2, MAC: "02:00:00:cc:00:01", VLAN: 100, QoS: 3, VLANProto: "802.1q", MaxTxRateMbps: 50,
-				SpoofCheck: &yes, Trust: &no, LinkState: "auto"},
-		},
-		{
-			name: "a driver without spoof check and trust, tags of 802.1ad, link forced down",
-			attrs: []*nl.RtAttr{
-				attr(nl.IFLA_VF_MAC, string((&nl.VfMac{Vf: 0}).Serialize())), words(nl.IFLA_VF_VLAN, 0, 7, 0),
-				nested(nl.IFLA_VF_VLAN_LIST, attr(nl.IFLA_VF_VLAN_INFO, string(append(words(0, 0, 7, 0).Data, 0x88, 0xa8, 0, 0)))),
-				words(nl.IFLA_VF_SPOOFCHK, 0, ^uint32(0)), words(nl.IFLA_VF_TRUST, 0, ^uint32(0)), words(nl.IFLA_VF_LINK_STATE, 0, 2),
-			},
-			want: VFInfo{Index: 0, MAC: "00:00:00:00:00:00", VLAN: 7, VLANProto: "802.1ad", LinkState: "disable"},
-		},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			if diff := cmp.Diff(tt.want, parseVF(message(nil, tt.attrs...))); diff != "" {
-				t.Error(diff)
-			}
-		})
-	}
-}
-
 func TestErrorsKeepErrnoAndMeaning(t *testing.T) {
 	tests := []struct {
 		err      error
@@ -91,7 +55,7 @@ func TestErrorsKeepErrnoAndMeaning(t *testing.T) {
 		{io.EOF, []error{io.EOF}, []error{ErrNotFound, ErrExists, ErrUnsupported}},
 	}
 	for _, tt := range tests {
-		err := wrap("setting MTU 9000", indexed(7), tt.err)
+		err := wrap("set MTU 9000 of", linkNumber(7), tt.err)
 		for _, want := range tt.is {
 			if !errors.Is(err, want) {
 				t.Errorf("%v is not %v", err, want)
@@ -103,7 +67,7 @@ func TestErrorsKeepErrnoAndMeaning(t *testing.T) {
 			}
 		}
 		var e *Error
-		if !errors.As(err, &e) || e.Op != "setting MTU 9000" || e.Object != "link 7" {
+		if !errors.As(err, &e) || e.Op != "set MTU 9000 of" || e.Object != "link 7" {
 			t.Errorf("%v lost its operation or object", err)
 		}
 	}
@@ -131,7 +95,7 @@ func words(typ int, vs ...uint32) *nl.RtAttr {
 	return nl.NewRtAttr(typ, b)
 }
 
-// What any link gets by itself that is up does not say that somebody uses it.
+// An address that any link gets when it is up does not show that somebody uses it.
 func TestAddressInUse(t *testing.T) {
 	for text, want := range map[string]bool{
 		"192.0.2.7/24": true, "169.254.1.1/16": false, "fe80::1/64": false, "2001:db8::7/64": true,

@@ -3,9 +3,7 @@ package link
 import (
 	"context"
 	"errors"
-	"syscall"
 
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -13,8 +11,8 @@ import (
 type Event struct {
 	Link Link
 	Gone bool // it was deleted, or moved to another namespace
-	// Lost: the kernel dropped events because the reader was too slow; Link is
-	// not set, and what the reader knows is to be read anew.
+	// Lost means that the kernel dropped events because the reader was too slow. Link is
+	// not set, and the reader has to read everything again.
 	Lost bool
 }
 
@@ -22,31 +20,45 @@ type Event struct {
 // come or go at once.
 const eventBuffer = 4 << 20
 
-// Subscribe reports link changes in the caller's namespace until ctx ends, or the
-// socket fails; then the channel is closed.
+// Subscribe reports link changes in the caller's namespace. When ctx ends or the socket
+// fails, it closes the channel.
 func Subscribe(ctx context.Context) (<-chan Event, error) {
-	s, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK)
+	c, err := subscribe(unix.RTNLGRP_LINK)
 	if err != nil {
-		return nil, wrap("subscription", "link events", err)
-	}
-	// Force is for privileged callers; without it the size is capped, and Lost comes sooner.
-	if s.SetReceiveBufferSize(eventBuffer, true) != nil {
-		_ = s.SetReceiveBufferSize(eventBuffer, false)
+		return nil, wrap("subscribe to", "link events", err)
 	}
 	events := make(chan Event)
-	stop := context.AfterFunc(ctx, s.Close) // wakes Receive
+	stop := context.AfterFunc(ctx, c.close) // wakes receive
 	go func() {                             // ends when ctx ends or the socket fails
 		defer close(events)
 		defer stop()
-		receive(ctx, s, events)
-		s.Close()
+		defer c.close()
+		report(ctx, c, events)
 	}()
 	return events, nil
 }
 
-func receive(ctx context.Context, s *nl.NetlinkSocket, events chan<- Event) {
+// subscribe opens a socket for the messages of groups.
+func subscribe(groups ...uint) (*conn, error) {
+	c, err := dial(groups...)
+	if err != nil {
+		return nil, err
+	}
+	c.makeRoom(true)
+	// Only privileged callers may use FORCE. Otherwise the size is capped, and messages are
+	// lost sooner.
+	_ = c.control(func(fd int) error {
+		if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, eventBuffer) == nil {
+			return nil
+		}
+		return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, eventBuffer)
+	})
+	return c, nil
+}
+
+func report(ctx context.Context, c *conn, events chan<- Event) {
 	for {
-		msgs, from, err := s.Receive()
+		datagram, err := c.receive(0)
 		if errors.Is(err, unix.ENOBUFS) {
 			if !send(ctx, events, Event{Lost: true}) {
 				return
@@ -56,29 +68,27 @@ func receive(ctx context.Context, s *nl.NetlinkSocket, events chan<- Event) {
 		if err != nil {
 			return
 		}
-		if from.Pid != nl.PidKernel {
-			continue
-		}
-		for _, m := range msgs {
-			if !aboutLink(m) {
+		for m := messagesOf(datagram); m.next(); {
+			if !aboutLink(m.header.Type, m.payload) {
 				continue
 			}
-			l, err := parse(m.Data)
+			l, err := parse(m.payload)
+			e := Event{Link: l, Gone: m.header.Type == unix.RTM_DELLINK}
 			if err != nil {
-				continue
+				e = Event{Lost: true}
 			}
-			if !send(ctx, events, Event{Link: l, Gone: m.Header.Type == unix.RTM_DELLINK}) {
+			if !send(ctx, events, e) {
 				return
 			}
 		}
 	}
 }
 
-// aboutLink leaves out a bridge's news of its ports (family AF_BRIDGE), where
-// RTM_DELLINK means that the port left the bridge, not that it is gone.
-func aboutLink(m syscall.NetlinkMessage) bool {
-	isLink := m.Header.Type == unix.RTM_NEWLINK || m.Header.Type == unix.RTM_DELLINK
-	return isLink && len(m.Data) > 0 && m.Data[0] == unix.AF_UNSPEC
+// aboutLink is false for a bridge's messages about its ports (family AF_BRIDGE): their
+// RTM_DELLINK means that a port left the bridge, not that a link was deleted.
+func aboutLink(typ uint16, payload []byte) bool {
+	isLink := typ == unix.RTM_NEWLINK || typ == unix.RTM_DELLINK
+	return isLink && len(payload) > 0 && payload[0] == unix.AF_UNSPEC
 }
 
 func send(ctx context.Context, events chan<- Event, e Event) bool {

@@ -1,10 +1,9 @@
-// Package netns runs functions in another network namespace, and tells whether
-// a namespace is still there.
+// Package netns runs functions in another network namespace, and tells namespaces
+// apart: whether one still exists, and whether a path still leads to it.
 //
-// It makes no namespaces and removes none: that is the container runtime's. What
-// netlink can do by file descriptor (pkg/link) needs no thread inside a
-// namespace; this package is for what cannot: sysctls, raw sockets, and opening
-// sockets in the first place.
+// It makes no namespaces and removes none: that is for the container runtime. Netlink
+// works by file descriptor (pkg/link) and needs no thread inside a namespace. Sysctls,
+// raw sockets, ioctls, and the opening of any socket do need one.
 package netns
 
 import (
@@ -22,7 +21,7 @@ type NS struct {
 	file *os.File
 }
 
-// Open opens the namespace at path (/run/netns/…, /proc/PID/ns/net). IsGone tells
+// Open opens the namespace at path (/run/netns/…, /proc/PID/ns/net). IsGone reports
 // whether an error means that there is no namespace any more.
 func Open(path string) (*NS, error) {
 	if path == "" {
@@ -38,7 +37,7 @@ func Open(path string) (*NS, error) {
 	}
 	if !isNamespace(file) {
 		file.Close()
-		// What remains of a bind mount that was unmounted: a plain, empty file.
+		// A bind mount that was unmounted leaves a plain, empty file.
 		return nil, &goneError{path: path, err: errNotMounted}
 	}
 	return &NS{file: file}, nil
@@ -95,7 +94,10 @@ func IsGone(err error) bool {
 	return errors.As(err, &gone)
 }
 
-var errNotMounted = errors.New("the file is no mounted namespace")
+var (
+	errNotMounted = errors.New("the file is no mounted namespace")
+	errReplaced   = errors.New("another namespace is mounted there now")
+)
 
 type goneError struct {
 	path string

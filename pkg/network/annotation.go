@@ -4,24 +4,27 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
 	"strings"
+
+	"fairlead.dev/fairlead/pkg/pci"
 )
 
 // ParseSelections reads the networks annotation: `[namespace/]name[@interface]`
-// separated by commas, or, where it contains '[', '{' or '"', a JSON list of
-// objects. Blank means none. Interface names are not assigned here: Resolve
-// does, which knows the primary's.
+// separated by commas, or, if it contains '[', '{' or '"', a JSON list of objects.
+// Blank means no network. Interface names are not assigned here: Resolve does, which
+// knows the primary's.
 func ParseSelections(annotation, podNamespace string) ([]Selection, error) {
 	return parseList(NetworksAnnotation, annotation, podNamespace)
 }
 
 // ParseDefaultNetwork reads the annotation that replaces the primary network of
-// a pod; it names exactly one network, in the given namespace where it names none. ok
-// is false where the annotation is blank.
+// a pod. It names exactly one network, in the given namespace unless it names another. ok
+// is false if the annotation is blank.
 func ParseDefaultNetwork(annotation, namespace string) (s Selection, ok bool, err error) {
 	if strings.TrimSpace(annotation) == "" {
 		return Selection{}, false, nil
@@ -43,6 +46,9 @@ func ParseDefaultNetwork(annotation, namespace string) (s Selection, ok bool, er
 
 func parseList(annotation, text, podNamespace string) ([]Selection, error) {
 	p := parser{annotation: annotation, podNamespace: podNamespace}
+	if len(text) > MaxAnnotationBytes {
+		return nil, p.tooMuch(0, "", LimitError{Value: len(text), Limit: MaxAnnotationBytes, Unit: "bytes", Remedy: "ask for fewer networks"})
+	}
 	var (
 		list []Selection
 		err  error
@@ -58,16 +64,31 @@ func parseList(annotation, text, podNamespace string) ([]Selection, error) {
 	return list, p.checkWhole(list)
 }
 
-// parser carries what error texts and defaults need.
+// parser has the values for error texts and defaults.
 type parser struct{ annotation, podNamespace string }
 
 func (p parser) fault(position int, field string, reason error, remedy string) error {
 	return &SelectionError{Annotation: p.annotation, Position: position, Field: field, Reason: reason.Error(), Remedy: remedy}
 }
 
+func (p parser) tooMuch(position int, field string, e LimitError) error {
+	return &SelectionError{Annotation: p.annotation, Position: position, Field: field, Reason: e.reason(), Remedy: e.Remedy}
+}
+
+// checkCount bounds the number of networks before they are parsed.
+func (p parser) checkCount(networks int) error {
+	if networks <= MaxNetworks {
+		return nil
+	}
+	return p.tooMuch(0, "", LimitError{Value: networks, Limit: MaxNetworks, Unit: "networks", Remedy: "ask for fewer networks in one pod"})
+}
+
 func (p parser) parseShort(text string) ([]Selection, error) {
 	if strings.TrimSpace(text) == "" {
 		return nil, nil
+	}
+	if err := p.checkCount(strings.Count(text, ",") + 1); err != nil {
+		return nil, err
 	}
 	var list []Selection
 	for i, item := range strings.Split(text, ",") {
@@ -80,7 +101,7 @@ func (p parser) parseShort(text string) ([]Selection, error) {
 	return list, nil
 }
 
-// parseShortItem reads `[namespace/]name[@interface]`.
+// parseShortItem parses `[namespace/]name[@interface]`.
 func (p parser) parseShortItem(position int, item string) (Selection, error) {
 	s := Selection{Position: position, Namespace: p.podNamespace, Name: item}
 	if item == "" {
@@ -99,11 +120,13 @@ func (p parser) parseShortItem(position int, item string) (Selection, error) {
 }
 
 func (p parser) checkNames(s Selection) error {
-	if err := checkName(s.Namespace); err != nil {
-		return p.fault(s.Position, "namespace", err, nameRemedy)
-	}
-	if err := checkName(s.Name); err != nil {
-		return p.fault(s.Position, "name", err, nameRemedy)
+	for _, n := range []struct{ field, value string }{{"namespace", s.Namespace}, {"name", s.Name}} {
+		if len(n.value) > MaxNameBytes {
+			return p.tooMuch(s.Position, n.field, LimitError{Value: len(n.value), Limit: MaxNameBytes, Unit: "bytes", Remedy: nameRemedy})
+		}
+		if err := checkName(n.value); err != nil {
+			return p.fault(s.Position, n.field, err, nameRemedy)
+		}
 	}
 	return nil
 }
@@ -113,6 +136,12 @@ func (p parser) parseJSON(text string) ([]Selection, error) {
 	if err := json.Unmarshal([]byte(text), &items); err != nil {
 		return nil, &SelectionError{Annotation: p.annotation, Reason: "is not a JSON list of objects: " + jsonFault(text, err),
 			Remedy: `write [{"name": "…"}] or name[,name…]`}
+	}
+	if err := p.checkCount(len(items)); err != nil {
+		return nil, err
+	}
+	if err := p.inspect(text); err != nil {
+		return nil, err
 	}
 	var list []Selection
 	for i, item := range items {
@@ -125,8 +154,18 @@ func (p parser) parseJSON(text string) ([]Selection, error) {
 	return list, nil
 }
 
+// inspect checks the depth and the keys of the list.
+func (p parser) inspect(text string) error {
+	err := inspectAnnotation([]byte(text))
+	var at *inspectError
+	if errors.As(err, &at) {
+		return p.fault(at.element, at.field, errors.New(at.reason), at.remedy)
+	}
+	return err
+}
+
 // jsonFault adds line and column to an error of encoding/json: annotations are
-// often YAML blocks of many lines, where a byte offset helps nobody.
+// often YAML blocks of many lines, in which a byte offset helps nobody.
 func jsonFault(text string, err error) string {
 	var offset int64 = -1
 	switch e := err.(type) {
@@ -144,15 +183,15 @@ func jsonFault(text string, err error) string {
 	return fmt.Sprintf("%v (line %d, column %d)", err, line, max(column, 1))
 }
 
-// parseObject reads one object. Keys match in any letter case and unknown ones
-// are ignored, as they always were for this annotation.
+// parseObject parses one object. Keys match in any letter case and unknown keys are ignored, as
+// this annotation has always been read.
 func (p parser) parseObject(position int, item json.RawMessage) (Selection, error) {
 	s := Selection{Position: position, Namespace: p.podNamespace}
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(item, &fields); err != nil || fields == nil {
 		return s, p.fault(position, "", fmt.Errorf("is not an object: %s", short(item)), `write {"name": "…"}`)
 	}
-	for _, key := range slices.Sorted(maps.Keys(fields)) { // sorted: of two faults always the same is told
+	for _, key := range slices.Sorted(maps.Keys(fields)) { // sorted, so that the first of several faults is always the same
 		raw := fields[key]
 		if bytes.Equal(bytes.TrimSpace(raw), []byte("null")) {
 			continue
@@ -167,13 +206,13 @@ func (p parser) parseObject(position int, item json.RawMessage) (Selection, erro
 	return s, p.checkNames(s)
 }
 
-// fieldError is a fault in one field, before its position is known.
+// fieldError is a fault in one field. The position is added later.
 type fieldError struct {
 	reason error
 	remedy string
 }
 
-// setField decodes and checks one field of an object; key is in lower case.
+// setField decodes and validates one field of an object; key is in lower case.
 func (s *Selection) setField(key string, raw json.RawMessage) *fieldError {
 	switch key {
 	case "name":
@@ -185,7 +224,7 @@ func (s *Selection) setField(key string, raw json.RawMessage) *fieldError {
 		return fault
 	case "interface":
 		return decodeString(raw, &s.Interface, checkInterface, interfaceRemedy)
-	case "interfacerequest": // the old key, which comes later in the order of keys
+	case "interfacerequest": // the former key; it comes later in the order of keys and wins
 		var old string
 		fault := decodeString(raw, &old, checkInterface, interfaceRemedy)
 		s.Interface = cmp.Or(s.Interface, old)
@@ -195,7 +234,7 @@ func (s *Selection) setField(key string, raw json.RawMessage) *fieldError {
 	case "infiniband-guid":
 		return decodeString(raw, &s.InfinibandGUID, checkGUID, "write eight bytes such as c2:11:22:33:44:55:66:77")
 	case "deviceid":
-		return decodeString(raw, &s.DeviceID, nil, "")
+		return s.setDeviceID(raw)
 	case "ipam-claim-reference":
 		return decodeString(raw, &s.IPAMClaim, nil, "")
 	case "ips":
@@ -226,9 +265,28 @@ func decodeString(raw json.RawMessage, to *string, check func(string) error, rem
 	return nil
 }
 
+// setDeviceID stores the canonical form, so that a device has the same name wherever it is
+// locked, recorded or compared.
+func (s *Selection) setDeviceID(raw json.RawMessage) *fieldError {
+	fault := decodeString(raw, &s.DeviceID, checkDeviceID, "write a PCI address such as 0000:3b:02.1")
+	if fault == nil {
+		s.DeviceID = canonicalDevice(s.DeviceID)
+	}
+	return fault
+}
+
+func checkDeviceID(id string) error {
+	_, err := pci.ParseAddress(id)
+	return err
+}
+
 func (s *Selection) setIPs(raw json.RawMessage) *fieldError {
 	if err := json.Unmarshal(raw, &s.IPs); err != nil {
 		return &fieldError{fmt.Errorf("is not a list of strings: %s", short(raw)), `write ["192.0.2.1/24"]`}
+	}
+	if len(s.IPs) > MaxIPs {
+		e := LimitError{Value: len(s.IPs), Limit: MaxIPs, Unit: "addresses", Remedy: "ask for fewer"}
+		return &fieldError{errors.New(e.reason()), e.Remedy}
 	}
 	for _, ip := range s.IPs {
 		if err := checkIP(ip); err != nil {
@@ -290,8 +348,8 @@ func (s *Selection) setPortMappings(raw json.RawMessage) *fieldError {
 	return nil
 }
 
-// checkWhole applies the rules that span the elements: explicit interface names
-// are unique, and each family has at most one default route in the pod.
+// checkWhole applies the rules across elements: explicit interface names are unique, and each
+// address family has at most one default route in the pod.
 func (p parser) checkWhole(list []Selection) error {
 	interfaces := map[string]int{}
 	families := map[bool]int{} // is IPv4 → position
@@ -314,9 +372,11 @@ func (p parser) checkWhole(list []Selection) error {
 }
 
 // short quotes a piece of a user's JSON for an error text.
-func short(raw json.RawMessage) string {
+func short(raw json.RawMessage) string { return cut(strings.Join(strings.Fields(string(raw)), " ")) }
+
+// cut bounds a user's text in an error text.
+func cut(s string) string {
 	const limit = 60
-	s := strings.Join(strings.Fields(string(raw)), " ")
 	if len(s) > limit {
 		s = strings.ToValidUTF8(s[:limit], "") + "…"
 	}

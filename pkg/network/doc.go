@@ -1,15 +1,20 @@
-// Package network turns what a pod asks for into the list of attachments to
+// Package network turns a pod's annotations into the list of attachments to
 // make: it parses the networks annotations and net-attach-defs, gives each
 // selection its interface name and its device, and resolves the plugins'
 // configurations. It also builds the network-status document.
 //
-// It is pure: it reads no file, asks no API server and runs no plugin; package
-// cni does, with the plan that Resolve returns.
+// It reads no file, asks no API server and runs no plugin. Everything that a tenant
+// writes is bounded (limits.go) and means the same to every reader (inspect.go) before
+// it is used.
 package network
 
-import "errors"
+import (
+	"errors"
 
-// Annotations that users write, and the one that is written for them.
+	"fairlead.dev/fairlead/cni/wire"
+)
+
+// The annotations that users write, and the one that is written for them.
 const (
 	NetworksAnnotation       = "k8s.v1.cni.cncf.io/networks"
 	StatusAnnotation         = "k8s.v1.cni.cncf.io/network-status"
@@ -17,19 +22,20 @@ const (
 	ResourceAnnotation       = "k8s.v1.cni.cncf.io/resourceName"
 )
 
-// OwnType is the plugin type of Fairlead's own shim. A network that names it
-// would run itself for ever, hence it is refused wherever a config is read.
-const OwnType = "fairlead"
+// OwnType is the plugin type of Fairlead's own shim. A network that names it would run
+// itself without end, so every config that names it is refused. wire.IsMeta has the other
+// types of that kind.
+const OwnType = wire.OwnType
 
-// ErrNotFound is wrapped by whoever looks objects up (pods, net-attach-defs)
-// where the object does not exist, as opposed to not being reachable.
+// ErrNotFound is wrapped by whoever looks up objects (pods, net-attach-defs) if the
+// object does not exist, as opposed to being out of reach.
 var ErrNotFound = errors.New("not found")
 
-// Pod is what attaching networks needs to know of a pod.
+// Pod has the facts of a pod that decide about its networks.
 type Pod struct {
 	Namespace   string
 	Name        string
 	UID         string
 	Annotations map[string]string
-	Terminal    bool // succeeded, failed, or deleted with its grace period over
+	Terminal    bool // succeeded, failed, or deleted and past its grace period
 }

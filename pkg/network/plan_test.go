@@ -17,18 +17,19 @@ import (
 
 var update = flag.Bool("update", false, "write golden files anew")
 
-// planCase is a file of testdata/plan: what a pod asks for, and what there is.
+// planCase is a file of testdata/plan: a pod's requests, and the objects and devices that
+// exist.
 type planCase struct {
-	Pod         map[string]string   `json:"pod"` // annotations by their short names: networks, default
+	Pod         map[string]string   `json:"pod"` // annotations by short name: networks, default
 	Devices     map[string][]string `json:"devices"`
 	Definitions map[string]struct {
 		Resource string `json:"resource"`
 		Config   string `json:"config"`
-	} `json:"definitions"` // by name, in namespace default unless it says otherwise
+	} `json:"definitions"` // by name; in namespace default unless the name has another
 	RuntimeConfig map[string]any `json:"runtimeConfig"`
 }
 
-// TestPlan: annotation and net-attach-defs in, the plan as text out.
+// TestPlan turns annotations and net-attach-defs into the plan as text.
 func TestPlan(t *testing.T) {
 	files, err := filepath.Glob("testdata/plan/*.yaml")
 	if err != nil || len(files) == 0 {
@@ -92,7 +93,7 @@ func text(plan []Planned) string {
 			text  string
 		}{
 			{p.Primary, "primary"}, {p.Resource != "", "resource=" + p.Resource}, {p.Device != "", "device=" + p.Device},
-			{p.Fallback, "fallback"}, {len(p.DefaultRoute) > 0, fmt.Sprintf("default-route=%v", p.DefaultRoute)},
+			{len(p.Named) > 0, namedText(p.Named)}, {p.Fallback, "fallback"}, {len(p.DefaultRoute) > 0, fmt.Sprintf("default-route=%v", p.DefaultRoute)},
 		} {
 			if word.shown {
 				b.WriteString("  " + word.text)
@@ -104,13 +105,21 @@ func text(plan []Planned) string {
 		}
 		fmt.Fprintf(&b, "    list %s %s\n", p.List.Name, p.List.CNIVersion)
 		for _, plugin := range p.List.Plugins {
-			fmt.Fprintf(&b, "    %s %s\n", plugin.Type, compact(plugin.Conf))
+			fmt.Fprintf(&b, "    %s %s\n", plugin.Type, compact(plugin.Fields))
 		}
 	}
 	if b.Len() == 0 {
 		return "nothing\n"
 	}
 	return b.String()
+}
+
+func namedText(named []NamedDevice) string {
+	var words []string
+	for _, n := range named {
+		words = append(words, fmt.Sprintf("named=%s (%s)", n.Address, n.By))
+	}
+	return strings.Join(words, "  ")
 }
 
 func compact(v any) string {
@@ -137,8 +146,8 @@ func golden(t *testing.T, file, got string) {
 	}
 }
 
-// The kubelet's order of devices does not matter, and a plan made twice is the
-// same: m#499, m#1481, cni#215.
+// m#499, m#1481, cni#215: the kubelet's order of devices does not matter, and equal inputs give
+// equal plans.
 func TestPlanIsDeterministic(t *testing.T) {
 	orders := [][]string{
 		{"0000:3b:02.1", "0000:3b:02.2", "0000:3b:02.3"},

@@ -12,7 +12,7 @@ import (
 // Selection is one element of the networks annotation, validated.
 type Selection struct {
 	Namespace, Name string
-	Position        int    // in the annotation, from 1
+	Position        int    // position in the annotation, from 1
 	Interface       string // empty: net<position>
 	IPs             []string
 	MAC             string
@@ -21,14 +21,14 @@ type Selection struct {
 	PortMappings    []PortMapping
 	CNIArgs         map[string]any
 	DefaultRoute    []netip.Addr // gateways, at most one per family
-	DeviceID        string       // used only where no allocated device is found
+	DeviceID        string       // used only if no allocated device is found
 	IPAMClaim       string
 }
 
-// Network is namespace/name of the net-attach-def.
+// Network returns namespace/name of the net-attach-def.
 func (s Selection) Network() string { return s.Namespace + "/" + s.Name }
 
-// Bandwidth is the capability of that name; rates in bit/s, bursts in bits.
+// Bandwidth is the bandwidth capability; rates in bit/s, bursts in bits.
 type Bandwidth struct {
 	IngressRate  int64 `json:"ingressRate"`
 	IngressBurst int64 `json:"ingressBurst"`
@@ -36,7 +36,7 @@ type Bandwidth struct {
 	EgressBurst  int64 `json:"egressBurst"`
 }
 
-// PortMapping is one element of the capability portMappings.
+// PortMapping is one element of the portMappings capability.
 type PortMapping struct {
 	HostPort      int    `json:"hostPort"`
 	ContainerPort int    `json:"containerPort"`
@@ -44,12 +44,12 @@ type PortMapping struct {
 	HostIP        string `json:"hostIP,omitempty"`
 }
 
-// SelectionError is a fault in a networks annotation. It says where, what and
-// how to put it right; the pod's name is added by the caller, who knows it.
+// SelectionError is a fault in a networks annotation: its place, the reason and the
+// remedy. The pod's name is added by the caller, who knows it.
 type SelectionError struct {
 	Annotation string
 	Position   int    // of the network in the list, from 1; 0: the annotation as a whole
-	Field      string // "" where the fault is not in one field
+	Field      string // "" if the fault is not in one field
 	Reason     string
 	Remedy     string
 }
@@ -74,38 +74,41 @@ var nameRE = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
 
 const (
 	nameRemedy      = "names consist of a-z, 0-9 and '-', and begin and end with a letter or digit"
-	interfaceRemedy = "an interface name has 1 to 15 bytes, without white space, '/', ':' or '%'"
+	interfaceRemedy = "an interface name has 1 to 15 bytes of printable ASCII, without white space, '/', ':' or '%'"
 	maxInterface    = 15 // IFNAMSIZ less the terminating zero
 )
 
-// checkName applies the rule for names and namespaces of both forms.
+// checkName validates names and namespaces, in the short and the JSON form.
 func checkName(s string) error {
 	if !nameRE.MatchString(s) {
-		return fmt.Errorf("%q is not a valid name", s)
+		return fmt.Errorf("%q is not a valid name", cut(s))
 	}
 	return nil
 }
 
 // checkInterface applies the kernel's dev_valid_name, which also refuses ':'. In a
-// new link's name the kernel replaces %d by a number.
+// new link's name the kernel replaces %d by a number. Anything but printable ASCII is
+// refused too: administrators see the name on their terminals (security S11).
 func checkInterface(s string) error {
 	switch {
 	case s == "" || len(s) > maxInterface:
-		return fmt.Errorf("%q has %d bytes", s, len(s))
+		return fmt.Errorf("%q has %d bytes", cut(s), len(s))
 	case s == "." || s == "..":
 		return fmt.Errorf("%q is reserved", s)
 	case strings.ContainsAny(s, "/:\x00"):
 		return fmt.Errorf("%q contains a character that the kernel refuses", s)
 	case strings.Contains(s, "%"):
 		return fmt.Errorf("%q contains '%%', which the kernel takes for a pattern", s)
-	case strings.ContainsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) || r == unicode.ReplacementChar }):
+	case strings.ContainsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }):
 		return fmt.Errorf("%q contains white space or a control character", s)
+	case strings.ContainsFunc(s, notPrintable):
+		return fmt.Errorf("%+q contains a character that is not printable ASCII", s)
 	}
 	return nil
 }
 
-// checkIP accepts an address or an address with a prefix length. A zone is none of a
-// pod's business, and could be any text, such as another pod's name for CNI_ARGS.
+// checkIP accepts an address or an address with a prefix length. A pod has no use
+// for a zone, which could be any text, such as another pod's name for CNI_ARGS.
 func checkIP(s string) error {
 	if checkAddress(s) == nil {
 		return nil

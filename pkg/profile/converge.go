@@ -10,20 +10,13 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// Status is how far a profile is in force on this node.
-type Status struct {
-	Profile  string        `json:"profile"`
-	Ready    bool          `json:"ready"`
-	PFs      []pci.Address `json:"pfs,omitempty"` // that the profile governs here
-	Failures []Failure     `json:"failures,omitempty"`
-}
-
-// rounds bounds Converge: one to change, one for what shows only then (a VF that
-// came up without driver), one to see that nothing is left.
+// rounds bounds the plans of one Converge. The second round makes changes that only the
+// first one reveals, such as a driver for a VF that came up without one. The third checks
+// that nothing is left.
 const rounds = 3
 
-// refusal keeps Plan from a number of VFs for a while: each try takes all VFs of the
-// PF away, and makes them anew.
+// refusal keeps Plan from trying a number of VFs again for a while. Each try removes all
+// VFs of the PF and makes them again.
 type refusal struct {
 	Refused
 	until time.Time
@@ -31,7 +24,59 @@ type refusal struct {
 
 const tryRefused = 5 * time.Minute
 
-// refuse remembers a failure that another try would not cure.
+// Read reads the present state of the PFs. Unread has the PFs that could not be read, with
+// the cause. Pfs has the last known state of these.
+type Read func(context.Context) (pfs []device.PF, unread map[pci.Address]error, err error)
+
+// Converge plans and applies until nothing is left to do. It does not try a failed step
+// again in the same call. The status of a profile has the steps that the last plan still
+// contains, with their causes. Only one call may run at a time.
+func (a *Applier) Converge(ctx context.Context, profiles []config.Profile, read Read) []Status {
+	failed := map[stepKey]Failure{}
+	var last []NIC
+	for round := 1; ; round++ {
+		steps, nics, err := a.plan(ctx, profiles, read)
+		if err != nil {
+			return unreadable(statuses(profiles, last, nil), err)
+		}
+		last = nics
+		todo := untried(steps, failed)
+		if len(todo) == 0 || round == rounds {
+			return statuses(profiles, nics, unfinished(steps, failed))
+		}
+		failures := a.Apply(ctx, todo)
+		if ctx.Err() != nil {
+			return statuses(profiles, nics, failures)
+		}
+		for _, f := range failures {
+			if !a.refuse(f) {
+				failed[f.key] = f
+			}
+		}
+	}
+}
+
+func (a *Applier) plan(ctx context.Context, profiles []config.Profile, read Read) ([]Step, []NIC, error) {
+	pfs, unread, err := read(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	nics := make([]NIC, len(pfs))
+	for i, pf := range pfs {
+		nics[i].PF = pf
+		if r, ok := a.refused[pf.Address]; ok && time.Now().Before(r.until) {
+			nics[i].Refused = &r.Refused
+		}
+		if err := unread[pf.Address]; err != nil {
+			nics[i].Unread = err.Error()
+		}
+	}
+	nics = Gather(profiles, nics, a.Custody.Known(), a.Links)
+	return Plan(profiles, nics), nics, nil
+}
+
+// refuse remembers a number of VFs that the PF has refused. The next plan reports it as
+// blocked, and configures the existing VFs.
 func (a *Applier) refuse(f Failure) bool {
 	var r *refusedError
 	if !errors.As(f, &r) {
@@ -44,96 +89,43 @@ func (a *Applier) refuse(f Failure) bool {
 	return true
 }
 
-// Read reads the PFs as they are at this moment. unread says which of them could
-// not be read, and why: pfs has these as they were last.
-type Read func(context.Context) (pfs []device.PF, unread map[pci.Address]error, err error)
-
-// Converge plans and applies until the plan is empty. Calls come one at a time. What a profile failed at is
-// in its Status; where the PFs cannot be read at all, in that of each.
-func (a *Applier) Converge(ctx context.Context, profiles []config.Profile, read Read) []Status {
-	failures := map[pci.Address][]Failure{}
-	var nics []NIC
-	for round := range rounds {
-		steps, now, err := a.plan(ctx, profiles, read)
-		if err != nil {
-			return unreadable(statuses(profiles, nics, failures), err)
-		}
-		nics = now
-		steps = without(steps, failures)
-		if len(steps) == 0 {
-			break
-		}
-		if round == rounds-1 {
-			for _, steps := range byPF(steps) {
-				t := steps[0].On()
-				failures[t.PF] = append(failures[t.PF], failure(steps[0], errors.New("it was done without an error, and is still to be done")))
-			}
-			break
-		}
-		for _, f := range a.Apply(ctx, steps) {
-			if a.refuse(f) && round == 0 {
-				continue // the next plan reports it, and configures the VFs that are there
-			}
-			failures[f.PF] = append(failures[f.PF], f)
-		}
+// untried returns the steps that are not blocked, have not failed, and do not depend on a
+// failed step.
+func untried(steps []Step, failed map[stepKey]Failure) []Step {
+	tried := map[stepKey]bool{}
+	for k, f := range failed {
+		tried[k] = !errors.As(f, new(*inUseError)) // it may be free now
 	}
-	return statuses(profiles, nics, failures)
-}
-
-func (a *Applier) plan(ctx context.Context, profiles []config.Profile, read Read) ([]Step, []NIC, error) {
-	pfs, unread, err := read(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	nics := Gather(profiles, pfs, a.held, a.Links)
-	for i := range nics {
-		if r, ok := a.refused[nics[i].Address]; ok && time.Now().Before(r.until) {
-			nics[i].Refused = &r.Refused
-		}
-		if err := unread[nics[i].Address]; err != nil {
-			nics[i].Unread = err.Error()
-		}
-	}
-	return Plan(profiles, nics, a.held), nics, nil
-}
-
-// unreadable adds to each status that nothing is known.
-func unreadable(all []Status, err error) []Status {
-	for i := range all {
-		all[i].Ready = false
-		all[i].Failures = append(all[i].Failures, Failure{Profile: all[i].Profile, Step: "read the NICs", Cause: err.Error(), Err: err})
-	}
-	return all
-}
-
-// without leaves out the PFs that have failed already: they are tried anew at
-// the next call, not in a loop.
-func without(steps []Step, failed map[pci.Address][]Failure) []Step {
 	var out []Step
 	for _, s := range steps {
-		if len(failed[s.On().PF]) == 0 {
+		knob, onVF := s.(SetKnob)
+		_, blocked := s.(Blocked)
+		if !blocked && !tried[s.key()] && !(onVF && knob.dependsOn(tried)) {
 			out = append(out, s)
 		}
 	}
 	return out
 }
 
-func statuses(profiles []config.Profile, nics []NIC, failures map[pci.Address][]Failure) []Status {
-	out := make([]Status, 0, len(profiles))
-	for _, p := range profiles {
-		s := Status{Profile: p.Name}
-		for _, nic := range nics {
-			if g, _ := governing(profiles, nic.PF); g != nil && g.Name == p.Name {
-				s.PFs = append(s.PFs, nic.Address)
-			}
-			for _, f := range failures[nic.Address] {
-				if f.Profile == p.Name {
-					s.Failures = append(s.Failures, f)
-				}
-			}
+// unfinished returns a failure for each step of the last plan. It leaves out the steps that
+// depend on a failed one, because they have no cause of their own.
+func unfinished(steps []Step, failed map[stepKey]Failure) []Failure {
+	var out []Failure
+	open := map[stepKey]bool{}
+	for _, s := range untried(steps, failed) {
+		open[s.key()] = true
+	}
+	for _, s := range steps {
+		f, hasFailed := failed[s.key()]
+		b, blocked := s.(Blocked)
+		switch {
+		case blocked:
+			out = append(out, failure(s, errors.New(b.Reason)))
+		case hasFailed:
+			out = append(out, f)
+		case open[s.key()]:
+			out = append(out, failure(s, errors.New("it succeeded, but the next plan asks for it again")))
 		}
-		s.Ready = len(s.Failures) == 0
-		out = append(out, s)
 	}
 	return out
 }

@@ -1,25 +1,26 @@
 package profile
 
 import (
-	"slices"
+	"errors"
 
 	"fairlead.dev/fairlead/pkg/config"
+	"fairlead.dev/fairlead/pkg/custody"
 	"fairlead.dev/fairlead/pkg/device"
-	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/link"
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// NIC is a PF as a snapshot shows it, with what only netlink tells.
+// NIC is a PF of a snapshot, with the other facts that Plan compares.
 type NIC struct {
 	device.PF
-	Refused *Refused            // nil: nothing
-	Unread  string              // why it could not be read: what is here may be untrue; else ""
-	Up      bool                // the netdev is administratively up
-	Knobs   map[int]link.VFInfo // by VF index; no entry: not needed, or the driver tells nothing
+	Refused  *Refused                      // nil: nothing was refused
+	Unread   string                        // why the PF could not be read, so that the rest may be wrong; may be empty
+	Up       bool                          // the netdev is administratively up
+	Settings map[int]device.Settings       // at the PF, by VF index; no entry: not needed, or not reported by the driver
+	Uses     map[pci.Address][]custody.Use // of the PF and of its VFs; no entry: free
 }
 
-// Refused is a number of VFs that a PF was just found not to take.
+// Refused is a number of VFs that a PF has just refused.
 type Refused struct {
 	NumVFs int
 	Cause  string
@@ -28,83 +29,79 @@ type Refused struct {
 // Reader reads links; *link.Handle is one.
 type Reader interface {
 	ByIndex(index int) (link.Link, error)
-	VFs(pfIndex int) ([]link.VFInfo, error) // all of a PF, in one message
+	VFs(pfIndex int) (map[int]device.Settings, error) // of all VFs, in one message
 }
 
-// Gather reads what Plan compares and a snapshot doesn't hold. It asks no PF whose
-// VFs no profile sets a knob of. A PF that cannot be read is marked.
-func Gather(profiles []config.Profile, pfs []device.PF, holders Holders, r Reader) []NIC {
-	nics := make([]NIC, 0, len(pfs))
-	for _, pf := range pfs {
-		nic := NIC{PF: pf}
-		if p, _ := governing(profiles, pf); p != nil && pf.Netdev != "" {
-			if err := nic.gather(*p, holders, r); err != nil {
-				nic.Unread = err.Error()
-			}
+// Gather completes NICs with the facts that a snapshot does not have. It asks a PF for its
+// VFs only if Plan compares their knobs. A PF that cannot be read is marked.
+func Gather(profiles []config.Profile, nics []NIC, known Uses, r Reader) []NIC {
+	for i := range nics {
+		n := &nics[i]
+		p, _ := governing(profiles, n.PF)
+		if p == nil {
+			continue
 		}
-		nics = append(nics, nic)
+		n.addUses(known)
+		if n.Netdev == "" {
+			continue
+		}
+		if err := n.addLink(*p, r); err != nil && n.Unread == "" {
+			n.Unread = err.Error()
+		}
 	}
 	return nics
 }
 
-func (n *NIC) gather(p config.Profile, holders Holders, r Reader) error {
+func (n *NIC) addUses(known Uses) {
+	n.Uses = map[pci.Address][]custody.Use{}
+	add := func(function pci.Address) {
+		if uses := known.ToChange(function); len(uses) > 0 {
+			n.Uses[function] = uses
+		}
+	}
+	add(n.Address)
+	for _, vf := range n.VFs {
+		add(vf.Address)
+	}
+}
+
+func (n *NIC) addLink(p config.Profile, r Reader) error {
 	l, err := r.ByIndex(n.Ifindex)
 	if err != nil {
 		return err
 	}
 	n.Up = l.Up
-	n.Knobs = map[int]link.VFInfo{}
-	needed := n.needed(p, holders)
-	if len(needed) == 0 {
+	if !n.compares(p) {
 		return nil
 	}
-	infos, err := r.VFs(n.Ifindex)
-	if err != nil {
-		return err
+	n.Settings, err = r.VFs(n.Ifindex)
+	if errors.Is(err, link.ErrUnsupported) {
+		return nil // setting a knob will fail with a better error
 	}
-	for _, info := range infos {
-		if slices.Contains(needed, info.Index) {
-			n.Knobs[info.Index] = info
+	return err
+}
+
+// compares reports whether Plan compares knobs of VFs with the PF's values. It does not
+// compare VFs that will be made again. Nor does it compare a VF if its state after the
+// release is known: the present values are the pod's.
+func (n *NIC) compares(p config.Profile) bool {
+	if _, fresh, _ := planNumVFs(targetOf(p, n.PF), p, *n); fresh {
+		return false
+	}
+	for _, vf := range n.VFs {
+		if g := groupOf(p, vf.Index); g != nil && setsAtPF(g) && returnsAs(n.Uses[vf.Address]) == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// returnsAs returns the settings of a VF after its release; nil: the present ones.
+func returnsAs(uses []custody.Use) *device.Settings {
+	for _, u := range uses {
+		if u.Returns != nil {
+			return &u.Returns.Settings
 		}
 	}
 	return nil
-}
-
-// needed lists the VFs that a profile sets a knob of, but for those whose holder
-// says how they come back: what they have now is the pod's. One that the driver
-// then tells nothing about is planned all the same: setting the knob will say what
-// is wrong, with the driver's errno.
-func (n *NIC) needed(p config.Profile, holders Holders) []int {
-	var needed []int
-	for _, vf := range n.VFs {
-		if g := groupOf(p, vf.Index); g == nil || !g.setsKnob() {
-			continue
-		}
-		if h, held := heldBy(vf, holders); !held || h.Returns == nil {
-			needed = append(needed, vf.Index)
-		}
-	}
-	return needed
-}
-
-// Holders tells who holds a VF: a pod's sandbox, or a container it is allocated to.
-type Holders func(vf pci.Address) (h Holder, held bool)
-
-// Holder is who holds a VF.
-type Holder struct {
-	Who     string
-	Returns *ledger.VFState // how the VF will be when it is released; nil: as it is now
-}
-
-// heldBy adds to the holders' word what the node itself shows: a kernel driver
-// makes a netdev for each VF, so that a VF without one has it in another network
-// namespace, where somebody put it that keeps no records here.
-func heldBy(vf device.VF, holders Holders) (Holder, bool) {
-	if h, held := holders(vf.Address); held {
-		return h, true
-	}
-	if vf.Driver != "" && !vf.Userspace() && vf.Netdev == "" {
-		return Holder{Who: "a network namespace that Fairlead has no record of"}, true
-	}
-	return Holder{}, false
 }

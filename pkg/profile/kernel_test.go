@@ -1,12 +1,13 @@
 package profile
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
-	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -14,11 +15,37 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"fairlead.dev/fairlead/pkg/config"
+	"fairlead.dev/fairlead/pkg/custody"
 	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/link"
 	"fairlead.dev/fairlead/pkg/pci"
 	"fairlead.dev/fairlead/pkg/sysfs/sysfstest"
 )
+
+// oracle is a Custody of fixed answers.
+type oracle map[pci.Address][]custody.Use
+
+func (o oracle) ToChange(fn pci.Address) []custody.Use {
+	uses := slices.Clone(o[fn])
+	for i := range uses {
+		uses[i].Function = fn
+	}
+	return uses
+}
+func (o oracle) Known() Uses { return o }
+func (o oracle) Change(context.Context, ...pci.Address) (end func(), err error) {
+	return func() {}, nil
+}
+func (o oracle) Recheck(context.Context, ...pci.Address) (Uses, error) { return o, nil }
+
+// pod is a use by a pod's sandbox.
+func pod(who string) []custody.Use { return []custody.Use{{Kind: custody.Sandbox, Who: who}} }
+
+// host is a use by the node's own network.
+func host(how string) []custody.Use {
+	return []custody.Use{{Kind: custody.Host, Netdev: "ens1f0v1", Who: "the host", How: how}}
+}
 
 // kernel is a node whose netlink side goes with the PCI side of a sysfs tree:
 // links are the tree's netdevs, and a VF's knobs are gone when its PF drops it.
@@ -26,21 +53,22 @@ type kernel struct {
 	*sysfstest.Tree
 	t testing.TB
 
-	mu        sync.Mutex // guards all below
-	up        map[int]bool
-	knobs     map[int]map[int]link.VFInfo // by PF ifindex and VF index
-	masters   map[string]int
-	addresses map[string]string
-	changes   int         // changes so far
-	failAt    map[int]int // number of a change -> errno
-	lies      bool        // changes report success and do nothing
-	calls     []string
+	functions sync.Map // ifindex → pci.Address
+
+	mu       sync.Mutex // guards all below
+	up       map[int]bool
+	knobs    map[int]map[int]device.Settings // at the PF, by its ifindex and VF index
+	fail     map[string]unix.Errno           // errno of a change, by its text in calls
+	lies     bool                            // changes report success and do nothing
+	calls    []string
+	dumps    map[int]int // readings of all VFs, by PF ifindex
+	messages int         // messages about VFs
 }
 
 func newKernel(t testing.TB) *kernel {
 	return &kernel{
-		Tree: sysfstest.New(t), t: t, up: map[int]bool{}, knobs: map[int]map[int]link.VFInfo{},
-		masters: map[string]int{}, addresses: map[string]string{}, failAt: map[int]int{},
+		Tree: sysfstest.New(t), t: t, up: map[int]bool{}, knobs: map[int]map[int]device.Settings{},
+		fail: map[string]unix.Errno{}, dumps: map[int]int{},
 	}
 }
 
@@ -58,6 +86,19 @@ func (k *kernel) read(context.Context) ([]device.PF, map[pci.Address]error, erro
 	return pfs, nil, nil
 }
 
+// gather is what Plan gets while nobody uses anything.
+func (k *kernel) gather(profiles []config.Profile) []NIC {
+	pfs, _, err := k.read(k.t.Context())
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	nics := make([]NIC, len(pfs))
+	for i := range pfs {
+		nics[i].PF = pfs[i]
+	}
+	return Gather(profiles, nics, nobody, k)
+}
+
 func (k *kernel) ByName(name string) (link.Link, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -67,7 +108,7 @@ func (k *kernel) ByName(name string) (link.Link, error) {
 		return link.Link{}, &link.Error{Op: "look-up", Object: name, Err: unix.ENODEV}
 	}
 	mtu, err := number(dir + "/mtu")
-	return link.Link{Name: name, Index: index, MTU: mtu, MaxMTU: 9216, Up: k.up[index], Master: k.masters[name]}, err
+	return link.Link{Name: name, Index: index, MTU: mtu, MaxMTU: 9216, Up: k.up[index]}, err
 }
 
 func (k *kernel) index(name string) int {
@@ -84,43 +125,30 @@ func (k *kernel) ByIndex(index int) (link.Link, error) {
 		return link.Link{}, err
 	}
 	for _, e := range entries {
-		if l, err := k.ByName(e.Name()); err == nil && l.Index == index {
-			return l, nil
+		if n, err := number(filepath.Join(k.Root, "sys/class/net", e.Name(), "ifindex")); err == nil && n == index {
+			return k.ByName(e.Name())
 		}
 	}
 	return link.Link{}, &link.Error{Op: "look-up", Object: fmt.Sprintf("link %d", index), Err: unix.ENODEV}
 }
 
-func (k *kernel) Addresses(index int) ([]link.Address, error) {
-	l, err := k.ByIndex(index)
-	if err != nil {
-		return nil, err
+// defaults are the settings of a new VF.
+func defaults() device.Settings {
+	return device.Settings{
+		AdminMAC: ptr(device.NoMAC), VLAN: ptr(0), QoS: ptr(0), VLANProto: ptr("802.1q"), MinTxRate: ptr(0), MaxTxRate: ptr(0),
+		Trust: ptr(false), SpoofCheck: ptr(true), LinkState: ptr("auto"),
 	}
-	var all []link.Address
-	for _, text := range strings.Fields(k.addresses[l.Name]) {
-		text, expires := strings.CutSuffix(text, "~")
-		ip, n, err := net.ParseCIDR(text)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, link.Address{IPNet: net.IPNet{IP: ip, Mask: n.Mask}, Expires: expires})
-	}
-	return all, nil
 }
 
-func (k *kernel) VF(pfIndex, vf int) (link.VFInfo, error) {
-	infos, err := k.VFs(pfIndex)
-	if err == nil && vf >= len(infos) {
-		err = &link.Error{Op: "reading", Object: "VF", Err: unix.ENOENT}
-	}
-	if err != nil {
-		return link.VFInfo{}, err
-	}
-	return infos[vf], nil
+func (k *kernel) VFs(pfIndex int) (map[int]device.Settings, error) {
+	k.mu.Lock()
+	k.dumps[pfIndex]++
+	k.mu.Unlock()
+	return k.settings(pfIndex)
 }
 
-// VFs forgets the knobs of VFs that are no more.
-func (k *kernel) VFs(pfIndex int) ([]link.VFInfo, error) {
+// settings forgets the knobs of VFs that are no more.
+func (k *kernel) settings(pfIndex int) (map[int]device.Settings, error) {
 	pf, err := k.function(pfIndex)
 	if err != nil {
 		return nil, err
@@ -131,16 +159,16 @@ func (k *kernel) VFs(pfIndex int) ([]link.VFInfo, error) {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	var infos []link.VFInfo
+	all := map[int]device.Settings{}
 	for vf := range n {
-		info, ok := k.knobs[pfIndex][vf]
+		s, ok := k.knobs[pfIndex][vf]
 		if !ok {
-			info = link.VFInfo{Index: vf, VLANProto: "802.1q", Trust: ptr(false), SpoofCheck: ptr(true)}
+			s = defaults()
 		}
-		infos = append(infos, info)
+		all[vf] = s
 	}
-	maps.DeleteFunc(k.knobs[pfIndex], func(vf int, _ link.VFInfo) bool { return vf >= n })
-	return infos, nil
+	maps.DeleteFunc(k.knobs[pfIndex], func(vf int, _ device.Settings) bool { return vf >= n })
+	return all, nil
 }
 
 func (k *kernel) SetUp(index int) error {
@@ -159,39 +187,44 @@ func (k *kernel) SetMTU(index, mtu int) error {
 	return k.change(fmt.Sprintf("mtu %s %d", l.Name, mtu), func() { k.SetAttr(addr, "net/"+l.Name+"/mtu", strconv.Itoa(mtu)) })
 }
 
-func (k *kernel) SetVFVLAN(pf, vf, vlan, qos int, proto string) error {
-	return k.setVF(pf, vf, fmt.Sprintf("vlan %d %d %s", vlan, qos, proto), func(v *link.VFInfo) { v.VLAN, v.QoS, v.VLANProto = vlan, qos, proto })
-}
-
-func (k *kernel) SetVFTrust(pf, vf int, on bool) error {
-	return k.setVF(pf, vf, fmt.Sprintf("trust %t", on), func(v *link.VFInfo) { v.Trust = &on })
-}
-
-func (k *kernel) SetVFSpoofCheck(pf, vf int, on bool) error {
-	return k.setVF(pf, vf, fmt.Sprintf("spoofchk %t", on), func(v *link.VFInfo) { v.SpoofCheck = &on })
-}
-
-func (k *kernel) setVF(pf, vf int, what string, set func(*link.VFInfo)) error {
-	info, err := k.VF(pf, vf)
+// SetVF goes through the knobs as the kernel does: it stops at the first that fails.
+func (k *kernel) SetVF(pf, vf int, want device.Settings) error {
+	all, err := k.settings(pf)
 	if err != nil {
 		return err
 	}
-	return k.change(fmt.Sprintf("vf %d %s", vf, what), func() {
-		set(&info)
-		if k.knobs[pf] == nil {
-			k.knobs[pf] = map[int]link.VFInfo{}
+	have, ok := all[vf]
+	if !ok {
+		return &link.Error{Op: "set", Object: "VF", Err: unix.EINVAL}
+	}
+	k.mu.Lock()
+	k.messages++
+	k.mu.Unlock()
+	for _, knob := range device.KnobsAt(device.AtPF) {
+		if !knob.Has(want) {
+			continue
 		}
-		k.knobs[pf][vf] = info
-	})
+		err := k.change(fmt.Sprintf("%d vf %d %s %s", pf, vf, knob.Name, knob.Text(want)), func() {
+			knob.Copy(&have, want)
+			have.QoS, have.VLANProto = cmp.Or(have.QoS, ptr(0)), cmp.Or(have.VLANProto, ptr("802.1q"))
+			if k.knobs[pf] == nil {
+				k.knobs[pf] = map[int]device.Settings{}
+			}
+			k.knobs[pf][vf] = have
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (k *kernel) change(what string, do func()) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.changes++
 	k.calls = append(k.calls, what)
-	if errno, ok := k.failAt[k.changes]; ok {
-		return &link.Error{Op: what, Object: "link", Err: unix.Errno(errno)}
+	if errno, ok := k.fail[what]; ok {
+		return &link.Error{Op: "set " + what, Object: "link", Err: errno}
 	}
 	if !k.lies {
 		do()
@@ -199,7 +232,11 @@ func (k *kernel) change(what string, do func()) error {
 	return nil
 }
 
+// function finds the PCI function of a netdev, once: indexes are never used again.
 func (k *kernel) function(index int) (pci.Address, error) {
+	if addr, ok := k.functions.Load(index); ok {
+		return addr.(pci.Address), nil
+	}
 	l, err := k.ByIndex(index)
 	if err != nil {
 		return pci.Address{}, err
@@ -208,7 +245,11 @@ func (k *kernel) function(index int) (pci.Address, error) {
 	if err != nil {
 		return pci.Address{}, err
 	}
-	return pci.ParseAddress(filepath.Base(filepath.Dir(filepath.Dir(target))))
+	addr, err := pci.ParseAddress(filepath.Base(filepath.Dir(filepath.Dir(target))))
+	if err == nil {
+		k.functions.Store(index, addr)
+	}
+	return addr, err
 }
 
 // state is what profiles can change, as text.
@@ -224,12 +265,13 @@ func (k *kernel) state() string {
 			k.t.Fatal(err)
 		}
 		fmt.Fprintf(&b, "%s mtu %d up %t\n", pf.Netdev, pf.MTU, l.Up)
+		settings, err := k.settings(pf.Ifindex)
+		if err != nil {
+			k.t.Fatal(err)
+		}
 		for _, vf := range pf.VFs {
-			v, err := k.VF(pf.Ifindex, vf.Index)
-			if err != nil {
-				k.t.Fatal(err)
-			}
-			fmt.Fprintf(&b, "  %d %s %s mtu %d vlan %d/%d trust %t spoof %t\n", vf.Index, vf.Driver, vf.Netdev, vf.MTU, v.VLAN, v.QoS, *v.Trust, *v.SpoofCheck)
+			v := settings[vf.Index]
+			fmt.Fprintf(&b, "  %d %s %s mtu %d vlan %d/%d trust %t spoof %t\n", vf.Index, vf.Driver, vf.Netdev, vf.MTU, *v.VLAN, *v.QoS, *v.Trust, *v.SpoofCheck)
 		}
 	}
 	return b.String()

@@ -1,15 +1,16 @@
 package profile
 
 import (
+	"maps"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"fairlead.dev/fairlead/pkg/config"
+	"fairlead.dev/fairlead/pkg/custody"
 	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/ledger"
-	"fairlead.dev/fairlead/pkg/link"
 	"fairlead.dev/fairlead/pkg/pci"
 	"fairlead.dev/fairlead/pkg/sysfs/sysfstest"
 )
@@ -23,13 +24,13 @@ func igb(addr pci.Address, name string, n int) NIC {
 	nic := NIC{PF: device.PF{
 		Address: addr, Vendor: "8086", Device: "10c9", Driver: "igb", Netdev: name, Ifindex: 2,
 		LinkType: "ether", MTU: 1500, NUMANode: -1, IOMMUGroup: -1, TotalVFs: 7, NumVFs: n,
-	}, Up: n > 0, Knobs: map[int]link.VFInfo{}}
+	}, Up: n > 0, Settings: map[int]device.Settings{}}
 	for i := range n {
 		nic.VFs = append(nic.VFs, device.VF{
 			Address: sysfstest.VFAddress(addr, 128, 2, i), PF: addr, Index: i, Vendor: "8086", Device: "10ca",
 			Driver: "igbvf", Netdev: name + "v" + string(rune('0'+i)), LinkType: "ether", MTU: 1500, NUMANode: -1, IOMMUGroup: 10 + i,
 		})
-		nic.Knobs[i] = link.VFInfo{Index: i, VLANProto: "802.1q", Trust: ptr(false), SpoofCheck: ptr(true)}
+		nic.Settings[i] = defaults()
 	}
 	return nic
 }
@@ -53,18 +54,20 @@ func build(t testing.TB, specs ...string) []config.Profile {
 	return m.Profiles
 }
 
-func nobody(pci.Address) (Holder, bool) { return Holder{}, false }
+var nobody = oracle(nil)
 
-// holdersOf says that pod ns/p holds the VFs of these indexes.
-func holdersOf(nic NIC, indexes ...int) Holders {
-	return func(addr pci.Address) (Holder, bool) {
-		for _, i := range indexes {
-			if nic.VFs[i].Address == addr {
-				return Holder{Who: "pod ns/p"}, true
-			}
-		}
-		return Holder{}, false
+// usedBy gives VFs of a NIC the use, by their indexes.
+func (n NIC) usedBy(uses []custody.Use, indexes ...int) NIC {
+	n.Uses = oracleOf(n, uses, indexes...)
+	return n
+}
+
+func oracleOf(n NIC, uses []custody.Use, indexes ...int) oracle {
+	o := oracle{}
+	for _, i := range indexes {
+		o[n.VFs[i].Address] = uses
 	}
+	return o
 }
 
 func text(steps []Step) string {
@@ -83,11 +86,8 @@ func TestPlan(t *testing.T) {
 	none, four := igb(pf0, "ens1f0", 0), igb(pf0, "ens1f0", 4)
 	edit := func(nic NIC, change func(*NIC)) NIC {
 		nic.VFs = append([]device.VF{}, nic.VFs...)
-		knobs := map[int]link.VFInfo{}
-		for i, k := range nic.Knobs {
-			knobs[i] = k
-		}
-		nic.Knobs = knobs
+		nic.Settings = maps.Clone(nic.Settings)
+		nic.Uses = map[pci.Address][]custody.Use{}
 		change(&nic)
 		return nic
 	}
@@ -95,7 +95,7 @@ func TestPlan(t *testing.T) {
 		n.MTU = 9000
 		for i := range 2 {
 			n.VFs[i].MTU = 9000
-			n.Knobs[i] = link.VFInfo{Index: i, VLAN: 100, QoS: 3, VLANProto: "802.1q", Trust: ptr(true), SpoofCheck: ptr(false)}
+			n.Settings[i] = device.Settings{VLAN: ptr(100), QoS: ptr(3), VLANProto: ptr("802.1q"), Trust: ptr(true), SpoofCheck: ptr(false)}
 		}
 		n.VFs[2].Driver, n.VFs[2].Netdev, n.VFs[2].MTU = "vfio-pci", "", 0
 	})
@@ -111,29 +111,29 @@ func TestPlan(t *testing.T) {
 			ens1f0: numVFs 0 -> 4
 			ens1f0: up
 			ens1f0: VF 0 (new): VLAN 100 QoS 3
-			ens1f0: VF 0 (new): trust on
 			ens1f0: VF 0 (new): spoof check off
+			ens1f0: VF 0 (new): trust on
 			ens1f0: VF 0 (new): MTU 9000
 			ens1f0: VF 1 (new): VLAN 100 QoS 3
-			ens1f0: VF 1 (new): trust on
 			ens1f0: VF 1 (new): spoof check off
+			ens1f0: VF 1 (new): trust on
 			ens1f0: VF 1 (new): MTU 9000
 			ens1f0: VF 2 (new): driver vfio-pci`},
 		{name: "existing VFs are adopted, without a reset", specs: []string{fullSpec}, nic: four, want: `
 			ens1f0: MTU 1500 -> 9000
 			ens1f0: VF 0: VLAN 0 -> 100 QoS 3
-			ens1f0: VF 0: trust on
 			ens1f0: VF 0: spoof check off
+			ens1f0: VF 0: trust on
 			ens1f0: VF 0: MTU 1500 -> 9000
 			ens1f0: VF 1: VLAN 0 -> 100 QoS 3
-			ens1f0: VF 1: trust on
 			ens1f0: VF 1: spoof check off
+			ens1f0: VF 1: trust on
 			ens1f0: VF 1: MTU 1500 -> 9000
 			ens1f0: VF 2: driver igbvf -> vfio-pci`},
 		{name: "what fits needs nothing", specs: []string{fullSpec}, nic: fitting, want: ``},
-		{name: "up alone", specs: []string{fullSpec}, nic: edit(fitting, func(n *NIC) { n.Up = false }), want: `
+		{name: "only up", specs: []string{fullSpec}, nic: edit(fitting, func(n *NIC) { n.Up = false }), want: `
 			ens1f0: up`},
-		{name: "the PF is left down where no VFs are asked for", specs: []string{`{pf: {numVFs: 0}}`}, nic: none, want: ``},
+		{name: "the PF is left down if no VFs are asked for", specs: []string{`{pf: {numVFs: 0}}`}, nic: none, want: ``},
 		{name: "nothing is asked for", specs: []string{`{pf: {}}`}, nic: four, want: ``},
 		{name: "no profile selects it", specs: []string{`{nics: {vendors: ["15b3"]}, pf: {numVFs: 2}}`}, nic: four, want: ``},
 		{name: "another number goes through 0", specs: []string{`{pf: {numVFs: 7}}`}, nic: four, want: `
@@ -150,25 +150,28 @@ func TestPlan(t *testing.T) {
 		{name: "a held VF refuses another number", specs: []string{`{pf: {numVFs: 7}, vfGroups: [{vlan: 5}]}`}, nic: four, held: []int{1, 3}, want: `
 			ens1f0: blocked: numVFs 4 -> 7: VF 1 is held by pod ns/p, VF 3 is held by pod ns/p: the number of VFs changes only through 0, so free them first (delete these pods, or drain the node)
 			ens1f0: VF 0: VLAN 0 -> 5
-			ens1f0: blocked: VF 1: VLAN 0 -> 5: it is held by pod ns/p: it follows when it is free
+			ens1f0: blocked: VF 1: VLAN 0 -> 5: it is held by pod ns/p: the change is made when it is free
 			ens1f0: VF 2: VLAN 0 -> 5
-			ens1f0: blocked: VF 3: VLAN 0 -> 5: it is held by pod ns/p: it follows when it is free`},
+			ens1f0: blocked: VF 3: VLAN 0 -> 5: it is held by pod ns/p: the change is made when it is free`},
 		{name: "a held VF's knobs and MTU follow later", specs: []string{`{pf: {}, vfGroups: [{vlan: 5, mtu: 1400, trust: "on", spoofCheck: "on"}]}`}, nic: igb(pf0, "ens1f0", 2), held: []int{1}, want: `
 			ens1f0: VF 0: VLAN 0 -> 5
 			ens1f0: VF 0: trust on
 			ens1f0: VF 0: MTU 1500 -> 1400
-			ens1f0: blocked: VF 1: VLAN 0 -> 5, trust on, MTU 1500 -> 1400: it is held by pod ns/p: it follows when it is free`},
+			ens1f0: blocked: VF 1: VLAN 0 -> 5, trust on, MTU 1500 -> 1400: it is held by pod ns/p: the change is made when it is free`},
 		{name: "a held VF's driver follows later", specs: []string{`{pf: {}, vfGroups: [{driver: vfio-pci}]}`}, nic: igb(pf0, "ens1f0", 2), held: []int{1}, want: `
 			ens1f0: VF 0: driver igbvf -> vfio-pci
-			ens1f0: blocked: VF 1: driver igbvf -> vfio-pci: it is held by pod ns/p: it follows when it is free`},
+			ens1f0: blocked: VF 1: driver igbvf -> vfio-pci: it is held by pod ns/p: the change is made when it is free`},
 		{name: "the PF's MTU waits for its VFs to be free", specs: []string{`{pf: {mtu: 9000}, vfGroups: [{vfs: '0', mtu: 9000}, {vfs: '1', vlan: 5}]}`}, nic: four, held: []int{3}, want: `
-			ens1f0: blocked: MTU 1500 -> 9000: VF 3 is held by pod ns/p: a change of the PF's MTU can take the link from its VFs; it follows when they are free
-			ens1f0: blocked: VF 0: MTU 1500 -> 9000: the PF's MTU is 1500: it follows that
+			ens1f0: blocked: MTU 1500 -> 9000: VF 3 is held by pod ns/p: a change of the PF's MTU can interrupt the link of its VFs; it is made when they are free
+			ens1f0: blocked: VF 0: MTU 1500 -> 9000: the PF's MTU is 1500 and has to be changed first
 			ens1f0: VF 1: VLAN 0 -> 5`},
 		{
 			name: "a netdev in another namespace is as good as held", specs: []string{`{pf: {numVFs: 2}}`},
-			nic: edit(four, func(n *NIC) { n.VFs[3].Netdev = "" }), want: `
-			ens1f0: blocked: numVFs 4 -> 2: VF 3 is held by a network namespace that Fairlead has no record of: the number of VFs changes only through 0, so free them first (delete these pods, or drain the node)`,
+			nic: edit(four, func(n *NIC) {
+				n.VFs[3].Netdev = ""
+				n.Uses[n.VFs[3].Address] = []custody.Use{{Kind: custody.Namespace, Who: "another network namespace"}}
+			}), want: `
+			ens1f0: blocked: numVFs 4 -> 2: VF 3 is held by another network namespace: the number of VFs changes only through 0, so free them first (delete these pods, or drain the node)`,
 		},
 		{name: "more than the NIC has", specs: []string{`{pf: {numVFs: 8}, vfGroups: [{vfs: '0', vlan: 5}]}`}, nic: four, want: `
 			ens1f0: blocked: numVFs 4 -> 8: the NIC supports at most 7 (sriov_totalvfs)
@@ -187,42 +190,46 @@ func TestPlan(t *testing.T) {
 			ens1f0: VF 1: MTU 1400`,
 		},
 		{
-			name: "a VLAN is taken away, priority is kept where not asked for", specs: []string{`{pf: {}, vfGroups: [{vfs: '0', vlan: 0}, {vfs: '1', vlan: 7}, {vfs: '2', vlan: 6}, {vfs: '3', vlan: 6}]}`},
+			name: "a VLAN is taken away, priority is kept if not asked for", specs: []string{`{pf: {}, vfGroups: [{vfs: '0', vlan: 0}, {vfs: '1', vlan: 7}, {vfs: '2', vlan: 6}, {vfs: '3', vlan: 6}]}`},
 			nic: edit(four, func(n *NIC) {
-				n.Knobs[0] = link.VFInfo{VLAN: 6, QoS: 2, VLANProto: "802.1q"}
-				n.Knobs[1] = link.VFInfo{VLAN: 6, QoS: 2, VLANProto: "802.1q"}
-				n.Knobs[2] = link.VFInfo{VLAN: 6, QoS: 2, VLANProto: "802.1q"}
-				n.Knobs[3] = link.VFInfo{VLAN: 6, VLANProto: "802.1ad"}
+				n.Settings[0] = device.Settings{VLAN: ptr(6), QoS: ptr(2), VLANProto: ptr("802.1q")}
+				n.Settings[1] = device.Settings{VLAN: ptr(6), QoS: ptr(2), VLANProto: ptr("802.1q")}
+				n.Settings[2] = device.Settings{VLAN: ptr(6), QoS: ptr(2), VLANProto: ptr("802.1q")}
+				n.Settings[3] = device.Settings{VLAN: ptr(6), QoS: ptr(0), VLANProto: ptr("802.1ad")}
 			}), want: `
 			ens1f0: VF 0: VLAN 6 QoS 2 -> 0
 			ens1f0: VF 1: VLAN 6 QoS 2 -> 7 QoS 2
-			ens1f0: VF 3: VLAN 6 -> 6`,
+			ens1f0: VF 3: VLAN 6 802.1ad -> 6`,
 		},
 		{
-			name: "the driver tells nothing", specs: []string{`{pf: {}, vfGroups: [{vfs: '0', trust: "off", spoofCheck: "on", vlan: 4}]}`},
-			nic: edit(four, func(n *NIC) { n.Knobs = nil }), want: `
+			name: "the driver reports nothing", specs: []string{`{pf: {}, vfGroups: [{vfs: '0', trust: "off", spoofCheck: "on", vlan: 4}]}`},
+			nic: edit(four, func(n *NIC) { n.Settings = nil }), want: `
 			ens1f0: VF 0: VLAN 4
-			ens1f0: VF 0: trust off
-			ens1f0: VF 0: spoof check on`,
+			ens1f0: VF 0: spoof check on
+			ens1f0: VF 0: trust off`,
 		},
 		{
 			name: "a PF without netdev", specs: []string{`{pf: {numVFs: 2, mtu: 9000}, vfGroups: [{vfs: '0', trust: "on"}, {vfs: '1', driver: vfio-pci}]}`},
 			nic: edit(none, func(n *NIC) { n.Netdev, n.MTU, n.Driver = "", 0, "vfio-pci" }), want: `
-			0000:3b:00.0: blocked: MTU 9000: the PF has no netdev to set it through: its driver is vfio-pci
+			0000:3b:00.0: blocked: MTU 9000: the PF has no netdev through which this could be set: its driver is vfio-pci
 			0000:3b:00.0: numVFs 0 -> 2
-			0000:3b:00.0: blocked: VF 0: VLAN, trust and spoof check: the PF has no netdev to set it through: its driver is vfio-pci
+			0000:3b:00.0: blocked: VF 0 (new): trust on: the PF has no netdev through which this could be set: its driver is vfio-pci
 			0000:3b:00.0: VF 1 (new): driver vfio-pci`,
 		},
 		{name: "the higher priority has it", specs: []string{`{priority: 1, pf: {numVFs: 1}}`, `{priority: 2, pf: {numVFs: 2}}`}, nic: none, want: `
 			ens1f0: numVFs 0 -> 2
 			ens1f0: up`},
-		{name: "of equal priority none has it", specs: []string{`{pf: {numVFs: 1}}`, `{pf: {numVFs: 2}}`, `{priority: -1, pf: {numVFs: 3}}`}, nic: none, want: `
-			ens1f0: blocked: apply the profile: profiles "a" and "b" both select it with priority 0: raise the priority of the one that is meant
-			ens1f0: blocked: apply the profile: profiles "a" and "b" both select it with priority 0: raise the priority of the one that is meant`},
+		{name: "of equal priority neither has it", specs: []string{`{pf: {numVFs: 1}}`, `{pf: {numVFs: 2}}`, `{priority: -1, pf: {numVFs: 3}}`}, nic: none, want: `
+			ens1f0: blocked: apply the profile: profiles "a" and "b" both select it with priority 0: raise the priority of one of them; until then the PF stays as it is
+			ens1f0: blocked: apply the profile: profiles "a" and "b" both select it with priority 0: raise the priority of one of them; until then the PF stays as it is`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got := text(Plan(build(t, tt.specs...), []NIC{tt.nic}, holdersOf(tt.nic, tt.held...)))
+			nic := tt.nic
+			if len(tt.held) > 0 {
+				nic = nic.usedBy(pod("pod ns/p"), tt.held...)
+			}
+			got := text(Plan(build(t, tt.specs...), []NIC{nic}))
 			want := strings.TrimPrefix(strings.ReplaceAll(tt.want, "\t", ""), "\n")
 			if want != "" {
 				want += "\n"
@@ -234,8 +241,8 @@ func TestPlan(t *testing.T) {
 	}
 }
 
-// op#306: a profile is in force where a VF that a pod holds comes back as declared,
-// whatever the pod's network has made of it, and not in force where it does not.
+// op#306: a profile is in effect if a VF that a pod holds comes back as declared,
+// whatever the pod's network has made of it.
 func TestPlanComparesHowAHeldVFComesBack(t *testing.T) {
 	const spec = `{pf: {}, vfGroups: [{vlan: 5, mtu: 1400, trust: "on"}]}`
 	for name, tt := range map[string]struct {
@@ -250,13 +257,13 @@ func TestPlanComparesHowAHeldVFComesBack(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			nic := igb(pf0, "ens1f0", 1)
 			nic.VFs[0].Netdev, nic.VFs[0].MTU = "", 0 // in the pod
-			nic.Knobs[0] = link.VFInfo{VLAN: 77, VLANProto: "802.1ad", Trust: ptr(false)}
-			holders := func(pci.Address) (Holder, bool) { return Holder{"pod ns/p", &tt.returns}, true }
+			nic.Settings[0] = device.Settings{VLAN: ptr(77), VLANProto: ptr("802.1ad"), Trust: ptr(false)}
+			nic = nic.usedBy([]custody.Use{{Kind: custody.Sandbox, Who: "pod ns/p", Returns: &tt.returns}}, 0)
 			want := ""
 			if tt.want != "" {
-				want = "ens1f0: blocked: VF 0: " + tt.want + ": it is held by pod ns/p: it follows when it is free\n"
+				want = "ens1f0: blocked: VF 0: " + tt.want + ": it is held by pod ns/p: the change is made when it is free\n"
 			}
-			if d := cmp.Diff(want, text(Plan(build(t, spec), []NIC{nic}, holders))); d != "" {
+			if d := cmp.Diff(want, text(Plan(build(t, spec), []NIC{nic}))); d != "" {
 				t.Errorf("-want +got\n%s", d)
 			}
 		})
@@ -267,7 +274,7 @@ func TestPlanComparesHowAHeldVFComesBack(t *testing.T) {
 func TestPlanFindsARenamedPF(t *testing.T) {
 	nic := igb(pf0, "eth7", 0)
 	nic.AltNames = []string{"enp59s0f0", "ens1f0"}
-	got := text(Plan(build(t, `{nics: {pfNames: ["ens1*"]}, pf: {numVFs: 1}}`), []NIC{nic}, nobody))
+	got := text(Plan(build(t, `{nics: {pfNames: ["ens1*"]}, pf: {numVFs: 1}}`), []NIC{nic}))
 	if d := cmp.Diff("eth7: numVFs 0 -> 1\neth7: up\n", got); d != "" {
 		t.Errorf("-want +got\n%s", d)
 	}
@@ -281,13 +288,13 @@ func BenchmarkPlan1024VFs(b *testing.B) {
 		nic.TotalVFs, nic.NumVFs, nic.Up = 128, 128, true
 		for v := range 128 {
 			nic.VFs = append(nic.VFs, device.VF{Address: sysfstest.VFAddress(addr, 128, 2, v), PF: addr, Index: v, Driver: "iavf", Netdev: "x", MTU: 1500})
-			nic.Knobs[v] = link.VFInfo{Index: v, VLANProto: "802.1q", Trust: ptr(true)}
+			nic.Settings[v] = device.Settings{VLAN: ptr(0), QoS: ptr(0), VLANProto: ptr("802.1q"), Trust: ptr(true)}
 		}
 		nics = append(nics, nic)
 	}
 	profiles := build(b, `{pf: {numVFs: 128, mtu: 1500}, vfGroups: [{vfs: 0-63, mtu: 1500, trust: "on"}, {vfs: 64-127, vlan: 0}]}`)
 	for b.Loop() {
-		if steps := Plan(profiles, nics, nobody); len(steps) != 0 {
+		if steps := Plan(profiles, nics); len(steps) != 0 {
 			b.Fatal(text(steps))
 		}
 	}

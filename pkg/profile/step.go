@@ -3,18 +3,35 @@ package profile
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"fairlead.dev/fairlead/pkg/config"
 	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// Step is one change of one PF or VF. It prints as one line, "ens1f0: numVFs 0 -> 4".
+// Step is one change of a PF or VF. It prints as one line: "ens1f0: numVFs 0 -> 4".
 type Step interface {
 	fmt.Stringer
 	On() Target
-	apply(context.Context, *Applier) error
+	key() stepKey
 }
+
+// stepKey identifies a step across plans, regardless of its values.
+type stepKey struct {
+	pf   pci.Address
+	vf   int // wholePF: the step is about the PF
+	what string
+}
+
+const wholePF = -1
+
+// The names of steps that other steps depend on.
+const (
+	stepNumVFs = "numVFs"
+	stepPFMTU  = "MTU"
+	stepUp     = "up"
+)
 
 // Target is the PF that a step is about, and the profile that asks for it.
 type Target struct {
@@ -22,28 +39,26 @@ type Target struct {
 	PF      pci.Address
 	Name    string // the PF's netdev, else its address
 	Driver  string // the PF's driver, for messages
-	Ifindex int    // of the PF's netdev, which stays when it is renamed
+	Ifindex int    // of the PF's netdev: a rename does not change it
+	Named   bool   // the profile names the PF, so its use by the host is no obstacle
 }
 
-// On is the PF that the step is about.
+// On returns the PF that the step is about.
 func (t Target) On() Target { return t }
 
-func on(p config.Profile, pf device.PF) Target {
-	return Target{Profile: p.Name, PF: pf.Address, Name: nameOf(pf), Driver: pf.Driver, Ifindex: pf.Ifindex}
+func (t Target) stepOn(what string) stepKey { return stepKey{t.PF, wholePF, what} }
+
+func targetOf(p config.Profile, pf device.PF) Target {
+	return Target{Profile: p.Name, PF: pf.Address, Name: nameOf(pf), Driver: pf.Driver, Ifindex: pf.Ifindex, Named: namesPF(p, pf)}
 }
 
 // VFTarget is a VF that a step is about.
 type VFTarget struct {
 	Target
 	VF      int
-	New     bool        // a step before makes the VF: its address and state are not known yet
-	Address pci.Address // zero where New
+	New     bool        // an earlier step makes the VF, so its address and settings are not known yet
+	Address pci.Address // zero if New
 }
-
-// vfStep is a step about one VF.
-type vfStep interface{ index() int }
-
-func (t VFTarget) index() int { return t.VF }
 
 func (t VFTarget) vf() string {
 	if t.New {
@@ -52,117 +67,96 @@ func (t VFTarget) vf() string {
 	return fmt.Sprintf("VF %d", t.VF)
 }
 
-// The steps. From is what is there now.
+// The kinds of steps. From is the present value.
 type (
-	// SetNumVFs makes or removes VFs; from one number above 0 to another are two steps.
+	// SetNumVFs makes or removes VFs. A change between two numbers above 0 takes two
+	// steps.
 	SetNumVFs struct {
 		Target
 		From, To int
-		Back     int // made again where To is refused: how many there were before a step to 0
+		Back     int // the number of VFs before the step to 0, which is restored if To is refused
 	}
-	// SetPFMTU sets the PF's MTU in bytes. Many drivers take the link down for a moment.
+	// SetPFMTU sets the PF's MTU in bytes. Many drivers take the link down for that.
 	SetPFMTU struct {
 		Target
 		From, To int
-		VFs      []device.VF // which have to be free for it
+		VFs      []device.VF // all of them must be free
 	}
-	// SetUp brings the PF's netdev up.
+	// SetUp brings the PF's netdev up, which disturbs nobody.
 	SetUp struct{ Target }
-	// SetVFVLAN sets the VLAN (802.1q) and its priority; VLAN 0 takes it away.
-	SetVFVLAN struct {
+	// SetKnob sets one knob of a VF. From and To have the values of this knob only.
+	SetKnob struct {
 		VFTarget
-		From      *VLANTag // nil: not known
-		VLAN, QoS int
+		Knob     device.Knob
+		From, To device.Settings
 	}
-	// SetVFTrust sets whether the PF trusts the VF.
-	SetVFTrust struct {
-		VFTarget
-		To bool
-	}
-	// SetVFSpoofCheck sets whether the PF drops frames with a source that isn't the VF's.
-	SetVFSpoofCheck struct {
-		VFTarget
-		To bool
-	}
-	// BindDriver binds a VF to a driver; "" is the kernel's own choice.
-	BindDriver struct {
-		VFTarget
-		From, To string
-	}
-	// SetVFMTU sets the MTU of the VF's netdev, in bytes.
-	SetVFMTU struct {
-		VFTarget
-		From, To int
-	}
-	// Blocked is what would be done if nothing stood in its way.
+	// Blocked is a change that must not or cannot be made now, with the reason.
 	Blocked struct {
 		Target
+		VF           int // wholePF: the PF
 		What, Reason string
 	}
 )
 
-// VLANTag is a VLAN and its priority.
-type VLANTag struct{ VLAN, QoS int }
+func (s SetNumVFs) key() stepKey { return s.stepOn(stepNumVFs) }
+func (s SetPFMTU) key() stepKey  { return s.stepOn(stepPFMTU) }
+func (s SetUp) key() stepKey     { return s.stepOn(stepUp) }
+func (s SetKnob) key() stepKey   { return stepKey{s.PF, s.VF, s.Knob.Name} }
+func (s Blocked) key() stepKey   { return stepKey{s.PF, s.VF, s.What} }
 
-func (v VLANTag) String() string {
-	if v.QoS != 0 {
-		return fmt.Sprintf("%d QoS %d", v.VLAN, v.QoS)
+// needs returns the steps that this one depends on.
+func (s SetKnob) needs() []stepKey {
+	var keys []stepKey
+	if s.New {
+		keys = append(keys, s.stepOn(stepNumVFs))
 	}
-	return fmt.Sprint(v.VLAN)
+	if s.Knob.Name == device.KnobMTU {
+		// The PF's MTU bounds the VF's, and the driver makes the netdev.
+		keys = append(keys, s.stepOn(stepPFMTU), stepKey{s.PF, s.VF, device.KnobDriver})
+	}
+	return keys
+}
+
+func (s SetKnob) dependsOn(failed map[stepKey]bool) bool {
+	return slices.ContainsFunc(s.needs(), func(k stepKey) bool { return failed[k] })
 }
 
 func (s SetNumVFs) what() string { return fmt.Sprintf("numVFs %d -> %d", s.From, s.To) }
 func (s SetPFMTU) what() string  { return fmt.Sprintf("MTU %d -> %d", s.From, s.To) }
 
-func (s BindDriver) what() string {
-	to := s.To
-	if to == "" {
-		to = "the kernel's own"
+func (s SetKnob) what() string { return s.vf() + ": " + s.change() }
+
+// change returns the change without the VF: "VLAN 0 -> 100", "trust on". For a switch the
+// present value is left out.
+func (s SetKnob) change() string {
+	from, to := valueOf(s.Knob, s.From), valueOf(s.Knob, s.To)
+	if s.New || from == "" || to == device.OnOff(true) || to == device.OnOff(false) {
+		return s.Knob.Name + " " + to
 	}
-	if s.New {
-		return fmt.Sprintf("%s: driver %s", s.vf(), to)
-	}
-	from := s.From
-	if from == "" {
-		from = "none"
-	}
-	return fmt.Sprintf("%s: driver %s -> %s", s.vf(), from, to)
+	return s.Knob.Name + " " + from + " -> " + to
 }
 
-func (s SetVFMTU) what() string {
-	if s.From == 0 {
-		return fmt.Sprintf("%s: MTU %d", s.vf(), s.To)
+// valueOf returns the text of a knob's value; empty: not known.
+func valueOf(k device.Knob, s device.Settings) string {
+	switch {
+	case k.Name == device.KnobDriver && !k.Has(s):
+		return "none"
+	case k.Name == device.KnobDriver && s.Driver == device.KernelDriver:
+		return "the kernel's own"
+	case !k.Has(s):
+		return ""
 	}
-	return fmt.Sprintf("%s: MTU %d -> %d", s.vf(), s.From, s.To)
-}
-
-func (s SetVFVLAN) what() string {
-	to := VLANTag{s.VLAN, s.QoS}
-	if s.From == nil {
-		return fmt.Sprintf("%s: VLAN %v", s.vf(), to)
-	}
-	return fmt.Sprintf("%s: VLAN %v -> %v", s.vf(), *s.From, to)
+	return k.Text(s)
 }
 
 func (s SetNumVFs) String() string { return s.Name + ": " + s.what() }
 func (s SetPFMTU) String() string  { return s.Name + ": " + s.what() }
 func (s SetUp) String() string     { return s.Name + ": up" }
-func (s SetVFVLAN) String() string { return s.Name + ": " + s.what() }
-func (s SetVFTrust) String() string {
-	return fmt.Sprintf("%s: %s: trust %s", s.Name, s.vf(), onOff(s.To))
-}
-func (s SetVFSpoofCheck) String() string {
-	return fmt.Sprintf("%s: %s: spoof check %s", s.Name, s.vf(), onOff(s.To))
-}
-func (s BindDriver) String() string { return s.Name + ": " + s.what() }
-func (s SetVFMTU) String() string   { return s.Name + ": " + s.what() }
-func (s Blocked) String() string {
-	return fmt.Sprintf("%s: blocked: %s: %s", s.Name, s.What, s.Reason)
-}
+func (s SetKnob) String() string   { return s.Name + ": " + s.what() }
+func (s Blocked) String() string   { return s.Name + ": blocked: " + s.What + ": " + s.Reason }
 
-func onOff(b bool) string {
-	if b {
-		return "on"
-	}
-	return "off"
+// pfStep is a step that is taken by itself.
+type pfStep interface {
+	Step
+	apply(context.Context, *Applier) error
 }

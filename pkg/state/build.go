@@ -13,34 +13,34 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// Input is what the agent's parts know, as plain values.
+// Input is the knowledge of the agent's parts, as plain values.
 type Input struct {
 	Node        string
-	Build       string // of the agent
+	Build       string // the agent's version
 	Time        time.Time
 	PFs         []device.PF
-	Lone        []device.VF                    // VFs whose PF is not visible, as inside a virtual machine
-	Knobs       map[pci.Address]ledger.VFState // VFs as their PF shows them now; may lack some or all
+	Lone        []device.VF                     // VFs whose PF is not visible, as inside a virtual machine
+	Knobs       map[pci.Address]device.Settings // the VFs' current settings at their PF; some or all may be missing
 	Pools       []PoolMembers
 	Sandboxes   []ledger.Sandbox
 	Allocations []ledger.Allocation
 	Profiles    []Profile
 	Tombstones  int
-	Problems    []string // what the parts themselves report
+	Problems    []string // the problems that the parts report
 }
 
-// PoolMembers is a pool and the devices that are in it.
+// PoolMembers is a pool with its devices.
 type PoolMembers struct {
 	Resource  string
 	Type      device.Type
 	Source    string
 	Idle      bool
 	Devices   []pci.Address
-	Unhealthy map[pci.Address]string // those of Devices that the kubelet is told not to hand out, and why
+	Unhealthy map[pci.Address]string // devices that the kubelet must not hand out, and why
 }
 
-// Build joins the input into one State and adds the problems that the join shows: a
-// VF that is not handed out, a held VF that is gone, a release that keeps failing.
+// Build joins the input into one State. It adds the problems that the join shows: a VF that is
+// not handed out, a held VF that is gone, a release that keeps failing.
 func Build(in Input) State {
 	b := builder{in: in, vfs: map[pci.Address]VF{}, problems: slices.Clone(in.Problems)}
 	b.joinPools()
@@ -62,7 +62,7 @@ func Build(in Input) State {
 
 type builder struct {
 	in       Input
-	vfs      map[pci.Address]VF // by address: what is known besides the device itself
+	vfs      map[pci.Address]VF // address → pool and holder, without the device itself
 	problems []string
 }
 
@@ -79,8 +79,8 @@ func (b *builder) joinPools() {
 	}
 }
 
-// unhealthyProblems has a sentence for each reason: a profile that cannot be
-// applied, or a module that is missing, concerns all VFs of its group.
+// unhealthyProblems returns a sentence for each reason: a profile that cannot be applied, or a
+// missing module, concerns all VFs of its group.
 func unhealthyProblems(pool PoolMembers) []string {
 	byReason := map[string][]pci.Address{}
 	for address, reason := range pool.Unhealthy {
@@ -111,46 +111,60 @@ func (b *builder) joinSandboxes() {
 	for _, sandbox := range b.in.Sandboxes {
 		if sandbox.Failure != "" {
 			b.problems = append(b.problems, fmt.Sprintf("pod %s: release of sandbox %s has failed %d times and will be tried again: %s",
-				sandbox.Pod, short(sandbox.ID), sandbox.Attempts, sandbox.Failure))
+				sandbox.Pod, ledger.ShortID(sandbox.ID), sandbox.Attempts, sandbox.Failure))
 		}
 		for _, a := range sandbox.Attachments {
-			if !a.Device.IsZero() && a.Phase != ledger.Released {
-				b.hold(sandbox, a)
+			if a.Phase == ledger.Released {
+				continue
+			}
+			for _, m := range a.Members {
+				if !m.Device.IsZero() && !m.Released && !m.DeviceReturned {
+					b.hold(sandbox, a, m)
+				}
 			}
 		}
 	}
 }
 
-func (b *builder) hold(sandbox ledger.Sandbox, a ledger.Attachment) {
-	vf := b.vfs[a.Device]
+func (b *builder) hold(sandbox ledger.Sandbox, a ledger.Attachment, m ledger.Member) {
+	vf := b.vfs[m.Device]
 	vf.Allocated = true
-	vf.Original, vf.Applied = a.VF, a.Applied
+	if m.VF != nil {
+		vf.Original, vf.Applied = &m.VF.Original.Settings, &m.VF.Asked
+		if m.VF.Original.Netdev != nil {
+			vf.OriginalNetdev = m.VF.Original.Netdev.Name
+		}
+	}
 	vf.Holder = &Holder{
 		Sandbox: sandbox.ID, Pod: sandbox.Pod, IfName: a.IfName,
 		Network: a.Network, Phase: a.Phase, Since: sandbox.Created,
 	}
-	b.vfs[a.Device] = vf
-	if lost := b.lost(sandbox, a); lost != "" {
+	b.vfs[m.Device] = vf
+	if lost := b.lost(sandbox, a, m); lost != "" {
 		b.problems = append(b.problems, fmt.Sprintf("pod %s, network %s, interface %s: its VF %s %s; delete the pod, so that it gets another",
-			sandbox.Pod, a.Network, a.IfName, a.Device, lost))
+			sandbox.Pod, a.Network, a.IfName, m.Device, lost))
 	}
 }
 
-// lost says how a pod has lost its VF; "" where it has it, or is giving it back.
-func (b *builder) lost(sandbox ledger.Sandbox, a ledger.Attachment) string {
-	vf, ok := b.find(a.Device)
+// lost says how a pod has lost its VF. It returns "" if the pod has the VF, or is being
+// released.
+func (b *builder) lost(sandbox ledger.Sandbox, a ledger.Attachment, m ledger.Member) string {
+	vf, ok := b.find(m.Device)
 	switch {
 	case !ok:
 		return "is no longer on this node"
-	// VFs that are removed and made anew have the addresses of the old ones.
-	case a.Kind == kindSRIOV && a.Phase == ledger.Bound && !sandbox.Releasing && vf.Netdev != "":
-		return fmt.Sprintf("is on the host, as %s, and not in the pod (its VFs were made anew, or it was moved by hand)", vf.Netdev)
+	// VFs that are removed and created again have the addresses of the old ones.
+	case m.Plugin == pluginSRIOV && a.Phase == ledger.Bound && !sandbox.Releasing && vf.Netdev != "":
+		return fmt.Sprintf("is on the host, as %s, and not in the pod (its VFs were made again, or it was moved by hand)", vf.Netdev)
 	}
 	return ""
 }
 
-// kindSRIOV is an attachment whose VF lies in the pod's network namespace.
-const kindSRIOV = "sriov"
+// Plugins of a member.
+const (
+	pluginSRIOV  = "sriov" // its VF is in the pod's network namespace
+	pluginBinary = "binary"
+)
 
 func (b *builder) find(address pci.Address) (device.VF, bool) {
 	at := func(vf device.VF) bool { return vf.Address == address }
@@ -189,17 +203,31 @@ func (b *builder) lone() []VF {
 	return out
 }
 
-// join adds to a VF what is known besides.
+// join adds pool, holder and current settings to a VF.
 func (b *builder) join(vf device.VF) VF {
 	known := b.vfs[vf.Address]
 	known.VF = vf
-	if knobs, ok := b.in.Knobs[vf.Address]; ok {
-		known.Current = &knobs
-	}
+	known.Current = current(vf, b.in.Knobs[vf.Address])
 	return known
 }
 
-// pools keeps the order of the input: it is the order in which pools match.
+// current returns the VF's current settings: its knobs at the PF, and those that the VF itself
+// shows on the host. A netdev in a pod shows nothing here.
+func current(vf device.VF, knobs device.Settings) *device.Settings {
+	knobs.Driver = vf.Driver
+	if vf.Netdev != "" {
+		knobs.MAC = vf.MAC
+		if vf.MTU != 0 {
+			knobs.MTU = &vf.MTU
+		}
+	}
+	if knobs == (device.Settings{}) {
+		return nil
+	}
+	return &knobs
+}
+
+// pools keeps the order of the input, in which pools match.
 func (b *builder) pools() []Pool {
 	out := make([]Pool, 0, len(b.in.Pools))
 	for _, p := range b.in.Pools {
@@ -251,25 +279,39 @@ func (b *builder) profiles() []Profile {
 }
 
 func describeAttachment(a ledger.Attachment) Attachment {
-	out := Attachment{
-		Network: a.Network, IfName: a.IfName, Kind: a.Kind, Phase: a.Phase,
-		Resource: a.Resource, Device: a.Device,
-		FallbackFrom: a.FallbackFrom, FallbackReason: a.FallbackReason,
+	out := Attachment{Network: a.Network, IfName: a.IfName, Phase: a.Phase, Resource: a.Resource}
+	if a.Fallback != nil {
+		out.FallbackFrom, out.FallbackReason = a.Fallback.From, a.Fallback.Reason
 	}
-	if a.Link != nil {
-		out.Uplink, out.VLAN, out.MAC, out.MTU = a.Link.Uplink, a.Link.VLAN, a.Link.MAC, a.Link.MTU
-	}
-	if a.Applied != nil {
-		out.MAC = cmp.Or(a.Applied.MAC, out.MAC)
-		out.MTU = cmp.Or(deref(a.Applied.MTU), out.MTU)
-		out.VLAN = cmp.Or(deref(a.Applied.VLAN), out.VLAN)
+	for i, m := range a.Members {
+		if i == 0 {
+			out.Kind = kind(m)
+		}
+		if out.Device.IsZero() {
+			out.Device = m.Device
+		}
+		if m.Child != nil {
+			out.Uplink, out.VLAN, out.MAC, out.MTU = m.Child.Uplink, m.Child.VLAN, m.Child.MAC, m.Child.MTU
+		}
+		if m.VF != nil {
+			out.MAC, out.MTU, out.VLAN = m.VF.Asked.MAC, deref(m.VF.Asked.MTU), deref(m.VF.Asked.VLAN)
+		}
 	}
 	addResult(&out, a.Result)
 	return out
 }
 
-// addResult takes addresses and MAC from the CNI result. A result that cannot be
-// read leaves them out: a drawing must not fail for the sake of one line.
+// kind returns the attachment's kind for the JSON. A binary has been "exec" there since the
+// first release.
+func kind(m ledger.Member) string {
+	if m.Plugin == pluginBinary {
+		return "exec"
+	}
+	return m.Plugin
+}
+
+// addResult copies addresses, MAC and MTU from the CNI result. If the result cannot be parsed,
+// they are left out: one bad result must not hide the rest.
 func addResult(out *Attachment, raw []byte) {
 	if len(raw) == 0 {
 		return
@@ -296,12 +338,4 @@ func deref(v *int) int {
 		return 0
 	}
 	return *v
-}
-
-// short is the part of a container id that crictl and ctr show.
-func short(id string) string {
-	if len(id) > 13 {
-		return id[:13]
-	}
-	return id
 }

@@ -28,13 +28,18 @@ func input() Input {
 		PFs: []device.PF{{Address: pfAddress, Netdev: "pf0", VFs: []device.VF{
 			{Address: vf1, PF: pfAddress, Index: 1}, {Address: vf0, PF: pfAddress, Index: 0}, {Address: vf2, PF: pfAddress, Index: 2},
 		}}},
-		Knobs: map[pci.Address]ledger.VFState{vf0: {Settings: device.Settings{VLAN: ptr(100)}}},
+		Knobs: map[pci.Address]device.Settings{vf0: {VLAN: ptr(100)}},
 		Pools: []PoolMembers{{Resource: "fairlead.dev/fast", Source: "lab.yaml", Devices: []pci.Address{vf0, vf1}, Unhealthy: map[pci.Address]string{}}},
 		Sandboxes: []ledger.Sandbox{{ID: "abc", Pod: ledger.PodRef{Namespace: "demo", Name: "alpha"}, Created: created, Attachments: []ledger.Attachment{{
-			Network: "demo/fast", IfName: "net1", Kind: "sriov", Phase: ledger.Bound, Device: vf0,
-			VF:      &ledger.VFState{Netdev: "pf0v0", Settings: device.Settings{MTU: ptr(1500)}},
-			Applied: &ledger.VFState{Settings: device.Settings{MAC: "02:00:00:00:00:01", MTU: ptr(9000), VLAN: ptr(100)}},
-			Result:  json.RawMessage(`{"cniVersion":"1.0.0","interfaces":[{"name":"pf0v0"},{"name":"net1","mac":"02:00:00:00:00:01","sandbox":"/x"}],"ips":[{"address":"10.0.0.5/24"},{"address":"fd00::5/64"}]}`),
+			Network: "demo/fast", IfName: "net1", Phase: ledger.Bound,
+			Members: []ledger.Member{
+				{Type: "sriov", Plugin: "sriov", Device: vf0, VF: &ledger.VFMember{
+					Original: ledger.VFState{Netdev: &ledger.NetdevState{Name: "pf0v0"}, Settings: device.Settings{MTU: ptr(1500)}},
+					Asked:    device.Settings{MAC: "02:00:00:00:00:01", MTU: ptr(9000), VLAN: ptr(100)},
+				}},
+				{Type: "tuning", Plugin: "tuning"},
+			},
+			Result: json.RawMessage(`{"cniVersion":"1.0.0","interfaces":[{"name":"pf0v0"},{"name":"net1","mac":"02:00:00:00:00:01","sandbox":"/x"}],"ips":[{"address":"10.0.0.5/24"},{"address":"fd00::5/64"}]}`),
 		}}}},
 		Allocations: []ledger.Allocation{{Resource: "fairlead.dev/fast", Device: vf1}},
 	}
@@ -48,9 +53,9 @@ func TestVFsAreJoinedWithPoolHolderAndKnobs(t *testing.T) {
 		{
 			VF: device.VF{Address: vf0, PF: pfAddress, Index: 0}, Pool: "fairlead.dev/fast", Allocated: true, Healthy: true,
 			Holder:   &Holder{Sandbox: "abc", Pod: ledger.PodRef{Namespace: "demo", Name: "alpha"}, IfName: "net1", Network: "demo/fast", Phase: ledger.Bound, Since: created},
-			Original: &ledger.VFState{Netdev: "pf0v0", Settings: device.Settings{MTU: ptr(1500)}},
-			Applied:  &ledger.VFState{Settings: device.Settings{MAC: "02:00:00:00:00:01", MTU: ptr(9000), VLAN: ptr(100)}},
-			Current:  &ledger.VFState{Settings: device.Settings{VLAN: ptr(100)}},
+			Original: &device.Settings{MTU: ptr(1500)}, OriginalNetdev: "pf0v0",
+			Applied: &device.Settings{MAC: "02:00:00:00:00:01", MTU: ptr(9000), VLAN: ptr(100)},
+			Current: &device.Settings{VLAN: ptr(100)},
 		},
 		{VF: device.VF{Address: vf1, PF: pfAddress, Index: 1}, Pool: "fairlead.dev/fast", Allocated: true, Healthy: false, Reason: "no driver is bound to it"},
 		{VF: device.VF{Address: vf2, PF: pfAddress, Index: 2}},
@@ -113,8 +118,8 @@ func TestProblemsAreNamed(t *testing.T) {
 		}, []string{}},
 		{"held VF that is gone", func(in *Input) { in.PFs[0].VFs = nil },
 			[]string{"pod demo/alpha, network demo/fast, interface net1: its VF 0000:02:10.0 is no longer on this node; delete the pod, so that it gets another"}},
-		{"held VF that was made anew", func(in *Input) { in.PFs[0].VFs[1].Netdev = "eth0" },
-			[]string{"pod demo/alpha, network demo/fast, interface net1: its VF 0000:02:10.0 is on the host, as eth0, and not in the pod (its VFs were made anew, or it was moved by hand); delete the pod, so that it gets another"}},
+		{"held VF that was made again", func(in *Input) { in.PFs[0].VFs[1].Netdev = "eth0" },
+			[]string{"pod demo/alpha, network demo/fast, interface net1: its VF 0000:02:10.0 is on the host, as eth0, and not in the pod (its VFs were made again, or it was moved by hand); delete the pod, so that it gets another"}},
 		{"held VF on its way back", func(in *Input) {
 			in.PFs[0].VFs[1].Netdev, in.Sandboxes[0].Releasing = "eth0", true
 		}, []string{}},
@@ -145,7 +150,7 @@ func TestReleasedAttachmentHoldsNothing(t *testing.T) {
 func TestBuildLeavesItsInputAlone(t *testing.T) {
 	in, want := input(), input()
 	in.Problems = make([]string, 0, 8)
-	in.PFs[0].VFs = in.PFs[0].VFs[:2] // a held VF stays, room behind it
+	in.PFs[0].VFs = in.PFs[0].VFs[:2] // a held VF remains, with spare capacity behind it
 	Build(in)
 	if diff := cmp.Diff(want.PFs[0].VFs[:2], in.PFs[0].VFs); diff != "" {
 		t.Errorf("Build changed its input (-want +got):\n%s", diff)
@@ -158,5 +163,61 @@ func TestEmptyStateHasEmptyLists(t *testing.T) {
 	want := `{"node":"n","time":"0001-01-01T00:00:00Z","pfs":[],"lone":[],"pools":[],"sandboxes":[],"profiles":[],"tombstones":0,"problems":[]}`
 	if err != nil || string(got) != want {
 		t.Errorf("JSON of an empty state = %s, %v; want %s", got, err, want)
+	}
+}
+
+func TestReturnedDeviceIsHeldByNobody(t *testing.T) {
+	for name, give := range map[string]func(*ledger.Member){
+		"device returned": func(m *ledger.Member) { m.DeviceReturned = true },
+		"member released": func(m *ledger.Member) { m.Released = true },
+	} {
+		in := input()
+		give(&in.Sandboxes[0].Attachments[0].Members[0])
+		if vf := Build(in).PFs[0].VFs[0]; vf.Holder != nil || vf.Allocated || vf.Original != nil {
+			t.Errorf("%s: VF 0 = %+v, want it free", name, vf)
+		}
+	}
+}
+
+// lab.md: fairleadctl vf shows the MTU, even of a VF that nobody holds.
+func TestCurrentHasWhatTheHostSees(t *testing.T) {
+	in := input()
+	vf := &in.PFs[0].VFs[0]
+	vf.Driver, vf.Netdev, vf.MAC, vf.MTU = "igbvf", "pf0v1", "52:54:00:00:02:02", 1500
+	want := &device.Settings{Driver: "igbvf", MAC: "52:54:00:00:02:02", MTU: ptr(1500)}
+	if diff := cmp.Diff(want, Build(in).PFs[0].VFs[1].Current); diff != "" {
+		t.Errorf("a VF on the host (-want +got):\n%s", diff)
+	}
+	vf.Driver, vf.Netdev = "vfio-pci", ""
+	if diff := cmp.Diff(&device.Settings{Driver: "vfio-pci"}, Build(in).PFs[0].VFs[1].Current); diff != "" {
+		t.Errorf("a VF in userspace (-want +got):\n%s", diff)
+	}
+}
+
+func TestEachKindIsDescribed(t *testing.T) {
+	macvlan := ledger.Member{Type: "sriov", Plugin: "macvlan", Child: &ledger.ChildMember{Uplink: "pf0", Mode: "bridge", VLAN: 100, MTU: 1400, MAC: "9a:00:00:00:00:01"}}
+	tests := []struct {
+		name string
+		in   ledger.Attachment
+		want Attachment
+	}{
+		{"binaries", ledger.Attachment{IfName: "eth0", Members: []ledger.Member{{Type: "bridge", Plugin: "binary"}, {Type: "tuning", Plugin: "tuning"}}},
+			Attachment{IfName: "eth0", Kind: "exec"}},
+		{"a binary with a device", ledger.Attachment{IfName: "net1", Members: []ledger.Member{{Type: "host-device", Plugin: "binary", Device: vf0}}},
+			Attachment{IfName: "net1", Kind: "exec", Device: vf0}},
+		{"fallback", ledger.Attachment{IfName: "net1", Members: []ledger.Member{macvlan}, Fallback: &ledger.Fallback{From: "sriov", Reason: "no device"}},
+			Attachment{IfName: "net1", Kind: "macvlan", Uplink: "pf0", VLAN: 100, MTU: 1400, MAC: "9a:00:00:00:00:01", FallbackFrom: "sriov", FallbackReason: "no device"}},
+		{"result says more", ledger.Attachment{IfName: "net1", Members: []ledger.Member{macvlan},
+			Result: json.RawMessage(`{"cniVersion":"1.0.0","interfaces":[{"name":"net1","mac":"02:00:00:00:00:02","mtu":1300,"sandbox":"/x"}]}`)},
+			Attachment{IfName: "net1", Kind: "macvlan", Uplink: "pf0", VLAN: 100, MTU: 1300, MAC: "02:00:00:00:00:02"}},
+		{"nothing yet", ledger.Attachment{IfName: "net1"}, Attachment{IfName: "net1"}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			in := Input{Sandboxes: []ledger.Sandbox{{ID: "a", Attachments: []ledger.Attachment{test.in}}}}
+			if diff := cmp.Diff(test.want, Build(in).Sandboxes[0].Attachments[0]); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
 	}
 }

@@ -53,7 +53,7 @@ func TestClientErrorsSayWhatToDo(t *testing.T) {
 	tests := []struct{ name, socket, want string }{
 		{"no socket", filepath.Join(t.TempDir(), "no.sock"), "the agent is not running on this node"},
 		{"stopped agent", stale, "kubectl -n fairlead-system logs -l app.kubernetes.io/name=fairlead-agent"},
-		{"agent that cannot tell", failing, "500 Internal Server Error: ledger: input/output error"},
+		{"agent that has no state", failing, "500 Internal Server Error: ledger: input/output error"},
 		{"something else", other, "it names no node"},
 	}
 	for _, test := range tests {
@@ -66,7 +66,7 @@ func TestClientErrorsSayWhatToDo(t *testing.T) {
 	}
 }
 
-// An agent that hangs must not hang who asks it: neither before its answer nor in it.
+// A hanging agent must not make its caller hang, whether before its answer or in it.
 func TestClientDoesNotWaitForEver(t *testing.T) {
 	release := make(chan struct{})
 	silent := serve(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
@@ -83,7 +83,7 @@ func TestClientDoesNotWaitForEver(t *testing.T) {
 		}
 		c.patience = 50 * time.Millisecond
 		if _, err := c.State(t.Context()); err == nil || !strings.Contains(err.Error(), "has not answered within 50ms") {
-			t.Errorf("%s: State() = %v, want an error that tells of the wait", name, err)
+			t.Errorf("%s: State() = %v, want an error that names the wait", name, err)
 		}
 	}
 }

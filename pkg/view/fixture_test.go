@@ -17,10 +17,9 @@ import (
 	"fairlead.dev/fairlead/pkg/state"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "write the golden files again")
 
-// checkGolden compares text with testdata/NAME, so that a person can read the
-// drawing and its difference.
+// checkGolden compares text with testdata/NAME, which people can read and diff.
 func checkGolden(t *testing.T, name, got string) {
 	t.Helper()
 	path := filepath.Join("testdata", name)
@@ -34,7 +33,7 @@ func checkGolden(t *testing.T, name, got string) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s differs (-want +got); go test -update writes it anew:\n%s", path, diff)
+		t.Errorf("%s differs (-want +got); go test -update writes it again:\n%s", path, diff)
 	}
 }
 
@@ -42,7 +41,7 @@ var noon = time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)
 
 func ptr[T any](v T) *T { return &v }
 
-// igb is a PF as the lab has them: bus of its own, VFs at 10.0, 10.2 …
+// igb returns a PF like those of the lab: a bus of its own, VFs at 10.0, 10.2 …
 func igb(bus, index, numa, numVFs int, netdev string) device.PF {
 	pf := device.PF{
 		Address: pci.MustParseAddress(fmt.Sprintf("0000:%02x:00.0", bus)), Vendor: "8086", Device: "10c9",
@@ -63,8 +62,8 @@ func igb(bus, index, numa, numVFs int, netdev string) device.PF {
 	return pf
 }
 
-// busyNode has every kind of VF: held by a kernel network, held in userspace,
-// handed out and not used, free, in no pool, unhealthy.
+// busyNode has every kind of VF: held by a kernel network, held in userspace, handed out but
+// unused, free, in no pool, unhealthy.
 func busyNode() state.State {
 	pf0, pf1 := igb(2, 0, 0, 6, "pf0"), igb(3, 1, 1, 7, "pf1")
 	for _, i := range []int{4, 5} {
@@ -82,9 +81,9 @@ func busyNode() state.State {
 	}
 	return state.Build(state.Input{
 		Node: "node1", Build: "v0.1.0-3-gabc1234", Time: noon, PFs: []device.PF{pf0, pf1},
-		Knobs: map[pci.Address]ledger.VFState{
-			pf0.VFs[0].Address: {Settings: device.Settings{AdminMAC: ptr("02:00:00:00:01:0a"), VLAN: ptr(100), Trust: ptr(true), SpoofCheck: ptr(false)}},
-			pf0.VFs[4].Address: {Settings: device.Settings{AdminMAC: ptr("02:00:00:00:01:0d"), VLAN: ptr(100), Trust: ptr(false), SpoofCheck: ptr(true)}},
+		Knobs: map[pci.Address]device.Settings{
+			pf0.VFs[0].Address: {AdminMAC: ptr("02:00:00:00:01:0a"), VLAN: ptr(100), Trust: ptr(true), SpoofCheck: ptr(false)},
+			pf0.VFs[4].Address: {AdminMAC: ptr("02:00:00:00:01:0d"), VLAN: ptr(100), Trust: ptr(false), SpoofCheck: ptr(true)},
 		},
 		Pools: []state.PoolMembers{
 			{Resource: "fairlead.dev/fast", Type: device.NetDevice, Source: `profile "lab", group 0`, Devices: addresses(pf0, 0, 1, 2, 3)},
@@ -100,27 +99,29 @@ func busyNode() state.State {
 		},
 		Sandboxes: []ledger.Sandbox{
 			{ID: "5e3f6f4b7a90c1d2", Pod: ledger.PodRef{Namespace: "demo", Name: "alpha"}, Created: noon, Attachments: []ledger.Attachment{
-				{Network: "lab", IfName: "eth0", Kind: "exec", Phase: ledger.Bound},
+				{Network: "lab", IfName: "eth0", Phase: ledger.Bound, Members: []ledger.Member{{Type: "bridge", Plugin: "binary"}}},
 				{
-					Network: "demo/vlan100", IfName: "net1", Kind: "sriov", Phase: ledger.Bound, Resource: "fairlead.dev/fast", Device: pf0.VFs[0].Address,
-					VF:      &ledger.VFState{PF: pf0.Address, PFName: "pf0", Index: 0, Netdev: "pf0v0", Settings: device.Settings{Driver: "igbvf", MAC: "52:54:00:00:02:01", MTU: ptr(1500), AdminMAC: ptr("00:00:00:00:00:00"), VLAN: ptr(0), QoS: ptr(0), SpoofCheck: ptr(true), Trust: ptr(false)}},
-					Applied: &ledger.VFState{Settings: device.Settings{MAC: "02:00:00:00:01:0a", MTU: ptr(9000), VLAN: ptr(100), Trust: ptr(true), SpoofCheck: ptr(false)}},
-					Result:  cniResult("net1", "02:00:00:00:01:0a", "10.100.0.10/24"),
+					Network: "demo/vlan100", IfName: "net1", Phase: ledger.Bound, Resource: "fairlead.dev/fast",
+					Members: []ledger.Member{{Type: "sriov", Plugin: "sriov", Device: pf0.VFs[0].Address, VF: &ledger.VFMember{
+						Original: ledger.VFState{PF: pf0.Address, PFName: "pf0", Index: 0, Netdev: &ledger.NetdevState{Name: "pf0v0"}, Settings: device.Settings{Driver: "igbvf", MAC: "52:54:00:00:02:01", MTU: ptr(1500), AdminMAC: ptr("00:00:00:00:00:00"), VLAN: ptr(0), QoS: ptr(0), SpoofCheck: ptr(true), Trust: ptr(false)}},
+						Asked:    device.Settings{MAC: "02:00:00:00:01:0a", MTU: ptr(9000), VLAN: ptr(100), Trust: ptr(true), SpoofCheck: ptr(false)},
+					}}},
+					Result: cniResult("net1", "02:00:00:00:01:0a", "10.100.0.10/24"),
 				},
 			}},
 			{ID: "77aa", Pod: ledger.PodRef{Namespace: "nfv", Name: "upf-0"}, Created: noon, Attachments: []ledger.Attachment{
-				{Network: "nfv/data-plane", IfName: "data0", Kind: "vfio", Phase: ledger.Bound, Resource: "fairlead.dev/dpdk", Device: pf0.VFs[4].Address,
+				{Network: "nfv/data-plane", IfName: "data0", Phase: ledger.Bound, Resource: "fairlead.dev/dpdk", Members: []ledger.Member{{Type: "sriov", Plugin: "vfio", Device: pf0.VFs[4].Address}},
 					Result: cniResult("data0", "02:00:00:00:01:0d", "10.100.0.13/24")},
 			}},
 			{ID: "88bb", Pod: ledger.PodRef{Namespace: "demo", Name: "gone"}, Created: noon, Releasing: true, Attempts: 3,
 				Failure: "restore MTU of VF 3 on pf0: device or resource busy", Attachments: []ledger.Attachment{
-					{Network: "demo/vlan100", IfName: "net1", Kind: "sriov", Phase: ledger.Intent, Device: pf0.VFs[3].Address},
+					{Network: "demo/vlan100", IfName: "net1", Phase: ledger.Intent, Members: []ledger.Member{{Type: "sriov", Plugin: "sriov", Device: pf0.VFs[3].Address}}},
 				}},
 			{ID: "99cc", Pod: ledger.PodRef{Namespace: "demo", Name: "second"}, Created: noon, Attachments: []ledger.Attachment{
-				{Network: "demo/macvlan-conf", IfName: "net1", Kind: "macvlan", Phase: ledger.Bound,
-					Link: &ledger.LinkState{Uplink: "pf0", MAC: "9a:00:00:00:00:01", MTU: 1500}, Result: cniResult("net1", "9a:00:00:00:00:01", "192.168.1.200/24")},
-				{Network: "demo/ipvlan-conf", IfName: "net2", Kind: "ipvlan", Phase: ledger.Bound,
-					Link: &ledger.LinkState{Uplink: "eth0", MTU: 1500}, Result: cniResult("net2", "", "192.168.2.200/24")},
+				{Network: "demo/macvlan-conf", IfName: "net1", Phase: ledger.Bound,
+					Members: child("macvlan", ledger.ChildMember{Uplink: "pf0", MAC: "9a:00:00:00:00:01", MTU: 1500}), Result: cniResult("net1", "9a:00:00:00:00:01", "192.168.1.200/24")},
+				{Network: "demo/ipvlan-conf", IfName: "net2", Phase: ledger.Bound,
+					Members: child("ipvlan", ledger.ChildMember{Uplink: "eth0", MTU: 1500}), Result: cniResult("net2", "", "192.168.2.200/24")},
 			}},
 		},
 		Profiles: []state.Profile{
@@ -131,16 +132,16 @@ func busyNode() state.State {
 	})
 }
 
-// quietNode has one PF, outside any NUMA node, and a pod on the declared fallback.
+// quietNode has one PF, outside any NUMA node, and a pod with the declared fallback.
 func quietNode() state.State {
 	pf := igb(2, 0, -1, 0, "pf0")
 	pf.Carrier = false
 	return state.Build(state.Input{
 		Node: "node2", Time: noon, PFs: []device.PF{pf},
 		Sandboxes: []ledger.Sandbox{{ID: "11dd", Pod: ledger.PodRef{Namespace: "demo", Name: "delta"}, Created: noon, Attachments: []ledger.Attachment{
-			{Network: "demo/vlan100-or-macvlan", IfName: "net1", Kind: "macvlan", Phase: ledger.Bound,
-				FallbackFrom: "sriov", FallbackReason: "the pod requested no device of fairlead.dev/fast",
-				Link: &ledger.LinkState{Uplink: "pf0", VLAN: 100, MTU: 9000}, Result: cniResult("net1", "9a:00:00:00:00:07", "10.100.0.14/24")},
+			{Network: "demo/vlan100-or-macvlan", IfName: "net1", Phase: ledger.Bound,
+				Fallback: &ledger.Fallback{From: "sriov", Reason: "the pod requested no device of fairlead.dev/fast"},
+				Members:  child("macvlan", ledger.ChildMember{Uplink: "pf0", VLAN: 100, MTU: 9000}), Result: cniResult("net1", "9a:00:00:00:00:07", "10.100.0.14/24")},
 		}}},
 	})
 }
@@ -155,9 +156,13 @@ func guest() state.State {
 		Node: "guest1", Time: noon, Lone: vfs,
 		Pools: []state.PoolMembers{{Resource: "fairlead.dev/vm", Type: device.NetDevice, Source: "config.json", Devices: []pci.Address{vfs[0].Address, vfs[1].Address}}},
 		Sandboxes: []ledger.Sandbox{{ID: "22ee", Pod: ledger.PodRef{Namespace: "demo", Name: "inside"}, Created: noon, Attachments: []ledger.Attachment{
-			{Network: "demo/plain", IfName: "net1", Kind: "sriov", Phase: ledger.Bound, Device: vfs[0].Address, Result: cniResult("net1", "52:54:00:00:09:01", "10.9.0.2/24")},
+			{Network: "demo/plain", IfName: "net1", Phase: ledger.Bound, Members: []ledger.Member{{Type: "sriov", Plugin: "sriov", Device: vfs[0].Address}}, Result: cniResult("net1", "52:54:00:00:09:01", "10.9.0.2/24")},
 		}}},
 	})
+}
+
+func child(plugin string, link ledger.ChildMember) []ledger.Member {
+	return []ledger.Member{{Type: plugin, Plugin: plugin, Child: &link}}
 }
 
 func cniResult(ifname, mac, address string) json.RawMessage {

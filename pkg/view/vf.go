@@ -8,12 +8,12 @@ import (
 	"strings"
 	"time"
 
-	"fairlead.dev/fairlead/pkg/ledger"
+	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/pci"
 	"fairlead.dev/fairlead/pkg/state"
 )
 
-// VFs is a table of all VFs: where, in which pool, who holds it.
+// VFs draws a table of all VFs: node, pool, driver, holder.
 func VFs(states []state.State) string {
 	rows := [][]string{{"NODE", "PF", "VF", "ADDRESS", "POOL", "DRIVER", "NETDEV", "HELD BY", "INTERFACE", "HEALTH"}}
 	for _, s := range Merge(states) {
@@ -32,7 +32,7 @@ func VFs(states []state.State) string {
 	return out.String()
 }
 
-// eachVF visits all VFs; of one whose PF is not visible, pf is the zero value.
+// eachVF visits all VFs; pf is the zero value if a VF's PF is not visible.
 func eachVF(s state.State, visit func(pf state.PF, vf state.VF)) {
 	for _, pf := range s.PFs {
 		for _, vf := range pf.VFs {
@@ -46,7 +46,8 @@ func eachVF(s state.State, visit func(pf state.PF, vf state.VF)) {
 
 func pfName(pf state.PF) string { return cmp.Or(pf.Netdev, pf.Address.String()) }
 
-// health is of a VF in a pool: another one is handed out to nobody anyway.
+// health returns the health of a VF in a pool. For other VFs, which are never handed out, it
+// returns "".
 func health(vf state.VF) string {
 	switch {
 	case vf.Pool == "":
@@ -67,8 +68,8 @@ func holderCells(vf state.VF) (holder, ifname string) {
 	return "", ""
 }
 
-// VF describes in full the VFs that name names: a PCI address, or PF/INDEX such
-// as ens1f0/3 or 0000:3b:00.0/3; one name may stand for a VF on each of several nodes.
+// VF describes one VF in full. The name is a PCI address, or PF/INDEX such as ens1f0/3 or
+// 0000:3b:00.0/3. It may mean a VF on each of several nodes.
 func VF(states []state.State, name string) (string, error) {
 	var found []string
 	for _, s := range Merge(states) {
@@ -84,7 +85,8 @@ func VF(states []state.State, name string) (string, error) {
 	return strings.Join(found, "\n"), nil
 }
 
-// isAddress: people leave the domain out, which is 0000 on most machines.
+// isAddress accepts an address without its domain: it is 0000 on most machines, and people
+// leave it out.
 func isAddress(a pci.Address, text string) bool {
 	return !a.IsZero() && (a.String() == text || a.String() == "0000:"+text)
 }
@@ -139,62 +141,50 @@ func heldBy(vf state.VF) string {
 	return "nobody"
 }
 
-// knobRows has a line per knob of which anything is known: how the VF was before
-// its pod got it, what the pod's network asked for, how the PF shows it now.
+// knobRows returns a row for each knob with a known value: before the pod got the VF, as the
+// pod's network requested it, and now.
 func knobRows(vf state.VF) [][]string {
-	columns := []*ledger.VFState{vf.Original, vf.Applied, vf.Current}
 	rows := [][]string{{"KNOB", "ORIGINAL", "ASKED FOR", "NOW"}}
-	for _, knob := range vfKnobs() {
-		row, known := []string{knob.name}, false
+	add := func(name string, cells ...string) {
+		if slices.ContainsFunc(cells, func(cell string) bool { return cell != "" }) {
+			rows = append(rows, append([]string{name}, cells...))
+		}
+	}
+	columns := []device.Settings{orNone(vf.Original), orNone(vf.Applied), orNone(vf.Current)}
+	if vf.OriginalNetdev != "" {
+		add("netdev", vf.OriginalNetdev, "", vf.Netdev)
+	}
+	add("MAC", columns[0].MAC, columns[1].MAC, columns[2].MAC)
+	for _, k := range device.Knobs {
+		var cells []string
 		for _, s := range columns {
-			cell := ""
-			if s != nil {
-				cell = knob.text(*s)
-			}
-			row, known = append(row, cell), known || cell != ""
+			cells = append(cells, knobText(k, s))
 		}
-		if known {
-			rows = append(rows, row)
-		}
+		add(knobName(k), cells...)
 	}
 	return rows
 }
 
-type vfKnob struct {
-	name string
-	text func(ledger.VFState) string
-}
-
-func vfKnobs() []vfKnob {
-	return []vfKnob{
-		{"netdev", func(s ledger.VFState) string { return s.Netdev }},
-		{"driver", func(s ledger.VFState) string { return s.Driver }},
-		{"MAC", func(s ledger.VFState) string { return s.MAC }},
-		{"MAC at the PF", func(s ledger.VFState) string { return text(s.AdminMAC, func(v string) string { return v }) }},
-		{"MTU", func(s ledger.VFState) string { return text(s.MTU, strconv.Itoa) }},
-		{"VLAN", func(s ledger.VFState) string { return text(s.VLAN, strconv.Itoa) }},
-		{"VLAN QoS", func(s ledger.VFState) string { return text(s.QoS, strconv.Itoa) }},
-		{"VLAN protocol", func(s ledger.VFState) string { return text(s.VLANProto, func(v string) string { return v }) }},
-		{"trust", func(s ledger.VFState) string { return text(s.Trust, onOff) }},
-		{"spoofcheck", func(s ledger.VFState) string { return text(s.SpoofCheck, onOff) }},
-		{"link state", func(s ledger.VFState) string { return text(s.LinkState, func(v string) string { return v }) }},
-		{"min rate Mbit/s", func(s ledger.VFState) string { return text(s.MinTxRate, strconv.Itoa) }},
-		{"max rate Mbit/s", func(s ledger.VFState) string { return text(s.MaxTxRate, strconv.Itoa) }},
+func orNone(s *device.Settings) device.Settings {
+	if s == nil {
+		return device.Settings{}
 	}
+	return *s
 }
 
-func text[T any](v *T, format func(T) string) string {
-	if v == nil {
+func knobText(k device.Knob, s device.Settings) string {
+	if !k.Has(s) {
 		return ""
 	}
-	return format(*v)
+	return k.Text(s)
 }
 
-func onOff(v bool) string {
-	if v {
-		return "on"
+// knobName distinguishes the MAC at the PF from that of the netdev.
+func knobName(k device.Knob) string {
+	if k.Name == device.KnobMAC {
+		return "MAC at the PF"
 	}
-	return "off"
+	return k.Name
 }
 
 func number(n int) string {

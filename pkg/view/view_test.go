@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
 
 	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/state"
@@ -69,8 +70,7 @@ func TestUnknownVFSaysHowToNameOne(t *testing.T) {
 	}
 }
 
-// Lines never pass the terminal's edge, however narrow it is, and colour changes
-// no letter.
+// Lines never exceed the terminal's width, however narrow it is, and colour changes no letter.
 func TestTopologyKeepsToTheWidth(t *testing.T) {
 	states := []state.State{busyNode(), quietNode()}
 	for width := 1; width <= 200; width++ {
@@ -109,7 +109,7 @@ func TestNewerStateOfANodeCounts(t *testing.T) {
 
 func TestHealthyIsFalseWithAProblem(t *testing.T) {
 	if !Healthy([]state.State{quietNode()}) || Healthy([]state.State{quietNode(), busyNode()}) {
-		t.Error("Healthy must be true for the quiet node alone, and false together with the busy one")
+		t.Error("Healthy must be true for the quiet node, and false for both together")
 	}
 	was, is := busyNode(), quietNode()
 	was.Node = is.Node
@@ -123,8 +123,8 @@ func TestHealthyIsFalseWithAProblem(t *testing.T) {
 func TestAddressOnTwoNodesIsReported(t *testing.T) {
 	on := func(node, pod, network, ip string) state.State {
 		return state.Build(state.Input{Node: node, Sandboxes: []ledger.Sandbox{{ID: pod, Pod: ledger.PodRef{Namespace: "database", Name: pod}, Attachments: []ledger.Attachment{
-			{Network: "cbr0", IfName: "eth0", Kind: "exec", Result: cniResult("eth0", "", "10.244.0.2/24")},
-			{Network: network, IfName: "net1", Kind: "macvlan", Result: cniResult("net1", "", ip)},
+			{Network: "cbr0", IfName: "eth0", Result: cniResult("eth0", "", "10.244.0.2/24")},
+			{Network: network, IfName: "net1", Result: cniResult("net1", "", ip)},
 		}}}})
 	}
 	tests := []struct {
@@ -133,7 +133,7 @@ func TestAddressOnTwoNodesIsReported(t *testing.T) {
 		want   []string
 	}{
 		{"one address, two nodes", []state.State{on("node1", "db-0", "database/storage", "10.56.1.1/16"), on("node2", "db-1", "database/storage", "10.56.1.1/16")},
-			[]string{"network database/storage: 10.56.1.1/16 belongs to pod database/db-0 on node1 and to pod database/db-1 on node2: host-local hands out one range on each node by itself; give each node a range of its own, or the pods static addresses"}},
+			[]string{"network database/storage: 10.56.1.1/16 belongs to pod database/db-0 on node1 and to pod database/db-1 on node2: host-local allocates on each node separately; give each node its own range, or the pods static addresses"}},
 		{"two addresses", []state.State{on("node1", "db-0", "database/storage", "10.56.1.1/16"), on("node2", "db-1", "database/storage", "10.56.1.2/16")}, nil},
 		{"two networks", []state.State{on("node1", "db-0", "database/storage", "10.56.1.1/16"), on("node2", "db-1", "database/backup", "10.56.1.1/16")}, nil},
 		{"one node, seen twice", []state.State{on("node1", "db-0", "database/storage", "10.56.1.1/16"), on("node1", "db-0", "database/storage", "10.56.1.1/16")}, nil},
@@ -148,5 +148,40 @@ func TestAddressOnTwoNodesIsReported(t *testing.T) {
 				t.Error("status must show a clash, and the nodes are not healthy with one")
 			}
 		})
+	}
+}
+
+// security S11: names and errors that tenants choose never reach the terminal as escape codes,
+// line breaks or invisible letters.
+func TestTenantsCannotWriteToTheTerminal(t *testing.T) {
+	const evil = "x\x1b]0;owned\a\u202e\u200b\r\n"
+	s := busyNode()
+	s.Pools[0].Resource = evil
+	s.Profiles[0].Message = evil
+	s.PFs[0].VFs[0].Holder.IfName, s.PFs[0].VFs[0].Netdev, s.PFs[0].VFs[0].OriginalNetdev = evil, evil, evil
+	s.PFs[0].VFs[0].Applied.MAC = evil
+	for i := range s.Sandboxes {
+		s.Sandboxes[i].Attachments[0].IfName, s.Sandboxes[i].Attachments[0].FallbackFrom = evil, evil
+		s.Sandboxes[i].Attachments[0].Network, s.Sandboxes[i].Attachments[0].IPs = evil, []string{"10.9.9.9/24"}
+		s.Sandboxes[i].Attachments = append(s.Sandboxes[i].Attachments, s.Sandboxes[i].Attachments[0])
+	}
+	s.Problems = append(s.Problems, "plugin failed: "+evil)
+	other := busyNode()
+	other.Node, other.Sandboxes = "node2", s.Sandboxes
+	vf, err := VF([]state.State{s}, "pf0/0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	states := []state.State{s, other}
+	for name, text := range map[string]string{"topology": Topology(states, Options{}), "status": Status(states), "vfs": VFs(states), "vf": vf} {
+		if i := strings.IndexFunc(text, func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }); i >= 0 {
+			t.Errorf("%s: unprintable at %q", name, text[i:min(i+20, len(text))])
+		}
+		if !strings.Contains(text, `x\x1b]0;owned\a\u202e\u200b\r\n`) {
+			t.Errorf("%s does not show the name at all", name)
+		}
+	}
+	if s.PFs[0].VFs[0].Holder.IfName != evil {
+		t.Error("the state itself was changed")
 	}
 }

@@ -1,8 +1,8 @@
 // Command demo shows the main job on this machine: it starts the lab (Kubernetes,
-// two nodes with SR-IOV NICs), installs Fairlead, runs pods with VFs and the
-// everyday scenarios, checks every fact, and ends with a table of the facts and a
+// two nodes with SR-IOV NICs), installs Fairlead, and runs pods with VFs and the
+// everyday scenarios. It checks every fact, and ends with a table of the facts and a
 // drawing of nodes, NICs, VFs and pods. The lab stays up to look around. The exit
-// code is 1 where a fact does not hold.
+// code is 1 if a fact does not hold.
 package main
 
 import (
@@ -35,7 +35,7 @@ func run() int {
 	return 0
 }
 
-// terminal tells how to draw on a file.
+// terminal returns the width and colour for drawing on a file.
 func terminal(f *os.File) view.Options {
 	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
 	if err != nil {
@@ -69,7 +69,7 @@ func (d *demo) run(ctx context.Context) error {
 	}
 	d.step("installing Fairlead")
 	if err := d.cluster.Install(ctx, "."); err != nil {
-		return fmt.Errorf("installing Fairlead: %w\n%s", err, d.cluster.Diagnose(ctx))
+		return fmt.Errorf("install Fairlead: %w\n%s", err, d.cluster.Diagnose(ctx))
 	}
 	if err := d.mainJob(ctx); err != nil {
 		return err
@@ -80,15 +80,15 @@ func (d *demo) run(ctx context.Context) error {
 	return d.conclude(ctx)
 }
 
-// startLab runs the lab's own program, which installs and caches what it needs and
-// shows how far it is.
+// startLab runs the lab's own program, which installs and caches its requirements and
+// reports its progress.
 func startLab(ctx context.Context) error {
 	if _, err := os.Stat("deployments/fairlead.yaml"); err != nil {
-		return fmt.Errorf("run it in the repository's root: %w", err)
+		return fmt.Errorf("find the repository (run it in its root): %w", err)
 	}
 	up := exec.CommandContext(ctx, "go", "run", "./test/lab", "up")
 	up.Stdout, up.Stderr = os.Stdout, os.Stderr
-	up.Cancel = func() error { return up.Process.Signal(os.Interrupt) } // the lab takes back what is half up
+	up.Cancel = func() error { return up.Process.Signal(os.Interrupt) } // the lab takes back the parts that are up
 	if err := up.Run(); err != nil {
 		return fmt.Errorf("the lab did not start (its messages are above): %w", err)
 	}
@@ -97,9 +97,9 @@ func startLab(ctx context.Context) error {
 
 func (d *demo) mainJob(ctx context.Context) error {
 	d.step("the main job: pods on two nodes, each with a VF")
-	job, err := d.cluster.StartMainJob(ctx)
+	job, err := scenario.StartMainJob(ctx, d.cluster)
 	if err != nil {
-		return fmt.Errorf("starting the main job: %w\n%s", err, d.cluster.Diagnose(ctx, scenario.MainNamespace))
+		return fmt.Errorf("start the main job: %w\n%s", err, d.cluster.Diagnose(ctx, scenario.MainNamespace))
 	}
 	for _, chapter := range []struct {
 		title string
@@ -121,10 +121,11 @@ func (d *demo) mainJob(ctx context.Context) error {
 
 func (d *demo) everyday(ctx context.Context) error {
 	d.step("everyday scenarios: deployments/examples/scenarios as users apply them")
-	if err := d.cluster.StartEveryday(ctx); err != nil {
-		return fmt.Errorf("starting the everyday scenarios: %w\n%s", err, d.cluster.Diagnose(ctx, scenario.EverydayNamespaces()...))
+	everyday, err := scenario.StartEveryday(ctx, d.cluster)
+	if err != nil {
+		return fmt.Errorf("start the everyday scenarios: %w\n%s", err, d.cluster.Diagnose(ctx, scenario.EverydayNamespaces()...))
 	}
-	d.note(d.cluster.Everyday(ctx))
+	d.note(everyday.Check(ctx))
 	return nil
 }
 

@@ -10,7 +10,7 @@ import (
 	"fairlead.dev/fairlead/test/scenario"
 )
 
-// step begins a part of the demo; say is a line within it. Both tell the time
+// step begins a part of the demo; say is a line within it. Both show the time
 // since the start.
 func (d *demo) step(what string) {
 	fmt.Fprintf(d.out, "\n[%s] %s\n", d.elapsed(), what)
@@ -47,7 +47,7 @@ func heading(title string) string {
 	return title + "\n" + strings.Repeat("─", utf8.RuneCountInString(title))
 }
 
-// factTable is a line per fact: mark, claim, measured. On a terminal a line is cut
+// factTable returns a line per fact: mark, claim, measured value. On a terminal a line is cut
 // at its edge; the table is to be read at a glance, and the long text came before.
 func factTable(facts scenario.Facts, o view.Options) string {
 	width := 0
@@ -80,7 +80,7 @@ func cut(line string, width int) string {
 	return string(runes[:width-1]) + "…"
 }
 
-// paint colours the mark alone.
+// paint colours only the mark.
 func paint(line string, good, colour bool) string {
 	if !colour {
 		return line

@@ -15,19 +15,20 @@ import (
 // agent measures them: from the shim's request to its reply, the primary network's
 // plugins included. The lab's nodes are emulated: compare kinds, not machines.
 func BenchmarkAttach(b *testing.B) {
+	install(b)
 	b.Cleanup(func() {
 		if err := cluster.Delete(context.Background(), scenario.AttachTimeNamespace); err != nil {
 			b.Error(err)
 		}
 	})
-	if err := cluster.StartAttachTime(b.Context()); err != nil {
+	if err := scenario.StartAttachTime(b.Context(), cluster); err != nil {
 		b.Fatal(err)
 	}
 	for _, kind := range scenario.AttachKinds() {
 		b.Run(kind.Name, func(b *testing.B) {
 			var adds, dels []time.Duration
 			for range b.N {
-				add, del, err := cluster.AttachTime(b.Context(), kind)
+				add, del, err := scenario.AttachTime(b.Context(), cluster, kind)
 				if err != nil {
 					b.Fatalf("%v\n%s", err, cluster.Diagnose(b.Context(), scenario.AttachTimeNamespace))
 				}
@@ -41,7 +42,7 @@ func BenchmarkAttach(b *testing.B) {
 	}
 }
 
-// milliseconds is a percentile, of the values themselves.
+// milliseconds returns a percentile of the values.
 func milliseconds(values []time.Duration, percent int) float64 {
 	sorted := slices.Sorted(slices.Values(values))
 	return float64(sorted[(len(sorted)-1)*percent/100]) / float64(time.Millisecond)

@@ -10,13 +10,14 @@ import (
 
 // The files of deployments/examples/scenarios, applied as users apply them.
 func TestEverydayScenarios(t *testing.T) {
+	install(t)
 	leaveNothing(t, scenario.EverydayNamespaces()...)
-	err := cluster.StartEveryday(t.Context())
+	everyday, err := scenario.StartEveryday(t.Context(), cluster)
 	must(t, err, scenario.EverydayNamespaces()...)
-	t.Run("work as they stand", func(t *testing.T) {
-		report(t, cluster.Everyday(t.Context()), scenario.EverydayNamespaces()...)
+	t.Run("work without a change", func(t *testing.T) {
+		report(t, everyday.Check(t.Context()), scenario.EverydayNamespaces()...)
 	})
 	t.Run("leave nothing behind", func(t *testing.T) {
-		report(t, cluster.EverydayGone(t.Context()), scenario.EverydayNamespaces()...)
+		report(t, everyday.Gone(t.Context()), scenario.EverydayNamespaces()...)
 	})
 }

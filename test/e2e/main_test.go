@@ -17,8 +17,18 @@ import (
 
 var installed = flag.Bool("installed", false, "use the Fairlead that is in the lab already")
 
-// cluster is the lab with Fairlead installed, for all tests.
+// root is the repository's.
+const root = "../.."
+
+// currentImage is what `make image` builds and deployments/fairlead.yaml names.
+const currentImage = "fairlead.dev/fairlead-agent:dev"
+
+// cluster is the lab, for all tests. Those that need this tree's Fairlead in it begin
+// with install.
 var cluster *scenario.Cluster
+
+// inLab says that this tree's Fairlead is installed and runs.
+var inLab bool
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
@@ -32,14 +42,17 @@ func run(m *testing.M) int {
 		return 1
 	}
 	code := m.Run()
-	// What matters comes last: the story that each failed test tells is long.
+	// The reasons come last: each failed test prints long logs.
 	for _, f := range failed {
 		fmt.Println("e2e: failed:", f)
+	}
+	for _, l := range leftOut {
+		fmt.Println("e2e: left out:", l)
 	}
 	return code
 }
 
-// prepare opens the lab and installs Fairlead.
+// prepare opens the lab.
 func prepare(ctx context.Context) error {
 	started := time.Now()
 	say := func(format string, args ...any) {
@@ -53,20 +66,31 @@ func prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if cluster, err = scenario.NewCluster(lab, say); err != nil || *installed {
-		return err
-	}
-	if err := cluster.Install(ctx, "../.."); err != nil {
-		return fmt.Errorf("installing Fairlead: %w\n%s", err, cluster.Diagnose(ctx))
-	}
-	return nil
+	cluster, err = scenario.NewCluster(lab, say)
+	return err
 }
 
-// failed lists what did not hold, with the reason. The tests run one after another.
+// install installs this tree's Fairlead, unless a test has done so before.
+func install(t testing.TB) {
+	t.Helper()
+	if *installed || inLab {
+		return
+	}
+	if err := cluster.Install(t.Context(), root); err != nil {
+		failed = append(failed, t.Name()+": installing Fairlead: "+err.Error())
+		t.Fatalf("install Fairlead: %v\n%s", err, cluster.Diagnose(context.Background()))
+	}
+	inLab = true
+}
+
+// failed lists the facts that do not hold, with the reason. The tests run one after another.
 var failed []string
 
-// report makes each fact a test, and tells the pods' and agents' story once where
-// one does not hold.
+// leftOut lists the tests that could not be run, with the reason.
+var leftOut []string
+
+// report makes each fact a test. If one does not hold, it prints the state and logs of
+// pods and agents once.
 func report(t *testing.T, facts scenario.Facts, namespaces ...string) {
 	t.Helper()
 	for _, fact := range facts {
@@ -84,7 +108,7 @@ func report(t *testing.T, facts scenario.Facts, namespaces ...string) {
 	}
 }
 
-// must ends the test where what it stands on cannot be set up.
+// must ends the test if its preconditions cannot be set up.
 func must(t *testing.T, err error, namespaces ...string) {
 	t.Helper()
 	if err != nil {
@@ -93,8 +117,8 @@ func must(t *testing.T, err error, namespaces ...string) {
 	}
 }
 
-// leaveNothing deletes the namespaces behind a test, so that one that failed does not
-// take the VFs from the next.
+// leaveNothing deletes the namespaces after a test, so that a failed test does not keep
+// VFs from the next one.
 func leaveNothing(t *testing.T, namespaces ...string) {
 	t.Helper()
 	t.Cleanup(func() {

@@ -29,7 +29,7 @@ func newDown() *cobra.Command {
 	}
 }
 
-// down does not take the lab away from tests or a demo: it waits for their end.
+// down waits until no test or demo uses the lab.
 func (l *lab) down(ctx context.Context) error {
 	err := lock.Wait(ctx, l.layout.InUse(), "lab down", func(who string) {
 		l.report.Note("the lab is in use by %s; waiting for its end", who)
@@ -50,7 +50,7 @@ func (l *lab) down(ctx context.Context) error {
 	return nil
 }
 
-// stopAll ends recorded processes only: a pid that changed hands is left alone.
+// stopAll ends only recorded processes. It leaves a pid alone that is another process's now.
 func (l *lab) stopAll() error {
 	var errs []error
 	for _, n := range config.Nodes() {

@@ -12,8 +12,8 @@ import (
 	"fairlead.dev/fairlead/test/lab/internal/egress"
 )
 
-// newEgress is the API server's way to the nodes, a process of its own that
-// up starts.
+// newEgress makes the command egress: the API server's way to the nodes, a process of
+// its own that up starts.
 func newEgress() *cobra.Command {
 	return &cobra.Command{
 		Use:    "egress-proxy",

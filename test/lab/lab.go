@@ -45,8 +45,8 @@ func (l *lab) lock() error {
 	return err
 }
 
-// openPartial opens a lab that need not be completely up: whoever looks for
-// the reason wants its commands most.
+// openPartial opens a lab that need not be completely up. Its commands help to find
+// the reason.
 func openPartial() (*client.Lab, error) {
 	layout, err := config.NewLayout()
 	if err != nil {

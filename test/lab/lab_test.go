@@ -68,7 +68,7 @@ func TestDeepCacheIsRefused(t *testing.T) {
 	}
 }
 
-// The lock must hold until the process ends, whatever is collected meanwhile.
+// The lock must hold until the process ends, even if its file is garbage collected.
 func TestLockHolds(t *testing.T) {
 	t.Setenv(config.CacheEnv, t.TempDir())
 	first, err := openLab()

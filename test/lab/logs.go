@@ -12,6 +12,7 @@ import (
 	"fairlead.dev/fairlead/test/lab/internal/config"
 	"fairlead.dev/fairlead/test/lab/internal/controlplane"
 	"fairlead.dev/fairlead/test/lab/internal/proc"
+	"fairlead.dev/fairlead/test/lab/internal/vm"
 )
 
 func newLogs() *cobra.Command {
@@ -30,14 +31,14 @@ Without arguments: a few lines of everything.`,
 			if err != nil {
 				return err
 			}
-			return l.logs(cmd, args, lines)
+			return printLogs(cmd, l, args, lines)
 		},
 	}
 	cmd.Flags().IntVarP(&lines, "lines", "n", 50, "how many lines of each")
 	return cmd
 }
 
-func (l *lab) logs(cmd *cobra.Command, args []string, lines int) error {
+func printLogs(cmd *cobra.Command, l *lab, args []string, lines int) error {
 	state, err := l.layout.ReadState()
 	if err != nil {
 		return err
@@ -45,14 +46,14 @@ func (l *lab) logs(cmd *cobra.Command, args []string, lines int) error {
 	switch {
 	case len(args) == 0:
 		for _, c := range controlplane.Components() {
-			l.componentLog(c, lines)
+			printComponentLog(l, c, lines)
 		}
 		for _, n := range config.Nodes() {
-			l.nodeLog(cmd, state, n, nodeLogNames(), lines)
+			printNodeLog(cmd, l.runner(state.Ports), state, n, nodeLogNames(), lines)
 		}
 		return nil
 	case slices.Contains(controlplane.Components(), args[0]):
-		l.componentLog(args[0], lines)
+		printComponentLog(l, args[0], lines)
 		return nil
 	}
 	n, err := config.FindNode(args[0])
@@ -66,25 +67,25 @@ func (l *lab) logs(cmd *cobra.Command, args []string, lines int) error {
 		}
 		names = args[1:]
 	}
-	l.nodeLog(cmd, state, n, names, lines)
+	printNodeLog(cmd, l.runner(state.Ports), state, n, names, lines)
 	return nil
 }
 
 func nodeLogNames() []string { return append(guest.ServiceNames(), "agent", "kernel", "console") }
 
-func (l *lab) componentLog(name string, lines int) {
+func printComponentLog(l *lab, name string, lines int) {
 	path := l.layout.Log(name)
 	fmt.Printf("==> %s\n%s\n", path, proc.Tail(path, lines))
 }
 
-// nodeLog asks the node; the console is the host's file and tells of a node
-// that cannot be asked.
-func (l *lab) nodeLog(cmd *cobra.Command, state config.State, n config.Node, names []string, lines int) {
+// printNodeLog asks the node. The console is a file of the host, and also shows a node
+// that does not answer.
+func printNodeLog(cmd *cobra.Command, r vm.Runner, state config.State, n config.Node, names []string, lines int) {
 	for _, name := range names {
 		fmt.Printf("==> %s %s\n", n.Name, name)
 		switch name {
 		case "console":
-			fmt.Println(proc.Tail(l.runner(state.Ports).Serial(n), lines))
+			fmt.Println(proc.Tail(r.Serial(n), lines))
 		default:
 			if err := agentOf(n, state).Exec(cmd.Context(), nodeLogCommand(name, lines), nil, os.Stdout, os.Stderr); err != nil {
 				fmt.Println(err)

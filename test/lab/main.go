@@ -26,10 +26,10 @@ func run() int {
 	return exitCode(err)
 }
 
-// kubectlError is kubectl's own end: it has said why, and its code counts.
+// kubectlError is a kubectl that has failed. It has printed its reason, and its code counts.
 type kubectlError struct{ *exec.ExitError }
 
-// exitCode hands a command's own code through: scripts rely on it.
+// exitCode returns a command's own code, since scripts rely on it.
 func exitCode(err error) int {
 	if err == nil {
 		return 0

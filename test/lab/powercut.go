@@ -24,12 +24,12 @@ func newPowerCut() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return l.powerCut(cmd.Context(), n)
+			return cutPower(cmd.Context(), l, n)
 		},
 	}
 }
 
-func (l *lab) powerCut(ctx context.Context, n config.Node) error {
+func cutPower(ctx context.Context, l *lab, n config.Node) error {
 	if err := l.lock(); err != nil {
 		return err
 	}

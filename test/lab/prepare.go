@@ -28,7 +28,7 @@ type prepared struct {
 	accel      string
 }
 
-// preparer makes the pieces, one step each; what is in the cache is found.
+// preparer makes the pieces, one step each, or finds them in the cache.
 type preparer struct {
 	*lab
 	repo  string
@@ -83,7 +83,7 @@ func (p *preparer) begin(ctx context.Context) error {
 	return err
 }
 
-// keepInUse spares what the running lab lives on from being pruned.
+// keepInUse keeps the running lab's files from being pruned.
 func (p *preparer) keepInUse() {
 	state, err := p.layout.ReadState()
 	if err != nil {
@@ -208,8 +208,8 @@ func (p *preparer) makeDisk(ctx context.Context, s *progress.Step) (err error) {
 	return err
 }
 
-// importImages boots the disk with the images beside it in the initramfs:
-// they need not lie on the disk twice.
+// importImages boots the disk with the images in the initramfs, so that they are not
+// on the disk twice.
 func (p *preparer) importImages(ctx context.Context, disk string) error {
 	files := map[string]guestos.File{}
 	for _, tar := range p.images {

@@ -55,7 +55,7 @@ func notReady(out string, nodes []config.Node) []string {
 	return names
 }
 
-// nodeLogs is the end of what kubelet and containerd of these nodes said.
+// nodeLogs returns the ends of the logs of kubelet and containerd on these nodes.
 func (u *starter) nodeLogs(nodes []string) string {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()

@@ -23,12 +23,12 @@ func newStatus() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return l.status(cmd.Context(), cmd.OutOrStdout())
+			return printStatus(cmd.Context(), l, cmd.OutOrStdout())
 		},
 	}
 }
 
-func (l *lab) status(ctx context.Context, out io.Writer) error {
+func printStatus(ctx context.Context, l *lab, out io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	state, err := l.layout.ReadState()
@@ -37,11 +37,11 @@ func (l *lab) status(ctx context.Context, out io.Writer) error {
 	}
 	fmt.Fprintf(out, "up since %s, %s, KUBECONFIG=%s\n\n", state.Started.Format(time.DateTime), state.Accel, state.Kubeconfig)
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
-	if err := l.printProcesses(w); err != nil {
+	if err := printProcesses(l, w); err != nil {
 		return err
 	}
 	fmt.Fprintln(w)
-	l.printServices(ctx, w, state)
+	printServices(ctx, w, state)
 	if err := w.Flush(); err != nil {
 		return err
 	}
@@ -53,7 +53,7 @@ func (l *lab) status(ctx context.Context, out io.Writer) error {
 	return nil
 }
 
-func (l *lab) printProcesses(w io.Writer) error {
+func printProcesses(l *lab, w io.Writer) error {
 	list, err := l.procs.List()
 	if err != nil {
 		return err
@@ -69,7 +69,7 @@ func (l *lab) printProcesses(w io.Writer) error {
 	return nil
 }
 
-func (l *lab) printServices(ctx context.Context, w io.Writer, state config.State) {
+func printServices(ctx context.Context, w io.Writer, state config.State) {
 	fmt.Fprintln(w, "NODE\tSERVICE\tPID\tRESTARTS")
 	for _, n := range config.Nodes() {
 		list, err := agentOf(n, state).Services(ctx)

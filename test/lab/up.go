@@ -26,7 +26,7 @@ func newUp() *cobra.Command {
 	var portOffset int
 	cmd := &cobra.Command{
 		Use:   "up",
-		Short: "Make what is missing and start what does not run",
+		Short: "Start the lab, and make its missing parts first",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			l, err := openLab()
@@ -74,7 +74,7 @@ func (l *lab) up(ctx context.Context, ports config.Ports, onlyPrepare bool) erro
 	return nil
 }
 
-// starter starts what does not run.
+// starter starts the parts that do not run.
 type starter struct {
 	*lab
 	made  prepared
@@ -180,7 +180,7 @@ func (u *starter) controlPlane(ctx context.Context, s *progress.Step) error {
 	return c.Up(ctx, s.Status)
 }
 
-// copySelf keeps this program where go run does not delete it.
+// copySelf copies this program to a place from which go run does not delete it.
 func (u *starter) copySelf() (string, error) {
 	path := filepath.Join(u.layout.Run, "lab")
 	if _, running := u.procs.Running("egress"); running {
@@ -227,12 +227,13 @@ func (u *starter) start(ctx context.Context, r vm.Runner, n config.Node) error {
 	return r.Start(n, vm.Boot{Accel: u.state.Accel, Kernel: u.state.Kernel, Initramfs: initrd})
 }
 
-// nodeInitrdPath is kept for the run: a power cut boots from it again.
+// nodeInitrdPath returns the place of a node's initramfs. The file is kept for the run: after a
+// power cut the node boots from it again.
 func (l *lab) nodeInitrdPath(n config.Node) string {
 	return filepath.Join(l.layout.Run, n.Name+".initrd")
 }
 
-// nodeInitrd lays the node's keys and configuration after the common archive.
+// nodeInitrd writes the node's keys and configuration after the common archive.
 func (u *starter) nodeInitrd(n config.Node) (string, error) {
 	own, err := guest.NodeFiles(n, u.state.Ports)
 	if err != nil {

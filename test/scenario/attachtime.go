@@ -19,7 +19,7 @@ var attachTimeNetworks string
 // AttachKind is a pod with one kind of attachment beside the primary network.
 type AttachKind struct{ Name, Networks, Resource string }
 
-// AttachKinds lists all kinds; the first has the primary network alone, which the
+// AttachKinds lists all kinds; the first has only the primary network, which the
 // others have as well.
 func AttachKinds() []AttachKind {
 	return []AttachKind{
@@ -33,7 +33,7 @@ func AttachKinds() []AttachKind {
 }
 
 // StartAttachTime makes the networks that AttachTime uses.
-func (c *Cluster) StartAttachTime(ctx context.Context) error {
+func StartAttachTime(ctx context.Context, c *Cluster) error {
 	if err := c.Delete(ctx, AttachTimeNamespace); err != nil {
 		return err
 	}
@@ -47,9 +47,9 @@ func (c *Cluster) StartAttachTime(ctx context.Context) error {
 	return c.apply(ctx, networks)
 }
 
-// AttachTime creates and deletes one pod on node 1 and returns what its ADD and DEL
+// AttachTime creates and deletes one pod on node 1 and returns how long its ADD and DEL
 // took, as the agent has measured them.
-func (c *Cluster) AttachTime(ctx context.Context, k AttachKind) (add, del time.Duration, err error) {
+func AttachTime(ctx context.Context, c *Cluster, k AttachKind) (add, del time.Duration, err error) {
 	name := fmt.Sprintf("%s-%x", k.Name, time.Now().UnixMilli())
 	pod := Pod{Name: name, Node: "1", Networks: k.Networks, Resource: k.Resource}
 	if err := c.apply(ctx, pod.Manifest(AttachTimeNamespace)); err != nil {
@@ -64,7 +64,7 @@ func (c *Cluster) AttachTime(ctx context.Context, k AttachKind) (add, del time.D
 	// The kubelet removes a pod's sandbox before it lets the pod go, but the log may
 	// lag behind.
 	err = poll(ctx, stateLimit, "the agent's log of pod "+name, func() error {
-		calls, err := c.calls(ctx, "node1", name)
+		calls, err := calls(ctx, c, "node1", name)
 		if err == nil && (calls["ADD"] == 0 || calls["DEL"] == 0) {
 			err = fmt.Errorf("it has no ADD or no DEL yet: %v", calls)
 		}
@@ -78,7 +78,7 @@ var callDone = regexp.MustCompile(`msg="CNI call done" command=(\w+) .*pod=` + A
 
 // calls gives the time of the first call of each CNI command for a pod; a repeated
 // DEL finds nothing to do.
-func (c *Cluster) calls(ctx context.Context, node, pod string) (map[string]time.Duration, error) {
+func calls(ctx context.Context, c *Cluster, node, pod string) (map[string]time.Duration, error) {
 	agent, err := c.AgentPod(ctx, node)
 	if err != nil {
 		return nil, err

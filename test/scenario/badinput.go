@@ -51,7 +51,7 @@ func faults() []fault {
 }
 
 // StartBadInput creates all faulty pods at once, on node 1 where both resources are.
-func (c *Cluster) StartBadInput(ctx context.Context) error {
+func StartBadInput(ctx context.Context, c *Cluster) error {
 	if err := c.createNamespaces(ctx, BadNamespace); err != nil {
 		return err
 	}
@@ -67,8 +67,8 @@ func (c *Cluster) StartBadInput(ctx context.Context) error {
 	return c.apply(ctx, all)
 }
 
-// BadInput checks that each fault is told in the pod's events.
-func (c *Cluster) BadInput(ctx context.Context) Facts {
+// BadInput checks that the pod's events explain each fault.
+func BadInput(ctx context.Context, c *Cluster) Facts {
 	var f Facts
 	for _, bad := range faults() {
 		f.check(bad.claim, func() (line string, err error) {
@@ -103,7 +103,7 @@ func explaining(events string, says []string) (string, error) {
 }
 
 // BadInputGone deletes the faulty pods: nothing of them may be left.
-func (c *Cluster) BadInputGone(ctx context.Context) Facts {
+func BadInputGone(ctx context.Context, c *Cluster) Facts {
 	var f Facts
 	f.check("no faulty pod has started", func() (string, error) {
 		pods, err := c.pods(ctx, BadNamespace, metav1.ListOptions{})
@@ -119,16 +119,16 @@ func (c *Cluster) BadInputGone(ctx context.Context) Facts {
 	})
 	f.check("faulty pods deleted: they are gone", func() (string, error) { return "", c.Delete(ctx, BadNamespace) })
 	for _, node := range c.Lab.Nodes() {
-		f.check(node+": ledger empty, pools full", func() (string, error) { return c.empty(ctx, node, BadNamespace) })
+		f.check(node+": ledger empty, pools full", func() (string, error) { return empty(ctx, c, node, BadNamespace) })
 	}
 	return f
 }
 
 // VanishedVF removes all VFs of a PF by hand while a pod holds one of them.
-func (c *Cluster) VanishedVF(ctx context.Context) Facts {
+func VanishedVF(ctx context.Context, c *Cluster) Facts {
 	var f Facts
-	f.check("a pod with a VF of pf1 runs", func() (string, error) { return "", c.startVanishing(ctx) })
-	f.check("its VF taken away by hand: the agent's state names pod, network, interface and VF", func() (line string, err error) {
+	f.check("a pod with a VF of pf1 runs", func() (string, error) { return "", startVanishing(ctx, c) })
+	f.check("its VF removed by hand: the agent's state names pod, network, interface and VF", func() (line string, err error) {
 		if _, err := c.Lab.Exec(ctx, "node1", "echo 0 > /sys/class/net/pf1/device/sriov_numvfs"); err != nil {
 			return "", err
 		}
@@ -143,15 +143,15 @@ func (c *Cluster) VanishedVF(ctx context.Context) Facts {
 		return line, err
 	})
 	f.check("the pod can be deleted", func() (string, error) { return "", c.Delete(ctx, VanishedNamespace) })
-	f.check("the profile makes the VFs again, the pool is full", func() (string, error) {
+	f.check("the profile makes the VFs again, and the pool is full", func() (string, error) {
 		err := c.waitAllocatable(ctx, "node1", Capacity()["node1"])
-		measured, e := c.empty(ctx, "node1", VanishedNamespace)
+		measured, e := empty(ctx, c, "node1", VanishedNamespace)
 		return measured, errors.Join(err, e)
 	})
 	return f
 }
 
-func (c *Cluster) startVanishing(ctx context.Context) error {
+func startVanishing(ctx context.Context, c *Cluster) error {
 	if err := c.createNamespaces(ctx, VanishedNamespace); err != nil {
 		return err
 	}

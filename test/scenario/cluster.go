@@ -17,7 +17,7 @@ import (
 	"fairlead.dev/fairlead/test/lab/client"
 )
 
-// Limits are several times what an emulated node takes.
+// Limits are several times the time of an emulated node.
 const (
 	podsLimit  = 8 * time.Minute // for all pods of a chapter together
 	stateLimit = 3 * time.Minute
@@ -33,9 +33,9 @@ const (
 // Cluster is the lab with Fairlead in it.
 type Cluster struct {
 	Lab *client.Lab
-	// Say reports progress; a line each.
+	// Say reports progress, a line at a time.
 	Say func(format string, args ...any)
-	// api is for what is asked again and again: a kubectl each time would take the
+	// api is for questions that are asked again and again: a kubectl each time would take the
 	// machine's two cores from the nodes.
 	api kubernetes.Interface
 }
@@ -50,7 +50,7 @@ func NewCluster(lab *client.Lab, say func(format string, args ...any)) (*Cluster
 	return &Cluster{Lab: lab, Say: say, api: api}, err
 }
 
-// Kubectl is kubectl as administrator; its error holds what kubectl said.
+// Kubectl runs kubectl as administrator. Its error has kubectl's messages.
 func (c *Cluster) Kubectl(ctx context.Context, args ...string) (string, error) {
 	return c.Lab.Kubectl(ctx, nil, args...)
 }
@@ -108,7 +108,7 @@ func (c *Cluster) waitStarting(ctx context.Context, most int, namespaces ...stri
 			}
 		}
 		if len(waiting) > most {
-			return fmt.Errorf("waiting for %s", strings.Join(waiting, ", "))
+			return fmt.Errorf("not ready: %s", strings.Join(waiting, ", "))
 		}
 		return nil
 	})
@@ -123,8 +123,8 @@ func ready(pod corev1.Pod) bool {
 	return false
 }
 
-// NetworkStatus reads the pod's network-status annotation. It may follow the
-// pod's readiness by a moment, so its absence is waited out.
+// NetworkStatus reads the pod's network-status annotation. It may come a moment after
+// the pod is ready, so NetworkStatus waits for it.
 func (c *Cluster) NetworkStatus(ctx context.Context, namespace, name string) ([]network.StatusEntry, error) {
 	var entries []network.StatusEntry
 	err := poll(ctx, stateLimit, "network-status of pod "+namespace+"/"+name, func() error {
@@ -141,7 +141,7 @@ func (c *Cluster) NetworkStatus(ctx context.Context, namespace, name string) ([]
 	return entries, err
 }
 
-// statusOf is the network-status entry of one interface.
+// statusOf returns the network-status entry of one interface.
 func (c *Cluster) statusOf(ctx context.Context, namespace, pod, ifname string) (network.StatusEntry, error) {
 	entries, err := c.NetworkStatus(ctx, namespace, pod)
 	if err != nil {
@@ -155,7 +155,7 @@ func (c *Cluster) statusOf(ctx context.Context, namespace, pod, ifname string) (
 	return network.StatusEntry{}, fmt.Errorf("network-status of pod %s/%s has no entry for %s", namespace, pod, ifname)
 }
 
-// AgentPod is the agent's pod on a node.
+// AgentPod returns the name of the agent's pod on a node.
 func (c *Cluster) AgentPod(ctx context.Context, node string) (corev1.Pod, error) {
 	pods, err := c.pods(ctx, agentNamespace, metav1.ListOptions{LabelSelector: agentSelector, FieldSelector: "spec.nodeName=" + node})
 	if err != nil {
@@ -169,7 +169,7 @@ func (c *Cluster) AgentPod(ctx context.Context, node string) (corev1.Pod, error)
 	return corev1.Pod{}, fmt.Errorf("no agent pod on %s", node)
 }
 
-// State asks the agent of a node what it knows, as fairleadctl does.
+// State asks the agent of a node for its state, as fairleadctl does.
 func (c *Cluster) State(ctx context.Context, node string) (state.State, error) {
 	text, err := c.Lab.Exec(ctx, node, "curl -sSf --max-time 20 --unix-socket "+state.DefaultSocket+" http://agent"+state.Path)
 	if err != nil {
@@ -200,7 +200,20 @@ func (c *Cluster) States(ctx context.Context) ([]state.State, error) {
 	return out, nil
 }
 
-// Allocatable is how many of a resource the node offers to pods.
+// Events returns the events of a pod, a line each.
+func (c *Cluster) Events(ctx context.Context, namespace, pod string) (string, error) {
+	list, err := c.api.CoreV1().Events(namespace).List(ctx, metav1.ListOptions{FieldSelector: "involvedObject.name=" + pod})
+	if err != nil {
+		return "", err
+	}
+	var lines strings.Builder
+	for _, event := range list.Items {
+		lines.WriteString(event.Reason + ": " + event.Message + "\n")
+	}
+	return lines.String(), nil
+}
+
+// Allocatable returns how many of a resource the node offers to pods.
 func (c *Cluster) Allocatable(ctx context.Context, node, resource string) (int64, error) {
 	n, err := c.api.CoreV1().Nodes().Get(ctx, node, metav1.GetOptions{})
 	if err != nil {
@@ -210,7 +223,7 @@ func (c *Cluster) Allocatable(ctx context.Context, node, resource string) (int64
 	return quantity.Value(), nil
 }
 
-// waitAllocatable waits until the node offers what it should.
+// waitAllocatable waits until the node offers the resources.
 func (c *Cluster) waitAllocatable(ctx context.Context, node string, resources map[string]int64) error {
 	return poll(ctx, agentLimit, "resources of "+node, func() error {
 		for resource, expected := range resources {
@@ -226,8 +239,7 @@ func (c *Cluster) waitAllocatable(ctx context.Context, node string, resources ma
 	})
 }
 
-// poll tries until it succeeds; its error is the last try's. The limit only ends
-// what would otherwise wait for ever.
+// poll tries until it succeeds. After the limit, its error is that of the last try.
 func poll(ctx context.Context, limit time.Duration, what string, try func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()

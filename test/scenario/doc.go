@@ -1,8 +1,8 @@
-// Package scenario is the main job and the everyday scenarios as checked facts:
-// it applies manifests to the running lab, waits for their pods, and measures on
-// the nodes and in the pods whether each claim holds. The demo prints the facts,
-// the end-to-end tests fail on them.
+// Package scenario checks facts about the main job and the everyday scenarios. It
+// applies manifests to the running lab, waits for their pods, and measures on
+// the nodes and in the pods whether each claim holds. The demo prints the facts;
+// the end-to-end tests fail if one does not hold.
 //
-// It starts and stops no lab (test/lab does). What it knows of a VF's state it
-// reads on the node, from the kernel, and not from the agent that it checks.
+// It starts and stops no lab (test/lab does). It reads a VF's state
+// on the node, from the kernel, and not from the agent that it checks.
 package scenario

@@ -7,14 +7,14 @@ import (
 	"fairlead.dev/fairlead/deployments/examples"
 )
 
-// applied is an example that a run applies, and where.
+// applied is an example that a run applies, and the place for it.
 type applied struct {
 	file      string
-	namespace string // what the file names, or where it is put
+	namespace string // the file's own, or the one it is put into
 	node      string // the lab's node that it needs
 }
 
-// everydayFiles are the scenarios with pods. 9 has none of its own, and 14 is how
+// everydayFiles are the scenarios with pods. 9 has no pod of its own, and 14 is how
 // Fairlead was installed.
 func everydayFiles() []applied {
 	return []applied{
@@ -34,7 +34,7 @@ func everydayFiles() []applied {
 	}
 }
 
-// EverydayNamespaces are all namespaces that the everyday scenarios use.
+// EverydayNamespaces returns all namespaces that the everyday scenarios use.
 func EverydayNamespaces() []string {
 	out := []string{"s09"}
 	for _, a := range everydayFiles() {
@@ -43,108 +43,100 @@ func EverydayNamespaces() []string {
 	return out
 }
 
+// Everyday is the everyday scenarios' pods while they run.
+type Everyday struct{ c *Cluster }
+
 // StartEveryday applies the scenarios one after another, and waits in between only
 // as long as many pods are being started: an emulated node that starts a dozen
-// containers at once is slower by far than one that starts four.
-func (c *Cluster) StartEveryday(ctx context.Context) error {
+// containers at once is much slower than one that starts four.
+func StartEveryday(ctx context.Context, c *Cluster) (*Everyday, error) {
 	if err := c.Delete(ctx, EverydayNamespaces()...); err != nil {
-		return err
+		return nil, err
 	}
-	if err := c.forgetAddresses(ctx, "storage-network"); err != nil {
-		return err
+	if err := c.nodes().forgetAddresses(ctx, "storage-network"); err != nil {
+		return nil, err
 	}
 	if err := c.createNamespaces(ctx, EverydayNamespaces()...); err != nil {
-		return err
+		return nil, err
 	}
 	var started []string
 	for _, a := range everydayFiles() {
 		c.Say("applying %s", a.file)
 		manifest, err := example(a.file, change{namespace: a.namespace, node: a.node})
 		if err != nil {
-			return fmt.Errorf("%s: %w", a.file, err)
+			return nil, fmt.Errorf("%s: %w", a.file, err)
 		}
 		if err := c.apply(ctx, manifest); err != nil {
-			return err
+			return nil, err
 		}
 		started = append(started, a.namespace)
 		if err := c.waitStarting(ctx, 5, started...); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	if err := c.startRBAC(ctx); err != nil {
-		return err
+	e := &Everyday{c}
+	if err := e.startRBAC(ctx); err != nil {
+		return nil, err
 	}
-	return c.waitReady(ctx, started...)
+	return e, c.waitReady(ctx, started...)
 }
 
-// forgetAddresses removes what host-local keeps of a network that no pod uses. It
-// goes on behind the last address that it gave, each node by itself: nodes that an
-// earlier run has brought out of step would not give one address twice.
-func (c *Cluster) forgetAddresses(ctx context.Context, network string) error {
-	for _, node := range c.Lab.Nodes() {
-		if _, err := c.Lab.Exec(ctx, node, "rm -rf /var/lib/cni/networks/"+network); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// Everyday checks the scenarios 1 to 14, a few side by side: each spends its time
+// Check checks the scenarios 1 to 14, a few side by side: each spends its time
 // waiting for commands in emulated nodes.
-func (c *Cluster) Everyday(ctx context.Context) Facts {
+func (e *Everyday) Check(ctx context.Context) Facts {
 	eth0 := func(others ...string) []string { return append([]string{"eth0"}, others...) }
 	return sideBySide(3, []claim{
 		{" 1 second interface: eth0 and net1, address from the range", func() (string, error) {
-			return c.secondInterface(ctx, eth0("net1"))
+			return e.secondInterface(ctx, eth0("net1"))
 		}},
 		{" 2 three networks: eth0, net1, net2, net3", func() (string, error) {
-			return c.interfaces(ctx, "s02", "three-networks", eth0("net1", "net2", "net3"), "192.168.1.", "192.168.2.", "192.168.3.")
+			return e.interfaces(ctx, "s02", "three-networks", eth0("net1", "net2", "net3"), "192.168.1.", "192.168.2.", "192.168.3.")
 		}},
 		{" 3 static address 192.168.1.100/24", func() (string, error) {
-			return c.interfaces(ctx, "s03", "static-address", eth0("net1"), "192.168.1.100/24")
+			return e.interfaces(ctx, "s03", "static-address", eth0("net1"), "192.168.1.100/24")
 		}},
-		{" 4 storage network: StatefulSet on both nodes, MTU 9000", func() (string, error) { return c.storage(ctx) }},
-		{" 4 host-local's clash over two nodes is reported", func() (string, error) { return c.clash(ctx) }},
+		{" 4 storage network: StatefulSet on both nodes, MTU 9000", func() (string, error) { return e.storage(ctx) }},
+		{" 4 host-local's clash over two nodes is reported", func() (string, error) { return e.clash(ctx) }},
 		{" 5 NFV planes: eth0, ctrl0, data0 on macvlan", func() (string, error) {
-			return c.interfaces(ctx, "nfv", "vnf", eth0("ctrl0", "data0"), "10.57.0.", "10.58.0.")
+			return e.interfaces(ctx, "nfv", "vnf", eth0("ctrl0", "data0"), "10.57.0.", "10.58.0.")
 		}},
-		{" 5 NFV planes: data0 on a VF with the network's VLAN", func() (string, error) { return c.nfvVF(ctx) }},
-		{" 6 Deployment: 3 replicas with net1", func() (string, error) { return c.deployment(ctx) }},
+		{" 5 NFV planes: data0 on a VF with the network's VLAN", func() (string, error) { return e.nfvVF(ctx) }},
+		{" 6 Deployment: 3 replicas with net1", func() (string, error) { return e.deployment(ctx) }},
 		{" 7 custom names: storage and backup", func() (string, error) {
-			return c.interfaces(ctx, "s07", "custom-names", eth0("storage", "backup"), "192.168.7.", "192.168.7.1")
+			return e.interfaces(ctx, "s07", "custom-names", eth0("storage", "backup"), "192.168.7.", "192.168.7.1")
 		}},
-		{" 8 routes: two through net1, the default stays on eth0", func() (string, error) { return c.routes(ctx) }},
-		{" 9 RBAC: jane sees her network only", func() (string, error) { return c.rbac(ctx) }},
-		{" 9 admission: jane's pods name her network only", func() (string, error) { return c.admission(ctx) }},
-		{"10 looking for trouble: ping -I net1, logs, describe", func() (string, error) { return c.trouble(ctx) }},
-		{"11 measuring: iperf3 over two VFs", func() (string, error) { return c.iperf(ctx) }},
-		{"12 eth0, Service and policy are the cluster's own", func() (string, error) { return c.primary(ctx) }},
-		{"13 one VF: MAC, VLAN 13, trust, spoofcheck, MTU 9000", func() (string, error) { return c.oneVF(ctx) }},
-		{"13 two VFs of one resource, two networks", func() (string, error) { return c.twoVFs(ctx) }},
-		{"13 DPDK pod: vfio device, hugepages", func() (string, error) { return c.dpdk(ctx) }},
-		{"13 fallback to macvlan where the pod requests no device", func() (string, error) { return c.fallback(ctx) }},
-		{"14 NIC profiles: resources in kubectl describe node", func() (string, error) { return c.describeNode(ctx) }},
+		{" 8 routes: two through net1, the default stays on eth0", func() (string, error) { return e.routes(ctx) }},
+		{" 9 RBAC: jane sees her network only", func() (string, error) { return e.rbac(ctx) }},
+		{" 9 admission: jane's pods name her network only", func() (string, error) { return e.admission(ctx) }},
+		{"10 looking for trouble: ping -I net1, logs, describe", func() (string, error) { return e.trouble(ctx) }},
+		{"11 measuring: iperf3 over two VFs", func() (string, error) { return e.iperf(ctx) }},
+		{"12 eth0, Service and policy are the cluster's own", func() (string, error) { return e.primary(ctx) }},
+		{"13 one VF: MAC, VLAN 13, trust, spoofcheck, MTU 9000", func() (string, error) { return e.oneVF(ctx) }},
+		{"13 two VFs of one resource, two networks", func() (string, error) { return e.twoVFs(ctx) }},
+		{"13 DPDK pod: vfio device, hugepages", func() (string, error) { return e.dpdk(ctx) }},
+		{"13 fallback to macvlan if the pod requests no device", func() (string, error) { return e.fallback(ctx) }},
+		{"14 NIC profiles: resources in kubectl describe node", func() (string, error) { return e.describeNode(ctx) }},
 	})
 }
 
-// EverydayGone deletes the scenarios and checks that nothing of them is left.
-func (c *Cluster) EverydayGone(ctx context.Context) Facts {
+// Gone deletes the scenarios and checks that nothing is left.
+func (e *Everyday) Gone(ctx context.Context) Facts {
 	var f Facts
 	f.check("everyday pods deleted: they are gone", func() (string, error) {
-		_, err := c.Kubectl(ctx, "delete", "validatingadmissionpolicy,validatingadmissionpolicybinding", "allowed-networks", "--ignore-not-found")
+		_, err := e.c.Kubectl(ctx, "delete", "validatingadmissionpolicy,validatingadmissionpolicybinding", "allowed-networks", "--ignore-not-found")
 		if err != nil {
 			return "", err
 		}
-		return "", c.Delete(ctx, EverydayNamespaces()...)
+		return "", e.c.Delete(ctx, EverydayNamespaces()...)
 	})
-	for _, node := range c.Lab.Nodes() {
-		f.check(node+": ledger empty, pools full", func() (string, error) { return c.empty(ctx, node, EverydayNamespaces()...) })
+	for _, node := range e.c.Lab.Nodes() {
+		f.check(node+": ledger empty, pools full", func() (string, error) { return empty(ctx, e.c, node, EverydayNamespaces()...) })
 	}
 	return f
 }
 
 // startRBAC applies scenario 9, which has no pod to wait for.
-func (c *Cluster) startRBAC(ctx context.Context) error {
+func (e *Everyday) startRBAC(ctx context.Context) error {
 	body, err := examples.Files.ReadFile("scenarios/09-rbac.yaml")
 	if err != nil {
 		return err
@@ -153,9 +145,9 @@ func (c *Cluster) startRBAC(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := c.apply(ctx, manifest); err != nil {
+	if err := e.c.apply(ctx, manifest); err != nil {
 		return err
 	}
-	_, err = c.Kubectl(ctx, "label", "namespace", "s09", "networks-restricted=true", "--overwrite")
+	_, err = e.c.Kubectl(ctx, "label", "namespace", "s09", "networks-restricted=true", "--overwrite")
 	return err
 }

@@ -17,8 +17,8 @@ import (
 // interfaces checks that a pod's links are in the order of its annotation, as the
 // kernel lists them in the pod and in its network-status, and that each
 // secondary's address begins as it should.
-func (c *Cluster) interfaces(ctx context.Context, namespace, pod string, expected []string, addresses ...string) (string, error) {
-	entries, err := c.NetworkStatus(ctx, namespace, pod)
+func (e *Everyday) interfaces(ctx context.Context, namespace, pod string, expected []string, addresses ...string) (string, error) {
+	entries, err := e.c.NetworkStatus(ctx, namespace, pod)
 	if err != nil {
 		return "", err
 	}
@@ -29,7 +29,7 @@ func (c *Cluster) interfaces(ctx context.Context, namespace, pod string, expecte
 	if err := want("network-status of "+pod, strings.Join(told, " "), strings.Join(expected, " ")); err != nil {
 		return "", err
 	}
-	links, err := c.linksInPod(ctx, namespace, pod)
+	links, err := e.c.nodes().linksInPod(ctx, namespace, pod)
 	if err != nil {
 		return "", err
 	}
@@ -51,13 +51,13 @@ func (c *Cluster) interfaces(ctx context.Context, namespace, pod string, expecte
 	return strings.Join(measured, " "), nil
 }
 
-// secondInterface looks as a user does, with kubectl exec, besides.
-func (c *Cluster) secondInterface(ctx context.Context, expected []string) (string, error) {
-	measured, err := c.interfaces(ctx, "s01", "samplepod", expected, "192.168.1.2")
+// secondInterface also looks as a user does, with kubectl exec.
+func (e *Everyday) secondInterface(ctx context.Context, expected []string) (string, error) {
+	measured, err := e.interfaces(ctx, "s01", "samplepod", expected, "192.168.1.2")
 	if err != nil {
 		return measured, err
 	}
-	out, err := c.InPod(ctx, "s01", "samplepod", "ip", "addr")
+	out, err := e.c.InPod(ctx, "s01", "samplepod", "ip", "addr")
 	if err != nil {
 		return "", err
 	}
@@ -69,15 +69,15 @@ func (c *Cluster) secondInterface(ctx context.Context, expected []string) (strin
 	return measured, nil
 }
 
-func (c *Cluster) storage(ctx context.Context) (string, error) {
+func (e *Everyday) storage(ctx context.Context) (string, error) {
 	nodes := map[string]bool{}
 	for _, name := range []string{"db-0", "db-1", "db-2"} {
-		pod, err := c.Pod(ctx, "database", name)
+		pod, err := e.c.Pod(ctx, "database", name)
 		if err != nil {
 			return "", err
 		}
 		nodes[pod.Spec.NodeName] = true
-		link, err := c.linkInPod(ctx, "database", name, "net1")
+		link, err := e.c.nodes().linkInPod(ctx, "database", name, "net1")
 		if err != nil {
 			return "", err
 		}
@@ -88,10 +88,10 @@ func (c *Cluster) storage(ctx context.Context) (string, error) {
 	return fmt.Sprintf("3 pods on %d nodes, mtu 9000", len(nodes)), want("number of nodes", len(nodes), 2)
 }
 
-// clash looks for what scenario 4 must get: three pods over two nodes have, with
-// plain host-local, the first address twice; the report names it.
-func (c *Cluster) clash(ctx context.Context) (string, error) {
-	states, err := c.States(ctx)
+// clash looks for the clash that scenario 4 must have. With plain host-local, three pods
+// on two nodes have the first address twice, and the report names it.
+func (e *Everyday) clash(ctx context.Context) (string, error) {
+	states, err := e.c.States(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -100,35 +100,35 @@ func (c *Cluster) clash(ctx context.Context) (string, error) {
 			return line, nil
 		}
 	}
-	return "", errors.New("no clash on network database/storage-network is reported, though host-local serves one range on two nodes")
+	return "", errors.New("no clash on network database/storage-network is reported, although host-local serves one range on two nodes")
 }
 
-func (c *Cluster) nfvVF(ctx context.Context) (string, error) {
-	if _, err := c.interfaces(ctx, "nfv", "vnf-vf", []string{"eth0", "ctrl0", "data0"}, "10.57.0.", "10.58.1."); err != nil {
+func (e *Everyday) nfvVF(ctx context.Context) (string, error) {
+	if _, err := e.interfaces(ctx, "nfv", "vnf-vf", []string{"eth0", "ctrl0", "data0"}, "10.57.0.", "10.58.1."); err != nil {
 		return "", err
 	}
-	v, err := c.vfOf(ctx, "nfv", "vnf-vf", "data0")
+	v, err := e.c.nodes().vfOf(ctx, "nfv", "vnf-vf", "data0")
 	if err != nil {
 		return "", err
 	}
 	return fmt.Sprintf("%s vf %d vlan %d", v.PF, v.Index, v.Knobs.VLAN), want("the VLAN", v.Knobs.VLAN, 58)
 }
 
-func (c *Cluster) deployment(ctx context.Context) (string, error) {
-	pods, err := c.pods(ctx, "s06", metav1.ListOptions{LabelSelector: "app=web"})
+func (e *Everyday) deployment(ctx context.Context) (string, error) {
+	pods, err := e.c.pods(ctx, "s06", metav1.ListOptions{LabelSelector: "app=web"})
 	if err != nil {
 		return "", err
 	}
 	for _, pod := range pods {
-		if _, err := c.interfaces(ctx, "s06", pod.Name, []string{"eth0", "net1"}, "192.168.6."); err != nil {
+		if _, err := e.interfaces(ctx, "s06", pod.Name, []string{"eth0", "net1"}, "192.168.6."); err != nil {
 			return "", err
 		}
 	}
 	return fmt.Sprintf("%d pods", len(pods)), want("number of pods", len(pods), 3)
 }
 
-func (c *Cluster) routes(ctx context.Context) (string, error) {
-	out, err := c.inNetns(ctx, "s08", "routes", "ip route")
+func (e *Everyday) routes(ctx context.Context) (string, error) {
+	out, err := e.c.nodes().inNetns(ctx, "s08", "routes", "ip route")
 	if err != nil {
 		return "", err
 	}
@@ -143,11 +143,11 @@ func (c *Cluster) routes(ctx context.Context) (string, error) {
 	return "10.20.0.0/16 and 10.30.0.0/16 via 192.168.8.1", nil
 }
 
-func (c *Cluster) rbac(ctx context.Context) (string, error) {
-	if _, err := c.Kubectl(ctx, "--as", "jane", "get", "-n", "s09", "net-attach-def", "macvlan-conf"); err != nil {
+func (e *Everyday) rbac(ctx context.Context) (string, error) {
+	if _, err := e.c.Kubectl(ctx, "--as", "jane", "get", "-n", "s09", "net-attach-def", "macvlan-conf"); err != nil {
 		return "", err
 	}
-	_, err := c.Kubectl(ctx, "--as", "jane", "get", "-n", "s09", "net-attach-def", "bridge-conf")
+	_, err := e.c.Kubectl(ctx, "--as", "jane", "get", "-n", "s09", "net-attach-def", "bridge-conf")
 	if err == nil || !strings.Contains(err.Error(), "Forbidden") && !strings.Contains(err.Error(), "forbidden") {
 		return "", fmt.Errorf("jane gets bridge-conf: %v", err)
 	}
@@ -155,17 +155,17 @@ func (c *Cluster) rbac(ctx context.Context) (string, error) {
 }
 
 // admission tries, as jane, without starting the pods (--dry-run=server).
-func (c *Cluster) admission(ctx context.Context) (string, error) {
+func (e *Everyday) admission(ctx context.Context) (string, error) {
 	try := func(networks string) error {
 		pod := Pod{Name: "janes", Networks: networks}
-		_, err := c.Lab.Kubectl(ctx, strings.NewReader(pod.Manifest("s09")), "--as", "jane", "create", "--dry-run=server", "-f", "-")
+		_, err := e.c.Lab.Kubectl(ctx, strings.NewReader(pod.Manifest("s09")), "--as", "jane", "create", "--dry-run=server", "-f", "-")
 		return err
 	}
 	// A new policy takes the API server a moment.
 	refused := poll(ctx, stateLimit, "jane's pod on bridge-conf refused", func() error {
 		err := try("bridge-conf")
 		if err == nil || !strings.Contains(err.Error(), "may use the networks macvlan-conf") {
-			return fmt.Errorf("creating it says: %v", err)
+			return fmt.Errorf("the API server answers: %v", err)
 		}
 		return nil
 	})
@@ -177,8 +177,8 @@ func (c *Cluster) admission(ctx context.Context) (string, error) {
 	return "macvlan-conf accepted, bridge-conf refused", errors.Join(refused, try("macvlan-conf@net7"))
 }
 
-func (c *Cluster) trouble(ctx context.Context) (string, error) {
-	out, err := c.InPod(ctx, "s10", "trouble-a", "ping", "-c", "3", "-W", "5", "-I", "net1", "192.168.10.12")
+func (e *Everyday) trouble(ctx context.Context) (string, error) {
+	out, err := e.c.InPod(ctx, "s10", "trouble-a", "ping", "-c", "3", "-W", "5", "-I", "net1", "192.168.10.12")
 	if err != nil {
 		return "", fmt.Errorf("%w\n%s", err, out)
 	}
@@ -192,7 +192,7 @@ func (c *Cluster) trouble(ctx context.Context) (string, error) {
 		{"kubectl describe of the pod", "AddedInterface", []string{"describe", "pod", "-n", "s10", "trouble-a"}},
 	}
 	for _, s := range shown {
-		text, err := c.Kubectl(ctx, s.args...)
+		text, err := e.c.Kubectl(ctx, s.args...)
 		if err != nil {
 			return "", err
 		}
@@ -204,21 +204,8 @@ func (c *Cluster) trouble(ctx context.Context) (string, error) {
 	return counts[2] + " of " + counts[1] + " answers", want("answers", counts[2], counts[1])
 }
 
-// Events are the events of a pod, a line each.
-func (c *Cluster) Events(ctx context.Context, namespace, pod string) (string, error) {
-	list, err := c.api.CoreV1().Events(namespace).List(ctx, metav1.ListOptions{FieldSelector: "involvedObject.name=" + pod})
-	if err != nil {
-		return "", err
-	}
-	var lines strings.Builder
-	for _, event := range list.Items {
-		lines.WriteString(event.Reason + ": " + event.Message + "\n")
-	}
-	return lines.String(), nil
-}
-
-func (c *Cluster) iperf(ctx context.Context) (string, error) {
-	out, err := c.InPod(ctx, "s11", "iperf-client", "iperf3", "-J", "-c", "192.168.11.1", "-B", "192.168.11.2", "-t", "3")
+func (e *Everyday) iperf(ctx context.Context) (string, error) {
+	out, err := e.c.InPod(ctx, "s11", "iperf-client", "iperf3", "-J", "-c", "192.168.11.1", "-B", "192.168.11.2", "-t", "3")
 	if err != nil {
 		return "", fmt.Errorf("%w\n%s", err, out)
 	}
@@ -244,12 +231,12 @@ func (c *Cluster) iperf(ctx context.Context) (string, error) {
 	return fmt.Sprintf("%.0f Mbit/s (emulated, no performance figure)", result.End.Received.Rate/1e6), nil
 }
 
-func (c *Cluster) primary(ctx context.Context) (string, error) {
-	pod, err := c.Pod(ctx, "s12", "frontend")
+func (e *Everyday) primary(ctx context.Context) (string, error) {
+	pod, err := e.c.Pod(ctx, "s12", "frontend")
 	if err != nil {
 		return "", err
 	}
-	eth0, err := c.linkInPod(ctx, "s12", "frontend", "eth0")
+	eth0, err := e.c.nodes().linkInPod(ctx, "s12", "frontend", "eth0")
 	if err != nil {
 		return "", err
 	}
@@ -257,10 +244,10 @@ func (c *Cluster) primary(ctx context.Context) (string, error) {
 	if err := want("eth0's address", address, pod.Status.PodIP); err != nil {
 		return "", err
 	}
-	if err := c.serviceGoesTo(ctx, pod); err != nil {
+	if err := e.serviceGoesTo(ctx, pod); err != nil {
 		return "", err
 	}
-	plain, err := c.linksInPod(ctx, "s12", "plain")
+	plain, err := e.c.nodes().linksInPod(ctx, "s12", "plain")
 	if err != nil {
 		return "", err
 	}
@@ -268,8 +255,8 @@ func (c *Cluster) primary(ctx context.Context) (string, error) {
 }
 
 // serviceGoesTo checks the Service's endpoint and fetches a page through it.
-func (c *Cluster) serviceGoesTo(ctx context.Context, pod corev1.Pod) error {
-	slices, err := c.api.DiscoveryV1().EndpointSlices("s12").List(ctx, metav1.ListOptions{LabelSelector: "kubernetes.io/service-name=frontend"})
+func (e *Everyday) serviceGoesTo(ctx context.Context, pod corev1.Pod) error {
+	slices, err := e.c.api.DiscoveryV1().EndpointSlices("s12").List(ctx, metav1.ListOptions{LabelSelector: "kubernetes.io/service-name=frontend"})
 	if err != nil {
 		return err
 	}
@@ -279,26 +266,26 @@ func (c *Cluster) serviceGoesTo(ctx context.Context, pod corev1.Pod) error {
 	if err := want("the Service's endpoint", slices.Items[0].Endpoints[0].Addresses[0], pod.Status.PodIP); err != nil {
 		return err
 	}
-	if _, err := c.InPod(ctx, "s12", "frontend", "sh", "-c", "mkdir -p /tmp/www && hostname > /tmp/www/index.html && busybox httpd -p 80 -h /tmp/www"); err != nil {
+	if _, err := e.c.InPod(ctx, "s12", "frontend", "sh", "-c", "mkdir -p /tmp/www && hostname > /tmp/www/index.html && busybox httpd -p 80 -h /tmp/www"); err != nil {
 		return err
 	}
-	service, err := c.api.CoreV1().Services("s12").Get(ctx, "frontend", metav1.GetOptions{})
+	service, err := e.c.api.CoreV1().Services("s12").Get(ctx, "frontend", metav1.GetOptions{})
 	if err != nil {
 		return err
 	}
-	page, err := c.InPod(ctx, "s12", "plain", "busybox", "wget", "-T", "20", "-q", "-O", "-", "http://"+service.Spec.ClusterIP+"/")
+	page, err := e.c.InPod(ctx, "s12", "plain", "busybox", "wget", "-T", "20", "-q", "-O", "-", "http://"+service.Spec.ClusterIP+"/")
 	if err != nil {
 		return err
 	}
 	return want("the page behind the Service", strings.TrimSpace(page), "frontend")
 }
 
-func (c *Cluster) oneVF(ctx context.Context) (string, error) {
-	v, err := c.vfOf(ctx, "s13", "one-vf", "net1")
+func (e *Everyday) oneVF(ctx context.Context) (string, error) {
+	v, err := e.c.nodes().vfOf(ctx, "s13", "one-vf", "net1")
 	if err != nil {
 		return "", err
 	}
-	link, err := c.linkInPod(ctx, "s13", "one-vf", "net1")
+	link, err := e.c.nodes().linkInPod(ctx, "s13", "one-vf", "net1")
 	if err != nil {
 		return "", err
 	}
@@ -308,12 +295,12 @@ func (c *Cluster) oneVF(ctx context.Context) (string, error) {
 	return v.Knobs.String() + " mtu 9000", want("the MTU", link.MTU, 9000)
 }
 
-func (c *Cluster) twoVFs(ctx context.Context) (string, error) {
-	first, err := c.vfOf(ctx, "s13", "two-vfs", "net1")
+func (e *Everyday) twoVFs(ctx context.Context) (string, error) {
+	first, err := e.c.nodes().vfOf(ctx, "s13", "two-vfs", "net1")
 	if err != nil {
 		return "", err
 	}
-	second, err := c.vfOf(ctx, "s13", "two-vfs", "net2")
+	second, err := e.c.nodes().vfOf(ctx, "s13", "two-vfs", "net2")
 	if err != nil {
 		return "", err
 	}
@@ -324,12 +311,12 @@ func (c *Cluster) twoVFs(ctx context.Context) (string, error) {
 	return first.Address + " and " + second.Address, want("the VFs'", vlans, "VLANs 14 and 14")
 }
 
-func (c *Cluster) dpdk(ctx context.Context) (string, error) {
-	v, err := c.vfOf(ctx, "s13", "dpdk", "net1")
+func (e *Everyday) dpdk(ctx context.Context) (string, error) {
+	v, err := e.c.nodes().vfOf(ctx, "s13", "dpdk", "net1")
 	if err != nil {
 		return "", err
 	}
-	out, err := c.InPod(ctx, "s13", "dpdk", "sh", "-c", "echo $PCIDEVICE_FAIRLEAD_DEV_DPDK; ls -d /dev/vfio/"+v.Group+"; grep -c /dev/hugepages /proc/mounts")
+	out, err := e.c.InPod(ctx, "s13", "dpdk", "sh", "-c", "echo $PCIDEVICE_FAIRLEAD_DEV_DPDK; ls -d /dev/vfio/"+v.Group+"; grep -c /dev/hugepages /proc/mounts")
 	if err != nil {
 		return "", err
 	}
@@ -337,8 +324,8 @@ func (c *Cluster) dpdk(ctx context.Context) (string, error) {
 	return measured, want("what the pod has", measured, v.Address+" /dev/vfio/"+v.Group+" 1")
 }
 
-func (c *Cluster) fallback(ctx context.Context) (string, error) {
-	entry, err := c.statusOf(ctx, "fallback", "fallback-pod", "net1")
+func (e *Everyday) fallback(ctx context.Context) (string, error) {
+	entry, err := e.c.statusOf(ctx, "fallback", "fallback-pod", "net1")
 	if err != nil {
 		return "", err
 	}
@@ -348,10 +335,10 @@ func (c *Cluster) fallback(ctx context.Context) (string, error) {
 	return entry.Fallback.Reason, want("the fallback", entry.Fallback.To, "macvlan")
 }
 
-func (c *Cluster) describeNode(ctx context.Context) (string, error) {
+func (e *Everyday) describeNode(ctx context.Context) (string, error) {
 	var measured []string
-	for _, node := range c.Lab.Nodes() {
-		described, err := c.Kubectl(ctx, "describe", "node", node)
+	for _, node := range e.c.Lab.Nodes() {
+		described, err := e.c.Kubectl(ctx, "describe", "node", node)
 		if err != nil {
 			return "", err
 		}

@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Fact is a claim, what was measured, and why the claim does not hold, if so.
+// Fact is a claim, its measured value, and why the claim does not hold, if so.
 type Fact struct {
 	Claim    string
 	Measured string
@@ -23,13 +23,13 @@ func (f *Facts) check(claim string, measure func() (string, error)) {
 	*f = append(*f, Fact{Claim: claim, Measured: measured, Err: err})
 }
 
-// claim is what is to be measured.
+// claim is a statement that is to be measured.
 type claim struct {
 	text    string
 	measure func() (string, error)
 }
 
-// sideBySide measures so many claims at a time; the facts come in the claims' order.
+// sideBySide measures several claims at a time. The facts are in the order of the claims.
 func sideBySide(many int, claims []claim) Facts {
 	facts := make(Facts, len(claims))
 	var group errgroup.Group
@@ -56,7 +56,7 @@ func (f Facts) Failed() int {
 	return n
 }
 
-// want is the error of a comparison that fails.
+// want returns the error of a comparison that fails.
 func want[T comparable](what string, got, expected T) error {
 	if got == expected {
 		return nil

@@ -11,18 +11,16 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	"fairlead.dev/fairlead/deployments/examples"
 )
 
 // profilesFile is scenario 14: the operator's NIC profiles for the lab's nodes.
-const profilesFile = "scenarios/14-nic-profile.yaml"
+const profilesFile = "deployments/examples/scenarios/14-nic-profile.yaml"
 
 // runLabel marks the namespaces that a run has made, so that the next one can
-// start from nothing.
+// start without remains.
 const runLabel = "fairlead.dev/lab-run"
 
-// Capacity is what the nodes offer with the profiles of scenario 14.
+// Capacity has the resources that the nodes offer with the profiles of scenario 14.
 func Capacity() map[string]map[string]int64 {
 	return map[string]map[string]int64{
 		"node1": {"fairlead.dev/fast": 4, "fairlead.dev/dpdk": 2, "fairlead.dev/second": 4},
@@ -32,7 +30,7 @@ func Capacity() map[string]map[string]int64 {
 
 // Install brings Fairlead into the lab as a user would: the image, the CRDs, the
 // manifest, the profiles. With root, the repository's root, it finds the files. An
-// installation that is there already is renewed.
+// existing installation is replaced.
 func (c *Cluster) Install(ctx context.Context, root string) error {
 	c.Say("loading the agent's image into the nodes")
 	if err := c.Lab.LoadImage(ctx, filepath.Join(root, "dist", "fairlead-agent.tar")); err != nil {
@@ -47,7 +45,7 @@ func (c *Cluster) Install(ctx context.Context, root string) error {
 			return err
 		}
 	}
-	if err := c.ApplyProfiles(ctx); err != nil {
+	if err := c.applyProfiles(ctx, filepath.Join(root, profilesFile)); err != nil {
 		return err
 	}
 	return c.waitAgents(ctx)
@@ -61,9 +59,9 @@ func (c *Cluster) applyFile(ctx context.Context, path string) error {
 	return c.apply(ctx, string(body))
 }
 
-// ApplyProfiles puts scenario 14 into the ConfigMap that the agents read.
-func (c *Cluster) ApplyProfiles(ctx context.Context) error {
-	body, err := examples.Files.ReadFile(profilesFile)
+// applyProfiles puts scenario 14 into the ConfigMap that the agents read.
+func (c *Cluster) applyProfiles(ctx context.Context, file string) error {
+	body, err := os.ReadFile(file)
 	if err != nil {
 		return err
 	}
@@ -78,8 +76,8 @@ func (c *Cluster) ApplyProfiles(ctx context.Context) error {
 	return c.apply(ctx, string(object))
 }
 
-// clear removes what an earlier run has left, the agents last: they release what
-// the pods held.
+// clear removes the remains of an earlier run, the agents last: they release the
+// pods' devices.
 func (c *Cluster) clear(ctx context.Context) error {
 	out, err := c.Kubectl(ctx, "get", "namespaces", "-l", runLabel, "-o", "name")
 	if err != nil {
@@ -126,7 +124,7 @@ func (c *Cluster) waitAgents(ctx context.Context) error {
 	return nil
 }
 
-// createNamespaces makes and marks namespaces; one that is there is marked.
+// createNamespaces makes namespaces and marks them. It only marks one that exists already.
 func (c *Cluster) createNamespaces(ctx context.Context, names ...string) error {
 	var all strings.Builder
 	for _, name := range names {
@@ -149,8 +147,8 @@ func (c *Cluster) Delete(ctx context.Context, names ...string) error {
 	return err
 }
 
-// Diagnose tells what a person would ask next: the pods, their events, and what
-// the agents said.
+// Diagnose returns the pods, their events and the agents' logs: the next questions of a
+// person.
 func (c *Cluster) Diagnose(ctx context.Context, namespaces ...string) string {
 	var out strings.Builder
 	show := func(args ...string) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 )
@@ -27,7 +26,7 @@ func mainPods() []Pod {
 	}
 }
 
-// fallbackPod wants VLAN 100 on node 2, where no VF is left, and requests none.
+// fallbackPod wants VLAN 100 on node 2, where no VF is left. It requests no VF.
 func fallbackPod() Pod {
 	return Pod{Name: "delta", Node: "2", Networks: `[{"name": "vlan100", "ips": ["10.100.0.14/24"]}]`}
 }
@@ -39,13 +38,13 @@ type MainJob struct {
 }
 
 // StartMainJob creates the pods, all at once.
-func (c *Cluster) StartMainJob(ctx context.Context) (*MainJob, error) {
+func StartMainJob(ctx context.Context, c *Cluster) (*MainJob, error) {
 	job := &MainJob{c: c}
 	if err := c.Delete(ctx, MainNamespace); err != nil {
 		return nil, err
 	}
 	var err error
-	if job.before, err = c.snapshot(ctx); err != nil {
+	if job.before, err = c.nodes().snapshot(ctx); err != nil {
 		return nil, err
 	}
 	if err := c.createNamespaces(ctx, MainNamespace); err != nil {
@@ -56,7 +55,7 @@ func (c *Cluster) StartMainJob(ctx context.Context) (*MainJob, error) {
 		return nil, err
 	}
 	pods := mainPods()
-	c.Say("creating %d pods with a VF each on two nodes, and one that is to get the fallback", len(pods))
+	c.Say("creating %d pods with a VF each on two nodes, and one for the fallback", len(pods))
 	for _, pod := range append(pods, fallbackPod()) {
 		networks += pod.Manifest(MainNamespace)
 	}
@@ -77,32 +76,13 @@ func (j *MainJob) Connectivity(ctx context.Context) Facts {
 	})
 }
 
-var pingCounts = regexp.MustCompile(`(\d+) packets transmitted, (\d+) received`)
-var pingTimes = regexp.MustCompile(`= [\d.]+/([\d.]+)/`)
-
-// reach measures after a warm-up, in which ARP and the switch learn.
 func (j *MainJob) reach(ctx context.Context, pod, address string, bytes int) (string, error) {
-	if _, err := j.c.inNetns(ctx, MainNamespace, pod, "ping -I net1 -c 5 -i 0.2 -W 2 "+address+" >/dev/null || true"); err != nil {
-		return "", err
-	}
-	out, err := j.c.inNetns(ctx, MainNamespace, pod, fmt.Sprintf("ping -I net1 -M do -s %d -c 20 -i 0.2 -W 5 %s", bytes, address))
-	counts := pingCounts.FindStringSubmatch(out)
-	if counts == nil {
-		return "", fmt.Errorf("ping from %s to %s: %w\n%s", pod, address, err, out)
-	}
-	measured := counts[2] + " of " + counts[1]
-	if times := pingTimes.FindStringSubmatch(out); times != nil {
-		measured += ", " + times[1] + " ms"
-	}
-	if counts[1] != counts[2] {
-		return measured, fmt.Errorf("ping from %s to %s lost packets:\n%s", pod, address, out)
-	}
-	return measured, nil
+	return j.c.nodes().reach(ctx, MainNamespace, pod, address, bytes)
 }
 
 func (j *MainJob) noPing(ctx context.Context, pod, address string) (string, error) {
-	// `|| true`: ping that gets no answer ends with 1, which is what is wanted here.
-	out, err := j.c.inNetns(ctx, MainNamespace, pod, "ping -I net1 -c 4 -i 0.2 -W 1 "+address+" || true")
+	// `|| true`: a ping without an answer ends with 1, which is the expected result here.
+	out, err := j.c.nodes().inNetns(ctx, MainNamespace, pod, "ping -I net1 -c 4 -i 0.2 -W 1 "+address+" || true")
 	if err != nil {
 		return "", err
 	}
@@ -113,7 +93,7 @@ func (j *MainJob) noPing(ctx context.Context, pod, address string) (string, erro
 	return counts[2] + " of " + counts[1], want("answers from "+address+" to "+pod, counts[2], "0")
 }
 
-// Knobs checks at the PF what was asked for each pod's VF.
+// Knobs compares each pod's VF, read at the PF, with the network.
 func (j *MainJob) Knobs(ctx context.Context) Facts {
 	asked := []struct {
 		pod   string
@@ -128,7 +108,7 @@ func (j *MainJob) Knobs(ctx context.Context) Facts {
 	for _, a := range asked {
 		atPF := fmt.Sprintf("%s: MAC, VLAN %d, trust, spoofcheck as asked, read at the PF", a.pod, a.knobs.VLAN)
 		claims = append(claims, claim{atPF, func() (string, error) {
-			v, err := j.c.vfOf(ctx, MainNamespace, a.pod, "net1")
+			v, err := j.c.nodes().vfOf(ctx, MainNamespace, a.pod, "net1")
 			if err != nil {
 				return "", err
 			}
@@ -140,7 +120,7 @@ func (j *MainJob) Knobs(ctx context.Context) Facts {
 	return sideBySide(3, claims)
 }
 
-// String is how a person would say it.
+// String returns the claim as a person would say it.
 func (k knobs) String() string {
 	return fmt.Sprintf("%s vlan %d trust %s spoofcheck %s", k.MAC, k.VLAN, onOff(k.Trust), onOff(k.SpoofCheck))
 }
@@ -153,7 +133,7 @@ func onOff(v bool) string {
 }
 
 func (j *MainJob) linkInPod(ctx context.Context, pod, mac string, mtu int) (string, error) {
-	link, err := j.c.linkInPod(ctx, MainNamespace, pod, "net1")
+	link, err := j.c.nodes().linkInPod(ctx, MainNamespace, pod, "net1")
 	if err != nil {
 		return "", err
 	}
@@ -165,7 +145,7 @@ func (j *MainJob) linkInPod(ctx context.Context, pod, mac string, mtu int) (stri
 func (j *MainJob) Userspace(ctx context.Context) Facts {
 	var f Facts
 	f.check("vfio-pci pod: PCIDEVICE_… names its VF, /dev/vfio holds its IOMMU group", func() (string, error) {
-		v, err := j.c.vfOf(ctx, MainNamespace, "dpdk", "net1")
+		v, err := j.c.nodes().vfOf(ctx, MainNamespace, "dpdk", "net1")
 		if err != nil {
 			return "", err
 		}
@@ -181,7 +161,7 @@ func (j *MainJob) Userspace(ctx context.Context) Facts {
 		return measured, want("the VF's driver", v.Driver, "vfio-pci")
 	})
 	f.check("vfio-pci pod: MAC and VLAN set at the PF", func() (string, error) {
-		v, err := j.c.vfOf(ctx, MainNamespace, "dpdk", "net1")
+		v, err := j.c.nodes().vfOf(ctx, MainNamespace, "dpdk", "net1")
 		if err != nil {
 			return "", err
 		}
@@ -194,7 +174,7 @@ func (j *MainJob) Userspace(ctx context.Context) Facts {
 // Fallback checks the pod that got no VF.
 func (j *MainJob) Fallback(ctx context.Context) Facts {
 	var f Facts
-	f.check("no VF left, fallback declared: the pod runs on macvlan, its status says so", func() (string, error) {
+	f.check("no VF left, fallback declared: the pod runs on macvlan, and its status says so", func() (string, error) {
 		entry, err := j.c.statusOf(ctx, MainNamespace, "delta", "net1")
 		if err != nil {
 			return "", err
@@ -215,7 +195,7 @@ func (j *MainJob) Fallback(ctx context.Context) Facts {
 		return measured, want("the fallback", entry.Fallback.From+" → "+entry.Fallback.To, "sriov → macvlan")
 	})
 	f.check("the macvlan has the network's MTU and reaches VLAN 100", func() (string, error) {
-		link, err := j.c.linkInPod(ctx, MainNamespace, "delta", "net1")
+		link, err := j.c.nodes().linkInPod(ctx, MainNamespace, "delta", "net1")
 		if err != nil {
 			return "", err
 		}

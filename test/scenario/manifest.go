@@ -16,14 +16,14 @@ import (
 // labImage is in every node of the lab.
 const labImage = "lab.test/tools:1"
 
-// change is what the lab needs different in a manifest that users apply as it is.
+// change adapts a manifest, which users apply as it is, to the lab.
 type change struct {
 	namespace string // for objects that name none
 	node      string // value of the lab's node label; empty: anywhere
 }
 
 // example reads an example with the lab's image, a namespace, a short grace
-// period (`sleep` as process 1 ignores SIGTERM) and, where asked for, a node.
+// period (`sleep` as process 1 ignores SIGTERM) and, if c has one, a node.
 func example(file string, c change) (string, error) {
 	body, err := examples.Files.ReadFile(file)
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// vf is a VF as the node's kernel shows it: its place in sysfs, its netdev where
-// it is on the host, and its knobs at the PF.
+// vf is a VF as the node's kernel shows it: its place in sysfs, its netdev if that is
+// on the host, and its knobs at the PF.
 type vf struct {
 	PF      string
 	Index   int
@@ -24,7 +24,7 @@ type vf struct {
 	Knobs   knobs
 }
 
-// knobs are what `ip link show PF` tells of a VF.
+// knobs are the settings of a VF that `ip link show PF` prints.
 type knobs struct {
 	MAC        string
 	VLAN       int
@@ -32,13 +32,13 @@ type knobs struct {
 	SpoofCheck bool
 }
 
-// String is a line that two moments can be compared by.
+// String returns a line. The lines of two moments can be compared.
 func (v vf) String() string {
 	return fmt.Sprintf("%s vf %d %s driver %s netdev %s mac %s mtu %d; at the PF: mac %s vlan %d trust %t spoofcheck %t",
 		v.PF, v.Index, v.Address, v.Driver, v.Netdev, v.MAC, v.MTU, v.Knobs.MAC, v.Knobs.VLAN, v.Knobs.Trust, v.Knobs.SpoofCheck)
 }
 
-// ipLink is what of `ip -j link` counts here.
+// ipLink has the fields of `ip -j link` that count here.
 type ipLink struct {
 	Name string `json:"ifname"`
 	MAC  string `json:"address"`
@@ -64,8 +64,8 @@ for f in /sys/class/net/*/device/virtfn*; do
 done`
 
 // vfs reads all VFs of a node.
-func (c *Cluster) vfs(ctx context.Context, node string) ([]vf, error) {
-	out, err := c.Lab.Exec(ctx, node, readVFs)
+func (k nodes) vfs(ctx context.Context, node string) ([]vf, error) {
+	out, err := k.c.Lab.Exec(ctx, node, readVFs)
 	if err != nil {
 		return nil, err
 	}
@@ -120,21 +120,21 @@ func parseVF(fields []string, links map[string]ipLink) (vf, error) {
 	return v, fmt.Errorf("%s does not list its VF %d", v.PF, index)
 }
 
-// vfOf is the VF behind an interface of a pod, found through the pod's
-// network-status and read on its node.
-func (c *Cluster) vfOf(ctx context.Context, namespace, pod, ifname string) (vf, error) {
-	entry, err := c.statusOf(ctx, namespace, pod, ifname)
+// vfOf returns the VF behind an interface of a pod. It finds the VF by the pod's
+// network-status, and reads it on the pod's node.
+func (k nodes) vfOf(ctx context.Context, namespace, pod, ifname string) (vf, error) {
+	entry, err := k.c.statusOf(ctx, namespace, pod, ifname)
 	if err != nil {
 		return vf{}, err
 	}
 	if entry.DeviceInfo == nil || entry.DeviceInfo.Pci == nil {
 		return vf{}, fmt.Errorf("network-status of %s/%s, %s, has no device-info of a PCI device", namespace, pod, ifname)
 	}
-	p, err := c.Pod(ctx, namespace, pod)
+	p, err := k.c.Pod(ctx, namespace, pod)
 	if err != nil {
 		return vf{}, err
 	}
-	all, err := c.vfs(ctx, p.Spec.NodeName)
+	all, err := k.vfs(ctx, p.Spec.NodeName)
 	if err != nil {
 		return vf{}, err
 	}
@@ -146,12 +146,12 @@ func (c *Cluster) vfOf(ctx context.Context, namespace, pod, ifname string) (vf, 
 	return vf{}, fmt.Errorf("%s has no VF %s", p.Spec.NodeName, entry.DeviceInfo.Pci.PciAddress)
 }
 
-// snapshot is all VFs of all nodes, a line each: what must be the same again
-// when the pods are gone.
-func (c *Cluster) snapshot(ctx context.Context) ([]string, error) {
+// snapshot returns all VFs of all nodes, a line each. They must be the same again when
+// the pods are gone.
+func (k nodes) snapshot(ctx context.Context) ([]string, error) {
 	var lines []string
-	for _, node := range c.Lab.Nodes() {
-		all, err := c.vfs(ctx, node)
+	for _, node := range k.c.Lab.Nodes() {
+		all, err := k.vfs(ctx, node)
 		if err != nil {
 			return nil, err
 		}

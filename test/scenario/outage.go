@@ -11,9 +11,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
-// killAgent kills the agent of a node with SIGKILL. The kubelet has it back in a
-// second: while the file is there, the new one is stopped (SIGSTOP) before it can
-// serve. To kill it again and again would have the kubelet wait longer each time.
+// killAgent kills the agent of a node with SIGKILL. The kubelet starts it again within a
+// second. While the file exists, the new one is stopped (SIGSTOP) before it can serve.
+// If it were killed again and again, the kubelet would wait longer each time.
 const killAgent = `touch /run/hold-agent
 kill -9 $(pidof fairlead-agent)
 setsid sh -c 'while [ -e /run/hold-agent ]; do kill -STOP $(pidof fairlead-agent) 2>/dev/null; sleep 0.1; done
@@ -30,11 +30,11 @@ func (j *MainJob) AgentKilled(ctx context.Context) Facts {
 		return Facts{{Claim: "the main job's pods run before the agent is killed", Err: err}}
 	}
 	j.c.Say("killing node1's agent with SIGKILL, deleting gamma and dpdk meanwhile")
-	f.check("agent killed: pods are deleted all the same, their DELs are kept as tombstones", func() (string, error) {
+	f.check("agent killed: pods are deleted nevertheless, and their DELs are tombstones", func() (string, error) {
 		return j.deleteWithoutAgent(ctx)
 	})
 	j.c.Say("waiting for node1's agent")
-	f.check("agent back: tombstones worked off, nothing leaked, pools full but for running pods", func() (string, error) {
+	f.check("agent back: tombstones replayed, nothing leaked, all VFs free except those of running pods", func() (string, error) {
 		return j.settled(ctx, "node1", 1)
 	})
 	f.check("agent back: running pods untouched (same containers, same VFs, 0 % loss)", func() (string, error) {
@@ -62,8 +62,7 @@ func (j *MainJob) deleteWithoutAgent(ctx context.Context) (measured string, err 
 	return measured, want("what the shim left behind", measured, "2 tombstones")
 }
 
-// settled waits until the agent has no tombstone, and holds a VF for just the pods
-// that run.
+// settled waits until the agent has no tombstone, and holds VFs only for pods that run.
 func (j *MainJob) settled(ctx context.Context, node string, held int) (measured string, err error) {
 	err = poll(ctx, agentLimit, node+" settled", func() error {
 		s, err := j.c.State(ctx, node)
@@ -86,7 +85,7 @@ func (j *MainJob) settled(ctx context.Context, node string, held int) (measured 
 	return measured, err
 }
 
-// podMark tells whether a pod is still the one it was.
+// podMark identifies a pod and its containers, to see if they are still the same.
 type podMark struct {
 	container string
 	restarts  int32
@@ -110,7 +109,7 @@ func (j *MainJob) mark(ctx context.Context, name string) (podMark, error) {
 	if err != nil {
 		return podMark{}, err
 	}
-	v, err := j.c.vfOf(ctx, MainNamespace, name, "net1")
+	v, err := j.c.nodes().vfOf(ctx, MainNamespace, name, "net1")
 	if err != nil {
 		return podMark{}, err
 	}
@@ -118,7 +117,7 @@ func (j *MainJob) mark(ctx context.Context, name string) (podMark, error) {
 	return podMark{id, restarts, v}, err
 }
 
-// container is the id of a pod's first container and how often it was restarted.
+// container returns the id of a pod's first container, and how often it was restarted.
 func container(pod corev1.Pod) (id string, restarts int32, err error) {
 	if len(pod.Status.ContainerStatuses) == 0 {
 		return "", 0, fmt.Errorf("pod %s/%s has no container", pod.Namespace, pod.Name)
@@ -141,7 +140,7 @@ func (j *MainJob) untouched(ctx context.Context, before map[string]podMark) (str
 }
 
 // KubeletRestarted restarts node 1's kubelet and starts a pod with a VF there: it
-// needs the resource to be registered anew. The agent must not be restarted for it.
+// needs the resource to be registered again. The agent must not be restarted for it.
 func (j *MainJob) KubeletRestarted(ctx context.Context) Facts {
 	var f Facts
 	j.c.Say("restarting node1's kubelet")
@@ -170,9 +169,9 @@ func (j *MainJob) KubeletRestarted(ctx context.Context) Facts {
 	return f
 }
 
-// startAsOwnerWould creates a pod, and again where it has failed, as a Deployment
-// does: a kubelet that has just started admits pods before device plugins can have
-// registered anew, and a pod refused then (UnexpectedAdmissionError) never runs.
+// startAsOwnerWould creates a pod, and again if it has failed, as a Deployment does: a
+// kubelet that has just started admits pods before device plugins can have registered
+// again, and a pod refused then (UnexpectedAdmissionError) never runs.
 func (j *MainJob) startAsOwnerWould(ctx context.Context, p Pod) error {
 	return poll(ctx, podsLimit, "pod "+p.Name+" ready", func() error {
 		pod, err := j.c.Pod(ctx, MainNamespace, p.Name)
@@ -200,13 +199,13 @@ func (j *MainJob) agentContainer(ctx context.Context) (string, error) {
 	return fmt.Sprintf("%s, restarted %d times", id, restarts), err
 }
 
-// GiveBack deletes all pods of the main job and checks that nothing of them is left.
+// GiveBack deletes all pods of the main job and checks that they leave nothing behind.
 func (j *MainJob) GiveBack(ctx context.Context) Facts {
 	var f Facts
 	f.check("pods deleted: they are gone", func() (string, error) { return "", j.c.Delete(ctx, MainNamespace) })
 	f.check("VFs are back: old names, MAC, VLAN, trust, spoofcheck, MTU, driver", func() (string, error) {
 		err := poll(ctx, stateLimit, "VFs as before", func() error {
-			after, err := j.c.snapshot(ctx)
+			after, err := j.c.nodes().snapshot(ctx)
 			if err != nil {
 				return err
 			}
@@ -215,9 +214,9 @@ func (j *MainJob) GiveBack(ctx context.Context) Facts {
 		return strconv.Itoa(len(j.before)) + " VFs", err
 	})
 	for _, node := range j.c.Lab.Nodes() {
-		f.check(node+": ledger empty, pools full", func() (string, error) { return j.c.empty(ctx, node, MainNamespace) })
+		f.check(node+": ledger empty, pools full", func() (string, error) { return empty(ctx, j.c, node, MainNamespace) })
 	}
-	f.check("fairleadctl status in the agent's pod: well, exit code 0", func() (string, error) {
+	f.check("fairleadctl status in the agent's pod: no problems, exit code 0", func() (string, error) {
 		out, err := j.c.Fairleadctl(ctx, "node1", "status")
 		if err != nil {
 			return "", fmt.Errorf("%w\n%s", err, out)
@@ -230,7 +229,7 @@ func (j *MainJob) GiveBack(ctx context.Context) Facts {
 
 // empty waits until the agent has no record of a pod of the namespaces, and all
 // its VFs are free.
-func (c *Cluster) empty(ctx context.Context, node string, namespaces ...string) (measured string, err error) {
+func empty(ctx context.Context, c *Cluster, node string, namespaces ...string) (measured string, err error) {
 	err = poll(ctx, stateLimit, node+" empty", func() error {
 		s, err := c.State(ctx, node)
 		if err != nil {

@@ -19,7 +19,7 @@ type Pod struct {
 	Count    int64  // how many; 0 is 1
 }
 
-// Manifest is the pod as JSON, which is YAML as well.
+// Manifest returns the pod as JSON, which is also YAML.
 func (p Pod) Manifest(namespace string) string {
 	grace := int64(1)
 	pod := corev1.Pod{

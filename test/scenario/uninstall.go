@@ -7,7 +7,7 @@ import (
 )
 
 // Uninstall removes the DaemonSet as a user would, and checks the nodes.
-func (c *Cluster) Uninstall(ctx context.Context) Facts {
+func Uninstall(ctx context.Context, c *Cluster) Facts {
 	var f Facts
 	f.check("the DaemonSet and its agents are removed", func() (string, error) {
 		c.Say("removing the DaemonSet")
@@ -15,7 +15,7 @@ func (c *Cluster) Uninstall(ctx context.Context) Facts {
 	})
 	for _, node := range c.Lab.Nodes() {
 		f.check(node+": the CNI configuration is the cluster's own again", func() (string, error) {
-			out, err := c.Lab.Exec(ctx, node, "ls /etc/cni/net.d; grep -l fairlead /etc/cni/net.d/* || true; ls /opt/cni/bin/fairlead 2>/dev/null || true")
+			out, err := c.Lab.Exec(ctx, node, "ls /etc/cni/net.d; grep -l fairlead /etc/cni/net.d/* || true; ls /opt/cni/bin/fairlead /opt/cni/bin/.fairlead-shim 2>/dev/null || true")
 			measured := strings.Join(strings.Fields(out), " ")
 			if err != nil {
 				return measured, err
@@ -34,7 +34,7 @@ func (c *Cluster) Uninstall(ctx context.Context) Facts {
 		if err := c.waitReady(ctx, "after"); err != nil {
 			return "", err
 		}
-		links, err := c.linksInPod(ctx, "after", "plain-1")
+		links, err := c.nodes().linksInPod(ctx, "after", "plain-1")
 		if err != nil {
 			return "", err
 		}

@@ -1,6 +1,6 @@
 // Package client uses the running lab: kubectl, commands and files on its
-// nodes, images. It starts and stops nothing but what a test cuts off on
-// purpose; the lab's own program does.
+// nodes, images. It starts and stops nothing, except services that a test cuts
+// off on purpose. The lab itself is started and stopped by its own program.
 package client
 
 import (
@@ -20,8 +20,7 @@ import (
 	"fairlead.dev/fairlead/test/lab/internal/lock"
 )
 
-// ErrNotRunning is what Open returns when there is no lab; it says how to
-// start one.
+// ErrNotRunning is returned by Open if there is no lab. It says how to start one.
 var ErrNotRunning = config.ErrNotRunning
 
 // Lab is the running lab.
@@ -43,9 +42,9 @@ func Open() (*Lab, error) {
 	return FromState(state), nil
 }
 
-// Reserve waits until nobody else has the lab for itself, and then has it until
-// this process ends: two test runs would delete each other's pods. waiting is
-// called once, if there is a wait, with who has it.
+// Reserve waits until nobody else has reserved the lab, and then reserves it until this
+// process ends: two test runs would delete each other's pods. If it has to wait, it calls
+// waiting once with the name of the holder.
 func Reserve(ctx context.Context, who string, waiting func(holder string)) error {
 	layout, err := config.NewLayout()
 	if err != nil {
@@ -57,20 +56,20 @@ func Reserve(ctx context.Context, who string, waiting func(holder string)) error
 	return nil
 }
 
-// FromState is for the lab's own program, which knows the record already.
+// FromState returns the lab of a record. It is for the lab's own program.
 func FromState(state config.State) *Lab { return &Lab{state: state} }
 
 // Nodes returns the nodes' names.
 func (l *Lab) Nodes() []string { return append([]string(nil), l.state.Nodes...) }
 
-// Kubeconfig is the path of the administrator's kubeconfig, for the host.
+// Kubeconfig returns the path of the administrator's kubeconfig, for the host.
 func (l *Lab) Kubeconfig() string { return l.state.Kubeconfig }
 
-// KubectlPath is the program that belongs to the lab's Kubernetes.
+// KubectlPath returns the path of the kubectl that belongs to the lab's Kubernetes.
 func (l *Lab) KubectlPath() string { return l.state.Kubectl }
 
 // Kubectl runs kubectl as administrator and returns its stdout. The error
-// carries what it wrote to stderr.
+// has its stderr.
 func (l *Lab) Kubectl(ctx context.Context, stdin io.Reader, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, l.state.Kubectl, args...)
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+l.state.Kubeconfig)
@@ -83,7 +82,7 @@ func (l *Lab) Kubectl(ctx context.Context, stdin io.Reader, args ...string) (str
 	return stdout.String(), nil
 }
 
-// ExitError is a command on a node that ended with another code than 0.
+// ExitError reports a command on a node that ended with another code than 0.
 type ExitError struct {
 	Node, Command string
 	Code          int
@@ -118,7 +117,7 @@ func (l *Lab) ExecStream(ctx context.Context, node, command string, stdin io.Rea
 	return nil
 }
 
-// Put writes a file on a node; it appears under its name when complete.
+// Put writes a file on a node. It appears under its name when it is complete.
 func (l *Lab) Put(ctx context.Context, node, remotePath string, mode fs.FileMode, r io.Reader) error {
 	agent, err := l.agent(node)
 	if err != nil {
@@ -173,7 +172,7 @@ func (l *Lab) Services(ctx context.Context, node string) ([]Service, error) {
 	}
 	list, err := agent.Services(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("services of %s: %w", node, err)
+		return nil, fmt.Errorf("list the services of %s: %w", node, err)
 	}
 	var out []Service
 	for _, s := range list {

@@ -1,5 +1,4 @@
-// Package guest holds what goes into the lab's virtual machines as text:
-// scripts, package lists and configuration. Everything here is small and
+// Package guest embeds the texts of the lab's virtual machines: scripts, package lists and configuration. Everything here is small and
 // changes often, so it travels in the initramfs and not on the disk, which
 // takes minutes to make.
 package guest
@@ -39,7 +38,7 @@ func Lines(name string) []string {
 	return out
 }
 
-// nodeData is what the templates see.
+// nodeData is the input of the templates.
 type nodeData struct {
 	config.Node
 	Peers                    []config.Node
@@ -109,7 +108,7 @@ func services(n config.Node) []service {
 			"--hostname-override", n.Name,
 			"--node-ip", n.IP(),
 			"--node-labels", fmt.Sprintf("fairlead.dev/lab-node=%d", n.Index),
-			// cAdvisor's share of an idle node's work, which is dear under emulation
+			// cAdvisor's share of an idle node's work, which is expensive under emulation
 			"--housekeeping-interval", "5m",
 			"--global-housekeeping-interval", "10m",
 			"--v", "2"}},

@@ -12,7 +12,7 @@ import (
 )
 
 // execute runs one command. Its process group dies when the host hangs up;
-// what it put into the background lives on when it ends by itself.
+// its background processes live on when it ends by itself.
 func execute(w http.ResponseWriter, r *http.Request) {
 	command, err := base64.StdEncoding.DecodeString(r.Header.Get(agentapi.HeaderCommand))
 	if err != nil {

@@ -1,7 +1,7 @@
 // Command guestagent runs in every node of the lab: it executes commands for
 // the host, receives files, supervises containerd, the kubelet and kube-proxy,
-// and dials for the host what only the node can reach. It is no part of
-// Fairlead and knows nothing of it.
+// and opens connections for the host to places that only the node can reach. It is not a
+// part of Fairlead and knows nothing of it.
 package main
 
 import (

@@ -9,7 +9,7 @@ import (
 	"strconv"
 )
 
-// put writes the request's body to a file; it appears when it is complete.
+// put writes the request's body to a file. The file appears when it is complete.
 func put(w http.ResponseWriter, r *http.Request) {
 	path := r.FormValue("path")
 	mode, err := strconv.ParseUint(r.FormValue("mode"), 8, 12)

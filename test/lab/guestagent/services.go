@@ -111,9 +111,8 @@ func (s *supervisor) list(w http.ResponseWriter, _ *http.Request) {
 	json.NewEncoder(w).Encode(list)
 }
 
-// control does what the host wants of a service: restart ends it and lets
-// it come back, kill does so without a chance to clean up, stop and start
-// hold it down and let it go.
+// control does an action for the host. restart ends a service, which then comes back; kill
+// does so without a chance to clean up. stop keeps it down until start.
 func (s *supervisor) control(w http.ResponseWriter, r *http.Request) {
 	name, verb := r.PathValue("name"), r.PathValue("verb")
 	if !s.known(name) {

@@ -1,5 +1,5 @@
 // Command pause is the only process of the lab's pause image: it holds a
-// pod's namespaces, and reaps what the pod's processes leave behind when
+// pod's namespaces, and reaps the pod's orphaned processes when
 // they share its PID namespace.
 package main
 

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Called by mmdebstrap with the new root file system as $1.
-# dpdk-testpmd lies in dpdk-dev, whose other dependencies (headers, Python)
-# a node does not want: its libraries are installed, the program is unpacked.
+# dpdk-testpmd is in dpdk-dev, whose other dependencies (headers, Python) a node does
+# not need. So its libraries are installed, and the program is unpacked.
 set -e
 libs=$(chroot "$1" apt-cache show --no-all-versions dpdk-dev | sed -n 's/^Depends: //p' | tr ',' '\n' |
 	sed 's/(.*//; s/|.*//; s/:any//; s/ //g' | grep -v -e '^libdpdk-dev$' -e '^python3$' -e '^sse4')
@@ -10,6 +10,6 @@ chroot "$1" sh -ec 'cd /tmp && apt-get download -q dpdk-dev && dpkg-deb --fsys-t
 # Hard links: a pod that mounts only this folder must be able to run them.
 mkdir -p "$1/opt/cni/bin"
 ln "$1"/usr/lib/cni/* "$1/opt/cni/bin/"
-# Nothing of the machine that made this.
+# Remove files that describe the machine that made this.
 : >"$1/etc/resolv.conf"
 rm -f "$1"/etc/cni/net.d/* "$1"/etc/apt/sources.list "$1"/etc/apt/sources.list.d/*

@@ -30,13 +30,13 @@ type Service struct {
 	Log      string `json:"log"`
 }
 
-// ExitError is a command that ran and ended with another code than 0.
+// ExitError reports a command that ended with another code than 0.
 type ExitError struct{ Code int }
 
 func (e *ExitError) Error() string { return fmt.Sprintf("exit code %d", e.Code) }
 
-// httpClient keeps no connection: a node may be cut off at any time, and a
-// dead connection in a pool would fail the first request after its return.
+// httpClient keeps no connection. A node may be cut off at any time, and a dead
+// connection in a pool would fail the first request after the node's return.
 var httpClient = &http.Client{Transport: &http.Transport{
 	DisableKeepAlives: true,
 	DialContext:       (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
@@ -60,7 +60,7 @@ func (c Client) Exec(ctx context.Context, command string, stdin io.Reader, stdou
 	return nil
 }
 
-// Put writes a file in the node; it appears under its name when complete.
+// Put writes a file in the node. It appears under its name when it is complete.
 func (c Client) Put(ctx context.Context, path string, mode fs.FileMode, r io.Reader) error {
 	q := url.Values{"path": {path}, "mode": {strconv.FormatUint(uint64(mode.Perm()), 8)}}
 	resp, err := c.do(ctx, "POST", "/put?"+q.Encode(), nil, r)
@@ -119,8 +119,8 @@ func (c Client) connect(conn net.Conn, addr string) error {
 	return nil
 }
 
-// readHead reads a reply's head byte by byte, so that nothing of what the
-// other side sends after it is swallowed.
+// readHead reads a reply's head byte by byte, so that it swallows nothing that the other
+// side sends after it.
 func readHead(r io.Reader) (string, error) {
 	var head []byte
 	for b := make([]byte, 1); !strings.HasSuffix(string(head), "\r\n\r\n"); {

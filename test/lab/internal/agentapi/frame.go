@@ -1,7 +1,7 @@
 // Package agentapi is the protocol between the host and the small agent in
 // each guest: HTTP over a loopback forward, with a password. The agent
 // executes commands, receives files, supervises the node's services and
-// dials from within the guest.
+// opens connections from within the guest.
 package agentapi
 
 import (
@@ -16,7 +16,7 @@ const (
 	HeaderCommand = "X-Lab-Command" // base64: a command may hold any byte
 )
 
-// Stream tells what a frame of an exec reply carries.
+// Stream is the kind of content of a frame of an exec reply.
 type Stream byte
 
 const (
@@ -25,7 +25,7 @@ const (
 	Exit   Stream = 3 // payload: exit code, 4 bytes; the last frame
 )
 
-// maxFrame bounds what a damaged length field can make the reader allocate.
+// maxFrame bounds the memory that a damaged length field makes the reader allocate.
 const maxFrame = 1 << 20
 
 // WriteFrame writes one frame: stream, length, payload.

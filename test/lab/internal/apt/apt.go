@@ -20,7 +20,7 @@ type APT struct {
 	Log     io.Writer
 }
 
-// SourcesFile is where the sources are written for apt to read.
+// SourcesFile returns the path of the sources file that apt reads.
 func (a *APT) SourcesFile() string { return filepath.Join(a.Dir, "lab.sources") }
 
 // Update writes the sources file and fetches the package lists.
@@ -67,7 +67,7 @@ func (a *APT) Download(ctx context.Context, pkg, dir string) (string, error) {
 	return found[0], nil
 }
 
-// Depends returns what a package of the sources depends on directly.
+// Depends returns the direct dependencies of a package of the sources.
 func (a *APT) Depends(ctx context.Context, pkg string) ([]string, error) {
 	out, err := a.run(ctx, "", "apt-cache", "depends", pkg)
 	if err != nil {

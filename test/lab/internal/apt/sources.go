@@ -1,5 +1,5 @@
 // Package apt installs and downloads Debian packages from the machine's own
-// configured sources, with the suite exchanged where a newer one is needed
+// configured sources, with the suite exchanged if a newer one is needed
 // (the backports of this release, or the release of the lab's guests). It
 // keeps its lists below the lab's cache and never writes to /etc/apt.
 package apt
@@ -21,7 +21,7 @@ type Entry struct {
 	Options    []Option // Signed-By and the like, in deb822 spelling
 }
 
-// Option is a field of a source that the lab hands through unread.
+// Option is a field of a source that the lab passes on unread.
 type Option struct{ Name, Value string }
 
 // optionNames maps the one-line format's options to deb822 fields.
@@ -150,7 +150,7 @@ func fromStanza(stanza []Option) (Entry, bool) {
 
 // Derive returns this release's Debian entries with their suites replaced by
 // those of another: codename-security becomes target-security and so on.
-// Sources of others than Debian are left out; they need not know the target.
+// Sources of others than Debian are left out: they may not have the target suite.
 func Derive(entries []Entry, codename, target string) []Entry {
 	var out []Entry
 	for _, e := range entries {
@@ -177,7 +177,7 @@ func WithBackports(entries []Entry, codename string) []Entry {
 	return out
 }
 
-// isDebian tells the distribution's archive and its mirrors from add-on
+// isDebian distinguishes the distribution's archive and its mirrors from add-on
 // sources, which use the same suite names: the archive has a component main
 // and a path (or mirror list) that is called debian or debian-security.
 func isDebian(e Entry) bool {

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// System is what /etc says about this machine's Debian.
+// System describes this machine's Debian, by the files of /etc.
 type System struct {
 	ID       string // debian
 	Version  string // 12
@@ -22,7 +22,7 @@ func ReadSystem(root string) (System, error) {
 	var s System
 	release, err := os.ReadFile(filepath.Join(root, "etc/os-release"))
 	if err != nil {
-		return s, fmt.Errorf("which system is this: %w", err)
+		return s, fmt.Errorf("read this machine's os-release: %w", err)
 	}
 	fields := parseOSRelease(release)
 	s.ID, s.Version, s.Codename = fields["ID"], fields["VERSION_ID"], fields["VERSION_CODENAME"]
@@ -68,7 +68,7 @@ func readSources(dir string) ([]Entry, error) {
 	return all, nil
 }
 
-// parserFor goes by the ending, as apt does; other files are not sources.
+// parserFor chooses by the file's ending, as apt does. Other files are not sources.
 func parserFor(name string) func(io.Reader) ([]Entry, error) {
 	switch filepath.Ext(name) {
 	case ".list":

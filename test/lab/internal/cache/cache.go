@@ -1,5 +1,5 @@
-// Package cache keeps made things under names that carry a hash of what they
-// were made from: a changed input makes a new one, an unchanged one is found.
+// Package cache keeps artefacts under names that have a hash of their inputs. If an
+// input changes, a new artefact is made.
 package cache
 
 import (
@@ -15,11 +15,11 @@ import (
 	"time"
 )
 
-// keep is how many versions of one artefact stay: the one in use and the one
-// before it, which a change that is taken back wants again.
+// keep is how many versions of one artefact stay: the one in use and the one before it,
+// which is needed if a change is reverted.
 const keep = 2
 
-// Key hashes inputs; each is told from its neighbours by its length.
+// Key hashes inputs, each with its length.
 func Key(inputs ...[]byte) string {
 	h := sha256.New()
 	for _, in := range inputs {
@@ -46,7 +46,7 @@ func KeyFile(path string) ([]byte, error) {
 // Artefact is one cached file or folder: dir/name-key.
 type Artefact struct{ Dir, Name, Key, Ext string }
 
-// Path is where the artefact lies when it is complete.
+// Path returns the place of the complete artefact.
 func (a Artefact) Path() string { return filepath.Join(a.Dir, a.Name+"-"+a.Key+a.Ext) }
 
 // Present reports whether it is there.
@@ -55,9 +55,9 @@ func (a Artefact) Present() bool {
 	return err == nil
 }
 
-// Make returns the artefact's path, and lets build make it first if it is
-// not there. Build writes to a path beside it, which is renamed when build
-// succeeded: an interrupted build leaves nothing that looks finished.
+// Make returns the artefact's path, and calls build first if it does not exist. Build
+// writes to a path beside it, which is renamed when build has succeeded: an interrupted
+// build leaves nothing that looks finished.
 func (a Artefact) Make(ctx context.Context, build func(ctx context.Context, out string) error) (string, error) {
 	path := a.Path()
 	if a.Present() {

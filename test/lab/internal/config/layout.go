@@ -1,4 +1,4 @@
-// Package config says what the lab consists of: its nodes, addresses, ports
+// Package config defines the lab's parts: its nodes, addresses, ports
 // and the places of its files. It does no I/O beyond reading and writing the
 // record of the running lab.
 package config
@@ -12,7 +12,7 @@ import (
 // CacheEnv overrides where the lab keeps everything it makes.
 const CacheEnv = "FAIRLEAD_CACHE"
 
-// maxSocketPath is what sun_path holds, less the terminating zero.
+// maxSocketPath is the length of sun_path without the terminating zero.
 const maxSocketPath = 107
 
 // Layout names the lab's directories.
@@ -42,20 +42,20 @@ func NewLayout() (Layout, error) {
 	return l, nil
 }
 
-// Lock is held by the command that changes the lab.
+// Lock returns the path of the lock of the command that changes the lab.
 func (l Layout) Lock() string { return filepath.Join(l.Cache, "lock") }
 
-// InUse is held by whoever has the running lab for itself: tests, a demo.
+// InUse returns the path of the lock of tests or a demo that use the running lab.
 func (l Layout) InUse() string { return filepath.Join(l.Cache, "in-use") }
 
-// Socket is the path of a unix socket of the running lab.
+// Socket returns the path of a unix socket of the running lab.
 func (l Layout) Socket(name string) string { return filepath.Join(l.Run, name+".sock") }
 
-// Log is the path of a log file of the running lab.
+// Log returns the path of a log file of the running lab.
 func (l Layout) Log(name string) string { return filepath.Join(l.Run, "log", name+".log") }
 
-// Overlay is a node's disk for this run.
+// Overlay returns the path of a node's disk for this run.
 func (l Layout) Overlay(node string) string { return filepath.Join(l.Run, node+".qcow2") }
 
-// PKI holds the keys of this run.
+// PKI returns the folder with the keys of this run.
 func (l Layout) PKI() string { return filepath.Join(l.Run, "pki") }

@@ -62,5 +62,5 @@ func (n Node) PodCIDR() string       { return fmt.Sprintf("10.244.%d.0/24", n.In
 func (n Node) ManagementMAC() string { return fmt.Sprintf("52:54:00:00:00:%02x", n.Index) }
 func (n Node) LANMAC() string        { return fmt.Sprintf("52:54:00:00:01:%02x", n.Index) }
 
-// HostIP is the loopback address on which the host reaches the node.
+// HostIP returns the loopback address at which the host reaches the node.
 func (n Node) HostIP() string { return fmt.Sprintf("127.0.1.%d", n.Index) }

@@ -7,7 +7,8 @@ import (
 	"fairlead.dev/fairlead/test/lab/internal/config"
 )
 
-// etcdArgs: nothing here survives the run, so nothing is synced to disk.
+// etcdArgs returns etcd's command line. Nothing survives the run, so nothing is synced to
+// disk.
 func (c ControlPlane) etcdArgs() []string {
 	client := fmt.Sprintf("http://127.0.0.1:%d", c.Ports.EtcdClient)
 	peer := fmt.Sprintf("http://127.0.0.1:%d", c.Ports.EtcdPeer)
@@ -23,8 +24,8 @@ func (c ControlPlane) etcdArgs() []string {
 	}
 }
 
-// apiServerArgs: the advertised address is the host as every guest sees it,
-// so the kubernetes Service works in pods.
+// apiServerArgs returns the API server's command line. The advertised address is the host
+// as every guest sees it, so the kubernetes Service works in pods.
 func (c ControlPlane) apiServerArgs() []string {
 	return []string{filepath.Join(c.Programs, "kube-apiserver"),
 		"--etcd-servers", fmt.Sprintf("http://127.0.0.1:%d", c.Ports.EtcdClient),
@@ -57,7 +58,8 @@ func (c ControlPlane) schedulerArgs() []string {
 		c.clientArgs("scheduler")...)
 }
 
-// controllerManagerArgs: a node under emulation may be slow to report.
+// controllerManagerArgs returns the controller manager's command line. A node under
+// emulation may be slow to report.
 func (c ControlPlane) controllerManagerArgs() []string {
 	return append([]string{filepath.Join(c.Programs, "kube-controller-manager"),
 		"--secure-port", fmt.Sprint(c.Ports.ControllerManager),

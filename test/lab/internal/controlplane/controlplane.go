@@ -17,7 +17,7 @@ import (
 	"fairlead.dev/fairlead/test/lab/internal/proc"
 )
 
-// readyLimit is many times what a component takes on two busy cores (4 s).
+// readyLimit is many times the time of a component on two busy cores (4 s).
 const readyLimit = 2 * time.Minute
 
 // ControlPlane is the set of processes.
@@ -30,19 +30,19 @@ type ControlPlane struct {
 	Egress   []string // command line of the egress proxy
 }
 
-// component is one process and how to tell that it serves.
+// component is one process and how to check that it serves.
 type component struct {
 	name  string
 	args  []string
 	ready string // URL; empty: nothing to ask
 }
 
-// Components are the names of the processes, in starting order.
+// Components returns the names of the processes, in starting order.
 func Components() []string {
 	return []string{"etcd", "egress", "kube-apiserver", "kube-scheduler", "kube-controller-manager"}
 }
 
-// Up starts what does not run, in order, and waits until each serves.
+// Up starts the components that do not run, in order, and waits until each serves.
 func (c ControlPlane) Up(ctx context.Context, status func(format string, args ...any)) error {
 	if err := c.writeEgressConfig(); err != nil {
 		return err
@@ -90,7 +90,7 @@ func (c ControlPlane) apiURL(path string) string {
 	return fmt.Sprintf("https://127.0.0.1:%d%s", c.Ports.APIServer, path)
 }
 
-// client has the administrator's certificate. It does not check servers:
+// client returns an HTTP client with the administrator's certificate. It does not check servers:
 // scheduler and controller manager make certificates of their own.
 func (c ControlPlane) client() (*http.Client, error) {
 	dir := c.Layout.PKI()

@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-// dialTimeout leaves the API server time to report what went wrong.
+// dialTimeout leaves the API server time to report an error.
 const dialTimeout = 15 * time.Second
 
 // Dialer opens a connection from within a node.
@@ -26,12 +26,12 @@ type Dialer interface {
 	Dial(ctx context.Context, addr string) (net.Conn, error)
 }
 
-// Node is where the traffic for one node goes.
+// Node has the destinations of the traffic for one node.
 type Node struct {
 	Name     string
 	Addr     netip.Addr   // as Kubernetes knows it
 	Kubelet  string       // host:port of the forward to its kubelet
-	PodNet   netip.Prefix // what is best dialled from this node
+	PodNet   netip.Prefix // addresses that are best dialled from this node
 	FromNode Dialer
 }
 
@@ -89,8 +89,8 @@ func (p *Proxy) handle(ctx context.Context, c net.Conn) {
 	io.Copy(c, up)
 }
 
-// dial picks the way by the address: the node's own forward for its kubelet,
-// the pod's node for a pod, any node that answers for a Service.
+// dial chooses the way by the address: the node's own forward for its kubelet, the pod's
+// node for a pod, and any node that answers for a Service.
 func (p *Proxy) dial(ctx context.Context, addr string) (net.Conn, error) {
 	target, err := netip.ParseAddrPort(addr)
 	if err != nil {
@@ -114,8 +114,8 @@ func (p *Proxy) dial(ctx context.Context, addr string) (net.Conn, error) {
 
 const kubeletPort = 10250
 
-// order returns the nodes to try: only the owner of the address where there
-// is one, else all.
+// order returns the nodes to try: the owner of the address if there is one, otherwise
+// all nodes.
 func (p *Proxy) order(a netip.Addr) []Node {
 	for _, n := range p.Nodes {
 		if n.Addr == a || n.PodNet.Contains(a) {

@@ -94,8 +94,8 @@ func (s Set) artefact(ctx context.Context, dir string) (cache.Artefact, error) {
 	return cache.Artefact{Dir: dir, Name: s.Name, Key: cache.Key(inputs...)}, nil
 }
 
-// Compile runs go build into out without asking the cache of this package;
-// Go's own makes a repetition quick.
+// Compile runs go build into out without asking the cache of this package. Go's own
+// cache makes a repetition quick.
 func (s Set) Compile(ctx context.Context, out string, status func(format string, args ...any)) error {
 	if err := os.MkdirAll(out, 0o755); err != nil {
 		return err
@@ -117,11 +117,11 @@ func (s Set) Compile(ctx context.Context, out string, status func(format string,
 
 func (s Set) flags() []string { return []string{"-p", "2", "-trimpath", "-ldflags", s.LDFlags} }
 
-// counter is how many packages of how many are compiled.
+// counter counts the compiled packages and all packages.
 type counter struct{ done, total int }
 
-// packages counts what there is to compile at most: asking Go which of them
-// its cache has takes longer than is gained.
+// packages counts the packages that may have to be compiled. To ask Go which of them its
+// cache has would take longer than it saves.
 func (s Set) packages(ctx context.Context) (*counter, error) {
 	args := []string{"list", "-deps"}
 	for _, p := range s.Programs {
@@ -143,7 +143,7 @@ func (s Set) follow(cmd *exec.Cmd, n *counter, status func(format string, args .
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	var other []string // what is no package name: errors
+	var other []string // lines that are no package names: errors
 	lines := bufio.NewScanner(pipe)
 	for lines.Scan() {
 		if pkg, ok := compiled(lines.Text()); ok {
@@ -159,7 +159,7 @@ func (s Set) follow(cmd *exec.Cmd, n *counter, status func(format string, args .
 	return nil
 }
 
-// compiled tells a package name from the other lines of go build -v:
+// compiled separates a package name from the other lines of go build -v:
 // downloads, headings and errors.
 func compiled(line string) (string, bool) {
 	ok := line != "" && !strings.ContainsAny(line, " \t:#")
@@ -177,7 +177,7 @@ func output(ctx context.Context, dir string, args ...string) ([]byte, error) {
 	return out, nil
 }
 
-// command leaves the machine usable while it works: compilers run nicely.
+// command runs compilers with a low priority, so that the machine stays usable.
 func command(ctx context.Context, dir string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "nice", append([]string{"-n", "10", "go"}, args...)...)
 	cmd.Dir = dir
@@ -186,7 +186,7 @@ func command(ctx context.Context, dir string, args ...string) *exec.Cmd {
 }
 
 // Repo returns the folder of Fairlead's module, in which the lab must be
-// started: its sources are what the lab builds.
+// started: the lab builds its sources.
 func Repo(ctx context.Context) (string, error) {
 	out, err := output(ctx, "", "list", "-m", "-f", "{{.Dir}}", "fairlead.dev/fairlead")
 	if err != nil {

@@ -44,8 +44,8 @@ func TestFollowTellsTheReason(t *testing.T) {
 	}
 }
 
-// The modules of tools must have what the lab builds, at the versions that it
-// tells the programs.
+// The modules of tools must have the programs that the lab builds, at the versions that
+// it gives them.
 func TestModulesHaveTheTools(t *testing.T) {
 	for _, s := range []Set{Kubernetes("../../../.."), Etcd("../../../..")} {
 		b, err := os.ReadFile(s.Module + "/go.mod")

@@ -29,7 +29,7 @@ func WriteCPIO(w io.Writer, files map[string]File) error {
 	for name := range all {
 		names = append(names, name)
 	}
-	slices.Sort(names) // a folder sorts before what is in it
+	slices.Sort(names) // a folder sorts before its content
 	c := &cpioWriter{w: w}
 	for i, name := range names {
 		c.entry(i+1, name, all[name])
@@ -53,7 +53,7 @@ func withParents(files map[string]File) map[string]File {
 	return all
 }
 
-// cpioWriter counts what it writes, for padding; the first error stays.
+// cpioWriter counts the bytes, for padding. It keeps the first error.
 type cpioWriter struct {
 	w   io.Writer
 	n   int
@@ -70,7 +70,7 @@ func (c *cpioWriter) entry(inode int, name string, f File) {
 	c.pad(4)
 }
 
-// header is magic and 13 numbers in hexadecimal; owner, times and devices
+// header returns the magic and 13 numbers in hexadecimal. Owner, times and devices
 // are 0, so that the same files make the same archive.
 func (c *cpioWriter) header(inode int, mode uint32, links, size int, name string) {
 	c.write(fmt.Appendf(nil, "070701%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%s\x00",

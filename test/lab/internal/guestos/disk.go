@@ -10,7 +10,7 @@ import (
 	"fairlead.dev/fairlead/test/lab/internal/cache"
 )
 
-// diskSize is what a node sees; the file is sparse.
+// diskSize is the size that a node sees; the file is sparse.
 const diskSize = "12G"
 
 // DiskInputs are the pieces of the base disk.
@@ -54,7 +54,7 @@ func (m *Maker) makeDisk(ctx context.Context, in DiskInputs, out string) error {
 		return err
 	}
 	m.Status("writing the file system")
-	if err := m.run(ctx, "", "mke2fs", "-q", "-F", "-t", "ext4", "-L", "fairlead-lab", "-m", "0",
+	if err := run(ctx, m.Log, "", "mke2fs", "-q", "-F", "-t", "ext4", "-L", "fairlead-lab", "-m", "0",
 		"-E", "lazy_itable_init=0,root_owner=0:0", "-O", "^metadata_csum_seed,^orphan_file", "-d", tree, out, diskSize); err != nil {
 		return err
 	}
@@ -66,14 +66,14 @@ func (m *Maker) makeDisk(ctx context.Context, in DiskInputs, out string) error {
 }
 
 func (m *Maker) collect(ctx context.Context, in DiskInputs, tree string) error {
-	if err := m.run(ctx, "", "cp", "-a", in.Rootfs, tree); err != nil {
+	if err := run(ctx, m.Log, "", "cp", "-a", in.Rootfs, tree); err != nil {
 		return err
 	}
 	modules := filepath.Join(tree, "usr/lib/modules")
 	if err := os.MkdirAll(modules, 0o755); err != nil {
 		return err
 	}
-	if err := m.run(ctx, "", "cp", "-a", in.Kernel.Modules(), modules); err != nil {
+	if err := run(ctx, m.Log, "", "cp", "-a", in.Kernel.Modules(), modules); err != nil {
 		return err
 	}
 	for _, name := range nodePrograms {

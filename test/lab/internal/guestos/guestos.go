@@ -1,4 +1,4 @@
-// Package guestos makes what a node boots from: Debian's kernel, an initramfs,
+// Package guestos makes the files that a node boots from: Debian's kernel, an initramfs,
 // and a disk with the node's system and the Kubernetes programs. Everything
 // comes from the machine's Debian sources and is kept in the cache.
 package guestos
@@ -28,13 +28,13 @@ type Maker struct {
 	Status func(format string, args ...any)
 }
 
-// run executes a program of the host with its output in the log; the error
-// carries the last lines.
-func (m *Maker) run(ctx context.Context, dir, program string, args ...string) error {
+// run executes a program of the host with its output in the log. The error has the last
+// lines.
+func run(ctx context.Context, log io.Writer, dir, program string, args ...string) error {
 	cmd := exec.CommandContext(ctx, "nice", append([]string{"-n", "10", program}, args...)...)
 	cmd.Dir = dir
 	var tail bytes.Buffer
-	cmd.Stdout = io.MultiWriter(&tail, m.Log)
+	cmd.Stdout = io.MultiWriter(&tail, log)
 	cmd.Stderr = cmd.Stdout
 	if err := cmd.Run(); err != nil {
 		lines := strings.Split(strings.TrimSpace(tail.String()), "\n")

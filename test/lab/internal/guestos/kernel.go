@@ -19,13 +19,13 @@ type Kernel struct {
 	Version string // 6.12.117+deb13-amd64
 }
 
-// Image is the file that QEMU boots.
+// Image returns the path of the file that QEMU boots.
 func (k Kernel) Image() string { return filepath.Join(k.Dir, "boot", "vmlinuz-"+k.Version) }
 
-// Modules is the folder of this kernel's modules.
+// Modules returns the folder of this kernel's modules.
 func (k Kernel) Modules() string { return filepath.Join(k.Dir, "usr/lib/modules", k.Version) }
 
-// Kernel makes the kernel and returns where it lies.
+// Kernel unpacks the kernel and returns its folder.
 func (m *Maker) Kernel(ctx context.Context) (Kernel, error) {
 	dir, err := m.kernel().Make(ctx, m.fetchKernel)
 	if err != nil {
@@ -57,10 +57,10 @@ func (m *Maker) fetchKernel(ctx context.Context, out string) error {
 	}
 	defer os.RemoveAll(filepath.Dir(deb))
 	m.Status("unpacking %s", name)
-	if err := m.run(ctx, "", "dpkg-deb", "-x", deb, out); err != nil {
+	if err := run(ctx, m.Log, "", "dpkg-deb", "-x", deb, out); err != nil {
 		return err
 	}
-	return m.run(ctx, "", "depmod", "-b", filepath.Join(out, "usr"), strings.TrimPrefix(name, "linux-image-"))
+	return run(ctx, m.Log, "", "depmod", "-b", filepath.Join(out, "usr"), strings.TrimPrefix(name, "linux-image-"))
 }
 
 // kernelName resolves the metapackage.

@@ -11,7 +11,7 @@ import (
 	"fairlead.dev/fairlead/test/lab/internal/cache"
 )
 
-// excluded is what a test machine reads nobody: a third of a small Debian.
+// excluded has the files that nobody reads on a test machine: a third of a small Debian.
 var excluded = []string{"/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/info/*"}
 
 // Rootfs makes the node's root file system, unpacked, and returns its folder.
@@ -43,11 +43,11 @@ func (m *Maker) bootstrap(ctx context.Context, out string) error {
 	}
 	args = append(args, hostAptOptions(ctx)...)
 	m.Status("installing Debian %s", Suite)
-	return m.run(ctx, m.Dir, "mmdebstrap", append(args, Suite, out, m.APT.SourcesFile())...)
+	return run(ctx, m.Log, m.Dir, "mmdebstrap", append(args, Suite, out, m.APT.SourcesFile())...)
 }
 
-// hostAptOptions hands on how this machine reaches its mirrors: mmdebstrap
-// does not read the host's apt.conf.
+// hostAptOptions returns the options by which this machine reaches its mirrors, since
+// mmdebstrap does not read the host's apt.conf.
 func hostAptOptions(ctx context.Context) []string {
 	out, err := exec.CommandContext(ctx, "apt-config", "dump", "Acquire").Output()
 	if err != nil {

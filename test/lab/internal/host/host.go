@@ -1,5 +1,5 @@
 // Package host checks that this machine has the programs that the lab needs,
-// and installs them from its own Debian sources where they are missing.
+// and installs missing ones from its own Debian sources.
 package host
 
 import (
@@ -27,11 +27,10 @@ var tools = []tool{
 	{"xz", "xz-utils"},
 }
 
-// qemuPackages come from another suite than the rest where the release's own
-// are too old.
+// qemuPackages come from another suite than the rest if the release's own are too old.
 var qemuPackages = []string{"qemu-system-x86", "qemu-utils"}
 
-// Missing returns what the lab needs and this machine lacks, as packages.
+// Missing returns the packages that the lab needs and this machine lacks.
 func Missing(ctx context.Context) []string {
 	var missing []string
 	if !hasIGB(ctx) {
@@ -45,20 +44,20 @@ func Missing(ctx context.Context) []string {
 	return missing
 }
 
-// hasIGB asks the emulator itself: what counts is the card, not the version.
+// hasIGB asks the emulator itself for the card; its version says less.
 func hasIGB(ctx context.Context) bool {
 	out, err := exec.CommandContext(ctx, "qemu-system-x86_64", "-device", "help").Output()
 	return err == nil && strings.Contains(string(out), `name "igb"`)
 }
 
-// Setup is how this machine can be set up.
+// Setup installs the missing packages of this machine.
 type Setup struct {
 	System apt.System
 	Dir    string // for apt's lists
 	Log    io.Writer
 }
 
-// Check says precisely what is in the way of installing packages here.
+// Check returns the exact reason why packages cannot be installed here.
 func (s Setup) Check(missing []string) error {
 	var reasons []string
 	if s.System.ID != "debian" || (s.System.Version != "12" && s.System.Version != "13") {

@@ -9,16 +9,16 @@ import (
 	"strings"
 )
 
-// libraryDirs is where Debian's amd64 loader looks.
+// libraryDirs are the folders in which Debian's amd64 loader looks.
 var libraryDirs = []string{"usr/lib/x86_64-linux-gnu", "usr/lib", "usr/lib64"}
 
-// closure returns the programs' shared libraries and their loader, as paths
-// below root: what an image needs to run them.
+// closure returns the shared libraries and the loader that an image needs to run the
+// programs, as paths below root.
 func closure(root string, programs []string) ([]string, error) {
 	c := &collector{root: root, seen: map[string]bool{}}
 	for _, p := range programs {
 		if err := c.walk(p); err != nil {
-			return nil, fmt.Errorf("libraries of %s: %w", p, err)
+			return nil, fmt.Errorf("find the libraries of %s: %w", p, err)
 		}
 	}
 	return c.found, nil

@@ -27,13 +27,13 @@ const (
 	DPDK  = "lab.test/dpdk:1"
 )
 
-// sources are this package's own: they decide the images' content beside the
-// root file system.
+// sources are this package's files. Together with the root file system they decide the
+// images' content.
 //
 //go:embed image.go layer.go closure.go
 var sources embed.FS
 
-// Recipe is to be part of the images' cache key.
+// Recipe returns a text for the images' cache key.
 func Recipe() []byte {
 	var all []byte
 	for _, name := range []string{"image.go", "layer.go", "closure.go"} {
@@ -86,7 +86,7 @@ func Build(ctx context.Context, rootfs, pause, out string) error {
 	return nil
 }
 
-// fileName turns lab.test/tools:1 into tools.tar.
+// fileName returns tools.tar for lab.test/tools:1.
 func fileName(image string) string {
 	base := image[strings.LastIndexByte(image, '/')+1:]
 	base, _, _ = strings.Cut(base, ":")
@@ -130,8 +130,8 @@ func mustRootFS(img v1.Image) v1.RootFS {
 	return c.RootFS
 }
 
-// toolsTree is busybox with a link per applet, and the given programs with
-// their libraries, laid out like the Debian that they come from.
+// toolsTree returns busybox with a link per applet, and the given programs with their
+// libraries, laid out like the Debian that they come from.
 func toolsTree(ctx context.Context, rootfs string, programs []string) (tree, error) {
 	t := tree{}
 	for _, dir := range []string{"proc", "sys", "dev", "etc", "root", "run", "usr/bin", "usr/lib64", "var/lib"} {
@@ -195,8 +195,8 @@ func addPrograms(t tree, rootfs string, programs []string) error {
 	return nil
 }
 
-// dpdkTree is the tools image with testpmd and its drivers, which it loads
-// at run time from the folder that it was compiled for.
+// dpdkTree returns the tools image with testpmd and its drivers, which it loads at run
+// time from the folder that it was compiled for.
 func dpdkTree(ctx context.Context, rootfs string) (tree, error) {
 	drivers, err := filepath.Glob(filepath.Join(rootfs, "usr/lib/x86_64-linux-gnu/dpdk/pmds-*/*.so*"))
 	if err != nil {

@@ -95,7 +95,7 @@ func octal(mode int64) string {
 	return string(b)
 }
 
-// What the closure finds of this test's shell must be enough to run it alone.
+// The closure of this test's shell must be enough to run it with nothing else.
 func TestClosureRuns(t *testing.T) {
 	root := t.TempDir()
 	shell, err := filepath.EvalSymlinks("/bin/sh")

@@ -34,7 +34,7 @@ func (t tree) file(path string, mode fs.FileMode, data []byte) {
 	t[path] = entry{mode: mode, data: data}
 }
 
-// copyIn takes a file of root, followed if it is a link.
+// copyIn copies a file of root, or the target if it is a link.
 func (t tree) copyIn(root, path string) error {
 	b, err := os.ReadFile(filepath.Join(root, path))
 	if err != nil {
@@ -64,7 +64,7 @@ func (t tree) layer() (v1.Layer, error) {
 		return nil, err
 	}
 	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b.Bytes())), nil }
-	// Stored, not squeezed: an emulated node unpacks it in a third of the time.
+	// Not compressed: an emulated node unpacks it in a third of the time.
 	return tarball.LayerFromOpener(open, tarball.WithCompressionLevel(gzip.NoCompression))
 }
 

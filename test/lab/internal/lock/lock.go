@@ -1,5 +1,5 @@
 // Package lock keeps programs of one machine apart by flock: the kernel drops the
-// lock when its holder ends, however it ends. The file tells who that is.
+// lock when its holder ends, however it ends. The file names the holder.
 package lock
 
 import (
@@ -18,7 +18,7 @@ type HeldError struct{ Path, Holder string }
 
 func (e *HeldError) Error() string { return fmt.Sprintf("held by %s (lock %s)", e.Holder, e.Path) }
 
-// Try takes the lock until this process ends; a *HeldError where somebody has it.
+// Try takes the lock until this process ends. The error is a *HeldError if somebody has it.
 func Try(path, holder string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
@@ -63,8 +63,8 @@ func holderOf(path string) string {
 
 const pause = 500 * time.Millisecond
 
-// Wait takes the lock as Try does, when whoever has it has ended. waiting is called
-// once, if there is a wait, with who that is.
+// Wait takes the lock as Try does, once its holder has ended. If it has to wait, it calls
+// waiting once with the holder.
 func Wait(ctx context.Context, path, holder string, waiting func(who string)) error {
 	for first := true; ; first = false {
 		err := Try(path, holder)

@@ -62,8 +62,8 @@ func NewAuthority(name string) (*Authority, error) {
 	return &Authority{Pair: pair, cert: cert, key: key}, err
 }
 
-// Issue makes a key and a certificate for a client, and for a server where
-// the subject has names or addresses.
+// Issue makes a key and a certificate: for a server too if the subject has names or
+// addresses, otherwise only for a client.
 func (a *Authority) Issue(s Subject) (Pair, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -114,7 +114,7 @@ func encode(der []byte, key *ecdsa.PrivateKey) (Pair, error) {
 }
 
 // ServiceAccountKey makes the key pair that signs and checks the tokens of
-// service accounts. Cert holds the public key.
+// service accounts. Cert is the public key.
 func ServiceAccountKey() (Pair, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -129,7 +129,7 @@ func ServiceAccountKey() (Pair, error) {
 	return pair, err
 }
 
-// Kubeconfig is a client's configuration with everything inside.
+// Kubeconfig returns a client's configuration with everything inside.
 func Kubeconfig(server string, ca []byte, client Pair) []byte {
 	b64 := base64.StdEncoding.EncodeToString
 	return fmt.Appendf(nil, `apiVersion: v1

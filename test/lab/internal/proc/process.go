@@ -1,6 +1,5 @@
-// Package proc starts the lab's processes, remembers them by pid and start
-// time, and ends exactly those: a pid that was given to somebody else since
-// is left alone.
+// Package proc starts the lab's processes, remembers them by pid and start time, and ends
+// exactly those. A pid that another process has by now is left alone.
 package proc
 
 import (
@@ -72,7 +71,7 @@ func (t Table) write(p Process) error {
 	return os.WriteFile(t.path(p.Name), b, 0o644)
 }
 
-// Get returns a recorded process; found is false where there is no record.
+// Get returns a recorded process; found is false if there is no record.
 func (t Table) Get(name string) (p Process, found bool, err error) {
 	b, err := os.ReadFile(t.path(name))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -162,7 +161,7 @@ func (p Process) waitGone(limit time.Duration) bool {
 	return !p.Alive()
 }
 
-// ResidentMiB is how much memory the process holds.
+// ResidentMiB returns how much memory the process has.
 func (p Process) ResidentMiB() int {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID))
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 // tailBytes is more than any tail that people read.
 const tailBytes = 256 << 10
 
-// Tail returns the last lines of a file, or why there are none.
+// Tail returns the last lines of a file, or why there are no lines.
 func Tail(path string, lines int) string {
 	f, err := os.Open(path)
 	if err != nil {

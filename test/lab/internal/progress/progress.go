@@ -1,5 +1,5 @@
-// Package progress tells the person who waits what the lab does, how far it
-// is and how long it took. It decides nothing.
+// Package progress shows a waiting person the lab's work: how far it is, and how long it
+// took. It decides nothing.
 package progress
 
 import (
@@ -20,7 +20,7 @@ type Reporter struct {
 	start time.Time
 }
 
-// New reports to f; a terminal gets a line that renews itself.
+// New returns a Reporter that writes to f. On a terminal, a line renews itself.
 func New(f *os.File) *Reporter {
 	st, err := f.Stat()
 	return &Reporter{w: f, tty: err == nil && st.Mode()&os.ModeCharDevice != 0, start: time.Now()}
@@ -58,14 +58,14 @@ type Step struct {
 	shown  bool
 }
 
-// Status says how far the step is; it shows with the next progress line.
+// Status notes how far the step is. The next progress line shows it.
 func (s *Step) Status(format string, args ...any) {
 	s.mu.Lock()
 	s.status = fmt.Sprintf(format, args...)
 	s.mu.Unlock()
 }
 
-// Result is shown when the step has ended.
+// Result notes a text that is shown when the step has ended.
 func (s *Step) Result(format string, args ...any) { s.result = fmt.Sprintf(format, args...) }
 
 func (s *Step) tick() {
@@ -115,7 +115,7 @@ func (s *Step) finish(err error) {
 	s.r.Note("%s: %s", s.name, took)
 }
 
-// short prints a duration as people read it: 0.4s, 12s, 3m05s.
+// short returns a duration as people read it: 0.4s, 12s, 3m05s.
 func short(d time.Duration) string {
 	switch {
 	case d < 10*time.Second:

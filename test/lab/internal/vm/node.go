@@ -13,7 +13,7 @@ import (
 	"fairlead.dev/fairlead/test/lab/internal/proc"
 )
 
-// bootLimit is many times what a boot takes under emulation (16 s).
+// bootLimit is many times the time of a boot under emulation (16 s).
 const bootLimit = 3 * time.Minute
 
 // Runner starts and ends nodes.
@@ -23,10 +23,10 @@ type Runner struct {
 	Procs  proc.Table
 }
 
-// ProcessName is the name of a node's process in the table.
+// ProcessName returns the name of a node's process in the table.
 func ProcessName(node string) string { return "qemu-" + node }
 
-// Serial is the file with a node's console.
+// Serial returns the path of the file with a node's console.
 func (r Runner) Serial(n config.Node) string { return r.Layout.Log(n.Name + "-console") }
 
 // CreateOverlay gives the node a disk of its own above the base disk.
@@ -51,8 +51,8 @@ func (r Runner) Start(n config.Node, b Boot) error {
 	return err
 }
 
-// WaitAgent waits until the node's agent answers. The error carries the end
-// of the console if it does not.
+// WaitAgent waits until the node's agent answers. If it does not,
+// the error has the end of the console.
 func (r Runner) WaitAgent(ctx context.Context, n config.Node, agent agentapi.Client) error {
 	deadline := time.Now().Add(bootLimit)
 	for {

@@ -12,7 +12,7 @@ import (
 	"fairlead.dev/fairlead/test/lab/internal/proc"
 )
 
-// Words on the console that say how a one-time boot went; lab/prepare and
+// Words on the console that report how a one-time boot went. lab/prepare and
 // the initramfs print them.
 const (
 	prepared = "LAB-PREPARED"
@@ -24,9 +24,9 @@ func Prepare(ctx context.Context, b Boot, rawDisk string) error {
 	return once(ctx, b, PrepareArgs(b, rawDisk), prepared, 10*time.Minute)
 }
 
-// ChooseAccel returns kvm where a probe boot shows that it works, else tcg.
-// Some machines have /dev/kvm and cannot run an ordinary guest with it: there
-// the probe hangs, so its answer is kept in a file until the next reboot.
+// ChooseAccel returns kvm if a probe boot shows that it works, otherwise tcg. On some
+// machines with /dev/kvm no ordinary guest runs, and the probe hangs. So its answer is
+// kept in a file until the next reboot.
 func ChooseAccel(ctx context.Context, b Boot, answerFile string) string {
 	if _, err := os.Stat("/dev/kvm"); err != nil {
 		return "tcg"
@@ -48,7 +48,7 @@ func ChooseAccel(ctx context.Context, b Boot, answerFile string) string {
 	return answer
 }
 
-// probeLimit: a kernel that KVM runs says so within two seconds.
+// probeLimit is enough: a kernel under KVM needs two seconds for its answer.
 const probeLimit = 15 * time.Second
 
 // once runs a machine to its end and looks for a word on its console.

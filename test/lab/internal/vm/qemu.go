@@ -12,7 +12,7 @@ import (
 // Program is the emulator.
 const Program = "qemu-system-x86_64"
 
-// Boot is what a machine starts from.
+// Boot has the files that a machine starts from.
 type Boot struct {
 	Accel     string // tcg or kvm
 	Kernel    string
@@ -20,14 +20,14 @@ type Boot struct {
 	Serial    string // file for the console
 }
 
-// emulatedCPU is everything that the emulator can do but what it does badly:
+// emulatedCPU has every feature of the emulator, except those that it does badly:
 // byte-wise string moves, which a kernel takes for fast ones, page tables of
 // five levels, and a second set of translations for the sake of SMAP.
 // Copying takes a fifth to two fifths less time than with all of them.
 const emulatedCPU = "max,la57=off,erms=off,fsrm=off,smap=off"
 
-// baseArgs is what every machine of the lab has: a q35 board with an IOMMU
-// that remaps interrupts (VFs passed to vfio need it) and tells the guest's
+// baseArgs describes the parts that every machine of the lab has: a q35 board with an IOMMU
+// that remaps interrupts (VFs passed to vfio need it) and reports the guest's
 // unmaps to emulated devices (caching mode).
 func baseArgs(b Boot, name string, memoryMiB, cpus int, kernelArgs ...string) []string {
 	cpu := emulatedCPU
@@ -72,7 +72,7 @@ func disk(path, format string, unsafe bool) []string {
 // escape doubles commas, which QEMU's option lists take for separators.
 func escape(s string) string { return strings.ReplaceAll(s, ",", ",,") }
 
-// NodeArgs is the command line of one node.
+// NodeArgs returns the command line of one node.
 func NodeArgs(n config.Node, ports config.Ports, b Boot, overlay, qmp string) []string {
 	var kernelArgs []string
 	if n.HugePages > 0 {
@@ -86,7 +86,7 @@ func NodeArgs(n config.Node, ports config.Ports, b Boot, overlay, qmp string) []
 	return append(args, data(n, ports)...)
 }
 
-// management is the user-mode network: the way out, and the host's way in to
+// management describes the user-mode network: the way out, and the host's way in to
 // the agent and the kubelet.
 func management(n config.Node, ports config.Ports) []string {
 	forward := func(hostPort, guestPort int) string {
@@ -114,7 +114,7 @@ func lan(n config.Node, ports config.Ports) []string {
 	}
 }
 
-// data puts every igb port of both nodes onto one segment: a hub per node,
+// data connects every igb port of both nodes to one segment: a hub per node,
 // with a wire between them.
 func data(n config.Node, ports config.Ports) []string {
 	args := []string{
@@ -131,7 +131,7 @@ func data(n config.Node, ports config.Ports) []string {
 	return args
 }
 
-// wire is a pair of UDP ports on loopback, one per node. Unlike a stream it
+// wire describes a pair of UDP ports on loopback, one per node. Unlike a stream it
 // needs no order of starting, and a node may vanish and return.
 func wire(id string, n config.Node, firstPort int) string {
 	local, remote := firstPort, firstPort+1
@@ -142,13 +142,13 @@ func wire(id string, n config.Node, firstPort int) string {
 		id, local, remote)
 }
 
-// PrepareArgs is the command line of the one boot that finishes a new disk.
+// PrepareArgs returns the command line of the one boot that finishes a new disk.
 func PrepareArgs(b Boot, rawDisk string) []string {
 	args := baseArgs(b, "fairlead-lab-prepare", 1536, 2, "lab.mode=prepare")
 	return append(args, disk(rawDisk, "raw", true)...)
 }
 
-// ProbeArgs is the command line of a boot that only says that it works.
+// ProbeArgs returns the command line of a boot that only says that it works.
 func ProbeArgs(b Boot) []string {
 	return baseArgs(b, "fairlead-lab-probe", 512, 1, "lab.mode=probe")
 }

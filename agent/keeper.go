@@ -1,0 +1,102 @@
+package agent
+
+import (
+	"context"
+	"time"
+
+	"fairlead.dev/fairlead/cni"
+	"fairlead.dev/fairlead/cni/confdir"
+	"fairlead.dev/fairlead/cni/wire"
+	"fairlead.dev/fairlead/pkg/attach"
+	"fairlead.dev/fairlead/pkg/custody"
+	"fairlead.dev/fairlead/pkg/pci"
+	"fairlead.dev/fairlead/pkg/profile"
+	"fairlead.dev/fairlead/pkg/sandbox"
+	"fairlead.dev/fairlead/pkg/sysfs"
+)
+
+// newKeeper creates the keeper of the node's sandboxes.
+func (p *parts) newKeeper() {
+	o, fs := p.o, sysfs.New(p.o.SysRoot)
+	p.primary = confdir.NewPrimary(o.CNIConfDir, o.PrimaryConf, p.log)
+	p.keeper = sandbox.New(sandbox.Options{
+		Ledger: p.ledger, Cluster: p.cluster, Devices: p.kubelet, Primary: p.primary, Kernel: sandbox.RealKernel(),
+		Chains: attach.New(attach.Deps{
+			Sysfs: fs, Custody: p.custody, HostUse: p.hostUse, Reset: p.resetPolicy, VLANLinkUsers: p.vlanLinkUsers, Rebinder: fs, Log: p.log, HostLocalDir: o.HostLocalDir,
+		}),
+		HostExec: cni.NewHostExec(), PluginPath: o.CNIBinDir, DevInfoDir: o.DevInfoDir,
+		NamespaceIsolation: o.NamespaceIsolation, GlobalNamespaces: o.GlobalNamespaces,
+		DefaultNetworkNamespace: o.DefaultNetworkNamespace, AllowNamedDevices: o.AllowNamedDevices,
+		Pool: p.pool, Guard: p.guard, Uplinks: p.node.uplinks, Now: time.Now, Log: p.log,
+	})
+}
+
+// newServer creates the server that takes the runtime's CNI calls to the keeper.
+func (p *parts) newServer() {
+	o := p.o
+	p.tombs = wire.Tombstones{Dir: o.tombstoneDir()}
+	p.install = confdir.Installer{
+		Shim: o.ShimPath, BinDir: o.CNIBinDir, ConfDir: o.CNIConfDir, Socket: o.Socket, TombstoneDir: o.tombstoneDir(),
+		AgentTimeout: o.CNIAgentTimeout, Timeout: o.CNITimeout,
+	}
+	p.server = cni.New(cni.Options{
+		Socket: o.Socket, Keeper: p.keeper, Cluster: p.cluster, Primary: p.primary, HostExec: cni.NewHostExec(),
+		Tombstones: p.tombs, CNIPath: o.CNIBinDir, Now: time.Now, Log: p.log,
+	})
+}
+
+// hostUse says how the host uses one of its netdevs: "with the address 10.0.0.1/24".
+// Custody keeps it up to date; only a netdev without a PCI function is asked for.
+func (p *parts) hostUse(netdev string) (string, error) {
+	view := p.custody.View()
+	function, known := view.Function(netdev)
+	if !known {
+		l, err := p.links.ByName(netdev)
+		if err != nil {
+			return "", err
+		}
+		use, err := p.links.Use(l.Index)
+		return use.String(), err
+	}
+	for _, use := range view.Uses(function) {
+		if use.Kind == custody.Host && use.Netdev == netdev {
+			return use.How, nil
+		}
+	}
+	return "", nil
+}
+
+// resetPolicy returns the policy of the VF group that a VF is in.
+func (p *parts) resetPolicy(vf pci.Address) attach.ResetPolicy {
+	pf, function, ok := p.inv.Snapshot().VF(vf)
+	if !ok || pf.Address.IsZero() {
+		return attach.ResetRestore
+	}
+	if g := profile.Group(p.node.currentModel().Profiles, pf, function.Index); g != nil && g.Rebind {
+		return attach.ResetRebind
+	}
+	return attach.ResetRestore
+}
+
+// pool returns the resource that advertises a device; empty: none does.
+func (p *parts) pool(address pci.Address) string {
+	resource, _ := p.custody.View().Pooled(address)
+	return resource
+}
+
+// guard keeps functions from being changed or allocated while an ADD reserves them.
+func (p *parts) guard(ctx context.Context, fns ...pci.Address) (release func(), err error) {
+	_, release, err = p.custody.Guard(ctx, fns...)
+	return release, err
+}
+
+// vlanLinkUsers counts the interfaces on a shared VLAN link, except the given one.
+func (p *parts) vlanLinkUsers(name, sandboxID, ifName string) (int, error) {
+	users := 0
+	for _, u := range p.ledger.VLANLinkUsers(name) {
+		if u.SandboxID != sandboxID || u.IfName != ifName {
+			users++
+		}
+	}
+	return users, nil
+}

@@ -1,0 +1,78 @@
+package custody
+
+import (
+	"context"
+	"reflect"
+	"slices"
+	"time"
+
+	"fairlead.dev/fairlead/pkg/pci"
+)
+
+// askWithin bounds one question to the kubelet.
+const askWithin = 10 * time.Second
+
+// grants keeps the kubelet's grants in the View. They have no events.
+type grants struct {
+	src       Sources
+	out       *published
+	sightings *sightings
+	ask       chan struct{} // the grants may have changed
+}
+
+// follow asks at the start, at each Resync, and after a signal on ask. If the kubelet
+// does not answer, its last answer stays valid: it allocates nothing meanwhile.
+func (g *grants) follow(ctx context.Context) error {
+	for {
+		wait := g.src.Resync
+		if err := g.read(ctx); err != nil && ctx.Err() == nil {
+			g.src.Log.Warn("cannot read the kubelet's grants; trying again", "error", err)
+			wait = min(wait, retryUnread)
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-timer.C:
+		case <-g.ask:
+			timer.Stop()
+		}
+	}
+}
+
+func (g *grants) read(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, askWithin)
+	defer cancel()
+	all, err := g.src.Kubelet.Grants(ctx)
+	if err != nil {
+		return err
+	}
+	g.out.update(func(next *View) bool {
+		granted := byFunction(all)
+		if reflect.DeepEqual(granted, next.grants) {
+			return false
+		}
+		next.grants = granted
+		for fn := range granted {
+			g.sightings.forget(next, []Use{{Function: fn}})
+		}
+		return true
+	})
+	return nil
+}
+
+// confirm asks again if a grant is the only reason against one of the functions:
+// containers end without an event.
+func (g *grants) confirm(ctx context.Context, fns []pci.Address) {
+	v := g.out.view()
+	onlyGranted := func(fn pci.Address) bool {
+		return slices.ContainsFunc(v.allocationUses(fn), func(u Use) bool { return u.Since.IsZero() })
+	}
+	if g.src.Kubelet == nil || !slices.ContainsFunc(fns, onlyGranted) {
+		return
+	}
+	if err := g.read(ctx); err != nil {
+		g.src.Log.Warn("cannot read the kubelet's grants", "error", err)
+	}
+}

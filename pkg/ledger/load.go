@@ -1,0 +1,75 @@
+package ledger
+
+import (
+	"errors"
+	"fmt"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// load reads every record once, so that a damaged record is found at the start and not
+// during a pod's ADD. On an error the file is unchanged.
+func load(db *bolt.DB, path string) (*writer, error) {
+	w := newWriter(db)
+	err := db.Update(func(tx *bolt.Tx) error {
+		if err := prepare(tx, path); err != nil {
+			return err
+		}
+		if err := w.fill(tx); err != nil {
+			return damaged(path, err)
+		}
+		return nil
+	})
+	return w, describe(err)
+}
+
+// prepare makes the buckets and converts a file of format 1.
+func prepare(tx *bolt.Tx, path string) error {
+	for _, name := range [][]byte{sandboxesBucket, statusesBucket, allocationsBucket, metaBucket} {
+		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+			return err
+		}
+	}
+	meta := tx.Bucket(metaBucket)
+	switch v := meta.Get(versionKey); {
+	case v == nil:
+		return meta.Put(versionKey, []byte(formatVersion))
+	case string(v) == "1":
+		err := migrate1(tx)
+		if errors.As(err, new(damagedRecord)) {
+			return damaged(path, err)
+		}
+		if err != nil {
+			return fmt.Errorf("convert ledger %s from format 1: %w; the file is unchanged: run the agent that wrote it, and delete that pod", path, err)
+		}
+	case string(v) != formatVersion:
+		return fmt.Errorf("ledger %s has format version %q and this agent knows %q: run the agent that wrote it, or a newer one", path, v, formatVersion)
+	}
+	return nil
+}
+
+// fill reads the records into both indexes.
+func (w *writer) fill(tx *bolt.Tx) error {
+	err := tx.Bucket(sandboxesBucket).ForEach(func(id, raw []byte) error {
+		s, err := decodeSandbox(tx, id, raw)
+		if err != nil {
+			return err
+		}
+		e := newEntry(s)
+		w.staged.setSandbox(s.ID, e)
+		w.index.setSandbox(s.ID, e)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return tx.Bucket(allocationsBucket).ForEach(func(device, raw []byte) error {
+		var a Allocation
+		if err := decode("allocations", device, raw, &a); err != nil {
+			return err
+		}
+		w.staged.setAllocation(a.Device, &a)
+		w.index.setAllocation(a.Device, &a)
+		return nil
+	})
+}

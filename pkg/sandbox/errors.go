@@ -1,0 +1,80 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime/debug"
+
+	"fairlead.dev/fairlead/pkg/ledger"
+)
+
+// Kind says how a caller can deal with an error.
+type Kind int
+
+const (
+	ByCause  Kind = iota // as the cause has it: see KindOf
+	Invalid              // the pod, its networks or the request must be corrected
+	TryAgain             // the same call may succeed later
+	IO                   // the ledger cannot be read
+	Unknown              // there is no such sandbox
+	Internal             // a fault of Fairlead
+)
+
+// Error says which step failed, for which network.
+type Error struct {
+	Network, IfName string // empty if the step is not of one network
+	Step            string
+	Kind            Kind
+	Err             error
+}
+
+func (e *Error) Error() string {
+	switch {
+	case e.Network == "":
+		return fmt.Sprintf("%s: %v", e.Step, e.Err)
+	case e.IfName == "":
+		return fmt.Sprintf("network %s: %s: %v", e.Network, e.Step, e.Err)
+	}
+	return fmt.Sprintf("network %s (interface %s): %s: %v", e.Network, e.IfName, e.Step, e.Err)
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+func fail(step string, kind Kind, err error) error { return &Error{Step: step, Kind: kind, Err: err} }
+
+// KindOf returns the kind of an error; ByCause if nothing is known of it.
+func KindOf(err error) Kind {
+	var (
+		own    *Error
+		held   *ledger.HeldError
+		uplink *ledger.UplinkError
+	)
+	switch {
+	case errors.As(err, &own) && own.Kind != ByCause:
+		return own.Kind
+	case errors.As(err, &held), errors.As(err, &uplink), errors.Is(err, ledger.ErrReleasing), errors.Is(err, ledger.ErrFull),
+		errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
+		return TryAgain
+	}
+	return ByCause
+}
+
+// PanicError is a panic in the work on one sandbox. It must not end the agent, which
+// would meet the same pod again after its restart.
+type PanicError struct {
+	Value any
+	Stack []byte
+}
+
+func (e *PanicError) Error() string {
+	return fmt.Sprintf("internal error: %v; the agent's log has the stack: please report it", e.Value)
+}
+
+// Recovered is deferred. It turns a panic into the error that is returned.
+func Recovered(err *error) {
+	if value := recover(); value != nil {
+		*err = &PanicError{Value: value, Stack: debug.Stack()}
+	}
+}

@@ -1,0 +1,144 @@
+package sandbox
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/containernetworking/cni/pkg/invoke"
+
+	"fairlead.dev/fairlead/pkg/ledger"
+	"fairlead.dev/fairlead/pkg/pci"
+)
+
+// Options is everything that a keeper works with.
+type Options struct {
+	Ledger  Ledger
+	Cluster Cluster
+	Devices Devices
+	Chains  Chains
+	Primary Primary
+	Kernel  Kernel
+
+	HostExec   invoke.Exec // runs plugin binaries for work that nobody called for
+	PluginPath string      // directories of plugins on the host, likewise
+	DevInfoDir string
+
+	NamespaceIsolation bool
+	GlobalNamespaces   []string // usable by all pods under namespace isolation
+	// DefaultNetworkNamespace is the namespace of a network that replaces the primary, if
+	// the pod names none; empty: the pod's own.
+	DefaultNetworkNamespace string
+	// AllowNamedDevices lets pods and net-attach-defs name devices that the kubelet has
+	// not given to the pod.
+	AllowNamedDevices bool
+
+	// Guard keeps everybody else (the kubelet's Allocate, a profile) from taking devices
+	// until release is called: pkg/custody. It may be nil.
+	Guard func(ctx context.Context, devices ...pci.Address) (release func(), err error)
+	// Pool returns the resource that advertises a device; empty: none does. It may be nil.
+	Pool func(pci.Address) string
+	// Uplinks returns the host netdevs that a fallback of a network backed by the
+	// resource may use, best first. It may be nil.
+	Uplinks func(resource string) []string
+	Now     func() time.Time
+	Log     *slog.Logger
+}
+
+const (
+	// statusBudget is how long an Attach may wait for the network-status patch, which
+	// is then retried.
+	statusBudget = 500 * time.Millisecond
+	// undoTimeout bounds the rolling back of a failed Attach, which goes on when the
+	// caller has given up, and each try of a release.
+	undoTimeout = 60 * time.Second
+	// holderWait bounds the wait for another sandbox that is just being released.
+	holderWait = 5 * time.Second
+	// callTimeout bounds each question to the kubelet or the API server that no call waits for.
+	callTimeout = 10 * time.Second
+)
+
+// Request names a sandbox, and says how its plugins are run.
+type Request struct {
+	ID           string
+	Netns        string // path
+	IfName       string // of the primary network
+	Pod          ledger.PodRef
+	Args         string         // CNI_ARGS, as plugins get them
+	Capabilities map[string]any // offered by the runtime
+	Exec         invoke.Exec    // runs plugin binaries; nil: the keeper's own
+	Path         string         // directories of plugins; empty: the keeper's own
+	At           time.Time
+	// Queued says that nobody waits for the answer of a Release: the sandbox's programs
+	// then take their turn among those of its namespace.
+	Queued bool
+}
+
+// Keeper keeps the sandboxes of a node.
+type Keeper struct {
+	o           Options
+	locks       *locks
+	planner     planner
+	reserver    reserver
+	binder      binder
+	releaser    *releaser
+	reconciler  *reconciler
+	statuses    *statuses
+	allocations *allocations
+	released    *released
+}
+
+// New makes a keeper; Run starts its loops.
+func New(o Options) *Keeper {
+	k := &Keeper{o: o, locks: newLocks(), released: &released{}}
+	chains := guarded{o.Chains}
+	info := deviceInfo{dir: o.DevInfoDir}
+	k.allocations = newAllocations(o)
+	k.statuses = &statuses{ledger: o.Ledger, cluster: o.Cluster, locks: k.locks, info: info, log: o.Log, wake: newSignal()}
+	k.planner = planner{o: o, info: info}
+	k.releaser = &releaser{ledger: o.Ledger, cluster: o.Cluster, chains: chains, kernel: o.Kernel, unknown: k.planner.unknown, info: info,
+		released: k.released, allocations: k.allocations, now: o.Now, log: o.Log, wake: newSignal()}
+	k.reserver = reserver{o: o, chains: chains, locks: k.locks, releaser: k.releaser}
+	k.binder = binder{chains: chains, kernel: o.Kernel, info: info}
+	k.reconciler = &reconciler{o: o, locks: k.locks, releaser: k.releaser, lanes: newLanes(), started: o.Now(),
+		inWork: map[string]bool{}, width: make(chan struct{}, builtInWidth)}
+	return k
+}
+
+// Run runs the loops until ctx ends: releases that are due, network statuses that are
+// owed, and allocations that are over. None waits for another.
+func (k *Keeper) Run(ctx context.Context) error {
+	var loops sync.WaitGroup // each ends with ctx
+	loops.Go(func() { k.reconciler.retryLoop(ctx) })
+	loops.Go(func() { k.statuses.loop(ctx) })
+	loops.Go(func() { k.allocations.loop(ctx) })
+	loops.Wait()
+	k.reconciler.work.Wait()
+	return nil
+}
+
+// Reconcile releases whatever no call will release any more, and retries failures:
+// sandboxes being released, interrupted ones, those without a namespace whose pod is
+// gone, allocations that no pod has. The agent calls it at start and every few minutes.
+// The error joins the failures that are left.
+func (k *Keeper) Reconcile(ctx context.Context) error {
+	return k.reconciler.round(ctx, k.allocations.prune)
+}
+
+// programs runs plugin binaries.
+type programs struct {
+	exec invoke.Exec
+	path string // CNI_PATH
+}
+
+func (k *Keeper) programs(r Request) programs {
+	p := programs{exec: r.Exec, path: r.Path}
+	if p.exec == nil {
+		p.exec = k.o.HostExec
+	}
+	if p.path == "" {
+		p.path = k.o.PluginPath
+	}
+	return p
+}
