@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/time/rate"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
@@ -23,6 +24,8 @@ type PodResources struct {
 	socket string
 	client podresources.PodResourcesListerClient
 	conn   *grpc.ClientConn
+	limit  *rate.Limiter // of all questions
+	all    *sharedList
 }
 
 // maxReply bounds an answer. A node with hundreds of pods that list CPUs and
@@ -41,7 +44,9 @@ func New(socket string) (*PodResources, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kubelet's pod resources socket %s: %w", socket, err)
 	}
-	return &PodResources{socket: socket, client: podresources.NewPodResourcesListerClient(conn), conn: conn}, nil
+	p := &PodResources{socket: socket, client: podresources.NewPodResourcesListerClient(conn), conn: conn, limit: newLimit()}
+	p.all = &sharedList{client: p.client, limit: p.limit}
+	return p, nil
 }
 
 // Close ends the connection.
@@ -49,19 +54,22 @@ func (p *PodResources) Close() error { return p.conn.Close() }
 
 // PodDevices gives the ids of the devices that the kubelet allocated to a pod, by
 // resource: in the order of its containers, and sorted for each. Empty for a pod
-// that has none. It fails at the latest when ctx ends.
+// that has none. It fails at the latest when ctx ends. If many ask at once, most of
+// them share one question about all pods: the kubelet refuses more than ten at once.
 func (p *PodResources) PodDevices(ctx context.Context, namespace, name string) (map[string][]string, error) {
-	// Get is there since Kubernetes 1.27, and on by default since 1.34.
-	got, err := p.client.Get(ctx, &podresources.GetPodResourcesRequest{PodNamespace: namespace, PodName: name})
-	switch status.Code(err) {
-	case codes.OK:
-		return devices(got.GetPodResources()), nil
-	case codes.Unimplemented, codes.Unknown, codes.NotFound:
-	default:
-		return nil, p.wrap(err)
+	if p.limit.Allow() {
+		// Get is there since Kubernetes 1.27, and on by default since 1.34.
+		got, err := p.client.Get(ctx, &podresources.GetPodResourcesRequest{PodNamespace: namespace, PodName: name})
+		switch status.Code(err) {
+		case codes.OK:
+			return devices(got.GetPodResources()), nil
+		case codes.Unimplemented, codes.Unknown, codes.NotFound, codes.ResourceExhausted:
+		default:
+			return nil, p.wrap(err)
+		}
 	}
-	// Switched off, unknown, or no such pod (all of one code, by the kubelet's
-	// release): the list says which.
+	// Not asked, refused, switched off, unknown, or no such pod (the last three of one
+	// code, by the kubelet's release): the list says which.
 	pods, err := p.list(ctx)
 	if err != nil {
 		return nil, err
@@ -115,14 +123,17 @@ func (p *PodResources) InUse(ctx context.Context) (map[string][]string, error) {
 }
 
 func (p *PodResources) list(ctx context.Context) ([]*podresources.PodResources, error) {
-	got, err := p.client.List(ctx, &podresources.ListPodResourcesRequest{})
+	pods, err := p.all.get(ctx)
 	if err != nil {
 		return nil, p.wrap(err)
 	}
-	return got.GetPodResources(), nil
+	return pods, nil
 }
 
 func (p *PodResources) wrap(err error) error {
+	if refused(err) {
+		return fmt.Errorf("ask the kubelet for devices of pods (%s): it refuses, since all clients of this node ask more often than its limit of 100 a second: %w", p.socket, err)
+	}
 	return fmt.Errorf("ask the kubelet for devices of pods (%s; is the kubelet running, and is this directory mounted into the agent?): %w", p.socket, err)
 }
 
