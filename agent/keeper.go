@@ -26,7 +26,7 @@ func (p *parts) newKeeper() {
 		}),
 		HostExec: cni.NewHostExec(), PluginPath: o.CNIBinDir, DevInfoDir: o.DevInfoDir,
 		NamespaceIsolation: o.NamespaceIsolation, GlobalNamespaces: o.GlobalNamespaces,
-		DefaultNetworkNamespace: o.DefaultNetworkNamespace, AllowNamedDevices: o.AllowNamedDevices,
+		DefaultNetworkNamespace: o.DefaultNetworkNamespace, AllowNamedDevices: o.AllowNamedDevices, EventPerInterface: o.EventPerInterface,
 		Pool: p.pool, Guard: p.guard, Uplinks: p.node.uplinks, Now: time.Now, Log: p.log,
 	})
 }

@@ -41,6 +41,8 @@ type Options struct {
 	// AllowNamedDevices lets pods and net-attach-defs name devices that the kubelet has
 	// not given to the pod.
 	AllowNamedDevices bool
+	// EventPerInterface reports each interface of a pod by an event of its own.
+	EventPerInterface bool
 	// DefaultNetworkNamespace is where networks that replace a pod's primary are
 	// looked up if the pod names no namespace.
 	DefaultNetworkNamespace string

@@ -74,6 +74,7 @@ func flags(cmd *cobra.Command, o *agent.Options, level *slog.LevelVar) {
 	f.DurationVar(&o.CNITimeout, "cni-timeout", o.CNITimeout, "how long one CNI call may take in all; keep it below the kubelet's two minutes")
 	f.BoolVar(&o.NamespaceIsolation, "namespace-isolation", o.NamespaceIsolation, "pods may use net-attach-defs of their own and the global namespaces only")
 	f.BoolVar(&o.AllowNamedDevices, "allow-named-devices", o.AllowNamedDevices, "pods and net-attach-defs may name devices (deviceID) that the kubelet has not given to the pod")
+	f.BoolVar(&o.EventPerInterface, "event-per-interface", o.EventPerInterface, "one event for each interface of a pod, instead of one that lists them all")
 	f.StringVar(&o.DefaultNetworkNamespace, "default-network-namespace", o.DefaultNetworkNamespace, "namespace of the network that a pod's v1.multus-cni.io/default-network names without one; empty: the pod's own")
 	f.StringSliceVar(&o.GlobalNamespaces, "global-namespaces", o.GlobalNamespaces, "namespaces whose net-attach-defs all pods may use under --namespace-isolation; empty: not used")
 	f.StringVar(&o.Socket, "socket", o.Socket, "unix socket for the shim")

@@ -481,8 +481,8 @@ func TestSetNetworkStatus(t *testing.T) {
 	}
 }
 
-// A refusal that says nothing of the UID is no word that the pod is gone: the status
-// is owed on, and the error says what to do.
+// A refusal that says nothing of the UID is no word that the pod is gone. The error says
+// whether it is final, and what to do.
 func TestSetNetworkStatusRefused(t *testing.T) {
 	s := newAPIServer(t)
 	s.put(podPath, podObject("u1"))

@@ -33,6 +33,9 @@ type Options struct {
 	// AllowNamedDevices lets pods and net-attach-defs name devices that the kubelet has
 	// not given to the pod.
 	AllowNamedDevices bool
+	// EventPerInterface reports each interface of a pod by an event of its own, instead
+	// of all by one.
+	EventPerInterface bool
 
 	// Guard keeps everybody else (the kubelet's Allocate, a profile) from taking devices
 	// until release is called: pkg/custody. It may be nil.
