@@ -26,9 +26,10 @@ type Options struct {
 
 	ProfilesDir           string // NICProfile files
 	ProfilesConfigMap     string // in Namespace; every key is a file of NICProfiles
-	DevicePluginConfigMap string // in Namespace; key config.json
+	DevicePluginConfigMap string // in Namespace; key NodeName, or else config.json
 	DevicePluginConfig    string // the same from a file
-	ResourcePrefix        string // for resource names that have none
+	DevicePluginPrefix    string // for resource names of the two above that have none
+	ResourcePrefix        string // for resource names of profiles that have none
 
 	CNIBinDir          string // where the shim is installed, and plugins are found by the host
 	CNIConfDir         string
@@ -68,6 +69,7 @@ func Defaults() Options {
 		ProfilesConfigMap:       "fairlead-profiles",
 		DevicePluginConfigMap:   "fairlead-device-plugin",
 		DevicePluginConfig:      "/etc/pcidp/config.json",
+		DevicePluginPrefix:      "intel.com", // the device plugin's own default
 		ResourcePrefix:          "fairlead.dev",
 		CNIBinDir:               "/opt/cni/bin",
 		CNIConfDir:              "/etc/cni/net.d",
@@ -102,6 +104,9 @@ func (o Options) Validate() error {
 	}
 	if !prefixRE.MatchString(o.ResourcePrefix) {
 		bad("--resource-prefix %q is not a DNS name, such as fairlead.dev", o.ResourcePrefix)
+	}
+	if !prefixRE.MatchString(o.DevicePluginPrefix) {
+		bad("--device-plugin-prefix %q is not a DNS name, such as intel.com", o.DevicePluginPrefix)
 	}
 	for flag, path := range map[string]string{
 		"--cni-bin-dir": o.CNIBinDir, "--cni-conf-dir": o.CNIConfDir, "--state-dir": o.StateDir,
