@@ -3,6 +3,7 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -88,5 +89,38 @@ func TestOwedStatusesBackOff(t *testing.T) {
 	n.mustAdd("c2", "q")
 	if pause, _ := n.keeper.statuses.round(t.Context()); pause != 15*time.Second {
 		t.Errorf("the next failure pauses for %s", pause)
+	}
+}
+
+// reports 23: the pod starts, and an event names the key.
+func TestUnknownKeyOfTheAnnotation(t *testing.T) {
+	n := newNode(t)
+	n.pod("p", `[{"name":"macvlan-conf","ip":["10.0.0.1/24"]}]`)
+	n.mustAdd("c1", "p")
+	want := `default/p Warning UnknownKey: annotation k8s.v1.cni.cncf.io/networks: network 1 (default/macvlan-conf): the key "ip" is unknown and ignored; the nearest known one is "ips"`
+	if len(n.cluster.Events) != 2 || n.cluster.Events[0] != want {
+		t.Errorf("events %q, want %q and the one of the interfaces", n.cluster.Events, want)
+	}
+}
+
+// reports 1: a network whose resource no device plugin has is made without a device,
+// whether the pod requests the resource or not.
+func TestMarkerResource(t *testing.T) {
+	n := newNode(t)
+	n.o.Pools = func() []string { return []string{"fairlead.dev/fast"} }
+	n.keeper = New(n.o)
+	n.nad("ovs-net", "ovs.example/br1", `{"cniVersion":"0.4.0","type":"ovs","bridge":"br1","vlan":100}`)
+	n.nad("lan", "bridge.example/br1", `{"cniVersion":"1.0.0","type":"macvlan","master":"eth0"}`)
+	n.pod("p", "ovs-net, lan, fast", vf1)
+	n.mustAdd("c1", "p")
+	for _, a := range n.sandbox("c1").Attachments[1:3] {
+		if !a.Members[0].Device.IsZero() {
+			t.Errorf("%s got device %s", a.Network, a.Members[0].Device)
+		}
+	}
+	n.nad("fats", "fairlead.dev/fats", `{"cniVersion":"1.0.0","type":"sriov"}`)
+	n.pod("q", "fats")
+	if _, err := n.call("ADD", "c2", "q"); err == nil || !strings.Contains(err.Error(), "the nearest name is fairlead.dev/fast") {
+		t.Errorf("error %v, want one that names the pool", err)
 	}
 }

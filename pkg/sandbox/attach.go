@@ -108,7 +108,7 @@ func (k *Keeper) announce(ctx context.Context, sandbox ledger.Sandbox, results [
 		return
 	}
 	k.statuses.writeSoon(ctx, sandbox)
-	k.reportAdded(sandbox, results)
+	reportAdded(k.o, sandbox, results)
 }
 
 // rollBack releases the networks of a failed Attach. It goes on when the caller has

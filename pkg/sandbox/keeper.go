@@ -42,6 +42,8 @@ type Options struct {
 	Guard func(ctx context.Context, devices ...pci.Address) (release func(), err error)
 	// Pool returns the resource that advertises a device; empty: none does. It may be nil.
 	Pool func(pci.Address) string
+	// Pools returns the resources that this node advertises. It may be nil.
+	Pools func() []string
 	// Uplinks returns the host netdevs that a fallback of a network backed by the
 	// resource may use, best first. It may be nil.
 	Uplinks func(resource string) []string

@@ -7,13 +7,14 @@ import (
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 
 	"fairlead.dev/fairlead/pkg/ledger"
+	"fairlead.dev/fairlead/pkg/network"
 )
 
 // reportAdded writes one event that lists the pod's interfaces: an ADD costs the API
 // server one status and one event, however many networks it makes.
-func (k *Keeper) reportAdded(sandbox ledger.Sandbox, results []*types100.Result) {
-	if k.o.EventPerInterface {
-		k.reportEach(sandbox, results)
+func reportAdded(o Options, sandbox ledger.Sandbox, results []*types100.Result) {
+	if o.EventPerInterface {
+		reportEach(o.Cluster, sandbox, results)
 		return
 	}
 	var added []string
@@ -24,15 +25,15 @@ func (k *Keeper) reportAdded(sandbox ledger.Sandbox, results []*types100.Result)
 		}
 		added = append(added, text)
 	}
-	k.o.Cluster.Event(sandbox.Pod, "Normal", "AddedInterface", "Add "+strings.Join(added, ", "))
+	o.Cluster.Event(sandbox.Pod, "Normal", "AddedInterface", "Add "+strings.Join(added, ", "))
 }
 
 // reportEach writes the events of today's meta-CNI: one for each interface.
-func (k *Keeper) reportEach(sandbox ledger.Sandbox, results []*types100.Result) {
+func reportEach(cluster Cluster, sandbox ledger.Sandbox, results []*types100.Result) {
 	for i, a := range sandbox.Attachments {
-		k.o.Cluster.Event(sandbox.Pod, "Normal", "AddedInterface", "Add "+addedText(a, results[i]))
+		cluster.Event(sandbox.Pod, "Normal", "AddedInterface", "Add "+addedText(a, results[i]))
 		if f := fallbackOf(a); f != nil {
-			k.o.Cluster.Event(sandbox.Pod, "Normal", "Fallback",
+			cluster.Event(sandbox.Pod, "Normal", "Fallback",
 				fmt.Sprintf("network %s (interface %s) is %s in place of %s: %s", a.Network, a.IfName, f.To, f.From, f.Reason))
 		}
 	}
@@ -51,4 +52,11 @@ func addresses(r *types100.Result) []string {
 		}
 	}
 	return list
+}
+
+// reportUnknownKeys writes a Warning about keys of the annotation that have no meaning.
+func reportUnknownKeys(cluster Cluster, pod ledger.PodRef, in network.Input) {
+	if unknown := network.UnknownKeys(in.Selections); unknown != "" {
+		cluster.Event(pod, "Warning", "UnknownKey", "annotation "+network.NetworksAnnotation+": "+unknown)
+	}
 }
