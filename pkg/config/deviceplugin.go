@@ -105,8 +105,7 @@ func resourcePool(raw json.RawMessage, source string, i int) (device.Pool, error
 		place += fmt.Sprintf(" (%q)", e.ResourceName)
 	}
 	e = resourceEntry{}
-	// The device plugin's own type has these two besides, and its operator writes them.
-	if err := decodeAnyCase(raw, &e, "SelectorObj", "SelectorObjs"); err != nil {
+	if err := decodeAnyCase(raw, &e, "SelectorObj", "SelectorObjs"); err != nil { // of the operator's own type
 		return device.Pool{}, placed(place, err)
 	}
 	problem := &problems{place: place}
