@@ -15,7 +15,7 @@ import (
 // one whose width nobody knows.
 const defaultWidth = 80
 
-// processTerminal is the process's own terminal. Colour is for a person who looks at it.
+// processTerminal returns the process's own terminal. Colour is for people.
 func processTerminal() terminal {
 	t := terminal{in: os.Stdin, out: os.Stdout, errOut: os.Stderr}
 	size, err := unix.IoctlGetWinsize(int(os.Stdout.Fd()), unix.TIOCGWINSZ)
@@ -24,7 +24,7 @@ func processTerminal() terminal {
 		return t
 	}
 	t.drawing = view.Options{
-		Width:  cmp.Or(int(size.Col), defaultWidth), // 0 on a serial console that was told no size
+		Width:  cmp.Or(int(size.Col), defaultWidth), // 0 on a serial console without a known size
 		Colour: os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb",
 	}
 	return t

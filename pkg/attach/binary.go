@@ -79,7 +79,11 @@ func readHostUses(conf Conf) (hostUses, error) {
 		InPod     any `json:"linkInContainer"`
 		RuntimeCf any `json:"runtimeConfig"`
 	}
-	if err := decode(conf.Raw, &raw); err != nil {
+	named := conf.Fields.Only("deviceID", "pciBusID", "device", "master", "linkInContainer", "runtimeConfig")
+	if len(named) == 0 {
+		return hostUses{}, nil
+	}
+	if err := decode(named.JSON(), &raw); err != nil {
 		return hostUses{}, err
 	}
 	var uses hostUses

@@ -77,7 +77,7 @@ func poolText(p device.Pool) string {
 // select everything. The text says so; other keys stay errors.
 func TestPublishedConfigsThatAreRefused(t *testing.T) {
 	for text, want := range map[string]string{
-		`{"resourceList":[{"resourceName":"a","selectors":{"IsRdma":false,"NeedVhostNet":false},"SelectorObjs":null}]}`:                                               "would put every VF of the node into the pool: set one field at least",
+		`{"resourceList":[{"resourceName":"a","selectors":{"IsRdma":false,"NeedVhostNet":false},"SelectorObjs":null}]}`:                                               "would put every VF of the node into the pool",
 		`{"resourceList":[{"resourceName":"a","selectors":{"IsRdma":true},"Selector":{}}]}`:                                                                           `unknown field "Selector"`,
 		`{"resourceList":[{"resourceName":"a","selectors":{"vendor":["8086"]}}]}`:                                                                                     `unknown field "vendor"`,
 		`{"resourceList":[{"resourceName":"a","selectors":{"vendors":["8086"]}},{"resourceName":"a","resourcePrefix":"intel.com","selectors":{"vendors":["15b3"]}}]}`: "the resource is declared by",

@@ -1,6 +1,6 @@
-// Package kubelet asks the kubelet which devices it gave to which pods, through
-// its PodResources socket. It asks the moment it is asked, keeps nothing, and
-// changes nothing; advertising devices is deviceplugin's.
+// Package kubelet asks the kubelet which devices it gave to which pods, through its
+// PodResources socket. Each call asks the kubelet; nothing is cached or changed. Package
+// deviceplugin advertises devices.
 package kubelet
 
 import (
@@ -18,8 +18,8 @@ import (
 	podresources "k8s.io/kubelet/pkg/apis/podresources/v1"
 )
 
-// PodResources is a client of the socket. It connects when first used, and again
-// after the kubelet has restarted.
+// PodResources is a client of the socket. It connects on first use, and again after the kubelet
+// has restarted.
 type PodResources struct {
 	socket string
 	client podresources.PodResourcesListerClient
@@ -28,21 +28,22 @@ type PodResources struct {
 	all    *sharedList
 }
 
-// maxReply bounds an answer. A node with hundreds of pods that list CPUs and
-// NUMA nodes for each outgrows gRPC's own 4 MiB.
+// maxReply limits a reply. A node with hundreds of pods that list CPUs and NUMA nodes for each
+// exceeds gRPC's default of 4 MiB.
 const maxReply = 16 << 20
 
-// New makes a client; it does not connect yet.
+// New creates a client; it does not connect yet.
 func New(socket string) (*PodResources, error) {
 	between := backoff.DefaultConfig
-	// gRPC's own longest pause, two minutes, would outlast the kubelet's absence by that.
+	// gRPC's longest pause by default is two minutes, which would prolong the kubelet's
+	// absence.
 	between.BaseDelay, between.MaxDelay = 100*time.Millisecond, time.Second
 	conn, err := grpc.NewClient("unix://"+socket,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: between, MinConnectTimeout: time.Second}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxReply)))
 	if err != nil {
-		return nil, fmt.Errorf("kubelet's pod resources socket %s: %w", socket, err)
+		return nil, fmt.Errorf("connect to the kubelet's pod resources socket %s: %w", socket, err)
 	}
 	p := &PodResources{socket: socket, client: podresources.NewPodResourcesListerClient(conn), conn: conn, limit: newLimit()}
 	p.all = &sharedList{client: p.client, limit: p.limit}
@@ -52,13 +53,13 @@ func New(socket string) (*PodResources, error) {
 // Close ends the connection.
 func (p *PodResources) Close() error { return p.conn.Close() }
 
-// PodDevices gives the ids of the devices that the kubelet allocated to a pod, by
-// resource: in the order of its containers, and sorted for each. Empty for a pod
-// that has none. It fails at the latest when ctx ends. If many ask at once, most of
-// them share one question about all pods: the kubelet refuses more than ten at once.
+// PodDevices returns the ids of the devices that the kubelet allocated to a pod, by resource,
+// in the order of its containers, and sorted for each container. The map is empty if the pod
+// has no devices. PodDevices fails at the latest when ctx ends. If many callers ask at once,
+// most of them share one question about all pods: the kubelet refuses more than ten at once.
 func (p *PodResources) PodDevices(ctx context.Context, namespace, name string) (map[string][]string, error) {
 	if p.limit.Allow() {
-		// Get is there since Kubernetes 1.27, and on by default since 1.34.
+		// Get exists since Kubernetes 1.27, and is on by default since 1.34.
 		got, err := p.client.Get(ctx, &podresources.GetPodResourcesRequest{PodNamespace: namespace, PodName: name})
 		switch status.Code(err) {
 		case codes.OK:
@@ -68,8 +69,8 @@ func (p *PodResources) PodDevices(ctx context.Context, namespace, name string) (
 			return nil, p.wrap(err)
 		}
 	}
-	// Not asked, refused, switched off, unknown, or no such pod (the last three of one
-	// code, by the kubelet's release): the list says which.
+	// Get was not asked, or refused, or is switched off or unknown, or the pod does not exist.
+	// The kubelet's code may be the same for the last three, so the list decides.
 	pods, err := p.list(ctx)
 	if err != nil {
 		return nil, err
@@ -82,13 +83,13 @@ func (p *PodResources) PodDevices(ctx context.Context, namespace, name string) (
 	return map[string][]string{}, nil
 }
 
-// Allocation is the devices of one resource that one container has.
+// Allocation is the devices of one resource that a container has.
 type Allocation struct {
 	Namespace, Pod, Container string
 	Devices                   []string // sorted
 }
 
-// Allocated gives all that the kubelet has handed out, by resource.
+// Allocated returns all devices that the kubelet has handed out, by resource.
 func (p *PodResources) Allocated(ctx context.Context) (map[string][]Allocation, error) {
 	pods, err := p.list(ctx)
 	if err != nil {
@@ -105,7 +106,7 @@ func (p *PodResources) Allocated(ctx context.Context) (map[string][]Allocation, 
 	return all, nil
 }
 
-// InUse gives the ids of the devices of all pods on the node, by resource, sorted.
+// InUse returns the ids of the devices of all pods on the node, by resource, sorted.
 func (p *PodResources) InUse(ctx context.Context) (map[string][]string, error) {
 	allocated, err := p.Allocated(ctx)
 	if err != nil {
@@ -152,7 +153,7 @@ func devices(pod *podresources.PodResources) map[string][]string {
 	return all
 }
 
-// containerDevices are sorted, as the kubelet's own order is that of a set; and it
+// containerDevices sorts the ids, since the kubelet's own order is random. The kubelet also
 // repeats a resource for each NUMA node.
 func containerDevices(c *podresources.ContainerResources) map[string][]string {
 	all := map[string][]string{}

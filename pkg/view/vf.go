@@ -40,7 +40,7 @@ func vfTable(merged []state.State, o Options, wanted func(state.PF, state.VF) bo
 	return out.String()
 }
 
-// eachVF visits all VFs; of one whose PF is not visible, pf is the zero value.
+// eachVF visits all VFs; pf is the zero value if a VF's PF is not visible.
 func eachVF(s state.State, visit func(pf state.PF, vf state.VF)) {
 	for _, pf := range s.PFs {
 		for _, vf := range pf.VFs {
@@ -54,7 +54,8 @@ func eachVF(s state.State, visit func(pf state.PF, vf state.VF)) {
 
 func pfName(pf state.PF) string { return cmp.Or(pf.Netdev, pf.Address.String()) }
 
-// health is of a VF in a pool: another one is handed out to nobody anyway.
+// health returns the health of a VF in a pool. For other VFs, which are never handed out, it
+// returns "".
 func health(vf state.VF) string {
 	switch {
 	case vf.Pool == "":
@@ -119,8 +120,8 @@ func heldBy(vf state.VF) string {
 	return "nobody"
 }
 
-// knobRows has a line for each knob of which anything is known: how the VF was before
-// its pod got it, what the pod's network asked for, and how it is now.
+// knobRows returns a row for each knob with a known value: before the pod got the VF, as the
+// pod's network requested it, and now.
 func knobRows(vf state.VF) [][]string {
 	rows := [][]string{{"KNOB", "ORIGINAL", "ASKED FOR", "NOW"}}
 	add := func(name string, cells ...string) {
