@@ -10,13 +10,13 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// devicePool hands a pod's devices out to its selections: by resource, in the
-// order of the ids, to the selections in their order. It stays the same however
-// the kubelet orders its answer.
+// devicePool hands a pod's devices out to its selections: by resource, in the order of the ids,
+// to the selections in their order. The result does not depend on the order of the kubelet's
+// answer.
 type devicePool struct {
 	all   map[string][]string
 	free  map[string][]string
-	users map[string][]string // resource → networks that ask for it, for messages
+	users map[string][]string // resource → networks that request it, for messages
 }
 
 func newDevicePool(devices map[string][]string, selections []Selection, definitions map[string]Definition) *devicePool {
@@ -34,9 +34,9 @@ func newDevicePool(devices map[string][]string, selections []Selection, definiti
 	return p
 }
 
-// take gives the selection its device, and says whether the kubelet gave it to the
-// pod. fallback is true if the pod has no device of the resource at all and the
-// network's own config declares what to do then.
+// take returns the selection's device, and whether the kubelet gave it to the pod. fallback is
+// true if the pod has no device of the resource and the network's own config declares a
+// fallback.
 func (p *devicePool) take(s Selection, d Definition) (id string, given, fallback bool, err error) {
 	if d.Resource == "" {
 		id := namedDevice(s, d)
@@ -57,7 +57,7 @@ func (p *devicePool) take(s Selection, d Definition) (id string, given, fallback
 		s.Network(), d.Resource, len(users), strings.Join(users, ", "), len(p.all[d.Resource]), d.Resource, len(users))
 }
 
-// given reports a device that the kubelet gave to the pod.
+// given reports whether the kubelet gave a device to the pod.
 func (p *devicePool) given(device string) bool {
 	for _, ids := range p.all {
 		if slices.Contains(ids, device) {
@@ -67,9 +67,9 @@ func (p *devicePool) given(device string) bool {
 	return false
 }
 
-// namedDevice is the device of a network without a resource. A config that names
-// one has the last word: a pod's annotation never replaces it. What the deviceID of
-// a plugin other than sriov means is that plugin's matter.
+// namedDevice returns the device of a network without a resource. A config that names a device
+// takes precedence: a pod's annotation never replaces it. For plugins other than sriov,
+// deviceID means whatever the plugin says.
 func namedDevice(s Selection, d Definition) string {
 	first := d.List.Plugins[0]
 	switch configured := configDevice(d); {
@@ -81,8 +81,8 @@ func namedDevice(s Selection, d Definition) string {
 	return ""
 }
 
-// configDevice is the deviceID that the network's own config names, if any, in the
-// canonical form if it is a PCI address.
+// configDevice returns the deviceID in the network's own config, or "". A PCI address has its
+// canonical form.
 func configDevice(d Definition) string {
 	conf := d.List.Plugins[0].names
 	return canonicalDevice(cmp.Or(conf.DeviceID, conf.PCIBusID, conf.Runtime.DeviceID))
@@ -93,7 +93,7 @@ type deviceConf struct {
 	PCIBusID string `json:"pciBusID"`
 	Runtime  struct {
 		DeviceID string `json:"deviceID"`
-	} `json:"runtimeConfig"` // that an author wrote by hand: plugins read it like ours
+	} `json:"runtimeConfig"` // written by hand by the author: plugins read it like ours
 }
 
 func deviceKeys(config Object) deviceConf {
@@ -111,22 +111,22 @@ func canonicalDevice(id string) string {
 	return id
 }
 
-// NamedDevice is a device that somebody names without the kubelet having given it to
-// the pod.
+// NamedDevice is a device that a pod or a network names although the kubelet has not given it
+// to the pod.
 type NamedDevice struct {
 	Address pci.Address
-	Member  int    // whose config names it, counted from 0; -1: the pod's annotation
+	Member  int    // index of the member whose config names it; -1: the pod's annotation
 	By      string // for messages: "deviceID of the pod's annotation"
-	BusID   bool   // by pciBusID, which has no meaning to Fairlead: it is for a plugin's binary
+	BusID   bool   // named by pciBusID, which means nothing to Fairlead: it is for a plugin's binary
 }
 
-// NamesDevice reports a member that names a PCI device in its config.
+// NamesDevice reports whether a member names a PCI device in its config.
 func (d Definition) NamesDevice() bool {
 	return len((&devicePool{}).named(Selection{}, d)) > 0
 }
 
-// named lists the devices that the selection or the network's config names and that
-// the kubelet did not give to the pod. If it gave one, no member sees another.
+// named lists the devices that the selection or the network's config names although the kubelet
+// did not give them to the pod. If the kubelet gave it a device, no member sees another one.
 func (p *devicePool) named(s Selection, d Definition) []NamedDevice {
 	var all []NamedDevice
 	add := func(id string, n NamedDevice) {

@@ -14,7 +14,7 @@ import (
 	"fairlead.dev/fairlead/cni/wire"
 )
 
-// Annotations that users write, and the one that is written for them.
+// The annotations that users write, and the one that is written for them.
 const (
 	NetworksAnnotation       = "k8s.v1.cni.cncf.io/networks"
 	StatusAnnotation         = "k8s.v1.cni.cncf.io/network-status"
@@ -37,5 +37,5 @@ type Pod struct {
 	Name        string
 	UID         string
 	Annotations map[string]string
-	Terminal    bool // succeeded, failed, or deleted with its grace period over
+	Terminal    bool // succeeded, failed, or deleted and past its grace period
 }

@@ -25,15 +25,15 @@ func (p *Planned) resolve(in Input, d Definition) error {
 	}
 	given := ""
 	if p.Given {
-		given = p.Device // one that is only named reaches plugins as the capability deviceID
+		given = p.Device // a device that is only named reaches plugins as the capability deviceID
 	}
 	list, err := resolveList(d.List, given, args(p.Selection), p.Capabilities)
 	p.List = list
 	return err
 }
 
-// ResolvePrimary is resolve for the cluster's own network: it gets the
-// capabilities that the runtime passed, and nothing of an annotation.
+// ResolvePrimary is resolve for the cluster's own network: it gets the capabilities that the
+// runtime passed, and nothing from an annotation.
 func ResolvePrimary(list ConfList, runtimeConfig map[string]any) (ConfList, error) {
 	return resolveList(list, "", nil, runtimeConfig)
 }
@@ -45,7 +45,7 @@ func cniArgs(base string, s Selection) string {
 		parts = append(parts, base)
 	}
 	if !slices.Contains(strings.Split(base, ";"), "IgnoreUnknown=1") {
-		parts = append(parts, "IgnoreUnknown=1") // plugins that know no K8S_POD_… refuse the whole otherwise
+		parts = append(parts, "IgnoreUnknown=1") // without it, plugins that do not know K8S_POD_… reject all arguments
 	}
 	if len(s.IPs) > 0 {
 		parts = append(parts, "IP="+strings.Join(s.IPs, ","))

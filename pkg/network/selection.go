@@ -12,7 +12,7 @@ import (
 // Selection is one element of the networks annotation, validated.
 type Selection struct {
 	Namespace, Name string
-	Position        int    // in the annotation, from 1
+	Position        int    // position in the annotation, from 1
 	Interface       string // empty: net<position>
 	IPs             []string
 	MAC             string
@@ -25,10 +25,10 @@ type Selection struct {
 	IPAMClaim       string
 }
 
-// Network is namespace/name of the net-attach-def.
+// Network returns namespace/name of the net-attach-def.
 func (s Selection) Network() string { return s.Namespace + "/" + s.Name }
 
-// Bandwidth is the capability of that name; rates in bit/s, bursts in bits.
+// Bandwidth is the bandwidth capability; rates in bit/s, bursts in bits.
 type Bandwidth struct {
 	IngressRate  int64 `json:"ingressRate"`
 	IngressBurst int64 `json:"ingressBurst"`
@@ -36,7 +36,7 @@ type Bandwidth struct {
 	EgressBurst  int64 `json:"egressBurst"`
 }
 
-// PortMapping is one element of the capability portMappings.
+// PortMapping is one element of the portMappings capability.
 type PortMapping struct {
 	HostPort      int    `json:"hostPort"`
 	ContainerPort int    `json:"containerPort"`
@@ -78,7 +78,7 @@ const (
 	maxInterface    = 15 // IFNAMSIZ less the terminating zero
 )
 
-// checkName applies the rule for names and namespaces of both forms.
+// checkName validates names and namespaces, in the short and the JSON form.
 func checkName(s string) error {
 	if !nameRE.MatchString(s) {
 		return fmt.Errorf("%q is not a valid name", cut(s))

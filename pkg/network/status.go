@@ -16,8 +16,7 @@ type StatusEntry struct {
 	Fallback *FallbackStatus `json:"fallback,omitempty"`
 }
 
-// FallbackStatus tells why an interface is not of the kind that the network
-// declares first.
+// FallbackStatus says why an interface is not of the kind that the network declares first.
 type FallbackStatus struct {
 	From   string `json:"from"`
 	To     string `json:"to"`
@@ -26,7 +25,7 @@ type FallbackStatus struct {
 
 // Attached is one attachment that has been made.
 type Attached struct {
-	Network    string // namespace/name; the conf's name for the primary
+	Network    string // namespace/name; for the primary the conf's name
 	IfName     string
 	Primary    bool
 	Result     *types100.Result // nil: only the other fields are known
@@ -50,7 +49,7 @@ func statusEntries(a Attached) []StatusEntry {
 	var entries []StatusEntry
 	if a.Result != nil {
 		for i, iface := range a.Result.Interfaces {
-			// A sandbox is set on interfaces inside the pod only.
+			// Only interfaces inside the pod have a Sandbox.
 			if iface.Sandbox != "" {
 				entries = append(entries, interfaceEntry(a, i, iface))
 			}
@@ -59,8 +58,8 @@ func statusEntries(a Attached) []StatusEntry {
 	if len(entries) == 0 {
 		entries = append(entries, bareEntry(a))
 	}
-	// Addresses that name no interface (or one on the host) belong to the attachment
-	// as a whole: its first entry shows them.
+	// Addresses that name no interface, or one on the host, belong to the whole attachment: its
+	// first entry shows them.
 	if a.Result != nil {
 		for _, ip := range a.Result.IPs {
 			if !pointsIntoSandbox(a.Result, ip) {
