@@ -17,7 +17,7 @@ import (
 func VFs(states []state.State) string {
 	rows := [][]string{{"NODE", "PF", "VF", "ADDRESS", "POOL", "DRIVER", "NETDEV", "HELD BY", "INTERFACE", "HEALTH"}}
 	for _, s := range Merge(states) {
-		eachVF(s, func(pf state.PF, vf state.VF) {
+		eachVF(s, func(pf state.PFReport, vf state.VFReport) {
 			name, index := "", ""
 			if !vf.PF.IsZero() {
 				name, index = pfName(pf), strconv.Itoa(vf.Index)
@@ -33,22 +33,22 @@ func VFs(states []state.State) string {
 }
 
 // eachVF visits all VFs; pf is the zero value if a VF's PF is not visible.
-func eachVF(s state.State, visit func(pf state.PF, vf state.VF)) {
+func eachVF(s state.State, visit func(pf state.PFReport, vf state.VFReport)) {
 	for _, pf := range s.PFs {
 		for _, vf := range pf.VFs {
 			visit(pf, vf)
 		}
 	}
 	for _, vf := range s.Lone {
-		visit(state.PF{}, vf)
+		visit(state.PFReport{}, vf)
 	}
 }
 
-func pfName(pf state.PF) string { return cmp.Or(pf.Netdev, pf.Address.String()) }
+func pfName(pf state.PFReport) string { return cmp.Or(pf.Netdev, pf.Address.String()) }
 
 // health returns the health of a VF in a pool. For other VFs, which are never handed out, it
 // returns "".
-func health(vf state.VF) string {
+func health(vf state.VFReport) string {
 	switch {
 	case vf.Pool == "":
 		return ""
@@ -58,7 +58,7 @@ func health(vf state.VF) string {
 	return vf.Reason
 }
 
-func holderCells(vf state.VF) (holder, ifname string) {
+func holderCells(vf state.VFReport) (holder, ifname string) {
 	switch {
 	case vf.Holder != nil:
 		return vf.Holder.Pod.String(), vf.Holder.IfName
@@ -73,7 +73,7 @@ func holderCells(vf state.VF) (holder, ifname string) {
 func VF(states []state.State, name string) (string, error) {
 	var found []string
 	for _, s := range Merge(states) {
-		eachVF(s, func(pf state.PF, vf state.VF) {
+		eachVF(s, func(pf state.PFReport, vf state.VFReport) {
 			if isAddress(vf.Address, name) || isNamed(pf, vf, name) {
 				found = append(found, describeVF(s, pf, vf))
 			}
@@ -91,13 +91,13 @@ func isAddress(a pci.Address, text string) bool {
 	return !a.IsZero() && (a.String() == text || a.String() == "0000:"+text)
 }
 
-func isNamed(pf state.PF, vf state.VF, name string) bool {
+func isNamed(pf state.PFReport, vf state.VFReport, name string) bool {
 	uplink, index, ok := strings.Cut(name, "/")
 	return ok && uplink != "" && index == strconv.Itoa(vf.Index) &&
 		(uplink == pf.Netdev || slices.Contains(pf.AltNames, uplink) || isAddress(pf.Address, uplink))
 }
 
-func describeVF(s state.State, pf state.PF, vf state.VF) string {
+func describeVF(s state.State, pf state.PFReport, vf state.VFReport) string {
 	var out strings.Builder
 	if vf.PF.IsZero() {
 		fmt.Fprintf(&out, "%s %s: VF whose PF is not visible here\n", s.Node, vf.Address)
@@ -130,7 +130,7 @@ func describeVF(s state.State, pf state.PF, vf state.VF) string {
 	return out.String()
 }
 
-func heldBy(vf state.VF) string {
+func heldBy(vf state.VFReport) string {
 	h := vf.Holder
 	switch {
 	case h != nil:
@@ -143,7 +143,7 @@ func heldBy(vf state.VF) string {
 
 // knobRows returns a row for each knob with a known value: before the pod got the VF, as the
 // pod's network requested it, and now.
-func knobRows(vf state.VF) [][]string {
+func knobRows(vf state.VFReport) [][]string {
 	rows := [][]string{{"KNOB", "ORIGINAL", "ASKED FOR", "NOW"}}
 	add := func(name string, cells ...string) {
 		if slices.ContainsFunc(cells, func(cell string) bool { return cell != "" }) {
