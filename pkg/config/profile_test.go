@@ -151,7 +151,7 @@ func TestResetOnRelease(t *testing.T) {
 	}
 }
 
-// dp#258, dp#490, op#306: what is wrong is said, with the field and the remedy.
+// dp#258, dp#490, op#306: errors name the field, the fault and the remedy.
 func TestParseProfileErrors(t *testing.T) {
 	const at = `a.yaml: document 1 (line 1): profile "fast": `
 	tests := []struct {

@@ -31,7 +31,7 @@ func parse(n *nadv1.NetworkAttachmentDefinition) (network.Definition, error) {
 	return network.ParseDefinition(n.Namespace, n.Name, n.Spec.Config, n.Annotations)
 }
 
-// parsedNetwork is what the cache keeps of a net-attach-def. The text of its spec is not
+// parsedNetwork is a net-attach-def in the cache. The text of its spec is not
 // kept.
 type parsedNetwork struct {
 	metav1.ObjectMeta // namespace, name, UID and resource version only

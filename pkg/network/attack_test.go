@@ -214,7 +214,7 @@ func TestNamesArePrintable(t *testing.T) {
 
 func notTerminalSafe(r rune) bool { return r < ' ' || r == 0x7f || r == 0x202e || r == 0x200b }
 
-// A record of an earlier release may hold what is refused today. It stays readable, or its
+// A record of an earlier release may hold a config that is refused today. It stays readable, or its
 // pod could never be released (meta-cni E9: and it is not parsed again).
 func TestRecordsAreReadWithoutChecks(t *testing.T) {
 	var list ConfList
@@ -252,7 +252,7 @@ func FuzzInspect(f *testing.F) {
 	})
 }
 
-// head is what a plugin written in Go would execute.
+// head has the types that a plugin written in Go would execute.
 func head(t *testing.T, conf json.RawMessage) string {
 	t.Helper()
 	var h struct {
@@ -263,7 +263,7 @@ func head(t *testing.T, conf json.RawMessage) string {
 		Delegate map[string]any    `json:"delegate"`
 		Plugins  []json.RawMessage `json:"plugins"`
 	}
-	_ = json.Unmarshal(conf, &h) // what is of another type stays empty
+	_ = json.Unmarshal(conf, &h) // a value of another type stays empty
 	return fmt.Sprint(h.Type, " ", h.IPAM.Type, " ", h.Delegate["type"], " ", len(h.Plugins))
 }
 

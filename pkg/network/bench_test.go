@@ -15,7 +15,7 @@ func BenchmarkParseConfList(b *testing.B) {
 	}
 }
 
-// The cost of what is left for each pod, once a net-attach-def is parsed.
+// The cost for each pod, once a net-attach-def is parsed.
 func BenchmarkResolve(b *testing.B) {
 	d, err := ParseDefinition("ns", "fast", `{"cniVersion":"1.0.0","type":"sriov","vlan":100,"capabilities":{"mac":true},"ipam":{"type":"host-local","subnet":"10.1.0.0/24"}}`,
 		map[string]string{ResourceAnnotation: "example.com/vf"})

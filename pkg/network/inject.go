@@ -96,8 +96,8 @@ func args(s Selection) map[string]any {
 	return a
 }
 
-// resolveList gives each member the device, the pod's args, and what it declares of the
-// capabilities on offer. It decodes args that the config has itself, and nothing else.
+// resolveList gives each member the device, the pod's args, and the offered capabilities
+// that it declares. It decodes args that the config has itself, and nothing else.
 func resolveList(list ConfList, device string, cniArgs, offered map[string]any) (ConfList, error) {
 	args, err := encodeObject(cniArgs)
 	if err != nil {

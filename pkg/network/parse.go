@@ -86,7 +86,7 @@ type top struct {
 	members []json.RawMessage // nil: the config is one plugin's
 }
 
-// readTop tells a list from a plugin's config and counts the members, before anything else
+// readTop distinguishes a list from a plugin's config and counts the members, before anything else
 // is decoded. It reads `plugins` as it is written, a member's bytes included:
 // through float64, large integers would be ruined.
 func readTop(config []byte) (top, error) {

@@ -30,7 +30,7 @@ type Attached struct {
 	Primary    bool
 	Result     *types100.Result // nil: only the other fields are known
 	DeviceInfo *nadv1.DeviceInfo
-	MTU        int // if the result has none
+	MTU        int // if the result has no MTU
 	Fallback   *FallbackStatus
 }
 
