@@ -162,16 +162,23 @@ const poolsKey = "config.json"
 func (d *declared) parsePools(from texts) ([]device.Pool, error) {
 	if data, ok := from.ConfigMaps[d.o.DevicePluginConfigMap]; ok {
 		source := d.source(d.o.DevicePluginConfigMap)
+		if text, ok := data[d.o.NodeName]; ok && d.o.NodeName != "" { // as the SR-IOV operator writes it
+			return d.parseResourceList(text, source+", key "+d.o.NodeName)
+		}
 		text, ok := data[poolsKey]
 		if !ok {
-			return nil, fmt.Errorf("%s has no key %s; put the device plugin's resourceList there", source, poolsKey)
+			return nil, fmt.Errorf("%s has no key %s, nor one with the node's name %q; put the device plugin's resourceList there", source, poolsKey, d.o.NodeName)
 		}
-		return config.ParseDevicePluginConfig([]byte(text), source)
+		return d.parseResourceList(text, source)
 	}
 	if file, ok := from.Files[d.o.DevicePluginConfig]; ok {
-		return config.ParseDevicePluginConfig([]byte(file[poolsKey]), d.o.DevicePluginConfig)
+		return d.parseResourceList(file[poolsKey], d.o.DevicePluginConfig)
 	}
 	return nil, nil
+}
+
+func (d *declared) parseResourceList(text, source string) ([]device.Pool, error) {
+	return config.ParseDevicePluginConfig([]byte(text), source, d.o.DevicePluginPrefix)
 }
 
 func (d *declared) source(configMap string) string {

@@ -74,17 +74,17 @@ func TestDeclaredStateComesFromFilesAndConfigMaps(t *testing.T) {
 	a := &api{labels: map[string]string{"nic": "yes"}, configMaps: map[string]map[string]string{}}
 	d := newDeclared(t, dir, a)
 	m, problems := d.read()
-	if got := resources(m); got != "fairlead.dev/legacy fairlead.dev/fast" || len(problems) > 0 {
+	if got := resources(m); got != "intel.com/legacy fairlead.dev/fast" || len(problems) > 0 {
 		t.Errorf("pools %q, problems %q", got, problems)
 	}
 
 	a.configMaps["fairlead-device-plugin"] = map[string]string{"config.json": strings.ReplaceAll(goodPools, "legacy", "newer")}
-	if m, _ = d.read(); resources(m) != "fairlead.dev/newer fairlead.dev/fast" {
+	if m, _ = d.read(); resources(m) != "intel.com/newer fairlead.dev/fast" {
 		t.Errorf("the ConfigMap does not take the file's place: %q", resources(m))
 	}
 
 	a.labels = map[string]string{}
-	if m, _ = d.read(); resources(m) != "fairlead.dev/newer" || len(m.Profiles) != 0 {
+	if m, _ = d.read(); resources(m) != "intel.com/newer" || len(m.Profiles) != 0 {
 		t.Errorf("a profile for other nodes applies: %q", resources(m))
 	}
 }
@@ -105,7 +105,7 @@ func TestInvalidEditKeepsTheLastGoodPart(t *testing.T) {
 			good := a.configMaps[tt.configMap]
 			a.configMaps[tt.configMap] = map[string]string{tt.key: tt.text}
 			m, problems := d.read()
-			if got := resources(m); got != "fairlead.dev/legacy fairlead.dev/fast" {
+			if got := resources(m); got != "intel.com/legacy fairlead.dev/fast" {
 				t.Errorf("pools are now %q", got)
 			}
 			if len(problems) != 1 || !strings.Contains(problems[0], tt.want) || !strings.Contains(problems[0], "stays in effect") {
@@ -167,7 +167,7 @@ func TestInvalidEditOutlastsARestart(t *testing.T) {
 				"fairlead-profiles":      {"a.yaml": goodProfile},
 				"fairlead-device-plugin": {"config.json": goodPools},
 			}}
-			const all = "fairlead.dev/legacy fairlead.dev/fast fairlead.dev/file"
+			const all = "intel.com/legacy fairlead.dev/fast fairlead.dev/file"
 			d := newDeclared(t, dir, a)
 			if m, problems := d.read(); resources(m) != all || len(problems) > 0 {
 				t.Fatalf("before the edit: pools %q, problems %q", resources(m), problems)
@@ -200,7 +200,7 @@ func TestRestartKeepsWhatCameAfterAnInvalidEdit(t *testing.T) {
 	a.configMaps["fairlead-profiles"] = map[string]string{"a.yaml": "spec: ["}
 	a.configMaps["fairlead-device-plugin"] = map[string]string{"config.json": goodPools}
 	d.read()
-	if m, problems := newDeclared(t, dir, a).read(); resources(m) != "fairlead.dev/legacy fairlead.dev/fast" || len(problems) != 1 {
+	if m, problems := newDeclared(t, dir, a).read(); resources(m) != "intel.com/legacy fairlead.dev/fast" || len(problems) != 1 {
 		t.Errorf("pools %q, problems %q", resources(m), problems)
 	}
 }
@@ -227,5 +227,41 @@ func write(t *testing.T, path, text string) {
 	}
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// devices A6: the SR-IOV operator's ConfigMap has one key per node; reports 7: its
+// resources without prefix get the device plugin's default.
+func TestConfigMapWithAKeyPerNode(t *testing.T) {
+	const operators = `{"resourceList":[{"resourceName":"nics","selectors":{"pfNames":["pf1"],"IsRdma":false},"SelectorObjs":null}]}`
+	tests := []struct {
+		name, prefix  string
+		data          map[string]string
+		want, problem string
+	}{
+		{"the node's key", "", map[string]string{"worker-0": operators, "worker-1": "{"}, "intel.com/nics", ""},
+		{"with the operator's prefix", "openshift.io", map[string]string{"worker-0": operators}, "openshift.io/nics", ""},
+		{"the node's key before the common one", "", map[string]string{"worker-0": operators, "config.json": goodPools}, "intel.com/nics", ""},
+		{"only the common one", "", map[string]string{"worker-1": operators, "config.json": goodPools}, "intel.com/legacy", ""},
+		{"no policy for this node", "", map[string]string{"worker-0": `{"resourceList":null}`}, "", ""},
+		{"only other nodes'", "", map[string]string{"worker-1": operators}, "", `has no key config.json, nor one with the node's name "worker-0"`},
+		{"an error in the node's key", "", map[string]string{"worker-0": "{\n,"}, "", "ConfigMap fairlead-system/fairlead-device-plugin, key worker-0: line 2, column 1: "},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			a := &api{labels: map[string]string{}, configMaps: map[string]map[string]string{"fairlead-device-plugin": tt.data}}
+			d := newDeclared(t, t.TempDir(), a)
+			d.o.NodeName = "worker-0"
+			if tt.prefix != "" {
+				d.o.DevicePluginPrefix = tt.prefix
+			}
+			m, problems := d.read()
+			if got := resources(m); got != tt.want {
+				t.Errorf("pools %q, want %q", got, tt.want)
+			}
+			if got := strings.Join(problems, "\n"); (tt.problem == "") != (got == "") || !strings.Contains(got, tt.problem) {
+				t.Errorf("problems %q, want one with %q", got, tt.problem)
+			}
+		})
 	}
 }

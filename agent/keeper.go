@@ -26,8 +26,8 @@ func (p *parts) newKeeper() {
 		}),
 		HostExec: cni.NewHostExec(), PluginPath: o.CNIBinDir, DevInfoDir: o.DevInfoDir,
 		NamespaceIsolation: o.NamespaceIsolation, GlobalNamespaces: o.GlobalNamespaces,
-		DefaultNetworkNamespace: o.DefaultNetworkNamespace, AllowNamedDevices: o.AllowNamedDevices,
-		Pool: p.pool, Guard: p.guard, Uplinks: p.node.uplinks, Now: time.Now, Log: p.log,
+		DefaultNetworkNamespace: o.DefaultNetworkNamespace, AllowNamedDevices: o.AllowNamedDevices, EventPerInterface: o.EventPerInterface,
+		Pool: p.pool, Pools: p.pools, Guard: p.guard, Uplinks: p.node.uplinks, Now: time.Now, Log: p.log,
 	})
 }
 
@@ -82,6 +82,15 @@ func (p *parts) resetPolicy(vf pci.Address) attach.ResetPolicy {
 func (p *parts) pool(address pci.Address) string {
 	resource, _ := p.custody.View().Pooled(address)
 	return resource
+}
+
+// pools returns the resources that the node is to advertise.
+func (p *parts) pools() []string {
+	var resources []string
+	for _, pool := range p.node.currentModel().Pools {
+		resources = append(resources, pool.Resource)
+	}
+	return resources
 }
 
 // guard keeps functions from being changed or allocated while an ADD reserves them.

@@ -236,12 +236,12 @@ func TestAdvertisingDoesNotWaitForAProfile(t *testing.T) {
 	shows("fairlead.dev/fast 1")
 	objects.set("fairlead-device-plugin", map[string]string{"config.json": goodPools})
 	kick(n.changed)
-	shows("fairlead.dev/fast 1, fairlead.dev/legacy 0")
+	shows("fairlead.dev/fast 1, intel.com/legacy 0")
 	tree.Remove(pci.MustParseAddress("0000:01:10.0")) // unplugged
 	if _, err := n.inv.Refresh(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	shows("fairlead.dev/fast 0, fairlead.dev/legacy 0")
+	shows("fairlead.dev/fast 0, intel.com/legacy 0")
 }
 
 // devices B1: a second profile of the same priority leaves the VFs of a PF in their pool, and

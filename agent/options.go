@@ -25,9 +25,10 @@ type Options struct {
 
 	ProfilesDir           string // NICProfile files
 	ProfilesConfigMap     string // in Namespace; every key is a file with NICProfiles
-	DevicePluginConfigMap string // in Namespace; key config.json
+	DevicePluginConfigMap string // in Namespace; key NodeName, or else config.json
 	DevicePluginConfig    string // the same as a file
-	ResourcePrefix        string // for resource names without a prefix
+	DevicePluginPrefix    string // for resource names without a prefix in the two above
+	ResourcePrefix        string // for resource names without a prefix in profiles
 
 	CNIBinDir          string // where the shim is installed and the host finds plugins
 	CNIConfDir         string
@@ -40,6 +41,8 @@ type Options struct {
 	// AllowNamedDevices lets pods and net-attach-defs name devices that the kubelet has not
 	// given to the pod.
 	AllowNamedDevices bool
+	// EventPerInterface reports each interface of a pod by an event of its own.
+	EventPerInterface bool
 	// DefaultNetworkNamespace is the namespace of networks that replace a pod's primary
 	// network, if the pod names no namespace.
 	DefaultNetworkNamespace string
@@ -65,6 +68,7 @@ func Defaults() Options {
 		ProfilesConfigMap:       "fairlead-profiles",
 		DevicePluginConfigMap:   "fairlead-device-plugin",
 		DevicePluginConfig:      "/etc/pcidp/config.json",
+		DevicePluginPrefix:      "intel.com", // the device plugin's own default
 		ResourcePrefix:          "fairlead.dev",
 		CNIBinDir:               "/opt/cni/bin",
 		CNIConfDir:              "/etc/cni/net.d",
@@ -99,6 +103,9 @@ func (o Options) Validate() error {
 	}
 	if !prefixRE.MatchString(o.ResourcePrefix) {
 		bad("--resource-prefix %q is not a DNS name, such as fairlead.dev", o.ResourcePrefix)
+	}
+	if !prefixRE.MatchString(o.DevicePluginPrefix) {
+		bad("--device-plugin-prefix %q is not a DNS name, such as intel.com", o.DevicePluginPrefix)
 	}
 	for flag, path := range map[string]string{
 		"--cni-bin-dir": o.CNIBinDir, "--cni-conf-dir": o.CNIConfDir, "--state-dir": o.StateDir,

@@ -242,9 +242,17 @@ func (a allocator) fill(resp *v1beta1.ContainerAllocateResponse, grants []grant)
 	if err != nil {
 		return status.Errorf(codes.Internal, "encode the device information of %s: %v", a.resource, err)
 	}
-	env := EnvName(a.resource)
-	resp.Envs = map[string]string{env: strings.Join(ids, ","), env + "_INFO": string(info)}
+	resp.Envs = map[string]string{}
+	for _, env := range []string{EnvName(a.resource), stockEnvName(a.resource)} {
+		resp.Envs[env], resp.Envs[env+"_INFO"] = strings.Join(ids, ","), string(info)
+	}
 	return nil
+}
+
+// stockEnvName is the name that the SR-IOV device plugin gives the variable: it replaces
+// '.' and '/' only, so PCIDEVICE_INTEL_COM_SRIOV-DPDK has a '-'. Programs read that one.
+func stockEnvName(resource string) string {
+	return "PCIDEVICE_" + strings.ToUpper(strings.NewReplacer(".", "_", "/", "_").Replace(resource))
 }
 
 // EnvName returns the name of the environment variable with a container's devices of a

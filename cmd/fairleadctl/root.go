@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -35,7 +36,9 @@ func newRoot(t terminal) *cobra.Command {
 		Version:       build,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs,
+		Args:          knownCommand,
+		// The distance of a mistyped command to those that are suggested for it.
+		SuggestionsMinimumDistance: 2,
 		// Without a run function cobra answers an unknown command with help and success.
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -45,8 +48,19 @@ func newRoot(t terminal) *cobra.Command {
 	root.PersistentFlags().StringVar(&from.socket, "socket", state.DefaultSocket, "unix socket of the agent on this node")
 	root.PersistentFlags().StringArrayVarP(&from.files, "file", "f", nil,
 		"read a state that 'fairleadctl state -o json' printed instead of asking the agent; - is standard input; may be repeated")
-	root.AddCommand(newStateCommand(t, &from), newStatusCommand(t, &from), newTopologyCommand(t, &from), newVFCommand(t, &from), newReadyCommand(&from))
+	root.AddCommand(newStateCommand(t, &from), newStatusCommand(t, &from), newTopologyCommand(t, &from), newVFCommand(t, &from), newReadyCommand(&from), newVersionCommand(t, &from))
 	return root
+}
+
+// knownCommand refuses a command that does not exist, and names those that are near.
+func knownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		return fmt.Errorf("unknown command %q: did you mean %s?", args[0], strings.Join(near, " or "))
+	}
+	return fmt.Errorf("unknown command %q: 'fairleadctl --help' lists all", args[0])
 }
 
 // source is where states come from: files, or the agent's socket.

@@ -15,6 +15,7 @@ import (
 	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/pci"
 	"fairlead.dev/fairlead/pkg/state"
+	"fairlead.dev/fairlead/pkg/view"
 )
 
 func node(name string, problems ...string) state.State {
@@ -147,11 +148,62 @@ func TestBadArgumentsAreNamed(t *testing.T) {
 		{[]string{"topology", notState}, "x.json: not a node state"},
 		{[]string{"topology", "/no/such/file"}, "/no/such/file: no such file"},
 		{[]string{"vf", "-f", file, "pf0/9"}, `no VF "pf0/9"`},
-		{[]string{"nonsense"}, `unknown command "nonsense"`},
+		{[]string{"nonsense"}, `unknown command "nonsense": 'fairleadctl --help' lists all`},
+		{[]string{"topolgy"}, `unknown command "topolgy": did you mean topology?`},
+		{[]string{"vf", "-f", file, "-o", "json"}, "--output json: only wide is known"},
+		{[]string{"status", "-f", file, "-o", "wide"}, "--output wide: text and json are known"},
 	}
 	for _, test := range tests {
 		if _, err := fairleadctl(t, "", test.args...); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("fairleadctl %v = %v, want an error with %q", test.args, err, test.want)
+		}
+	}
+}
+
+// lab, words at 3 a.m.: status is there for scripts, with the same exit codes.
+func TestStatusAsJSON(t *testing.T) {
+	out, err := fairleadctl(t, "", "status", "-o", "json", "-f", save(t, node("node1", "pool fast: no device")))
+	var report struct {
+		Healthy bool
+		Nodes   []struct {
+			Node     string
+			Problems []string
+		}
+	}
+	if !errors.Is(err, errProblems) || json.Unmarshal([]byte(out), &report) != nil || report.Healthy || len(report.Nodes) != 1 || len(report.Nodes[0].Problems) != 1 {
+		t.Errorf("status -o json = %v\n%s", err, out)
+	}
+}
+
+func TestVersionOfProgramAndAgent(t *testing.T) {
+	s := node("node1")
+	s.Build = "v1.2.3"
+	out, err := fairleadctl(t, "", "version", "-f", save(t, s))
+	if err != nil || out != "fairleadctl dev\nagent on node1 v1.2.3\n" {
+		t.Errorf("version = %v\n%s", err, out)
+	}
+	out, err = fairleadctl(t, "", "version", "--socket", filepath.Join(t.TempDir(), "none"))
+	if err == nil || out != "fairleadctl dev\n" {
+		t.Errorf("version without an agent = %v\n%s", err, out)
+	}
+}
+
+// lab, words at 3 a.m.: drawings fit the terminal; -o wide has everything.
+func TestWideDrawings(t *testing.T) {
+	file := save(t, node("node1"))
+	for _, command := range []string{"topology", "vf"} {
+		var outputs []string
+		for _, args := range [][]string{{command, "-f", file}, {command, "-f", file, "-o", "wide"}} {
+			var out bytes.Buffer
+			root := newRoot(terminal{out: &out, errOut: &out, drawing: view.Options{Width: 40}})
+			root.SetArgs(args)
+			if err := root.ExecuteContext(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			outputs = append(outputs, out.String())
+		}
+		if outputs[0] == outputs[1] || strings.Contains(outputs[1], "…") {
+			t.Errorf("%s:\n%s-o wide:\n%s", command, outputs[0], outputs[1])
 		}
 	}
 }

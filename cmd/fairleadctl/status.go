@@ -1,11 +1,14 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
 
+	"fairlead.dev/fairlead/pkg/state"
 	"fairlead.dev/fairlead/pkg/view"
 )
 
@@ -13,16 +16,20 @@ import (
 var errProblems = errors.New("the node has problems")
 
 func newStatusCommand(t terminal, from *source) *cobra.Command {
-	return &cobra.Command{
+	output := "text"
+	command := &cobra.Command{
 		Use:   "status",
 		Short: "Print the node's health; exit code 0: healthy, 1: problems, 2: no answer",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if output != "text" && output != "json" {
+				return fmt.Errorf("--output %s: text and json are known", output)
+			}
 			states, err := from.read(cmd.Context(), t.in)
 			if err != nil {
 				return err
 			}
-			if _, err := io.WriteString(t.out, view.Status(states)); err != nil {
+			if err := writeStatus(t.out, states, output); err != nil {
 				return err
 			}
 			if !view.Healthy(states) {
@@ -31,4 +38,16 @@ func newStatusCommand(t terminal, from *source) *cobra.Command {
 			return nil
 		},
 	}
+	command.Flags().StringVarP(&output, "output", "o", output, "text or json")
+	return command
+}
+
+func writeStatus(out io.Writer, states []state.State, output string) error {
+	if output == "json" {
+		encoder := json.NewEncoder(out)
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(view.NewReport(states))
+	}
+	_, err := io.WriteString(out, view.Status(states))
+	return err
 }

@@ -170,7 +170,7 @@ func (e *example) add(t *testing.T, object runtime.Object) {
 		if _, ok := o.Data["config.json"]; !ok {
 			return
 		}
-		if _, err := config.ParseDevicePluginConfig([]byte(o.Data["config.json"]), o.Name); err != nil {
+		if _, err := config.ParseDevicePluginConfig([]byte(o.Data["config.json"]), o.Name, "intel.com"); err != nil {
 			t.Fatal(err)
 		}
 		e.configs = append(e.configs, o.Name)

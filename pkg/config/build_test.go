@@ -69,7 +69,7 @@ func TestBuild(t *testing.T) {
 	}
 	pools, err := ParseDevicePluginConfig([]byte(`{"resourceList": [
 	  {"resourceName": "dpdk", "resourcePrefix": "intel.com", "selectors": {"drivers": ["vfio-pci"]}},
-	  {"resourceName": "fast", "selectors": {"drivers": ["iavf"]}}]}`), "cm")
+	  {"resourceName": "fast", "selectors": {"drivers": ["iavf"]}}]}`), "cm", "")
 	if err != nil {
 		t.Fatal(err)
 	}

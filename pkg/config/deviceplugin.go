@@ -14,7 +14,7 @@ import (
 
 // devicePluginConfig is config.json of the device plugin's ConfigMap.
 type devicePluginConfig struct {
-	ResourceList []json.RawMessage `json:"resourceList"`
+	ResourceList json.RawMessage `json:"resourceList"` // a list; null: an empty one
 }
 
 type resourceEntry struct {
@@ -43,23 +43,24 @@ type selectorEntry struct {
 	AuxTypes     []string `json:"auxTypes"`
 }
 
-// ParseDevicePluginConfig parses the device plugin's config.json into pools, in match order. An
-// entry without resourcePrefix has a resource without a prefix; Build adds the default prefix.
-func ParseDevicePluginConfig(data []byte, source string) ([]device.Pool, error) {
-	var c devicePluginConfig
-	if err := decodeJSON(data, &c); err != nil {
+// ParseDevicePluginConfig parses the device plugin's config.json into pools, in match order.
+// Resources without resourcePrefix get the given one; if it is empty,
+// Build adds the default one.
+func ParseDevicePluginConfig(data []byte, source, prefix string) ([]device.Pool, error) {
+	list, err := resourceList(data)
+	if err != nil {
 		return nil, fmt.Errorf("%s: %w", source, err)
-	}
-	if c.ResourceList == nil {
-		return nil, fmt.Errorf("%s: resourceList is missing: it lists the resources to advertise, and may be empty", source)
 	}
 	var pools []device.Pool
 	var errs []error
-	for i, raw := range c.ResourceList {
+	for i, raw := range list {
 		pool, err := resourcePool(raw, source, i)
 		if err != nil {
 			errs = append(errs, err)
 			continue
+		}
+		if prefix != "" {
+			pool.Resource = qualify(pool.Resource, prefix)
 		}
 		if j := slices.IndexFunc(pools, func(p device.Pool) bool { return p.Resource == pool.Resource }); j >= 0 {
 			errs = append(errs, fmt.Errorf("%s: the resource is declared by %s as well: give one of them another name, or make their selectors one list", pool.Source, pools[j].Source))
@@ -73,6 +74,26 @@ func ParseDevicePluginConfig(data []byte, source string) ([]device.Pool, error) 
 	return pools, nil
 }
 
+// resourceList returns the entries. A node without resources has a null list in the
+// ConfigMaps of the SR-IOV operator.
+func resourceList(data []byte) ([]json.RawMessage, error) {
+	if err := checkSyntax(data); err != nil {
+		return nil, err
+	}
+	var c devicePluginConfig
+	if err := decodeAnyCase(data, &c); err != nil {
+		return nil, err
+	}
+	if len(c.ResourceList) == 0 {
+		return nil, errors.New("resourceList is missing: it lists the resources to advertise, and may be empty")
+	}
+	var list []json.RawMessage
+	if json.Unmarshal(c.ResourceList, &list) != nil {
+		return nil, errors.New("resourceList: something else instead of a list")
+	}
+	return list, nil
+}
+
 // resourcePool parses one entry of resourceList.
 func resourcePool(raw json.RawMessage, source string, i int) (device.Pool, error) {
 	place := fmt.Sprintf("%s: resourceList[%d]", source, i)
@@ -84,7 +105,7 @@ func resourcePool(raw json.RawMessage, source string, i int) (device.Pool, error
 		place += fmt.Sprintf(" (%q)", e.ResourceName)
 	}
 	e = resourceEntry{}
-	if err := decodeJSON(raw, &e); err != nil {
+	if err := decodeAnyCase(raw, &e, "SelectorObj", "SelectorObjs"); err != nil { // of the operator's own type
 		return device.Pool{}, placed(place, err)
 	}
 	problem := &problems{place: place}
@@ -173,7 +194,7 @@ func splitSelectors(raw json.RawMessage) ([]json.RawMessage, error) {
 // addSelector validates one selector object and adds it to its pool.
 func addSelector(pool *device.Pool, raw json.RawMessage, field string, problem *problems) {
 	var e selectorEntry
-	if err := decodeJSON(raw, &e); err != nil {
+	if err := decodeAnyCase(raw, &e); err != nil {
 		for line := range strings.Lines(err.Error()) {
 			problem.addf(field, "%s", strings.TrimSpace(line))
 		}

@@ -21,7 +21,7 @@ func TestParseDevicePluginConfig(t *testing.T) {
 	  {"resourceName": "sf", "deviceType": "auxNetDevice", "selectors": {"auxTypes": ["sf"]}},
 	  {"resourceName": "other", "selectors": {"ddpProfiles": ["GTPv1"], "pKeys": ["0x1"], "vdpaType": "vhost"}}
 	]}`
-	got, err := ParseDevicePluginConfig([]byte(text), "cm")
+	got, err := ParseDevicePluginConfig([]byte(text), "cm", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +62,7 @@ func TestParseDevicePluginConfig(t *testing.T) {
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("-want +got\n%s", d)
 	}
-	if got, err := ParseDevicePluginConfig([]byte(`{"resourceList": []}`), "cm"); err != nil || len(got) != 0 {
+	if got, err := ParseDevicePluginConfig([]byte(`{"resourceList": []}`), "cm", ""); err != nil || len(got) != 0 {
 		t.Errorf("an empty list: got %v, %v", got, err)
 	}
 }
@@ -74,12 +74,14 @@ func TestParseDevicePluginConfigErrors(t *testing.T) {
 	tests := []struct {
 		name, json, want string
 	}{
-		{"not JSON", `{`, `cm: unexpected end of JSON input`},
+		{"not JSON", `{`, `cm: line 1, column 1: unexpected end of JSON input`},
+		{"comma behind the last entry (devices A6)", "{\n  \"resourceList\": [\n    {},\n  ]\n}", `cm: line 4, column 3: invalid character ']' looking for beginning of value`},
+		{"no list, but text", `{"resourceList": "a"}`, `cm: resourceList: something else instead of a list`},
 		{"no list", `{}`, `cm: resourceList is missing: it lists the resources to advertise, and may be empty`},
 		{"unknown at the top", `{"resourceList": [], "resources": []}`, `cm: unknown field "resources"`},
 		{"unknown in the entry", entry(`"selector": {}`), at + `unknown field "selector"`},
 		{"two unknown", entry(`"b": 1, "c": 1, "selectors": {"isRdma": true}`), at + "unknown field \"b\"\n" + at + `unknown field "c"`},
-		{"wrong case", entry(`"Selectors": {}`), at + `unknown field "Selectors"`},
+		{"a key in two spellings", entry(`"selectors": {"isRdma": true, "IsRdma": false}`), at + `selectors: duplicate field "isRdma"`},
 		{"wrong type", entry(`"selectors": {"vendors": "8086"}`), at + `selectors: vendors: a string instead of a list`},
 		{"entry is text", `{"resourceList": ["a"]}`, `cm: resourceList[0]: a string instead of an object`},
 		{"no name", `{"resourceList": [{"selectors": {"isRdma": true}}]}`, `cm: resourceList[0]: resourceName: is missing`},
@@ -108,7 +110,7 @@ func TestParseDevicePluginConfigErrors(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := ParseDevicePluginConfig([]byte(tt.json), "cm")
+			got, err := ParseDevicePluginConfig([]byte(tt.json), "cm", "")
 			if err == nil {
 				t.Fatalf("no error, got %+v", got)
 			}
@@ -126,7 +128,7 @@ func FuzzParseDevicePluginConfig(f *testing.F) {
 	f.Add([]byte(`{"resourceList": [{"resourceName": "a", "selectors": {"pfNames": ["ens1f0#0-3,5"]}}]}`))
 	f.Add([]byte(`{"resourceList": [{"resourceName": "a", "selectors": [{"isRdma": true}, {"rootDevices": ["3b:00.0#1"]}]}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		pools, err := ParseDevicePluginConfig(data, "f")
+		pools, err := ParseDevicePluginConfig(data, "f", "")
 		if err != nil {
 			if pools != nil {
 				t.Fatalf("a result came with the error %v", err)

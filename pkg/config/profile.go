@@ -40,7 +40,7 @@ func ParseProfile(data []byte, source string) ([]Declaration, error) {
 		place := fmt.Sprintf("%s: document %d (line %d)", source, doc.number, doc.line)
 		var p v1alpha1.NICProfile
 		if err := decodeYAML(doc.text, &p); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", place, err))
+			errs = append(errs, located(source, place, doc, err))
 			continue
 		}
 		d, err := declare(p, source, place)

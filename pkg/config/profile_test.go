@@ -157,8 +157,8 @@ func TestParseProfileErrors(t *testing.T) {
 	tests := []struct {
 		name, yaml, want string
 	}{
-		{"not yaml", "a: [", `a.yaml: document 1 (line 1): line 1: did not find expected node content`},
-		{"repeated field", head + "kind: NICProfile\n", `a.yaml: document 1 (line 1): line 4: key "kind" already set in map`},
+		{"not yaml", "a: [", `a.yaml: line 1: did not find expected node content`},
+		{"repeated field", head + "kind: NICProfile\n", `a.yaml: line 4: key "kind" already set in map`},
 		{"another kind", "apiVersion: v1\nkind: Pod\n", `a.yaml: document 1 (line 1): unknown field "x"`},
 		{"kind", "apiVersion: v1\nkind: Pod\n", `a.yaml: document 1 (line 1): apiVersion "v1", kind "Pod": only NICProfile of fairlead.dev/v1alpha1 is supported`},
 		{"no name", "apiVersion: fairlead.dev/v1alpha1\nkind: NICProfile\n", `a.yaml: document 1 (line 1): metadata.name: a profile needs a name`},
@@ -204,6 +204,7 @@ func TestParseProfileErrors(t *testing.T) {
 		{"trust", head + "spec: {vfGroups: [{trust: 'yes'}]}", at + `spec.vfGroups[0].trust: "yes" is neither "on" nor "off"`},
 		{"spoofCheck", head + "spec: {vfGroups: [{spoofCheck: 'true'}]}", at + `spec.vfGroups[0].spoofCheck: "true" is neither "on" nor "off"`},
 		{"all of it", head + "spec: {pf: {numVFs: -1}, vfGroups: [{vlan: -1}]}", at + "spec.pf.numVFs: -1 is out of range: 0 to 65535, or unset\n" + at + "spec.vfGroups[0].vlan: -1 is out of range: 1 to 4094, 0 for none, or unset"},
+		{"an error in the second document (lab: two line numbers in one text)", head + "spec: {pf: {}}\n---\n" + head + "kind: NICProfile\n", `a.yaml: line 9: key "kind" already set in map`},
 	}
 	tests[2].yaml += "x: 1\n"
 	for _, tt := range tests {

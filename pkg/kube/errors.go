@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"net/url"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -49,6 +50,21 @@ func unreachable(err error) bool {
 	var netErr net.Error
 	var urlErr *url.Error
 	return errors.As(err, &urlErr) || errors.As(err, &netErr) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// final reports an answer that the same request would get again: 4xx, except for those
+// that speak of this moment (conflict, time-out, too many requests) or of the agent's
+// token, which is read again when it is rotated.
+func final(err error) bool {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) || status.Status().Code < 400 || status.Status().Code >= 500 {
+		return false
+	}
+	switch status.Status().Code {
+	case http.StatusUnauthorized, http.StatusRequestTimeout, http.StatusConflict, http.StatusTooManyRequests:
+		return false
+	}
+	return true
 }
 
 // bare removes the request's URL: its long query does not help a reader.

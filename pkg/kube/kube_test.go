@@ -528,8 +528,8 @@ func TestSetNetworkStatus(t *testing.T) {
 	}
 }
 
-// A rejection that does not concern the UID does not mean that the pod is gone: the status must
-// still be written, and the error says what to do.
+// A rejection that does not concern the UID does not mean that the pod is gone. The error says
+// whether it is final, and what to do.
 func TestSetNetworkStatusRefused(t *testing.T) {
 	s := newAPIServer(t)
 	s.put(podPath, podObject("u1"))

@@ -23,7 +23,8 @@ import (
 // key, so it conflicts with no other writer of the pod. It goes to the pod's status
 // subresource, which accepts annotations but no change of the spec: the agent needs no
 // permission to change a pod's containers. The error wraps network.ErrNotFound if the pod is
-// gone, or if another pod has its name.
+// gone, or if another pod has its name, and network.ErrRefused if a repetition would be
+// refused too.
 func (c *Client) SetNetworkStatus(ctx context.Context, pod ledger.PodRef, status string) error {
 	doing := fmt.Sprintf("write the network status of pod %s", pod)
 	metadata := map[string]any{"annotations": map[string]string{network.StatusAnnotation: status}}
@@ -42,7 +43,11 @@ func (c *Client) SetNetworkStatus(ctx context.Context, pod ledger.PodRef, status
 	if refusesUID(err) {
 		return fmt.Errorf("%s: the pod with UID %s is gone: %w (%w)", doing, pod.UID, network.ErrNotFound, err)
 	}
-	return c.explain(doing, err)
+	explained := c.explain(doing, err)
+	if final(err) && !errors.Is(explained, network.ErrNotFound) {
+		return fmt.Errorf("%w (%w)", explained, network.ErrRefused)
+	}
+	return explained
 }
 
 // refusesUID distinguishes a UID mismatch from other reasons for which the API server calls an

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/time/rate"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
@@ -23,6 +24,8 @@ type PodResources struct {
 	socket string
 	client podresources.PodResourcesListerClient
 	conn   *grpc.ClientConn
+	limit  *rate.Limiter // of all questions
+	all    *sharedList
 }
 
 // maxReply limits a reply. A node with hundreds of pods that list CPUs and NUMA nodes for each
@@ -42,7 +45,9 @@ func New(socket string) (*PodResources, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to the kubelet's pod resources socket %s: %w", socket, err)
 	}
-	return &PodResources{socket: socket, client: podresources.NewPodResourcesListerClient(conn), conn: conn}, nil
+	p := &PodResources{socket: socket, client: podresources.NewPodResourcesListerClient(conn), conn: conn, limit: newLimit()}
+	p.all = &sharedList{client: p.client, limit: p.limit}
+	return p, nil
 }
 
 // Close ends the connection.
@@ -50,19 +55,22 @@ func (p *PodResources) Close() error { return p.conn.Close() }
 
 // PodDevices returns the ids of the devices that the kubelet allocated to a pod, by resource,
 // in the order of its containers, and sorted for each container. The map is empty if the pod
-// has no devices. PodDevices fails at the latest when ctx ends.
+// has no devices. PodDevices fails at the latest when ctx ends. If many callers ask at once,
+// most of them share one question about all pods: the kubelet refuses more than ten at once.
 func (p *PodResources) PodDevices(ctx context.Context, namespace, name string) (map[string][]string, error) {
-	// Get exists since Kubernetes 1.27, and is on by default since 1.34.
-	got, err := p.client.Get(ctx, &podresources.GetPodResourcesRequest{PodNamespace: namespace, PodName: name})
-	switch status.Code(err) {
-	case codes.OK:
-		return devices(got.GetPodResources()), nil
-	case codes.Unimplemented, codes.Unknown, codes.NotFound:
-	default:
-		return nil, p.wrap(err)
+	if p.limit.Allow() {
+		// Get exists since Kubernetes 1.27, and is on by default since 1.34.
+		got, err := p.client.Get(ctx, &podresources.GetPodResourcesRequest{PodNamespace: namespace, PodName: name})
+		switch status.Code(err) {
+		case codes.OK:
+			return devices(got.GetPodResources()), nil
+		case codes.Unimplemented, codes.Unknown, codes.NotFound, codes.ResourceExhausted:
+		default:
+			return nil, p.wrap(err)
+		}
 	}
-	// Get is switched off or unknown, or the pod does not exist: the kubelet's code may be the
-	// same for all three, so the list decides.
+	// Get was not asked, or refused, or is switched off or unknown, or the pod does not exist.
+	// The kubelet's code may be the same for the last three, so the list decides.
 	pods, err := p.list(ctx)
 	if err != nil {
 		return nil, err
@@ -116,14 +124,17 @@ func (p *PodResources) InUse(ctx context.Context) (map[string][]string, error) {
 }
 
 func (p *PodResources) list(ctx context.Context) ([]*podresources.PodResources, error) {
-	got, err := p.client.List(ctx, &podresources.ListPodResourcesRequest{})
+	pods, err := p.all.get(ctx)
 	if err != nil {
 		return nil, p.wrap(err)
 	}
-	return got.GetPodResources(), nil
+	return pods, nil
 }
 
 func (p *PodResources) wrap(err error) error {
+	if refused(err) {
+		return fmt.Errorf("ask the kubelet for devices of pods (%s): it refuses, since all clients of this node ask more often than its limit of 100 a second: %w", p.socket, err)
+	}
 	return fmt.Errorf("ask the kubelet for devices of pods (%s; is the kubelet running, and is this directory mounted into the agent?): %w", p.socket, err)
 }
 

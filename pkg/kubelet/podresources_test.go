@@ -51,7 +51,7 @@ func (k *fakeKubelet) List(context.Context, *v1.ListPodResourcesRequest) (*v1.Li
 }
 
 // serve starts a kubelet at socket; stop ends it and removes the socket.
-func serve(t *testing.T, socket string, k *fakeKubelet) (stop func()) {
+func serve(t *testing.T, socket string, k v1.PodResourcesListerServer) (stop func()) {
 	t.Helper()
 	l, err := net.Listen("unix", socket)
 	if err != nil {
@@ -104,7 +104,8 @@ func TestPodDevices(t *testing.T) {
 		"Get not implemented":      {kubelet: fakeKubelet{get: status.Error(codes.Unimplemented, "unknown method Get")}, namespace: "nfv", name: "router", want: router, lists: 1},
 		"Get disabled":             {kubelet: fakeKubelet{get: errors.New("PodResources API Get method disabled")}, namespace: "nfv", name: "router", want: router, lists: 1},
 		"no such pod":              {namespace: "nfv", name: "gone", want: map[string][]string{}, lists: 1},
-		"Get fails":                {kubelet: fakeKubelet{get: status.Error(codes.ResourceExhausted, "rejected by rate limit")}, namespace: "nfv", name: "router", code: codes.ResourceExhausted},
+		"Get fails":                {kubelet: fakeKubelet{get: status.Error(codes.Internal, "broken")}, namespace: "nfv", name: "router", code: codes.Internal},
+		"Get refused (devices A5)": {kubelet: fakeKubelet{get: status.Error(codes.ResourceExhausted, "rejected by rate limit")}, namespace: "nfv", name: "router", want: router, lists: 1},
 		"List fails":               {kubelet: fakeKubelet{get: status.Error(codes.Unimplemented, ""), list: status.Error(codes.Internal, "broken")}, namespace: "nfv", name: "router", code: codes.Internal, lists: 1},
 		"no Get, and no such pod":  {kubelet: fakeKubelet{get: status.Error(codes.Unimplemented, "")}, namespace: "nfv", name: "gone", want: map[string][]string{}, lists: 1},
 		"same name, no such place": {namespace: "other", name: "router", want: map[string][]string{}, lists: 1},

@@ -134,8 +134,7 @@ func (p parser) checkNames(s Selection) error {
 func (p parser) parseJSON(text string) ([]Selection, error) {
 	var items []json.RawMessage
 	if err := json.Unmarshal([]byte(text), &items); err != nil {
-		return nil, &SelectionError{Annotation: p.annotation, Reason: "is not a JSON list of objects: " + jsonFault(text, err),
-			Remedy: `write [{"name": "…"}] or name[,name…]`}
+		return nil, p.noList(text, err)
 	}
 	if err := p.checkCount(len(items)); err != nil {
 		return nil, err
@@ -152,6 +151,19 @@ func (p parser) parseJSON(text string) ([]Selection, error) {
 		list = append(list, s)
 	}
 	return list, nil
+}
+
+// noList says in JSON's words why a text is no list of objects.
+func (p parser) noList(text string, err error) error {
+	fault := &SelectionError{Annotation: p.annotation, Reason: "is not a JSON list of objects: " + jsonFault(text, err), Remedy: `write [{"name": "…"}] or name[,name…]`}
+	var wrongType *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &wrongType) && wrongType.Value == "object":
+		fault.Reason, fault.Remedy = "is a single object, not a list of objects", `write [ … ] around it`
+	case errors.As(err, &wrongType):
+		fault.Reason = "is a " + wrongType.Value + " in JSON, not a list of objects"
+	}
+	return fault
 }
 
 // inspect checks the depth and the keys of the list.
@@ -184,7 +196,7 @@ func jsonFault(text string, err error) string {
 }
 
 // parseObject parses one object. Keys match in any letter case and unknown keys are ignored, as
-// this annotation has always been read.
+// this annotation has always been read; UnknownKeys has their names.
 func (p parser) parseObject(position int, item json.RawMessage) (Selection, error) {
 	s := Selection{Position: position, Namespace: p.podNamespace}
 	var fields map[string]json.RawMessage
@@ -194,6 +206,10 @@ func (p parser) parseObject(position int, item json.RawMessage) (Selection, erro
 	for _, key := range slices.Sorted(maps.Keys(fields)) { // sorted, so that the first of several faults is always the same
 		raw := fields[key]
 		if bytes.Equal(bytes.TrimSpace(raw), []byte("null")) {
+			continue
+		}
+		if !knownKey(key) {
+			s.UnknownKeys = append(s.UnknownKeys, key)
 			continue
 		}
 		if err := s.setField(strings.ToLower(key), raw); err != nil {

@@ -3,9 +3,7 @@ package network
 import (
 	"cmp"
 	"encoding/json"
-	"fmt"
 	"slices"
-	"strings"
 
 	"fairlead.dev/fairlead/pkg/pci"
 )
@@ -17,17 +15,18 @@ type devicePool struct {
 	all   map[string][]string
 	free  map[string][]string
 	users map[string][]string // resource → networks that request it, for messages
+	pools []string            // resources that this node has, likewise
 }
 
-func newDevicePool(devices map[string][]string, selections []Selection, definitions map[string]Definition) *devicePool {
-	p := &devicePool{all: devices, free: map[string][]string{}, users: map[string][]string{}}
-	for resource, ids := range devices {
+func newDevicePool(in Input, selections []Selection) *devicePool {
+	p := &devicePool{all: in.Devices, free: map[string][]string{}, users: map[string][]string{}, pools: in.Pools}
+	for resource, ids := range in.Devices {
 		sorted := slices.Clone(ids)
 		slices.Sort(sorted)
 		p.free[resource] = slices.Compact(sorted)
 	}
 	for _, s := range selections {
-		if resource := definitions[s.Network()].Resource; resource != "" {
+		if resource := in.Definitions[s.Network()].Resource; resource != "" {
 			p.users[resource] = append(p.users[resource], s.Network())
 		}
 	}
@@ -40,6 +39,9 @@ func newDevicePool(devices map[string][]string, selections []Selection, definiti
 func (p *devicePool) take(s Selection, d Definition) (id string, given, fallback bool, err error) {
 	if d.Resource == "" {
 		id := namedDevice(s, d)
+		if id == "" && needsDevice(d) && !declaresFallback(d) {
+			return "", false, false, p.noResource(s)
+		}
 		return id, id != "" && p.given(id), false, nil
 	}
 	if free := p.free[d.Resource]; len(free) > 0 {
@@ -49,12 +51,10 @@ func (p *devicePool) take(s Selection, d Definition) (id string, given, fallback
 	if id := cmp.Or(configDevice(d), s.DeviceID); id != "" {
 		return id, p.given(id), false, nil
 	}
-	if len(p.all[d.Resource]) == 0 && declaresFallback(d) {
-		return "", false, true, nil
+	if fallback := declaresFallback(d); len(p.all[d.Resource]) == 0 && (fallback || !needsDevice(d)) {
+		return "", false, fallback, nil
 	}
-	users := p.users[d.Resource]
-	return "", false, false, fmt.Errorf("network %s: too few devices of resource %s: %d asked for (by %s), %d allocated to the pod by the kubelet; request %s: %d in the pod's container resources",
-		s.Network(), d.Resource, len(users), strings.Join(users, ", "), len(p.all[d.Resource]), d.Resource, len(users))
+	return "", false, false, p.tooFew(s, d.Resource)
 }
 
 // given reports whether the kubelet gave a device to the pod.

@@ -39,3 +39,7 @@ type Pod struct {
 	Annotations map[string]string
 	Terminal    bool // succeeded, failed, or deleted and past its grace period
 }
+
+// ErrRefused is wrapped by whoever writes objects if the API server refuses, and would
+// refuse the same request again.
+var ErrRefused = errors.New("refused")

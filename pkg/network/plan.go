@@ -38,6 +38,7 @@ type Input struct {
 	Selections     []Selection
 	Definitions    map[string]Definition // by namespace/name, loaded
 	Devices        map[string][]string   // resource → ids of the pod's devices
+	Pools          []string              // resources that this node's pools have, for messages
 	DeviceInfoPath func(fileName string) string
 }
 
@@ -60,7 +61,7 @@ func Resolve(in Input) ([]Planned, error) {
 			return nil, fmt.Errorf("network %s: its net-attach-def was not loaded: %w", s.Network(), ErrNotFound)
 		}
 	}
-	pool := newDevicePool(in.Devices, all, in.Definitions)
+	pool := newDevicePool(in, all)
 	var plan []Planned
 	for i, s := range all {
 		d := in.Definitions[s.Network()]

@@ -27,6 +27,7 @@ type planCase struct {
 		Config   string `json:"config"`
 	} `json:"definitions"` // by name; in namespace default unless the name has another
 	RuntimeConfig map[string]any `json:"runtimeConfig"`
+	Pools         []string       `json:"pools"`
 }
 
 // TestPlan turns annotations and net-attach-defs into the plan as text.
@@ -53,7 +54,7 @@ func TestPlan(t *testing.T) {
 
 func (c planCase) run() string {
 	in := Input{SandboxID: "c0ffee", PrimaryIfName: "eth0", CNIArgs: "K8S_POD_NAME=p", RuntimeConfig: c.RuntimeConfig,
-		Devices: c.Devices, Definitions: map[string]Definition{},
+		Devices: c.Devices, Pools: c.Pools, Definitions: map[string]Definition{},
 		DeviceInfoPath: func(name string) string { return "/devinfo/" + name }}
 	var err error
 	if in.Selections, err = ParseSelections(c.Pod["networks"], "default"); err != nil {

@@ -23,6 +23,7 @@ type Selection struct {
 	DefaultRoute    []netip.Addr // gateways, at most one per family
 	DeviceID        string       // used only if no allocated device is found
 	IPAMClaim       string
+	UnknownKeys     []string // of the element, which are ignored
 }
 
 // Network returns namespace/name of the net-attach-def.

@@ -155,12 +155,8 @@ func TestStatusOnThePod(t *testing.T) {
 		t.Errorf("device-info file: %s, %v", info, err)
 	}
 	want := []string{
-		"default/p Normal AddedInterface: Add eth0 [10.1.2.3/24] from cluster",
-		"default/p Normal AddedInterface: Add net1 [10.1.2.3/24] from default/macvlan-conf",
-		"default/p Normal AddedInterface: Add net2 [10.1.2.3/24] from default/fast",
-		"default/q Normal AddedInterface: Add eth0 [10.1.2.3/24] from cluster",
-		"default/q Normal AddedInterface: Add net1 [10.1.2.3/24] from default/fb",
-		"default/q Normal Fallback: network default/fb (interface net1) is macvlan in place of sriov: the pod has no device",
+		"default/p Normal AddedInterface: Add eth0 [10.1.2.3/24] from cluster, net1 [10.1.2.3/24] from default/macvlan-conf, net2 [10.1.2.3/24] from default/fast",
+		"default/q Normal AddedInterface: Add eth0 [10.1.2.3/24] from cluster, net1 [10.1.2.3/24] from default/fb (macvlan in place of sriov: the pod has no device)",
 	}
 	if diff := cmp.Diff(want, n.cluster.Events); diff != "" {
 		t.Error(diff)

@@ -2,9 +2,7 @@ package sandbox
 
 import (
 	"context"
-	"fmt"
 	"slices"
-	"strings"
 
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 
@@ -103,31 +101,14 @@ func (k *Keeper) complete(sandbox *ledger.Sandbox, results []*types100.Result) e
 	return nil
 }
 
-// announce writes the status on the pod, and an event for each interface. No error of
-// it can fail the Attach.
+// announce writes the status on the pod, and an event. No error of it can fail the
+// Attach.
 func (k *Keeper) announce(ctx context.Context, sandbox ledger.Sandbox, results []*types100.Result) {
 	if sandbox.Pod.Name == "" {
 		return
 	}
 	k.statuses.writeSoon(ctx, sandbox)
-	for i, a := range sandbox.Attachments {
-		k.o.Cluster.Event(sandbox.Pod, "Normal", "AddedInterface",
-			fmt.Sprintf("Add %s [%s] from %s", a.IfName, strings.Join(addresses(results[i]), " "), a.Network))
-		if f := fallbackOf(a); f != nil {
-			k.o.Cluster.Event(sandbox.Pod, "Normal", "Fallback",
-				fmt.Sprintf("network %s (interface %s) is %s in place of %s: %s", a.Network, a.IfName, f.To, f.From, f.Reason))
-		}
-	}
-}
-
-func addresses(r *types100.Result) []string {
-	var list []string
-	if r != nil {
-		for _, ip := range r.IPs {
-			list = append(list, ip.Address.String())
-		}
-	}
-	return list
+	reportAdded(k.o, sandbox, results)
 }
 
 // rollBack releases the networks of a failed Attach. It goes on when the caller has

@@ -33,12 +33,17 @@ type Options struct {
 	// AllowNamedDevices lets pods and net-attach-defs name devices that the kubelet has
 	// not given to the pod.
 	AllowNamedDevices bool
+	// EventPerInterface reports each interface of a pod by an event of its own, instead
+	// of all by one.
+	EventPerInterface bool
 
 	// Guard keeps everybody else (the kubelet's Allocate, a profile) from taking devices
 	// until release is called: pkg/custody. It may be nil.
 	Guard func(ctx context.Context, devices ...pci.Address) (release func(), err error)
 	// Pool returns the resource that advertises a device; empty: none does. It may be nil.
 	Pool func(pci.Address) string
+	// Pools returns the resources that this node advertises. It may be nil.
+	Pools func() []string
 	// Uplinks returns the host netdevs that a fallback of a network backed by the
 	// resource may use, best first. It may be nil.
 	Uplinks func(resource string) []string

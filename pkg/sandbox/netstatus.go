@@ -12,6 +12,7 @@ import (
 
 	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/network"
+	"fairlead.dev/fairlead/pkg/retry"
 )
 
 // statuses writes network-status annotations: once before the runtime has its answer,
@@ -23,10 +24,8 @@ type statuses struct {
 	info    deviceInfo
 	log     *slog.Logger
 	wake    signal
+	failed  int // rounds since one left nothing owed; of the loop only
 }
-
-// statusPause is the pause between the rounds in which owed statuses are retried.
-const statusPause = 15 * time.Second
 
 // document builds the text for the pod's annotation.
 func (s *statuses) document(sandbox ledger.Sandbox, results []*types100.Result) (json.RawMessage, error) {
@@ -82,17 +81,36 @@ func (s *statuses) writeSoon(ctx context.Context, sandbox ledger.Sandbox) {
 	s.ledger.StatusWritten(sandbox.ID, sandbox.Status)
 }
 
-// write writes the document with line breaks: users read it.
+// write writes the document with line breaks: users read it. No error means that
+// nothing is left to do, since a refusal is final.
 func (s *statuses) write(ctx context.Context, sandbox ledger.Sandbox) error {
 	var text bytes.Buffer
 	if err := json.Indent(&text, sandbox.Status, "", "    "); err != nil {
 		return err
 	}
-	return s.cluster.SetNetworkStatus(ctx, sandbox.Pod, text.String())
+	err := s.cluster.SetNetworkStatus(ctx, sandbox.Pod, text.String())
+	switch {
+	case errors.Is(err, network.ErrNotFound): // a pod that is gone needs no status
+		return nil
+	case errors.Is(err, network.ErrRefused):
+		s.log.Error("the API server refuses the network status; the pod stays without it", "pod", sandbox.Pod.String(), "error", err)
+		return nil
+	}
+	return err
 }
 
 func (s *statuses) loop(ctx context.Context) {
-	loop(ctx, s.wake, func(ctx context.Context) (time.Duration, bool) { return statusPause, s.retry(ctx) })
+	loop(ctx, s.wake, s.round)
+}
+
+// round retries, with longer and longer pauses while the API server does not answer.
+func (s *statuses) round(ctx context.Context) (pause time.Duration, again bool) {
+	if !s.retry(ctx) {
+		s.failed = 0
+		return 0, false
+	}
+	s.failed++
+	return retry.Backoff{First: 15 * time.Second, Max: 5 * time.Minute}.After(s.failed), true
 }
 
 // retry writes the statuses that are owed, and reports whether some still are. The
@@ -115,7 +133,7 @@ func (s *statuses) retry(ctx context.Context) (owed bool) {
 	return owed
 }
 
-// retryOne writes one status. A pod that is gone needs none.
+// retryOne writes one status.
 func (s *statuses) retryOne(ctx context.Context, id string) error {
 	unlock, free := s.locks.tryLock(id)
 	if !free {
@@ -128,7 +146,7 @@ func (s *statuses) retryOne(ctx context.Context, id string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	if err := s.write(ctx, sandbox); err != nil && !errors.Is(err, network.ErrNotFound) {
+	if err := s.write(ctx, sandbox); err != nil {
 		return err
 	}
 	s.ledger.StatusWritten(id, sandbox.Status)

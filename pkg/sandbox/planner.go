@@ -44,6 +44,7 @@ func (p planner) plan(ctx context.Context, r Request) ([]planned, error) {
 	if err != nil {
 		return nil, fail("plan the networks", Invalid, err)
 	}
+	reportUnknownKeys(p.o.Cluster, r.Pod, in)
 	var all []planned
 	if in.Default == nil {
 		primary, err := p.primary(r)
@@ -95,6 +96,9 @@ func (p planner) unknown(sandbox ledger.Sandbox, offered map[string]any, args st
 func (p planner) input(ctx context.Context, r Request, pod network.Pod) (network.Input, error) {
 	in := network.Input{Pod: pod, SandboxID: r.ID, PrimaryIfName: r.IfName, CNIArgs: r.Args,
 		RuntimeConfig: r.Capabilities, Definitions: map[string]network.Definition{}, DeviceInfoPath: p.info.path}
+	if p.o.Pools != nil {
+		in.Pools = p.o.Pools()
+	}
 	var err error
 	if in.Selections, err = network.ParseSelections(pod.Annotations[network.NetworksAnnotation], pod.Namespace); err != nil {
 		return in, fail("read the pod's annotations", Invalid, err)

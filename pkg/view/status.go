@@ -1,6 +1,7 @@
 package view
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -74,10 +75,19 @@ func profileRows(states []state.State) [][]string {
 			if p.Ready {
 				ready = "yes"
 			}
-			rows = append(rows, []string{s.Node, p.Name, ready, p.Message})
+			rows = append(rows, []string{s.Node, p.Name, ready, profileMessage(s, p)})
 		}
 	}
 	return rows
+}
+
+// profileMessage leaves a message out that is among the problems below.
+func profileMessage(s state.State, p state.ProfileReport) string {
+	below := func(problem string) bool { return p.Message != "" && strings.Contains(problem, p.Message) }
+	if !p.Ready && slices.ContainsFunc(s.Problems, below) {
+		return "see PROBLEMS"
+	}
+	return p.Message
 }
 
 func writeProblems(out *strings.Builder, states []state.State) {

@@ -9,26 +9,34 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/pkg/device"
-	"fairlead.dev/fairlead/pkg/pci"
 	"fairlead.dev/fairlead/pkg/state"
 )
 
-// VFs draws a table of all VFs: node, pool, driver, holder.
-func VFs(states []state.State) string {
-	rows := [][]string{{"NODE", "PF", "VF", "ADDRESS", "POOL", "DRIVER", "NETDEV", "HELD BY", "INTERFACE", "HEALTH"}}
-	for _, s := range Merge(states) {
+// VFs draws a table of all VFs: node, pool, driver, holder. In a narrow one, columns are
+// left out that `vf NAME` shows.
+func VFs(states []state.State, o Options) string {
+	return vfTable(Merge(states), o, func(state.PFReport, state.VFReport) bool { return true })
+}
+
+// vfTable draws the VFs that are wanted.
+func vfTable(merged []state.State, o Options, wanted func(state.PFReport, state.VFReport) bool) string {
+	rows := [][]string{{"NODE", "PF", "VF", "ADDRESS", "POOL", "DRIVER", "NETDEV", "MTU", "HELD BY", "INTERFACE", "HEALTH"}}
+	for _, s := range merged {
 		eachVF(s, func(pf state.PFReport, vf state.VFReport) {
+			if !wanted(pf, vf) {
+				return
+			}
 			name, index := "", ""
 			if !vf.PF.IsZero() {
 				name, index = pfName(pf), strconv.Itoa(vf.Index)
 			}
 			holder, ifname := holderCells(vf)
 			rows = append(rows, []string{s.Node, name, index,
-				vf.Address.String(), vf.Pool, vf.Driver, vf.Netdev, holder, ifname, health(vf)})
+				vf.Address.String(), vf.Pool, vf.Driver, vf.Netdev, positive(vf.MTU), holder, ifname, health(vf)})
 		})
 	}
 	var out strings.Builder
-	table(&out, rows)
+	table(&out, fit(rows, o.Width, "INTERFACE", "MTU", "NETDEV", "DRIVER"))
 	return out.String()
 }
 
@@ -66,35 +74,6 @@ func holderCells(vf state.VFReport) (holder, ifname string) {
 		return "(allocated)", ""
 	}
 	return "", ""
-}
-
-// VF describes one VF in full. The name is a PCI address, or PF/INDEX such as ens1f0/3 or
-// 0000:3b:00.0/3. It may mean a VF on each of several nodes.
-func VF(states []state.State, name string) (string, error) {
-	var found []string
-	for _, s := range Merge(states) {
-		eachVF(s, func(pf state.PFReport, vf state.VFReport) {
-			if isAddress(vf.Address, name) || isNamed(pf, vf, name) {
-				found = append(found, describeVF(s, pf, vf))
-			}
-		})
-	}
-	if len(found) == 0 {
-		return "", fmt.Errorf("no VF %q: give a PCI address (0000:3b:02.1) or PF/INDEX (ens1f0/3); `fairleadctl vf` lists them", name)
-	}
-	return strings.Join(found, "\n"), nil
-}
-
-// isAddress accepts an address without its domain: it is 0000 on most machines, and people
-// leave it out.
-func isAddress(a pci.Address, text string) bool {
-	return !a.IsZero() && (a.String() == text || a.String() == "0000:"+text)
-}
-
-func isNamed(pf state.PFReport, vf state.VFReport, name string) bool {
-	uplink, index, ok := strings.Cut(name, "/")
-	return ok && uplink != "" && index == strconv.Itoa(vf.Index) &&
-		(uplink == pf.Netdev || slices.Contains(pf.AltNames, uplink) || isAddress(pf.Address, uplink))
 }
 
 func describeVF(s state.State, pf state.PFReport, vf state.VFReport) string {
@@ -185,6 +164,13 @@ func knobName(k device.Knob) string {
 		return "MAC at the PF"
 	}
 	return k.Name
+}
+
+func positive(n int) string {
+	if n <= 0 {
+		return ""
+	}
+	return strconv.Itoa(n)
 }
 
 func number(n int) string {

@@ -21,20 +21,21 @@ func TestTopologyIsDrawn(t *testing.T) {
 func TestTablesAreDrawn(t *testing.T) {
 	states := []state.State{quietNode(), busyNode()}
 	checkGolden(t, "status.txt", Status(states))
-	checkGolden(t, "vfs.txt", VFs(states))
+	checkGolden(t, "vfs.txt", VFs(states, Options{}))
+	checkGolden(t, "vfs-80.txt", VFs(states, Options{Width: 80}))
 	checkGolden(t, "status-empty.txt", Status([]state.State{state.Build(state.Input{Node: "node3"})}))
 }
 
 func TestOneVFIsDescribed(t *testing.T) {
 	states := []state.State{busyNode()}
 	for _, name := range []string{"0000:02:10.0", "02:10.0", "pf0/0"} {
-		got, err := VF(states, name)
+		got, err := VF(states, name, Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		checkGolden(t, "vf-held.txt", got)
 	}
-	got, err := VF(states, "pf0/1")
+	got, err := VF(states, "pf0/1", Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,11 +45,11 @@ func TestOneVFIsDescribed(t *testing.T) {
 // Inside a virtual machine no PF is visible: the VFs are drawn, listed and found.
 func TestVFsWithoutAPF(t *testing.T) {
 	states := []state.State{guest()}
-	vf, err := VF(states, "00:05.0")
+	vf, err := VF(states, "00:05.0", Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	checkGolden(t, "lone.txt", Status(states)+"\n"+Topology(states, Options{})+"\n"+VFs(states)+"\n"+vf)
+	checkGolden(t, "lone.txt", Status(states)+"\n"+Topology(states, Options{})+"\n"+VFs(states, Options{})+"\n"+vf)
 }
 
 // A PF whose driver is not bound has no netdev to name it by.
@@ -56,15 +57,15 @@ func TestVFIsFoundByItsPFsAddress(t *testing.T) {
 	s := busyNode()
 	s.PFs[0].Netdev = ""
 	for _, name := range []string{"0000:02:00.0/1", "02:00.0/1"} {
-		if got, err := VF([]state.State{s}, name); err != nil || !strings.HasPrefix(got, "node1 0000:02:10.2: VF 1 of 0000:02:00.0\n") {
+		if got, err := VF([]state.State{s}, name, Options{}); err != nil || !strings.HasPrefix(got, "node1 0000:02:10.2: VF 1 of 0000:02:00.0\n") {
 			t.Errorf("VF(%s) = %v\n%s", name, err, got)
 		}
 	}
 }
 
 func TestUnknownVFSaysHowToNameOne(t *testing.T) {
-	_, err := VF([]state.State{busyNode()}, "pf9/1")
-	want := "no VF \"pf9/1\": give a PCI address (0000:3b:02.1) or PF/INDEX (ens1f0/3); `fairleadctl vf` lists them"
+	_, err := VF([]state.State{busyNode()}, "pf9/1", Options{})
+	want := "no VF \"pf9/1\": give a PCI address (0000:3b:02.1), PF/INDEX (ens1f0/3), a netdev, a PF, or a pod that holds one (namespace/name); `fairleadctl vf` lists them"
 	if err == nil || err.Error() != want {
 		t.Errorf("VF(pf9/1) = %v, want %s", err, want)
 	}
@@ -168,12 +169,12 @@ func TestTenantsCannotWriteToTheTerminal(t *testing.T) {
 	s.Problems = append(s.Problems, "plugin failed: "+evil)
 	other := busyNode()
 	other.Node, other.Sandboxes = "node2", s.Sandboxes
-	vf, err := VF([]state.State{s}, "pf0/0")
+	vf, err := VF([]state.State{s}, "pf0/0", Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	states := []state.State{s, other}
-	for name, text := range map[string]string{"topology": Topology(states, Options{}), "status": Status(states), "vfs": VFs(states), "vf": vf} {
+	for name, text := range map[string]string{"topology": Topology(states, Options{}), "status": Status(states), "vfs": VFs(states, Options{}), "vf": vf} {
 		if i := strings.IndexFunc(text, func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }); i >= 0 {
 			t.Errorf("%s: unprintable at %q", name, text[i:min(i+20, len(text))])
 		}

@@ -21,6 +21,7 @@ type Cluster struct {
 	StatusErr error
 	Hang      bool // SetNetworkStatus waits until its context ends
 	Patches   int
+	Lookups   int // of pods and net-attach-defs
 }
 
 // NewCluster makes one that has nothing.
@@ -48,6 +49,7 @@ func (c *Cluster) AddPod(name, networks string) {
 func (c *Cluster) Pod(_ context.Context, namespace, name, uid string) (network.Pod, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.Lookups++
 	p, ok := c.Pods[namespace+"/"+name]
 	switch {
 	case c.Down != nil:
@@ -62,6 +64,7 @@ func (c *Cluster) Pod(_ context.Context, namespace, name, uid string) (network.P
 func (c *Cluster) NetAttachDef(_ context.Context, namespace, name string) (network.Definition, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.Lookups++
 	d, ok := c.NADs[namespace+"/"+name]
 	switch {
 	case c.Down != nil:

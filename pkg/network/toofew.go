@@ -1,0 +1,46 @@
+package network
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// needsDevice reports a network that cannot be made without a device. A resource is
+// otherwise a mark for the scheduler as well, such as that of a bridge's node daemon, of
+// which the kubelet has no devices; and a plugin may do without.
+func needsDevice(d Definition) bool {
+	first := d.List.Plugins[0]
+	return first.Type == "sriov" && first.Builtin
+}
+
+// tooFew is the error for a network whose pod has not enough devices.
+func (p *devicePool) tooFew(s Selection, resource string) error {
+	users := p.users[resource]
+	err := fmt.Errorf("network %s: too few devices of resource %s: %d asked for (by %s), %d allocated to the pod by the kubelet",
+		s.Network(), resource, len(users), strings.Join(users, ", "), len(p.all[resource]))
+	if len(p.all[resource]) > 0 || slices.Contains(p.pools, resource) || len(p.pools) == 0 {
+		return fmt.Errorf("%w; request %s: %d in the pod's container resources", err, resource, len(users))
+	}
+	if name := nearest(resource, p.pools); name != "" {
+		return fmt.Errorf("%w; this node has no pool %s, the nearest name is %s: correct the annotation %s of the net-attach-def", err, resource, name, ResourceAnnotation)
+	}
+	return fmt.Errorf("%w; this node has no pool %s, but %s: correct the annotation %s of the net-attach-def, or declare the pool", err, resource, p.poolNames(), ResourceAnnotation)
+}
+
+// noResource is the error for a network that needs a device and names no resource.
+func (p *devicePool) noResource(s Selection) error {
+	return fmt.Errorf("network %s: type sriov needs a device, and the net-attach-def has no annotation %s; name the resource there (this node has %s), and request it in the pod's container resources",
+		s.Network(), ResourceAnnotation, p.poolNames())
+}
+
+func (p *devicePool) poolNames() string {
+	const most = 5
+	switch {
+	case len(p.pools) == 0:
+		return "no pool"
+	case len(p.pools) > most:
+		return fmt.Sprintf("%s and %d more", strings.Join(p.pools[:most], ", "), len(p.pools)-most)
+	}
+	return strings.Join(p.pools, ", ")
+}
