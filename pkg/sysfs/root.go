@@ -17,7 +17,7 @@ func (r root) path(elem ...string) string {
 	return filepath.Join(append([]string{string(r)}, elem...)...)
 }
 
-func (r root) devices() string { return r.path("sys/bus/pci/devices") }
+func (r root) devices() string { return filepath.Join(string(r), "sys/bus/pci/devices") }
 
 func (r root) device(addr pci.Address) string { return r.devices() + "/" + addr.String() }
 
