@@ -69,7 +69,7 @@ func (p *parts) state(context.Context) (state.State, error) {
 		Tombstones: len(tombs), Problems: slices.Concat(p.problems(), n.problems, advertised.Problems),
 	}
 	for _, s := range n.statuses {
-		in.Profiles = append(in.Profiles, state.Profile{
+		in.Profiles = append(in.Profiles, state.ProfileReport{
 			Name: s.Profile, Source: source(n.model, s.Profile), Ready: s.Ready, Message: describe(s),
 		})
 	}

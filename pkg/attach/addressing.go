@@ -150,7 +150,7 @@ func (a *addressing) addAddresses(l link.Link) error {
 		}
 	}
 	for _, ip := range a.result.IPs {
-		addr := link.Address{IPNet: ip.Address, Optimistic: ip.Address.IP.To4() == nil}
+		addr := link.IPAddress{IPNet: ip.Address, Optimistic: ip.Address.IP.To4() == nil}
 		if err := a.at.pod.AddAddress(l.Index, addr); err != nil {
 			return err
 		}
@@ -230,7 +230,7 @@ func (a *addressing) settle(ctx context.Context, l link.Link) error {
 
 // own reads the addresses that the result has. A duplicate is an error. The
 // link-local address, which is the kernel's own, is left out.
-func (a *addressing) own(l link.Link) ([]link.Address, error) {
+func (a *addressing) own(l link.Link) ([]link.IPAddress, error) {
 	addrs, err := a.at.pod.Addresses(l.Index)
 	if err != nil {
 		return nil, err
@@ -240,7 +240,7 @@ func (a *addressing) own(l link.Link) ([]link.Address, error) {
 			return nil, fmt.Errorf("address %s is a duplicate: another host on the network has it", addr.IPNet.IP)
 		}
 	}
-	return slices.DeleteFunc(addrs, func(addr link.Address) bool { return !a.holds(addr.IPNet.IP) }), nil
+	return slices.DeleteFunc(addrs, func(addr link.IPAddress) bool { return !a.holds(addr.IPNet.IP) }), nil
 }
 
 func (a *addressing) holds(ip net.IP) bool {

@@ -182,13 +182,13 @@ func (n *testNode) dump(path string) string {
 		for _, alt := range slices.Sorted(slices.Values(l.AltNames)) {
 			words = append(words, "altname "+alt)
 		}
-		addrs, _ := h.Addresses(l.Index)
+		addrs, _ := h.IP.Addresses(l.Index)
 		for _, a := range addrs {
 			if !a.IPNet.IP.IsLinkLocalUnicast() {
 				words = append(words, a.IPNet.String())
 			}
 		}
-		routes, _ := h.Routes(l.Index)
+		routes, _ := h.IP.Routes(l.Index)
 		for _, r := range routes {
 			if r.Table == unix.RT_TABLE_MAIN && r.GW != nil {
 				words = append(words, "route "+r.String())

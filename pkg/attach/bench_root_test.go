@@ -29,7 +29,7 @@ func BenchmarkMacvlan(b *testing.B) {
 	floorBind := func() link.Link {
 		l, err := host.AddMacvlan(link.Spec{Name: "net1", Parent: uplink.Index, MTU: 1400, Group: linkGroup}, "bridge", 0, inside)
 		if err == nil {
-			err = inside.AddAddress(l.Index, link.Address{IPNet: mustCIDR("10.1.0.2/24")})
+			err = inside.IP.AddAddress(l.Index, link.IPAddress{IPNet: mustCIDR("10.1.0.2/24")})
 		}
 		if err == nil {
 			err = inside.SetUp(l.Index)

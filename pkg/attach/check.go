@@ -180,7 +180,7 @@ func isOn(r *types100.Result, ip *types100.IPConfig, ifName string) bool {
 	return i != nil && *i >= 0 && *i < len(r.Interfaces) && r.Interfaces[*i].Name == ifName
 }
 
-func checkAddress(have []link.Address, want net.IPNet, name string) error {
+func checkAddress(have []link.IPAddress, want net.IPNet, name string) error {
 	for _, a := range have {
 		if !a.IPNet.IP.Equal(want.IP) {
 			continue

@@ -185,12 +185,12 @@ func TestAddressesAreWaitedForWhereTheyAreNotOptimistic(t *testing.T) {
 	conf := `{"master": "eth1", "ipam": {"type": "static", "addresses": [{"address": "fd00::5/64"}]}}`
 	tests := []struct {
 		name   string
-		settle func(*link.Address)
+		settle func(*link.IPAddress)
 		want   string
 	}{
-		{"detection ends well", func(a *link.Address) { a.Tentative = false }, ""},
-		{"somebody has it", func(a *link.Address) { a.Duplicate = true }, "address fd00::5 is a duplicate"},
-		{"it never ends", func(*link.Address) {}, "address fd00::5 is still tentative"},
+		{"detection ends well", func(a *link.IPAddress) { a.Tentative = false }, ""},
+		{"somebody has it", func(a *link.IPAddress) { a.Duplicate = true }, "address fd00::5 is a duplicate"},
+		{"it never ends", func(*link.IPAddress) {}, "address fd00::5 is still tentative"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

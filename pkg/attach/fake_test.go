@@ -82,7 +82,7 @@ type space struct {
 
 type fakeLink struct {
 	link.Link
-	addrs    []link.Address
+	addrs    []link.IPAddress
 	routes   []link.Route
 	vf       *fakeVF // it is a VF's netdev
 	features []string

@@ -9,7 +9,7 @@ import (
 	"fairlead.dev/fairlead/pkg/link"
 )
 
-func (f fakeLinks) AddAddress(index int, addr link.Address) error {
+func (f fakeLinks) AddAddress(index int, addr link.IPAddress) error {
 	if err := f.write("address %s", addr.IPNet.String()); err != nil {
 		return err
 	}
@@ -23,7 +23,7 @@ func (f fakeLinks) AddAddress(index int, addr link.Address) error {
 	return nil
 }
 
-func (f fakeLinks) Addresses(index int) ([]link.Address, error) {
+func (f fakeLinks) Addresses(index int) ([]link.IPAddress, error) {
 	if err := f.read("addresses"); err != nil {
 		return nil, err
 	}

@@ -133,7 +133,7 @@ func TestAFunctionThatTheHostUsesIsRefused(t *testing.T) {
 			host.links["storage0"] = &fakeLink{Link: link.Link{Index: 90, Name: "storage0", Kind: "vlan", Parent: vf.Index}}
 		}, "below storage0"},
 		{"a default route", func(_ *space, vf *fakeLink) { vf.routes = []link.Route{{Link: vf.Index, Dst: everything}} }, "for a default route"},
-		{"an address", func(_ *space, vf *fakeLink) { vf.addrs = []link.Address{{IPNet: everything}} }, "with the address 0.0.0.0/0"},
+		{"an address", func(_ *space, vf *fakeLink) { vf.addrs = []link.IPAddress{{IPNet: everything}} }, "with the address 0.0.0.0/0"},
 		{"nothing", func(*space, *fakeLink) {}, ""},
 	}
 	for _, tt := range tests {

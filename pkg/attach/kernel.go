@@ -59,8 +59,8 @@ type linkMaker interface {
 }
 
 type addressSetter interface {
-	AddAddress(index int, addr link.Address) error
-	Addresses(index int) ([]link.Address, error)
+	AddAddress(index int, addr link.IPAddress) error
+	Addresses(index int) ([]link.IPAddress, error)
 	AddRoute(r link.Route) error
 	Routes(index int) ([]link.Route, error)
 }
@@ -125,12 +125,15 @@ func open(h *link.Handle, err error) (*Links, error) {
 	if err != nil {
 		return nil, err
 	}
-	all := handle{h}
+	all := handle{h, h.IP}
 	return &Links{all, all, all, all, all, all, all, all}, nil
 }
 
 // handle adds calls for which netlink has no message.
-type handle struct{ *link.Handle }
+type handle struct {
+	*link.Handle
+	link.IP
+}
 
 func (h handle) DeleteAltNames(index int, names ...string) error {
 	var errs []error

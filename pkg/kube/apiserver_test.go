@@ -496,7 +496,7 @@ func start(t *testing.T, s *apiServer) cluster {
 	t.Helper()
 	c := newCluster(t, s)
 	c.run(t)
-	if !cache.WaitForCacheSync(t.Context().Done(), c.pods.HasSynced, c.daemonSet.HasSynced) || !c.WaitDeclared(t.Context()) {
+	if !cache.WaitForCacheSync(t.Context().Done(), c.pods.HasSynced, c.own.informer.HasSynced) || !c.WaitDeclared(t.Context()) {
 		t.Fatal("the caches were not filled")
 	}
 	return c

@@ -8,15 +8,7 @@ import (
 	"sync"
 	"time"
 
-	nadv1 "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/apis/k8s.cni.cncf.io/v1"
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/runtime/serializer"
-	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/record"
 )
@@ -41,27 +33,18 @@ const defaultRequestTimeout = 5 * time.Second
 // Client is the agent's view of the cluster. Its methods may be called from several goroutines,
 // before, during and after Run.
 type Client struct {
-	o    Options
-	log  *slog.Logger
-	host string // the API server's host, for messages
+	*connection
 
-	core rest.Interface
-	nads rest.Interface
-	meta metadata.Interface
+	// Each part has the calls about one kind of object.
+	*podCache
+	*networkCache
+	*declaredCache
 
-	pods       cache.SharedIndexInformer
-	networks   cache.SharedIndexInformer
-	node       cache.SharedIndexInformer
-	configMaps map[string]cache.SharedIndexInformer // name -> informer
-	daemonSet  cache.SharedIndexInformer            // nil: no DaemonSet to watch
+	own     *ownDaemonSet // nil: no DaemonSet to watch
+	watches *watches      // one for each informer
 
 	broadcaster record.EventBroadcaster
 	recorder    record.EventRecorder
-
-	watches []*watched // one for each informer; fixed after New
-
-	mu  sync.Mutex // guards the fields below, and the contents of watches
-	own ownDaemonSet
 }
 
 // New creates a Client. Its caches are empty until Run. An empty kubeconfig means the
@@ -103,56 +86,33 @@ func newForConfig(cfg *rest.Config, o Options) (*Client, error) {
 	if o.Changed == nil {
 		o.Changed = func() {}
 	}
-	c := &Client{o: o, log: o.Log, host: cfg.Host, configMaps: map[string]cache.SharedIndexInformer{}}
-	if err := c.connect(cfg); err != nil {
+	conn, err := connect(cfg, o)
+	if err != nil {
 		return nil, fmt.Errorf("connect to the API server: %w", err)
 	}
-	if err := c.newInformers(); err != nil {
+	c := &Client{connection: conn, watches: &watches{conn: conn}}
+	if err := c.newCaches(); err != nil {
 		return nil, fmt.Errorf("connect to the API server: %w", err)
 	}
 	c.newRecorder()
 	return c, nil
 }
 
-// connect creates the clients, which share one connection. The scheme has only the kinds in
-// use: the scheme of client-go's clientset has all of Kubernetes, some 10 MiB of the agent's
-// binary.
-func (c *Client) connect(cfg *rest.Config) error {
-	cfg = rest.CopyConfig(cfg)
-	// No client-side limit: an agent's calls are few, but come in bursts when many pods start
-	// at once, and each delayed call delays a pod. The API server ensures fairness among its
-	// clients.
-	cfg.QPS = -1
-	cfg.UserAgent = "fairlead-agent/" + c.o.NodeName
-	scheme, err := newScheme()
-	if err != nil {
+// newCaches creates the caches. Each requests and keeps only the fields that are read.
+func (c *Client) newCaches() (err error) {
+	if c.podCache, err = newPodCache(c.connection, c.watches); err != nil {
 		return err
 	}
-	cfg.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
-	shared, err := rest.HTTPClientFor(cfg)
-	if err != nil {
+	if c.networkCache, err = newNetworkCache(c.connection, c.watches); err != nil {
 		return err
 	}
-	core := rest.CopyConfig(cfg)
-	core.APIPath, core.GroupVersion = "/api", &corev1.SchemeGroupVersion
-	core.ContentType = runtime.ContentTypeProtobuf
-	core.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
-	if c.core, err = rest.RESTClientForConfigAndClient(core, shared); err != nil {
+	if c.declaredCache, err = newDeclaredCache(c.connection, c.watches); err != nil {
 		return err
 	}
-	nads := rest.CopyConfig(cfg)
-	nads.APIPath, nads.GroupVersion = "/apis", &nadv1.SchemeGroupVersion
-	if c.nads, err = rest.RESTClientForConfigAndClient(nads, shared); err != nil {
-		return err
+	if c.o.DaemonSet != "" {
+		c.own, err = newOwnDaemonSet(c.connection, c.watches)
 	}
-	c.meta, err = metadata.NewForConfigAndClient(metadata.ConfigFor(cfg), shared)
 	return err
-}
-
-func newScheme() (*runtime.Scheme, error) {
-	scheme := runtime.NewScheme()
-	metav1.AddToGroupVersion(scheme, schema.GroupVersion{Version: "v1"})
-	return scheme, errors.Join(corev1.AddToScheme(scheme), nadv1.AddToScheme(scheme))
 }
 
 // Run watches until ctx ends. The caches stay readable afterwards.
@@ -160,7 +120,7 @@ func (c *Client) Run(ctx context.Context) error {
 	c.broadcaster.StartRecordingToSink(eventSink{c})
 	defer c.broadcaster.Shutdown()
 	var wg sync.WaitGroup
-	for _, w := range c.watches {
+	for _, w := range c.watches.list {
 		wg.Go(func() { w.informer.RunWithContext(ctx) })
 	}
 	for _, i := range c.configMaps {
@@ -177,7 +137,21 @@ func (c *Client) Ready() error {
 	if c.pods.HasSynced() {
 		return nil
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return fmt.Errorf("the pods of node %s have not been read yet: %w", c.o.NodeName, c.cause(c.pods))
+	return fmt.Errorf("the pods of node %s have not been read yet: %w", c.o.NodeName, c.watches.cause(c.pods))
+}
+
+// Problems returns a sentence for each watch that fails or has not begun, with the reason.
+func (c *Client) Problems() []string {
+	out := c.watches.problems()
+	if _, found, err := c.node.GetStore().GetByKey(c.o.NodeName); err == nil && !found && c.node.HasSynced() {
+		out = append(out, fmt.Sprintf("the API server has no node %s, whose labels profiles select by: set --node-name to the node's name there", c.o.NodeName))
+	}
+	return out
+}
+
+// Uninstalled reports whether the agent's DaemonSet was deleted, so that no other agent will
+// replace this one. The agent asks when it is stopped. Any doubt counts as no: a restart must
+// never remove the CNI configuration (m#1527, m#1468).
+func (c *Client) Uninstalled(ctx context.Context) bool {
+	return c.own != nil && c.own.uninstalled(ctx)
 }

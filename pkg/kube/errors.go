@@ -17,7 +17,7 @@ import (
 
 // explain turns a failed request into one of three errors: the object does not exist
 // (network.ErrNotFound), the API server is unreachable, or it rejects the request.
-func (c *Client) explain(doing string, err error) error {
+func (c *connection) explain(doing string, err error) error {
 	var status apierrors.APIStatus
 	switch {
 	case err == nil:

@@ -1,16 +1,10 @@
 package kube
 
 import (
-	"context"
 	"maps"
 
-	nadv1 "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/apis/k8s.cni.cncf.io/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/cache"
 )
 
@@ -19,90 +13,14 @@ const (
 	nadsResource = "network-attachment-definitions"
 )
 
-// newInformers creates the caches. Each requests and keeps only the fields that are read.
-func (c *Client) newInformers() error {
-	var err error
-	ofNode := fields.OneTermEqualSelector("spec.nodeName", c.o.NodeName)
-	if c.pods, err = c.informer(podsResource, &corev1.Pod{}, stripPod,
-		cache.NewListWatchFromClient(c.core, podsResource, metav1.NamespaceAll, ofNode)); err != nil {
-		return err
-	}
-	// If the CRD is missing, the watch is retried until it appears, with pauses of a few
-	// seconds at first and 30 at most.
-	if c.networks, err = c.informer(nadsResource, &nadv1.NetworkAttachmentDefinition{}, c.parseNetwork,
-		cache.NewListWatchFromClient(c.nads, nadsResource, metav1.NamespaceAll, fields.Everything())); err != nil {
-		return err
-	}
-	// A node's status changes every few seconds: only its metadata is requested.
-	if c.node, err = c.informer("node", &metav1.PartialObjectMetadata{}, stripMeta,
-		c.metaListWatch(corev1.SchemeGroupVersion.WithResource("nodes"), "", c.o.NodeName)); err != nil {
-		return err
-	}
-	if _, err = c.node.AddEventHandler(c.onChange(sameLabels)); err != nil {
-		return err
-	}
-	for _, name := range c.o.ConfigMaps {
-		if err := c.newConfigMapInformer(name); err != nil {
-			return err
-		}
-	}
-	if c.o.DaemonSet == "" {
-		return nil
-	}
-	if c.daemonSet, err = c.informer("daemonset", &metav1.PartialObjectMetadata{}, stripMeta,
-		c.metaListWatch(daemonSets, c.o.Namespace, c.o.DaemonSet)); err != nil {
-		return err
-	}
-	_, err = c.daemonSet.AddEventHandler(c.ownHandler())
-	return err
-}
-
-func (c *Client) newConfigMapInformer(name string) error {
-	i, err := c.informer("configmap "+name, &corev1.ConfigMap{}, stripConfigMap,
-		cache.NewListWatchFromClient(c.core, "configmaps", c.o.Namespace, named(name)))
-	if err != nil {
-		return err
-	}
-	c.configMaps[name] = i
-	_, err = i.AddEventHandler(c.onChange(sameData))
-	return err
-}
-
-func (c *Client) informer(what string, example runtime.Object, strip cache.TransformFunc, lw cache.ListerWatcher) (cache.SharedIndexInformer, error) {
-	w := &watched{what: what}
-	w.informer = cache.NewSharedIndexInformer(c.observe(w, lw), example, 0, cache.Indexers{})
-	if err := w.informer.SetTransform(strip); err != nil {
-		return nil, err
-	}
-	err := w.informer.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) { c.watchFailed(w, err) })
-	c.watches = append(c.watches, w)
-	return w.informer, err
-}
-
-func (c *Client) metaListWatch(resource schema.GroupVersionResource, namespace, name string) cache.ListerWatcher {
-	r := c.meta.Resource(resource).Namespace(namespace)
-	return &cache.ListWatch{
-		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-			o.FieldSelector = named(name).String()
-			return r.List(ctx, o)
-		},
-		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-			o.FieldSelector = named(name).String()
-			return r.Watch(ctx, o)
-		},
-	}
-}
-
-func named(name string) fields.Selector { return fields.OneTermEqualSelector("metadata.name", name) }
-
-// onChange calls Options.Changed unless an update changed nothing.
-func (c *Client) onChange(same func(old, new any) bool) cache.ResourceEventHandler {
+// onChange calls changed unless an update changed nothing.
+func onChange(changed func(), same func(old, new any) bool) cache.ResourceEventHandler {
 	return cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(any) { c.o.Changed() },
-		DeleteFunc: func(any) { c.o.Changed() },
+		AddFunc:    func(any) { changed() },
+		DeleteFunc: func(any) { changed() },
 		UpdateFunc: func(old, new any) {
 			if !same(old, new) {
-				c.o.Changed()
+				changed()
 			}
 		},
 	}

@@ -445,7 +445,7 @@ func TestUninstalled(t *testing.T) {
 	deleting.meta()["deletionTimestamp"] = "2026-01-02T03:04:05Z"
 	gone := func(t *testing.T, c cluster) {
 		c.server.remove(ownPath)
-		eventually(t, "the watch saw it go", func() bool { c.mu.Lock(); defer c.mu.Unlock(); return c.own.deleted })
+		eventually(t, "the watch saw it go", func() bool { c.own.mu.Lock(); defer c.own.mu.Unlock(); return c.own.deleted })
 	}
 	tests := []struct {
 		name   string
@@ -471,11 +471,11 @@ func TestUninstalled(t *testing.T) {
 			}
 			c := start(t, s)
 			if tt.before != nil {
-				eventually(t, "it is seen", func() bool { c.mu.Lock(); defer c.mu.Unlock(); return c.own.uid != "" })
+				eventually(t, "it is seen", func() bool { c.own.mu.Lock(); defer c.own.mu.Unlock(); return c.own.uid != "" })
 			}
 			tt.then(t, c)
 			if tt.name == "the permissions went first" {
-				eventually(t, "the watch saw it go", func() bool { c.mu.Lock(); defer c.mu.Unlock(); return c.own.deleted })
+				eventually(t, "the watch saw it go", func() bool { c.own.mu.Lock(); defer c.own.mu.Unlock(); return c.own.deleted })
 			}
 			if got := c.Uninstalled(t.Context()); got != tt.want {
 				t.Errorf("got %t", got)

@@ -6,23 +6,41 @@ import (
 
 	nadv1 "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/apis/k8s.cni.cncf.io/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/client-go/tools/cache"
 
 	"fairlead.dev/fairlead/pkg/network"
 )
 
+// networkCache has the net-attach-defs of all namespaces.
+type networkCache struct {
+	conn     *connection
+	networks cache.SharedIndexInformer
+}
+
+// newNetworkCache creates the cache. If the CRD is missing, the watch is retried until it
+// appears, with pauses of a few seconds at first and 30 at most.
+func newNetworkCache(c *connection, w *watches) (*networkCache, error) {
+	n := &networkCache{conn: c}
+	var err error
+	n.networks, err = w.informer(nadsResource, &nadv1.NetworkAttachmentDefinition{}, n.parseNetwork,
+		cache.NewListWatchFromClient(c.nads, nadsResource, metav1.NamespaceAll, fields.Everything()))
+	return n, err
+}
+
 // NetAttachDef finds a net-attach-def. The error wraps network.ErrNotFound if
 // there is no such object, or if the cluster does not know the kind. The definition is
 // parsed when the object arrives, not for each pod, and pods share it.
-func (c *Client) NetAttachDef(ctx context.Context, namespace, name string) (network.Definition, error) {
+func (c *networkCache) NetAttachDef(ctx context.Context, namespace, name string) (network.Definition, error) {
 	if n, ok := c.cachedNetwork(namespace + "/" + name); ok {
 		return n.definition, n.err
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.o.RequestTimeout)
+	ctx, cancel := context.WithTimeout(ctx, c.conn.o.RequestTimeout)
 	defer cancel()
 	n := &nadv1.NetworkAttachmentDefinition{}
-	err := c.nads.Get().Namespace(namespace).Resource(nadsResource).Name(name).Do(ctx).Into(n)
+	err := c.conn.nads.Get().Namespace(namespace).Resource(nadsResource).Name(name).Do(ctx).Into(n)
 	if err != nil {
-		return network.Definition{}, c.explain(fmt.Sprintf("get net-attach-def %s/%s", namespace, name), err)
+		return network.Definition{}, c.conn.explain(fmt.Sprintf("get net-attach-def %s/%s", namespace, name), err)
 	}
 	return parse(n)
 }
@@ -41,7 +59,7 @@ type parsedNetwork struct {
 
 // parseNetwork is the transform of the informer. An object that arrives again unchanged,
 // as after a gap in the watch, is not parsed again.
-func (c *Client) parseNetwork(o any) (any, error) {
+func (c *networkCache) parseNetwork(o any) (any, error) {
 	n, ok := o.(*nadv1.NetworkAttachmentDefinition)
 	if !ok {
 		return o, nil
@@ -55,7 +73,7 @@ func (c *Client) parseNetwork(o any) (any, error) {
 	return p, nil
 }
 
-func (c *Client) cachedNetwork(key string) (*parsedNetwork, bool) {
+func (c *networkCache) cachedNetwork(key string) (*parsedNetwork, bool) {
 	o, found, err := c.networks.GetStore().GetByKey(key)
 	if err != nil || !found {
 		return nil, false

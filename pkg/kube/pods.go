@@ -6,6 +6,9 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/client-go/tools/cache"
 
 	"fairlead.dev/fairlead/pkg/network"
 )
@@ -14,9 +17,22 @@ import (
 // that the kubelet and the runtime use for the pod.
 const staticPodUID = "kubernetes.io/config.hash"
 
+// podCache has the pods of the node.
+type podCache struct {
+	conn *connection
+	pods cache.SharedIndexInformer
+}
+
+func newPodCache(c *connection, w *watches) (*podCache, error) {
+	ofNode := fields.OneTermEqualSelector("spec.nodeName", c.o.NodeName)
+	i, err := w.informer(podsResource, &corev1.Pod{}, stripPod,
+		cache.NewListWatchFromClient(c.core, podsResource, metav1.NamespaceAll, ofNode))
+	return &podCache{c, i}, err
+}
+
 // Pod finds a pod of this node. An empty uid matches any. The error wraps network.ErrNotFound
 // if the pod is gone, or if another pod has its name.
-func (c *Client) Pod(ctx context.Context, namespace, name, uid string) (network.Pod, error) {
+func (c *podCache) Pod(ctx context.Context, namespace, name, uid string) (network.Pod, error) {
 	p, err := c.pod(ctx, namespace, name, uid)
 	if err != nil {
 		return network.Pod{}, err
@@ -29,16 +45,16 @@ func (c *Client) Pod(ctx context.Context, namespace, name, uid string) (network.
 
 // pod asks the API server only if the cache cannot have the answer: the pod is so new that its
 // event has not arrived, or it has replaced the pod in the cache.
-func (c *Client) pod(ctx context.Context, namespace, name, uid string) (*corev1.Pod, error) {
+func (c *podCache) pod(ctx context.Context, namespace, name, uid string) (*corev1.Pod, error) {
 	if p, ok := c.cachedPod(namespace, name, uid); ok {
 		return p, nil
 	}
 	doing := fmt.Sprintf("get pod %s/%s", namespace, name)
-	ctx, cancel := context.WithTimeout(ctx, c.o.RequestTimeout)
+	ctx, cancel := context.WithTimeout(ctx, c.conn.o.RequestTimeout)
 	defer cancel()
 	p := &corev1.Pod{}
-	if err := c.core.Get().Namespace(namespace).Resource(podsResource).Name(name).Do(ctx).Into(p); err != nil {
-		return nil, c.explain(doing, err)
+	if err := c.conn.core.Get().Namespace(namespace).Resource(podsResource).Name(name).Do(ctx).Into(p); err != nil {
+		return nil, c.conn.explain(doing, err)
 	}
 	if !isPod(p, uid) {
 		return nil, fmt.Errorf("%s: the pod with UID %s is gone, and another (UID %s) has its name: %w", doing, uid, p.UID, network.ErrNotFound)
@@ -46,7 +62,7 @@ func (c *Client) pod(ctx context.Context, namespace, name, uid string) (*corev1.
 	return p, nil
 }
 
-func (c *Client) cachedPod(namespace, name, uid string) (*corev1.Pod, bool) {
+func (c *podCache) cachedPod(namespace, name, uid string) (*corev1.Pod, bool) {
 	o, found, err := c.pods.GetStore().GetByKey(namespace + "/" + name)
 	if err != nil || !found {
 		return nil, false

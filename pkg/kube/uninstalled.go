@@ -3,6 +3,7 @@ package kube
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -13,41 +14,51 @@ import (
 
 var daemonSets = schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "daemonsets"}
 
-// ownDaemonSet is the last known state of the agent's own DaemonSet.
+// ownDaemonSet is the agent's own DaemonSet.
 type ownDaemonSet struct {
-	uid     types.UID // the UID last seen; empty: never seen
-	deleted bool      // it is gone, or is being deleted
+	conn     *connection
+	informer cache.SharedIndexInformer
+
+	mu      sync.Mutex // guards the fields below
+	uid     types.UID  // the UID last seen; empty: never seen
+	deleted bool       // it is gone, or is being deleted
 }
 
-func (c *Client) ownHandler() cache.ResourceEventHandler {
+func newOwnDaemonSet(c *connection, w *watches) (*ownDaemonSet, error) {
+	d := &ownDaemonSet{conn: c}
+	var err error
+	if d.informer, err = w.informer("daemonset", &metav1.PartialObjectMetadata{}, stripMeta,
+		c.metaListWatch(daemonSets, c.o.Namespace, c.o.DaemonSet)); err != nil {
+		return nil, err
+	}
+	_, err = d.informer.AddEventHandler(d.handler())
+	return d, err
+}
+
+func (d *ownDaemonSet) handler() cache.ResourceEventHandler {
 	return cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(o any) { c.sawOwn(o) },
-		UpdateFunc: func(_, o any) { c.sawOwn(o) },
-		DeleteFunc: func(any) { c.sawOwn(nil) },
+		AddFunc:    func(o any) { d.saw(o) },
+		UpdateFunc: func(_, o any) { d.saw(o) },
+		DeleteFunc: func(any) { d.saw(nil) },
 	}
 }
 
-func (c *Client) sawOwn(o any) {
+func (d *ownDaemonSet) saw(o any) {
 	m, exists := o.(*metav1.PartialObjectMetadata)
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if !exists {
-		c.own.deleted = true
+		d.deleted = true
 		return
 	}
-	c.own = ownDaemonSet{uid: m.UID, deleted: m.DeletionTimestamp != nil}
+	d.uid, d.deleted = m.UID, m.DeletionTimestamp != nil
 }
 
-// Uninstalled reports whether the agent's DaemonSet was deleted, so that no other agent will
-// replace this one. The agent asks when it is stopped. Any doubt counts as no: a restart must
-// never remove the CNI configuration (m#1527, m#1468).
-func (c *Client) Uninstalled(ctx context.Context) bool {
-	if c.daemonSet == nil {
-		return false
-	}
-	c.mu.Lock()
-	seen := c.own
-	c.mu.Unlock()
+func (d *ownDaemonSet) uninstalled(ctx context.Context) bool {
+	c := d.conn
+	d.mu.Lock()
+	lastUID, deleted := d.uid, d.deleted
+	d.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, c.o.RequestTimeout)
 	defer cancel()
 	m, err := c.meta.Resource(daemonSets).Namespace(c.o.Namespace).Get(ctx, c.o.DaemonSet, metav1.GetOptions{})
@@ -56,11 +67,11 @@ func (c *Client) Uninstalled(ctx context.Context) bool {
 		return m.DeletionTimestamp != nil
 	case apierrors.IsNotFound(err):
 		// A DaemonSet that was never seen may never have existed under that name.
-		return seen.uid != ""
+		return lastUID != ""
 	}
 	// The agent's permissions may have been deleted together with its DaemonSet. The watch's
 	// last event then decides.
-	c.log.Warn("reading the agent's DaemonSet failed; its last watch event decides", "deleted", seen.deleted,
+	c.log.Warn("reading the agent's DaemonSet failed; its last watch event decides", "deleted", deleted,
 		"error", c.explain(fmt.Sprintf("get daemonset %s/%s", c.o.Namespace, c.o.DaemonSet), err))
-	return seen.deleted
+	return deleted
 }

@@ -83,23 +83,23 @@ func (p *PodResources) PodDevices(ctx context.Context, namespace, name string) (
 	return map[string][]string{}, nil
 }
 
-// Allocation is the devices of one resource that a container has.
-type Allocation struct {
+// ContainerDevices are the devices of one resource that a container has.
+type ContainerDevices struct {
 	Namespace, Pod, Container string
 	Devices                   []string // sorted
 }
 
 // Allocated returns all devices that the kubelet has handed out, by resource.
-func (p *PodResources) Allocated(ctx context.Context) (map[string][]Allocation, error) {
+func (p *PodResources) Allocated(ctx context.Context) (map[string][]ContainerDevices, error) {
 	pods, err := p.list(ctx)
 	if err != nil {
 		return nil, err
 	}
-	all := map[string][]Allocation{}
+	all := map[string][]ContainerDevices{}
 	for _, pod := range pods {
 		for _, c := range pod.GetContainers() {
 			for resource, ids := range containerDevices(c) {
-				all[resource] = append(all[resource], Allocation{pod.GetNamespace(), pod.GetName(), c.GetName(), ids})
+				all[resource] = append(all[resource], ContainerDevices{pod.GetNamespace(), pod.GetName(), c.GetName(), ids})
 			}
 		}
 	}

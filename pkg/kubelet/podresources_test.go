@@ -135,7 +135,7 @@ func TestAllocated(t *testing.T) {
 	serve(t, socket, &fakeKubelet{pods: node})
 	c := client(t, socket)
 	got, err := c.Allocated(t.Context())
-	want := map[string][]kubelet.Allocation{
+	want := map[string][]kubelet.ContainerDevices{
 		"fairlead.dev/fast": {
 			{Namespace: "nfv", Pod: "router", Container: "sidecar", Devices: []string{"0000:3b:11.0"}},
 			{Namespace: "nfv", Pod: "router", Container: "main", Devices: []string{"0000:3b:10.2", "0000:3b:10.4", "0000:5e:10.2"}},

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Address is an IP address of a link.
-type Address struct {
+// IPAddress is an IP address of a link.
+type IPAddress struct {
 	IPNet net.IPNet
 	// Tentative means that duplicate address detection is running. The address cannot be
 	// used yet, unless it is Optimistic. Duplicate means that another host on the link has
@@ -24,7 +24,7 @@ type Address struct {
 // count: any link gets one when it is up. IPv6 addresses with a limited lifetime do not
 // count either: the kernel makes them from router advertisements, which any link that is
 // up can receive. An IPv4 address with a limited lifetime counts: somebody runs DHCP.
-func (a Address) InUse() bool {
+func (a IPAddress) InUse() bool {
 	ip, _ := netip.AddrFromSlice(a.IPNet.IP)
 	return countsAsUse(ip, a.Expires)
 }
@@ -35,24 +35,24 @@ func countsAsUse(ip netip.Addr, expires bool) bool {
 	return !ip.IsLinkLocalUnicast() && !advertised
 }
 
-// addresses sets and lists IP addresses.
-type addresses struct{ conn *conn }
+// IP sets and lists the addresses and routes of a namespace.
+type IP struct{ conn *conn }
 
 // AddAddress adds an address with its prefix length to a link. An Optimistic IPv6 address
 // is usable at once, if the link's sysctl optimistic_dad is on. The sysctl has no effect on
 // other addresses.
-func (a addresses) AddAddress(index int, addr Address) error {
+func (a IP) AddAddress(index int, addr IPAddress) error {
 	req := addressRequest(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, index, addr)
 	return wrap(fmt.Sprintf("add address %s to", &addr.IPNet), linkNumber(index), a.conn.acknowledged(req))
 }
 
 // DeleteAddress removes an address from a link.
-func (a addresses) DeleteAddress(index int, addr net.IPNet) error {
-	req := addressRequest(unix.RTM_DELADDR, 0, index, Address{IPNet: addr})
+func (a IP) DeleteAddress(index int, addr net.IPNet) error {
+	req := addressRequest(unix.RTM_DELADDR, 0, index, IPAddress{IPNet: addr})
 	return wrap(fmt.Sprintf("delete address %s of", &addr), linkNumber(index), a.conn.acknowledged(req))
 }
 
-func addressRequest(message, flags, index int, addr Address) *nl.NetlinkRequest {
+func addressRequest(message, flags, index int, addr IPAddress) *nl.NetlinkRequest {
 	family, ip := familyOf(addr.IPNet.IP)
 	msg := nl.NewIfAddrmsg(family)
 	ones, _ := addr.IPNet.Mask.Size()
@@ -84,8 +84,8 @@ func broadcast(ip []byte, mask net.IPMask) []byte {
 }
 
 // Addresses lists a link's addresses of both families.
-func (a addresses) Addresses(index int) ([]Address, error) {
-	addrs := []Address{}
+func (a IP) Addresses(index int) ([]IPAddress, error) {
+	addrs := []IPAddress{}
 	err := dumpAddresses(a.conn, func() { addrs = addrs[:0] }, func(payload []byte) error {
 		on, a, err := parseAddress(payload)
 		if on == index && a.IPNet.IP != nil {
@@ -106,12 +106,12 @@ func dumpAddresses(c *conn, begin func(), each func(payload []byte) error) error
 
 // parseAddress reads an RTM_NEWADDR or RTM_DELADDR message. If the family is not IPv4 or
 // IPv6, the address has no IP.
-func parseAddress(msg []byte) (index int, addr Address, err error) {
+func parseAddress(msg []byte) (index int, addr IPAddress, err error) {
 	m, err := ifaddr(msg)
 	if err != nil {
 		return m.index, addr, err
 	}
-	addr = Address{
+	addr = IPAddress{
 		Tentative:  m.flags&unix.IFA_F_TENTATIVE != 0,
 		Optimistic: m.flags&unix.IFA_F_OPTIMISTIC != 0,
 		Duplicate:  m.flags&unix.IFA_F_DADFAILED != 0,
@@ -131,7 +131,7 @@ type addressMessage struct {
 	flags  uint32       // IFA_F_…
 }
 
-// inUse is Address.InUse for a message.
+// inUse is IPAddress.InUse for a message.
 func (m addressMessage) inUse() bool {
 	return countsAsUse(m.prefix.Addr(), m.flags&unix.IFA_F_PERMANENT == 0)
 }

@@ -22,7 +22,7 @@ func TestAltNameBomb(t *testing.T) {
 	h := handle(t)
 	vf := veth(t, h, "vf0", "vf0peer")
 	nic := veth(t, h, "nic0", "nic0peer") // behind it in every listing
-	if err := h.AddAddress(nic.Index, link.Address{IPNet: cidr("192.0.2.1/24")}); err != nil {
+	if err := h.IP.AddAddress(nic.Index, link.IPAddress{IPNet: cidr("192.0.2.1/24")}); err != nil {
 		t.Fatal(err)
 	}
 	addAltNames(t, h, vf.Index, maxAltNames)
@@ -40,9 +40,8 @@ func TestAltNameBomb(t *testing.T) {
 		t.Errorf("ByName: link %d, %v", l.Index, err)
 	}
 	names(t, h, "lo", "vf0", "vf0peer", "nic0", "nic0peer")
-	busy, err := h.Busy()
-	if err != nil || busy["nic0"] != "with the address 192.0.2.1/24" {
-		t.Errorf("Busy: %v, %v", busy, err)
+	if used := inUse(t, h); used["nic0"] != "with the address 192.0.2.1/24" {
+		t.Errorf("in use: %v", used)
 	}
 	runtime.ReadMemStats(&after)
 	if used := after.TotalAlloc - before.TotalAlloc; used > 4<<20 {

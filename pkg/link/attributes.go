@@ -27,7 +27,7 @@ func (c changes) SetAttributes(index int, a Attributes) error {
 	if mask == 0 && len(attrs) == 0 {
 		return nil
 	}
-	return wrap("set attributes of", linkNumber(index), c.setFlags(index, flags, mask, attrs...))
+	return wrap("set attributes of", linkNumber(index), setFlags(c.conn, index, flags, mask, attrs...))
 }
 
 func (a Attributes) flags() (flags, mask uint32) {

@@ -20,7 +20,7 @@ func BenchmarkUse1000Links(b *testing.B) {
 	var l link.Link
 	for n := range 500 { // pairs
 		l = veth(b, h, fmt.Sprintf("v%d", n), fmt.Sprintf("p%d", n))
-		if err := h.AddAddress(l.Index, link.Address{IPNet: cidr(fmt.Sprintf("10.%d.%d.1/24", n/256, n%256))}); err != nil {
+		if err := h.IP.AddAddress(l.Index, link.IPAddress{IPNet: cidr(fmt.Sprintf("10.%d.%d.1/24", n/256, n%256))}); err != nil {
 			b.Fatal(err)
 		}
 		if err := h.SetUp(l.Index); err != nil {
@@ -41,9 +41,9 @@ func BenchmarkUse1000Links(b *testing.B) {
 	flip := func(b *testing.B, n int) {
 		var err error
 		if n%2 == 0 {
-			err = h.AddAddress(l.Index, link.Address{IPNet: address})
+			err = h.IP.AddAddress(l.Index, link.IPAddress{IPNet: address})
 		} else {
-			err = h.DeleteAddress(l.Index, address)
+			err = h.IP.DeleteAddress(l.Index, address)
 		}
 		if err != nil {
 			b.Fatal(err)

@@ -14,24 +14,18 @@ type changes struct{ conn *conn }
 
 // SetUp brings a link up administratively.
 func (c changes) SetUp(index int) error {
-	return wrap("bring up", linkNumber(index), c.setFlags(index, unix.IFF_UP, unix.IFF_UP))
+	return wrap("bring up", linkNumber(index), setFlags(c.conn, index, unix.IFF_UP, unix.IFF_UP))
 }
 
 // SetDown takes a link down administratively.
 func (c changes) SetDown(index int) error {
-	return wrap("take down", linkNumber(index), c.setFlags(index, 0, unix.IFF_UP))
+	return wrap("take down", linkNumber(index), setFlags(c.conn, index, 0, unix.IFF_UP))
 }
 
-// SetListening sets whether a link receives all packets, or all multicast packets.
-func (c changes) SetListening(index int, promisc, allMulti bool) error {
-	flags := unix.IFF_PROMISC*bit(promisc) | unix.IFF_ALLMULTI*bit(allMulti)
-	return wrap("set promiscuous mode of", linkNumber(index), c.setFlags(index, flags, unix.IFF_PROMISC|unix.IFF_ALLMULTI))
-}
-
-func (c changes) setFlags(index int, flags, mask uint32, attrs ...nl.NetlinkRequestData) error {
+func setFlags(c *conn, index int, flags, mask uint32, attrs ...nl.NetlinkRequestData) error {
 	ifi := nl.NewIfInfomsg(unix.AF_UNSPEC)
 	ifi.Index, ifi.Flags, ifi.Change = int32(index), flags, mask
-	return c.conn.acknowledged(request(unix.RTM_SETLINK, unix.NLM_F_ACK, ifi, attrs...))
+	return c.acknowledged(request(unix.RTM_SETLINK, unix.NLM_F_ACK, ifi, attrs...))
 }
 
 // SetMTU sets the MTU in bytes.
@@ -59,16 +53,16 @@ func (c changes) Rename(index int, name string) error {
 
 // AddAltName adds an alternative name to a link. ByName finds the link by it too.
 func (c changes) AddAltName(index int, name string) error {
-	return wrap(fmt.Sprintf("add altname %q to", name), linkNumber(index), c.changeAltName(unix.RTM_NEWLINKPROP, index, name))
+	return wrap(fmt.Sprintf("add altname %q to", name), linkNumber(index), changeAltName(c.conn, unix.RTM_NEWLINKPROP, index, name))
 }
 
 // DeleteAltName removes an alternative name from a link.
 func (c changes) DeleteAltName(index int, name string) error {
-	return wrap(fmt.Sprintf("delete altname %q of", name), linkNumber(index), c.changeAltName(unix.RTM_DELLINKPROP, index, name))
+	return wrap(fmt.Sprintf("delete altname %q of", name), linkNumber(index), changeAltName(c.conn, unix.RTM_DELLINKPROP, index, name))
 }
 
-func (c changes) changeAltName(message, index int, name string) error {
-	return c.conn.change(message, 0, index, nested(unix.IFLA_PROP_LIST, nl.NewRtAttr(unix.IFLA_ALT_IFNAME, nl.ZeroTerminated(name))))
+func changeAltName(c *conn, message, index int, name string) error {
+	return c.change(message, 0, index, nested(unix.IFLA_PROP_LIST, nl.NewRtAttr(unix.IFLA_ALT_IFNAME, nl.ZeroTerminated(name))))
 }
 
 // MoveTo moves a link to target's namespace under newName and newIndex, in one message. The
@@ -89,19 +83,19 @@ func (c changes) MoveTo(index int, target Target, newName string, newIndex int) 
 	} else if !errors.Is(err, ErrNotFound) {
 		return wrap(op, object, err)
 	}
-	err := c.move(index, target, newName, newIndex)
+	err := move(c.conn, index, target, newName, newIndex)
 	if newIndex > 0 && errors.Is(err, unix.EBUSY) { // the index is taken; nothing has changed
-		err = c.move(index, target, newName, 0)
+		err = move(c.conn, index, target, newName, 0)
 	}
 	return wrap(op, object, err)
 }
 
-func (c changes) move(index int, target Target, newName string, newIndex int) error {
+func move(c *conn, index int, target Target, newName string, newIndex int) error {
 	attrs := []nl.NetlinkRequestData{u32(unix.IFLA_NET_NS_FD, uint32(target.FD())), text(unix.IFLA_IFNAME, newName)}
 	if newIndex > 0 {
 		attrs = append(attrs, u32(unix.IFLA_NEW_IFINDEX, uint32(newIndex)))
 	}
-	return c.conn.change(unix.RTM_SETLINK, 0, index, attrs...)
+	return c.change(unix.RTM_SETLINK, 0, index, attrs...)
 }
 
 // Delete removes a link. It returns after an RCU grace period (some 20 ms).

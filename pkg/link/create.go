@@ -35,7 +35,7 @@ func (b creations) AddMacvlan(s Spec, mode string, queueLen uint32, target Targe
 	if queueLen != 0 {
 		data = append(data, nl.NewRtAttr(nl.IFLA_MACVLAN_BC_QUEUE_LEN, nl.Uint32Attr(queueLen)))
 	}
-	return b.add("macvlan", s, data, target)
+	return newLink{b.conn, "macvlan", s, data, target}.add()
 }
 
 // AddIPvlan makes an ipvlan inside target's namespace, as AddMacvlan does. Mode is
@@ -45,72 +45,81 @@ func (b creations) AddIPvlan(s Spec, mode string, target Target) (Link, error) {
 	if !ok {
 		return Link{}, wrap("create", "ipvlan "+s.Name, fmt.Errorf("unknown mode %q", mode))
 	}
-	return b.add("ipvlan", s, []*nl.RtAttr{nl.NewRtAttr(nl.IFLA_IPVLAN_MODE, nl.Uint16Attr(uint16(m)))}, target)
+	return newLink{b.conn, "ipvlan", s, []*nl.RtAttr{nl.NewRtAttr(nl.IFLA_IPVLAN_MODE, nl.Uint16Attr(uint16(m)))}, target}.add()
 }
 
 // AddVLAN makes a VLAN link with 802.1q tags inside target's namespace, as
 // AddMacvlan does.
 func (b creations) AddVLAN(s Spec, id int, target Target) (Link, error) {
-	return b.add("vlan", s, []*nl.RtAttr{nl.NewRtAttr(nl.IFLA_VLAN_ID, nl.Uint16Attr(uint16(id)))}, target)
+	return newLink{b.conn, "vlan", s, []*nl.RtAttr{nl.NewRtAttr(nl.IFLA_VLAN_ID, nl.Uint16Attr(uint16(id)))}, target}.add()
 }
 
-// add makes the link and reads it back from target. The kernel does not echo a link
+// newLink is a link that is being made.
+type newLink struct {
+	conn   *conn
+	kind   string
+	spec   Spec
+	data   []*nl.RtAttr // IFLA_INFO_DATA
+	target Target
+}
+
+// add makes the link and reads it back from n.target. The kernel does not echo a link
 // (NLM_F_ECHO) that is made in another namespace than the request's.
-func (b creations) add(kind string, s Spec, data []*nl.RtAttr, target Target) (Link, error) {
-	err := b.create(kind, s, data, target)
+func (n newLink) add() (Link, error) {
+	err := n.create()
 	if errors.Is(err, unix.EEXIST) {
-		err = b.createAndRename(kind, s, data, target)
+		err = n.createAndRename()
 	}
 	if err != nil {
-		return Link{}, wrap("create", kind+" "+s.Name, err)
+		return Link{}, wrap("create", n.kind+" "+n.spec.Name, err)
 	}
-	return target.ByName(s.Name)
+	return n.target.ByName(n.spec.Name)
 }
 
-func (b creations) create(kind string, s Spec, data []*nl.RtAttr, target Target) error {
+func (n newLink) create() error {
 	attrs := []nl.NetlinkRequestData{
-		text(unix.IFLA_IFNAME, s.Name),
-		u32(unix.IFLA_LINK, uint32(s.Parent)),
-		u32(unix.IFLA_NET_NS_FD, uint32(target.FD())),
+		text(unix.IFLA_IFNAME, n.spec.Name),
+		u32(unix.IFLA_LINK, uint32(n.spec.Parent)),
+		u32(unix.IFLA_NET_NS_FD, uint32(n.target.FD())),
 		nested(unix.IFLA_LINKINFO,
-			nl.NewRtAttr(unix.IFLA_INFO_KIND, nl.NonZeroTerminated(kind)),
-			nested(unix.IFLA_INFO_DATA, data...)),
+			nl.NewRtAttr(unix.IFLA_INFO_KIND, nl.NonZeroTerminated(n.kind)),
+			nested(unix.IFLA_INFO_DATA, n.data...)),
 	}
-	if s.MTU != 0 {
-		attrs = append(attrs, u32(unix.IFLA_MTU, uint32(s.MTU)))
+	if n.spec.MTU != 0 {
+		attrs = append(attrs, u32(unix.IFLA_MTU, uint32(n.spec.MTU)))
 	}
-	if s.Group != 0 {
-		attrs = append(attrs, u32(unix.IFLA_GROUP, s.Group))
+	if n.spec.Group != 0 {
+		attrs = append(attrs, u32(unix.IFLA_GROUP, n.spec.Group))
 	}
-	if s.MAC != "" {
-		hw, err := net.ParseMAC(s.MAC)
+	if n.spec.MAC != "" {
+		hw, err := net.ParseMAC(n.spec.MAC)
 		if err != nil {
 			return err
 		}
 		attrs = append(attrs, nl.NewRtAttr(unix.IFLA_ADDRESS, hw))
 	}
-	return b.conn.change(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, 0, attrs...)
+	return n.conn.change(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, 0, attrs...)
 }
 
 // createAndRename is for kernels before 6.15. They look up the new link's name in the
 // sender's namespace, so a host link called net1 prevents one in a pod.
-func (b creations) createAndRename(kind string, s Spec, data []*nl.RtAttr, target Target) error {
-	if _, err := target.ByName(s.Name); err == nil {
+func (n newLink) createAndRename() error {
+	if _, err := n.target.ByName(n.spec.Name); err == nil {
 		return unix.EEXIST // the name is taken in target
 	} else if !errors.Is(err, ErrNotFound) {
 		return err
 	}
-	final := s.Name
-	s.Name = temporaryName()
-	if err := b.create(kind, s, data, target); err != nil {
+	final := n.spec.Name
+	n.spec.Name = temporaryName()
+	if err := n.create(); err != nil {
 		return err
 	}
-	made, err := target.ByName(s.Name)
+	made, err := n.target.ByName(n.spec.Name)
 	if err != nil {
 		return err
 	}
-	if err := target.Rename(made.Index, final); err != nil {
-		return errors.Join(err, target.Delete(made.Index))
+	if err := n.target.Rename(made.Index, final); err != nil {
+		return errors.Join(err, n.target.Delete(made.Index))
 	}
 	return nil
 }

@@ -9,13 +9,13 @@ type Handle struct {
 	ns   *netns.NS
 	conn *conn
 
+	IP IP // the calls about addresses and routes
+
 	// Each part has the calls about one subject. All of them use conn.
 	lookups
 	changes
 	creations
 	vfKnobs
-	addresses
-	routes
 	uses
 }
 
@@ -60,7 +60,7 @@ func open(ns *netns.NS, inside func(func() error) error) (*Handle, error) {
 	}
 	c := h.conn
 	h.lookups, h.changes, h.creations, h.vfKnobs = lookups{c}, changes{c}, creations{c}, vfKnobs{c}
-	h.addresses, h.routes, h.uses = addresses{c}, routes{c}, uses{c}
+	h.IP, h.uses = IP{c}, uses{c}
 	return h, nil
 }
 

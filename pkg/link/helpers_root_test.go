@@ -90,3 +90,17 @@ func cidr(s string) net.IPNet {
 	n.IP = ip
 	return *n
 }
+
+// inUse returns the links that the namespace's own network uses, by name, with Use.String.
+func inUse(t testing.TB, h *link.Handle) map[string]string {
+	t.Helper()
+	all, err := h.Uses()
+	if err != nil {
+		t.Fatal(err)
+	}
+	byName := make(map[string]string, len(all))
+	for _, use := range all {
+		byName[use.Name] = use.String()
+	}
+	return byName
+}

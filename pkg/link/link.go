@@ -48,15 +48,15 @@ func (l lookups) ByName(name string) (Link, error) {
 	if len(name) >= unix.IFNAMSIZ {
 		attr = text(unix.IFLA_ALT_IFNAME, name)
 	}
-	return l.get(0, fmt.Sprintf("link %q", name), attr)
+	return getLink(l.conn, 0, fmt.Sprintf("link %q", name), attr)
 }
 
 // ByIndex finds a link by its ifindex.
-func (l lookups) ByIndex(index int) (Link, error) { return l.get(index, linkNumber(index)) }
+func (l lookups) ByIndex(index int) (Link, error) { return getLink(l.conn, index, linkNumber(index)) }
 
-func (l lookups) get(index int, object string, attrs ...nl.NetlinkRequestData) (Link, error) {
+func getLink(c *conn, index int, object string, attrs ...nl.NetlinkRequestData) (Link, error) {
 	var found Link
-	err := queryLink(l.conn, index, 0, func(payload []byte) (err error) {
+	err := queryLink(c, index, 0, func(payload []byte) (err error) {
 		found, err = parse(payload)
 		return err
 	}, attrs...)

@@ -241,22 +241,22 @@ func TestAddressesAndRoutes(t *testing.T) {
 	if err := h.SetUp(l.Index); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.AddAddress(l.Index, link.Address{IPNet: cidr("10.1.0.5/24")}); err != nil {
+	if err := h.IP.AddAddress(l.Index, link.IPAddress{IPNet: cidr("10.1.0.5/24")}); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.AddAddress(l.Index, link.Address{IPNet: cidr("10.1.0.5/24")}); !errors.Is(err, link.ErrExists) {
+	if err := h.IP.AddAddress(l.Index, link.IPAddress{IPNet: cidr("10.1.0.5/24")}); !errors.Is(err, link.ErrExists) {
 		t.Errorf("the address twice: %v, want ErrExists", err)
 	}
-	if _, err := h.DefaultLink(); !errors.Is(err, link.ErrNotFound) {
+	if _, err := h.IP.DefaultLink(); !errors.Is(err, link.ErrNotFound) {
 		t.Errorf("default route of an empty table: %v, want ErrNotFound", err)
 	}
 	gw := net.ParseIP("10.1.0.1").To4()
 	for _, dst := range []string{"10.9.0.0/16", "0.0.0.0/0"} {
-		if err := h.AddRoute(link.Route{Link: l.Index, Dst: cidr(dst), GW: gw}); err != nil {
+		if err := h.IP.AddRoute(link.Route{Link: l.Index, Dst: cidr(dst), GW: gw}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	routes, err := h.Routes(l.Index)
+	routes, err := h.IP.Routes(l.Index)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -270,7 +270,7 @@ func TestAddressesAndRoutes(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	if def, err := h.DefaultLink(); err != nil || def.Name != "eth3" {
+	if def, err := h.IP.DefaultLink(); err != nil || def.Name != "eth3" {
 		t.Errorf("DefaultLink = %+v, %v", def, err)
 	}
 }
@@ -283,10 +283,10 @@ func TestAnOptimisticAddressIsUsableAtOnce(t *testing.T) {
 		inside(t, path, func() error {
 			return os.WriteFile("/proc/sys/net/ipv6/conf/eth"+sysctl+"/optimistic_dad", []byte(sysctl), 0)
 		})
-		if err := h.AddAddress(l.Index, link.Address{IPNet: cidr("fd00::5/64"), Optimistic: true}); err != nil {
+		if err := h.IP.AddAddress(l.Index, link.IPAddress{IPNet: cidr("fd00::5/64"), Optimistic: true}); err != nil {
 			t.Fatal(err)
 		}
-		got, err := h.Addresses(l.Index)
+		got, err := h.IP.Addresses(l.Index)
 		if err != nil || len(got) != 1 || got[0].Optimistic != (sysctl == "1") || !got[0].Tentative {
 			t.Errorf("optimistic_dad=%s: got %+v, %v", sysctl, got, err)
 		}

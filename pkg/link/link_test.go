@@ -108,7 +108,7 @@ func TestAddressInUse(t *testing.T) {
 			t.Fatal(err)
 		}
 		subnet.IP = ip
-		if got := (Address{IPNet: *subnet, Expires: expires}).InUse(); got != want {
+		if got := (IPAddress{IPNet: *subnet, Expires: expires}).InUse(); got != want {
 			t.Errorf("%s: in use %t, want %t", text, got, want)
 		}
 	}

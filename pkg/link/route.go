@@ -28,18 +28,15 @@ func (r Route) String() string {
 	return s
 }
 
-// routes sets and lists routes.
-type routes struct{ conn *conn }
-
 // AddRoute adds a route. Like the stock CNI plugins, it allows several routes to one
 // destination. If the same route exists, the error is ErrExists.
-func (t routes) AddRoute(r Route) error {
+func (t IP) AddRoute(r Route) error {
 	req := r.message(unix.RTM_NEWROUTE, unix.NLM_F_CREATE, nl.NewRtMsg())
 	return wrap(fmt.Sprintf("add route %s to", r), linkNumber(r.Link), t.conn.acknowledged(req))
 }
 
 // DeleteRoute removes a route.
-func (t routes) DeleteRoute(r Route) error {
+func (t IP) DeleteRoute(r Route) error {
 	req := r.message(unix.RTM_DELROUTE, 0, nl.NewRtDelMsg())
 	return wrap(fmt.Sprintf("delete route %s of", r), linkNumber(r.Link), t.conn.acknowledged(req))
 }
@@ -82,7 +79,7 @@ func (r Route) metrics() []*nl.RtAttr {
 
 // Routes lists the unicast routes over a link, in every table. Index 0 means those
 // of all links.
-func (t routes) Routes(index int) ([]Route, error) {
+func (t IP) Routes(index int) ([]Route, error) {
 	var routes []Route
 	err := dumpRoutes(t.conn, func() { routes = nil }, func(payload []byte) error {
 		r, unicast, err := parseRoute(payload)
@@ -169,7 +166,7 @@ func (r routeHeader) addressSize() int {
 }
 
 // DefaultLink returns the link of the best default route, IPv4 before IPv6.
-func (t routes) DefaultLink() (Link, error) {
+func (t IP) DefaultLink() (Link, error) {
 	routes, err := t.Routes(0)
 	if err != nil {
 		return Link{}, err

@@ -15,7 +15,7 @@ type Use struct {
 	Master       int      // ifindex of its bridge, bond or VRF; 0: it is not a port
 	OnTop        []string // names of the links on top of it, sorted
 	DefaultRoute bool
-	Addresses    []netip.Prefix // those that count, sorted; see Address.InUse
+	Addresses    []netip.Prefix // those that count, sorted; see IPAddress.InUse
 }
 
 // Any reports whether the link is in use at all.
@@ -55,7 +55,7 @@ type uses struct{ conn *conn }
 //   - it is a port of a bridge, bond or VRF
 //   - another link of the namespace is on top of it
 //   - a default route leads over it
-//   - it has an address that counts (Address.InUse)
+//   - it has an address that counts (IPAddress.InUse)
 //
 // The IPv6 default route of router advertisements does not count, because any link that is
 // up can get one. Links of other namespaces are not seen, such as a macvlan in a pod whose
@@ -76,19 +76,6 @@ func (u uses) Use(index int) (Use, error) {
 		return Use{}, wrap("read", "the use of links", err)
 	}
 	return t.of(index)
-}
-
-// Busy returns the links that the namespace's own network uses, by name, with Use.String.
-func (u uses) Busy() (map[string]string, error) {
-	all, err := u.Uses()
-	if err != nil {
-		return nil, err
-	}
-	busy := make(map[string]string, len(all))
-	for _, use := range all {
-		busy[use.Name] = use.String()
-	}
-	return busy, nil
 }
 
 // readUse reads a table. It reads links last, so that the link of each address and route is

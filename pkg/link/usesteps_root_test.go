@@ -126,7 +126,7 @@ func (w wires) add(l link.Link, text string, lifetime, flags int) func() error {
 }
 
 func (w wires) remove(l link.Link, text string) func() error {
-	return func() error { return w.h.DeleteAddress(l.Index, cidr(text)) }
+	return func() error { return w.h.IP.DeleteAddress(l.Index, cidr(text)) }
 }
 
 func (w wires) peer(change func(netlink.Link, *netlink.Addr) error) func() error {

@@ -82,7 +82,7 @@ func TestUseTableReportsChangesAndEnds(t *testing.T) {
 		t.Error("the MTU was taken for a use")
 	case <-time.After(50 * time.Millisecond):
 	}
-	if err := h.AddAddress(l.Index, link.Address{IPNet: cidr("192.0.2.1/24")}); err != nil {
+	if err := h.IP.AddAddress(l.Index, link.IPAddress{IPNet: cidr("192.0.2.1/24")}); err != nil {
 		t.Fatal(err)
 	}
 	select {
@@ -110,7 +110,7 @@ func TestUseTableReadsAgainAfterLoss(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := h.AddAddress(l.Index, link.Address{IPNet: cidr("192.0.2.1/24")}); err != nil {
+		if err := h.IP.AddAddress(l.Index, link.IPAddress{IPNet: cidr("192.0.2.1/24")}); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -152,7 +152,7 @@ func TestUseOfOneLink(t *testing.T) {
 		t.Errorf("a new link: %+v, %v", u, err)
 	}
 	_, all, _ := net.ParseCIDR("::/0")
-	if err := h.AddRoute(link.Route{Link: l.Index, Dst: *all}); err != nil {
+	if err := h.IP.AddRoute(link.Route{Link: l.Index, Dst: *all}); err != nil {
 		t.Fatal(err)
 	}
 	if u, err := h.Use(l.Index); err != nil || !u.DefaultRoute {

@@ -33,7 +33,7 @@ func moveDefaultRoutes(netns, ifName string, gateways []netip.Addr) error {
 // replaceDefault deletes the family's default routes and adds the new one. If the
 // kernel refuses the gateway, the pod has its old routes again.
 func replaceDefault(h *link.Handle, index int, gw netip.Addr) error {
-	all, err := h.Routes(0)
+	all, err := h.IP.Routes(0)
 	if err != nil {
 		return err
 	}
@@ -44,13 +44,13 @@ func replaceDefault(h *link.Handle, index int, gw netip.Addr) error {
 		}
 	}
 	for _, r := range old {
-		if err := h.DeleteRoute(r); err != nil {
+		if err := h.IP.DeleteRoute(r); err != nil {
 			return err
 		}
 	}
-	if err := h.AddRoute(defaultRoute(index, gw)); err != nil {
+	if err := h.IP.AddRoute(defaultRoute(index, gw)); err != nil {
 		for _, r := range old {
-			_ = h.AddRoute(r) // as it was; the sandbox is undone anyway
+			_ = h.IP.AddRoute(r) // as it was; the sandbox is undone anyway
 		}
 		return err
 	}

@@ -24,7 +24,7 @@ type Input struct {
 	Pools       []PoolMembers
 	Sandboxes   []ledger.Sandbox
 	Allocations []ledger.Allocation
-	Profiles    []Profile
+	Profiles    []ProfileReport
 	Tombstones  int
 	Problems    []string // the problems that the parts report
 }
@@ -42,7 +42,7 @@ type PoolMembers struct {
 // Build joins the input into one State. It adds the problems that the join shows: a VF that is
 // not handed out, a held VF that is gone, a release that keeps failing.
 func Build(in Input) State {
-	b := builder{in: in, vfs: map[pci.Address]VF{}, problems: slices.Clone(in.Problems)}
+	b := builder{in: in, vfs: map[pci.Address]VFReport{}, problems: slices.Clone(in.Problems)}
 	b.joinPools()
 	b.joinAllocations()
 	b.joinSandboxes()
@@ -62,7 +62,7 @@ func Build(in Input) State {
 
 type builder struct {
 	in       Input
-	vfs      map[pci.Address]VF // address → pool and holder, without the device itself
+	vfs      map[pci.Address]VFReport // address → pool and holder, without the device itself
 	problems []string
 }
 
@@ -179,32 +179,32 @@ func (b *builder) find(address pci.Address) (device.VF, bool) {
 	return device.VF{}, false
 }
 
-func (b *builder) pfs() []PF {
-	out := make([]PF, 0, len(b.in.PFs))
+func (b *builder) pfs() []PFReport {
+	out := make([]PFReport, 0, len(b.in.PFs))
 	for _, pf := range b.in.PFs {
-		joined := PF{PF: pf, VFs: make([]VF, 0, len(pf.VFs))}
+		joined := PFReport{PF: pf, VFs: make([]VFReport, 0, len(pf.VFs))}
 		joined.PF.VFs = nil
 		for _, vf := range pf.VFs {
 			joined.VFs = append(joined.VFs, b.join(vf))
 		}
-		slices.SortFunc(joined.VFs, func(x, y VF) int { return cmp.Compare(x.Index, y.Index) })
+		slices.SortFunc(joined.VFs, func(x, y VFReport) int { return cmp.Compare(x.Index, y.Index) })
 		out = append(out, joined)
 	}
-	slices.SortFunc(out, func(x, y PF) int { return x.Address.Compare(y.Address) })
+	slices.SortFunc(out, func(x, y PFReport) int { return x.Address.Compare(y.Address) })
 	return out
 }
 
-func (b *builder) lone() []VF {
-	out := make([]VF, 0, len(b.in.Lone))
+func (b *builder) lone() []VFReport {
+	out := make([]VFReport, 0, len(b.in.Lone))
 	for _, vf := range b.in.Lone {
 		out = append(out, b.join(vf))
 	}
-	slices.SortFunc(out, func(x, y VF) int { return x.Address.Compare(y.Address) })
+	slices.SortFunc(out, func(x, y VFReport) int { return x.Address.Compare(y.Address) })
 	return out
 }
 
 // join adds pool, holder and current settings to a VF.
-func (b *builder) join(vf device.VF) VF {
+func (b *builder) join(vf device.VF) VFReport {
 	known := b.vfs[vf.Address]
 	known.VF = vf
 	known.Current = current(vf, b.in.Knobs[vf.Address])
@@ -228,10 +228,10 @@ func current(vf device.VF, knobs device.Settings) *device.Settings {
 }
 
 // pools keeps the order of the input, in which pools match.
-func (b *builder) pools() []Pool {
-	out := make([]Pool, 0, len(b.in.Pools))
+func (b *builder) pools() []PoolReport {
+	out := make([]PoolReport, 0, len(b.in.Pools))
 	for _, p := range b.in.Pools {
-		pool := Pool{
+		pool := PoolReport{
 			Resource: p.Resource, Type: p.Type, Source: p.Source, Idle: p.Idle,
 			Capacity: len(p.Devices), Healthy: len(p.Devices) - len(p.Unhealthy),
 		}
@@ -248,28 +248,28 @@ func (b *builder) pools() []Pool {
 	return out
 }
 
-func (b *builder) sandboxes() []Sandbox {
-	out := make([]Sandbox, 0, len(b.in.Sandboxes))
+func (b *builder) sandboxes() []SandboxReport {
+	out := make([]SandboxReport, 0, len(b.in.Sandboxes))
 	for _, s := range b.in.Sandboxes {
-		sandbox := Sandbox{
+		sandbox := SandboxReport{
 			ID: s.ID, Pod: s.Pod, Created: s.Created, Releasing: s.Releasing,
 			Failure: s.Failure, Attempts: s.Attempts, RetryAt: s.RetryAt,
-			Attachments: make([]Attachment, 0, len(s.Attachments)),
+			Attachments: make([]AttachmentReport, 0, len(s.Attachments)),
 		}
 		for _, a := range s.Attachments {
 			sandbox.Attachments = append(sandbox.Attachments, describeAttachment(a))
 		}
 		out = append(out, sandbox)
 	}
-	slices.SortFunc(out, func(x, y Sandbox) int {
+	slices.SortFunc(out, func(x, y SandboxReport) int {
 		return cmp.Or(cmp.Compare(x.Pod.String(), y.Pod.String()), cmp.Compare(x.ID, y.ID))
 	})
 	return out
 }
 
-func (b *builder) profiles() []Profile {
-	out := append([]Profile{}, b.in.Profiles...)
-	slices.SortFunc(out, func(x, y Profile) int { return cmp.Compare(x.Name, y.Name) })
+func (b *builder) profiles() []ProfileReport {
+	out := append([]ProfileReport{}, b.in.Profiles...)
+	slices.SortFunc(out, func(x, y ProfileReport) int { return cmp.Compare(x.Name, y.Name) })
 	for _, p := range out {
 		if !p.Ready {
 			b.problems = append(b.problems, fmt.Sprintf("profile %s (%s): %s", p.Name, p.Source, p.Message))
@@ -278,8 +278,8 @@ func (b *builder) profiles() []Profile {
 	return out
 }
 
-func describeAttachment(a ledger.Attachment) Attachment {
-	out := Attachment{Network: a.Network, IfName: a.IfName, Phase: a.Phase, Resource: a.Resource}
+func describeAttachment(a ledger.Attachment) AttachmentReport {
+	out := AttachmentReport{Network: a.Network, IfName: a.IfName, Phase: a.Phase, Resource: a.Resource}
 	if a.Fallback != nil {
 		out.FallbackFrom, out.FallbackReason = a.Fallback.From, a.Fallback.Reason
 	}
@@ -312,7 +312,7 @@ func kind(m ledger.Member) string {
 
 // addResult copies addresses, MAC and MTU from the CNI result. If the result cannot be parsed,
 // they are left out: one bad result must not hide the rest.
-func addResult(out *Attachment, raw []byte) {
+func addResult(out *AttachmentReport, raw []byte) {
 	if len(raw) == 0 {
 		return
 	}

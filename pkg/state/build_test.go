@@ -49,7 +49,7 @@ func TestVFsAreJoinedWithPoolHolderAndKnobs(t *testing.T) {
 	in := input()
 	in.Pools[0].Unhealthy[vf1] = "no driver is bound to it"
 	got := Build(in).PFs[0].VFs
-	want := []VF{
+	want := []VFReport{
 		{
 			VF: device.VF{Address: vf0, PF: pfAddress, Index: 0}, Pool: "fairlead.dev/fast", Allocated: true, Healthy: true,
 			Holder:   &Holder{Sandbox: "abc", Pod: ledger.PodRef{Namespace: "demo", Name: "alpha"}, IfName: "net1", Network: "demo/fast", Phase: ledger.Bound, Since: created},
@@ -80,7 +80,7 @@ func TestPoolCountsAllocatedFromKubeletAndLedger(t *testing.T) {
 	in.Pools[0].Devices = append(in.Pools[0].Devices, vf2, vf3)
 	in.Pools[0].Unhealthy[vf1], in.Pools[0].Unhealthy[vf3] = "no driver is bound to it", "no driver is bound to it"
 	got := Build(in).Pools
-	want := []Pool{{Resource: "fairlead.dev/fast", Source: "lab.yaml", Capacity: 4, Healthy: 2, Allocated: 2, Free: 1}}
+	want := []PoolReport{{Resource: "fairlead.dev/fast", Source: "lab.yaml", Capacity: 4, Healthy: 2, Allocated: 2, Free: 1}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("pools differ (-want +got):\n%s", diff)
 	}
@@ -88,7 +88,7 @@ func TestPoolCountsAllocatedFromKubeletAndLedger(t *testing.T) {
 
 func TestAttachmentIsDescribed(t *testing.T) {
 	got := Build(input()).Sandboxes[0].Attachments
-	want := []Attachment{{
+	want := []AttachmentReport{{
 		Network: "demo/fast", IfName: "net1", Kind: "sriov", Phase: ledger.Bound, Device: vf0,
 		IPs: []string{"10.0.0.5/24", "fd00::5/64"}, MAC: "02:00:00:00:00:01", MTU: 9000, VLAN: 100,
 	}}
@@ -124,7 +124,7 @@ func TestProblemsAreNamed(t *testing.T) {
 			in.PFs[0].VFs[1].Netdev, in.Sandboxes[0].Releasing = "eth0", true
 		}, []string{}},
 		{"profile that is not ready", func(in *Input) {
-			in.Profiles = []Profile{{Name: "lab", Source: "lab.yaml", Message: "pf0: no such device"}}
+			in.Profiles = []ProfileReport{{Name: "lab", Source: "lab.yaml", Message: "pf0: no such device"}}
 		},
 			[]string{"profile lab (lab.yaml): pf0: no such device"}},
 	}
@@ -199,18 +199,18 @@ func TestEachKindIsDescribed(t *testing.T) {
 	tests := []struct {
 		name string
 		in   ledger.Attachment
-		want Attachment
+		want AttachmentReport
 	}{
 		{"binaries", ledger.Attachment{IfName: "eth0", Members: []ledger.Member{{Type: "bridge", Plugin: "binary"}, {Type: "tuning", Plugin: "tuning"}}},
-			Attachment{IfName: "eth0", Kind: "exec"}},
+			AttachmentReport{IfName: "eth0", Kind: "exec"}},
 		{"a binary with a device", ledger.Attachment{IfName: "net1", Members: []ledger.Member{{Type: "host-device", Plugin: "binary", Device: vf0}}},
-			Attachment{IfName: "net1", Kind: "exec", Device: vf0}},
+			AttachmentReport{IfName: "net1", Kind: "exec", Device: vf0}},
 		{"fallback", ledger.Attachment{IfName: "net1", Members: []ledger.Member{macvlan}, Fallback: &ledger.Fallback{From: "sriov", Reason: "no device"}},
-			Attachment{IfName: "net1", Kind: "macvlan", Uplink: "pf0", VLAN: 100, MTU: 1400, MAC: "9a:00:00:00:00:01", FallbackFrom: "sriov", FallbackReason: "no device"}},
+			AttachmentReport{IfName: "net1", Kind: "macvlan", Uplink: "pf0", VLAN: 100, MTU: 1400, MAC: "9a:00:00:00:00:01", FallbackFrom: "sriov", FallbackReason: "no device"}},
 		{"result says more", ledger.Attachment{IfName: "net1", Members: []ledger.Member{macvlan},
 			Result: json.RawMessage(`{"cniVersion":"1.0.0","interfaces":[{"name":"net1","mac":"02:00:00:00:00:02","mtu":1300,"sandbox":"/x"}]}`)},
-			Attachment{IfName: "net1", Kind: "macvlan", Uplink: "pf0", VLAN: 100, MTU: 1300, MAC: "02:00:00:00:00:02"}},
-		{"nothing yet", ledger.Attachment{IfName: "net1"}, Attachment{IfName: "net1"}},
+			AttachmentReport{IfName: "net1", Kind: "macvlan", Uplink: "pf0", VLAN: 100, MTU: 1300, MAC: "02:00:00:00:00:02"}},
+		{"nothing yet", ledger.Attachment{IfName: "net1"}, AttachmentReport{IfName: "net1"}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

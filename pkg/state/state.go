@@ -18,26 +18,26 @@ import (
 // State is one node as its agent sees it. Lists are sorted and never nil, so that a reader of
 // the JSON finds [] and equal states print the same text.
 type State struct {
-	Node       string    `json:"node"`
-	Build      string    `json:"build,omitempty"` // the agent's version
-	Time       time.Time `json:"time"`
-	PFs        []PF      `json:"pfs"`
-	Lone       []VF      `json:"lone"` // VFs without a visible PF, as inside a virtual machine
-	Pools      []Pool    `json:"pools"`
-	Sandboxes  []Sandbox `json:"sandboxes"`
-	Profiles   []Profile `json:"profiles"`
-	Tombstones int       `json:"tombstones"` // DELs missed during downtime that have not been replayed yet
-	Problems   []string  `json:"problems"`   // for an operator to look at; empty: all is well
+	Node       string          `json:"node"`
+	Build      string          `json:"build,omitempty"` // the agent's version
+	Time       time.Time       `json:"time"`
+	PFs        []PFReport      `json:"pfs"`
+	Lone       []VFReport      `json:"lone"` // VFs without a visible PF, as inside a virtual machine
+	Pools      []PoolReport    `json:"pools"`
+	Sandboxes  []SandboxReport `json:"sandboxes"`
+	Profiles   []ProfileReport `json:"profiles"`
+	Tombstones int             `json:"tombstones"` // DELs missed during downtime that have not been replayed yet
+	Problems   []string        `json:"problems"`   // for an operator to look at; empty: all is well
 }
 
-// PF is a physical function with Fairlead's knowledge of its VFs.
-type PF struct {
+// PFReport is a physical function with Fairlead's knowledge of its VFs.
+type PFReport struct {
 	device.PF
-	VFs []VF `json:"vfs"` // in order of index; replaces device.PF's list
+	VFs []VFReport `json:"vfs"` // in order of index; replaces device.PF's list
 }
 
-// VF is a virtual function with its pool and its holder.
-type VF struct {
+// VFReport is a virtual function with its pool and its holder.
+type VFReport struct {
 	device.VF
 	Pool      string `json:"pool,omitempty"` // the extended resource; empty: not advertised
 	Allocated bool   `json:"allocated"`      // the kubelet handed it out, or a sandbox holds it
@@ -68,8 +68,8 @@ type Holder struct {
 	Since   time.Time     `json:"since"`
 }
 
-// Pool is an extended resource on this node, in numbers.
-type Pool struct {
+// PoolReport is an extended resource on this node, in numbers.
+type PoolReport struct {
 	Resource  string      `json:"resource"`
 	Type      device.Type `json:"type,omitempty"`
 	Source    string      `json:"source,omitempty"` // where it is declared
@@ -80,20 +80,20 @@ type Pool struct {
 	Free      int         `json:"free"` // healthy and not handed out
 }
 
-// Sandbox is one pod sandbox with all its attachments, the primary first.
-type Sandbox struct {
-	ID          string        `json:"id"`
-	Pod         ledger.PodRef `json:"pod"`
-	Created     time.Time     `json:"created"`
-	Releasing   bool          `json:"releasing,omitempty"`
-	Failure     string        `json:"failure,omitempty"` // the error of the last release attempt
-	Attempts    int           `json:"attempts,omitempty"`
-	RetryAt     time.Time     `json:"retryAt,omitzero"`
-	Attachments []Attachment  `json:"attachments"`
+// SandboxReport is one pod sandbox with all its attachments, the primary first.
+type SandboxReport struct {
+	ID          string             `json:"id"`
+	Pod         ledger.PodRef      `json:"pod"`
+	Created     time.Time          `json:"created"`
+	Releasing   bool               `json:"releasing,omitempty"`
+	Failure     string             `json:"failure,omitempty"` // the error of the last release attempt
+	Attempts    int                `json:"attempts,omitempty"`
+	RetryAt     time.Time          `json:"retryAt,omitzero"`
+	Attachments []AttachmentReport `json:"attachments"`
 }
 
-// Attachment is one network in one sandbox.
-type Attachment struct {
+// AttachmentReport is one network in one sandbox.
+type AttachmentReport struct {
 	Network        string       `json:"network"`
 	IfName         string       `json:"ifName"`
 	Kind           string       `json:"kind"` // of the first plugin: sriov, vfio, macvlan, ipvlan, …; exec for a binary
@@ -109,8 +109,8 @@ type Attachment struct {
 	FallbackReason string       `json:"fallbackReason,omitempty"`
 }
 
-// Profile is the progress of one NIC profile on this node.
-type Profile struct {
+// ProfileReport is the progress of one NIC profile on this node.
+type ProfileReport struct {
 	Name    string `json:"name"`
 	Source  string `json:"source,omitempty"` // the file or object that declares it
 	Ready   bool   `json:"ready"`

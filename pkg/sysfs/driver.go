@@ -13,26 +13,18 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// BindDriver binds a function to the named driver, or with "" to the one that the kernel
-// chooses by itself, and verifies it. It is idempotent: a function that is already bound as
-// requested is not touched. On failure the driver_override and, as far as possible, the binding
-// are restored.
-//
-// The caller makes sure that nobody uses the function: unbinding removes its netdev from
-// whatever namespace it is in. If a process has the function open through VFIO, the kernel
-// waits, with the device locked, until the process closes it. BindDriver then gives up with
-// ErrBusy. The change cannot be withdrawn: it completes in the background once the process lets
-// go.
-func (f FS) BindDriver(addr pci.Address, driver string) error {
-	return f.within(f.bindWithin, addr, fmt.Sprintf("bind %s to %s", addr, named(driver)), func() error { return f.bind(addr, driver) })
+// binder changes the drivers of functions.
+type binder struct {
+	root   root
+	writer Writer
 }
 
-func (f FS) bind(addr pci.Address, driver string) error {
-	current, err := f.Driver(addr)
+func (b binder) bind(addr pci.Address, driver string) error {
+	current, err := b.root.driverOf(addr)
 	if err != nil {
 		return fmt.Errorf("bind %s to %s: %w", addr, named(driver), gone(err))
 	}
-	override, err := f.readOverride(addr)
+	override, err := b.readOverride(addr)
 	if err != nil {
 		return fmt.Errorf("bind %s to %s: %w", addr, named(driver), err)
 	}
@@ -40,12 +32,12 @@ func (f FS) bind(addr pci.Address, driver string) error {
 		return nil
 	}
 	if driver != "" {
-		if _, err := os.Stat(f.driver(driver)); err != nil {
+		if _, err := os.Stat(b.root.driver(driver)); err != nil {
 			return fmt.Errorf("bind %s to %s: load the module first (modprobe %s): %w", addr, driver, driver, ErrDriverNotLoaded)
 		}
 	}
-	if err := f.rebind(addr, current, driver); err != nil {
-		undo := f.restore(addr, current, override)
+	if err := b.rebind(addr, current, driver); err != nil {
+		undo := b.restore(addr, current, override)
 		return errors.Join(fmt.Errorf("bind %s to %s (it had %s): %w", addr, named(driver), orNone(current), err), undo)
 	}
 	return nil
@@ -60,33 +52,33 @@ func bound(current, override, want string) bool {
 	return current == want
 }
 
-func (f FS) rebind(addr pci.Address, current, driver string) error {
-	if err := f.writeOverride(addr, driver); err != nil {
+func (b binder) rebind(addr pci.Address, current, driver string) error {
+	if err := b.writeOverride(addr, driver); err != nil {
 		return err
 	}
 	if current != "" {
-		if err := f.unbind(addr); err != nil {
+		if err := b.unbind(addr); err != nil {
 			return err
 		}
 	}
-	probeErr := f.write(f.driversProbe(), addr.String())
+	probeErr := b.write(b.root.driversProbe(), addr.String())
 	// The kernel swallows most probe errors: only the driver link shows the result.
-	got, err := f.Driver(addr)
+	got, err := b.root.driverOf(addr)
 	if err != nil {
 		return gone(err)
 	}
 	if got != "" && (got == driver || driver == "" && !device.UserspaceDriver(got)) {
 		return nil
 	}
-	return f.probeCause(addr, driver, got, probeErr)
+	return b.probeCause(addr, driver, got, probeErr)
 }
 
-func (f FS) probeCause(addr pci.Address, driver, got string, probeErr error) error {
+func (b binder) probeCause(addr pci.Address, driver, got string, probeErr error) error {
 	hint := "the kernel log may say why"
 	switch {
 	case driver == "":
 		hint = "no kernel driver took it: is its module loaded, and sriov_drivers_autoprobe of the PF 1?"
-	case device.VFIODriver(driver) && f.IOMMUGroup(addr) < 0:
+	case device.VFIODriver(driver) && b.root.iommuGroup(addr) < 0:
 		hint = "it has no IOMMU group: enable the IOMMU (intel_iommu=on or amd_iommu=on), or VFIO's enable_unsafe_noiommu_mode"
 	}
 	err := fmt.Errorf("after the probe it is bound to %s; %s: %w", orNone(got), hint, ErrRefused)
@@ -96,8 +88,8 @@ func (f FS) probeCause(addr pci.Address, driver, got string, probeErr error) err
 	return err
 }
 
-func (f FS) unbind(addr pci.Address) error {
-	err := f.write(f.device(addr)+"/driver/unbind", addr.String())
+func (b binder) unbind(addr pci.Address) error {
+	err := b.write(b.root.device(addr)+"/driver/unbind", addr.String())
 	if errors.Is(err, unix.ENODEV) || errors.Is(err, fs.ErrNotExist) {
 		return nil // it had no driver already; the probe is verified anyway
 	}
@@ -107,26 +99,49 @@ func (f FS) unbind(addr pci.Address) error {
 	return nil
 }
 
+// reprobe unbinds a function and binds it to the same driver again.
+func (b binder) reprobe(addr pci.Address) error {
+	driver, err := b.root.driverOf(addr)
+	if err != nil {
+		return fmt.Errorf("rebind %s: %w", addr, gone(err))
+	}
+	if driver == "" {
+		return fmt.Errorf("rebind %s: no driver is bound to it: %w", addr, ErrRefused)
+	}
+	if err := b.unbind(addr); err != nil {
+		return fmt.Errorf("rebind %s: %w", addr, err)
+	}
+	probeErr := b.write(b.root.driversProbe(), addr.String())
+	got, err := b.root.driverOf(addr)
+	if err != nil {
+		return fmt.Errorf("rebind %s: %w", addr, gone(err))
+	}
+	if got != driver {
+		return fmt.Errorf("rebind %s to %s: %w", addr, driver, b.probeCause(addr, driver, got, probeErr))
+	}
+	return nil
+}
+
 // restore undoes rebind.
-func (f FS) restore(addr pci.Address, current, override string) error {
-	if err := f.writeOverride(addr, override); err != nil {
+func (b binder) restore(addr pci.Address, current, override string) error {
+	if err := b.writeOverride(addr, override); err != nil {
 		return fmt.Errorf("undo: %w", err)
 	}
-	if bound, err := f.Driver(addr); err != nil || bound != "" || current == "" {
+	if bound, err := b.root.driverOf(addr); err != nil || bound != "" || current == "" {
 		return nil // still bound, or bound again; or it had no driver before
 	}
-	if err := f.write(f.driversProbe(), addr.String()); err != nil {
+	if err := b.write(b.root.driversProbe(), addr.String()); err != nil {
 		return fmt.Errorf("undo: probe: %w", err)
 	}
-	if bound, _ := f.Driver(addr); bound != current {
+	if bound, _ := b.root.driverOf(addr); bound != current {
 		return fmt.Errorf("undo: it is now bound to %s", orNone(bound))
 	}
 	return nil
 }
 
 // readOverride returns "" if no override is set; the kernel then prints "(null)".
-func (f FS) readOverride(addr pci.Address) (string, error) {
-	text, err := anywhere.attr(f.device(addr) + "/driver_override")
+func (b binder) readOverride(addr pci.Address) (string, error) {
+	text, err := anywhere.attr(b.root.device(addr) + "/driver_override")
 	if err != nil {
 		return "", gone(err)
 	}
@@ -137,14 +152,14 @@ func (f FS) readOverride(addr pci.Address) (string, error) {
 }
 
 // writeOverride clears the override with a newline: the kernel ignores an empty write.
-func (f FS) writeOverride(addr pci.Address, driver string) error {
-	if err := f.write(f.device(addr)+"/driver_override", driver+"\n"); err != nil {
+func (b binder) writeOverride(addr pci.Address, driver string) error {
+	if err := b.write(b.root.device(addr)+"/driver_override", driver+"\n"); err != nil {
 		return fmt.Errorf("set driver_override: %w", gone(err))
 	}
 	return nil
 }
 
-func (f FS) write(path, text string) error { return f.writer.WriteAttr(path, []byte(text)) }
+func (b binder) write(path, text string) error { return b.writer.WriteAttr(path, []byte(text)) }
 
 func named(driver string) string {
 	if driver == "" {

@@ -1,11 +1,13 @@
 package sysfs
 
 import (
+	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
-	"strconv"
 
+	"golang.org/x/sys/unix"
+
+	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
@@ -18,7 +20,7 @@ type GroupMember struct {
 // GroupMembers lists the PCI functions of an IOMMU group, in order of address. A missing group
 // is no error.
 func (f FS) GroupMembers(group int) ([]GroupMember, error) {
-	names, err := anywhere.list(filepath.Join(f.root, "sys/kernel/iommu_groups", strconv.Itoa(group), "devices"))
+	names, err := anywhere.list(f.root.iommuMembers(group))
 	if err != nil {
 		return nil, fmt.Errorf("list the members of IOMMU group %d: %w", group, err)
 	}
@@ -28,31 +30,48 @@ func (f FS) GroupMembers(group int) ([]GroupMember, error) {
 		if err != nil {
 			continue // a platform device
 		}
-		members = append(members, GroupMember{addr, anywhere.linkBase(f.device(addr) + "/driver")})
+		members = append(members, GroupMember{addr, anywhere.linkBase(f.root.device(addr) + "/driver")})
 	}
 	slices.SortFunc(members, func(a, b GroupMember) int { return a.Address.Compare(b.Address) })
 	return members, nil
 }
 
 // IOMMUGroup returns the number of a function's IOMMU group, -1 if it has no group.
-func (f FS) IOMMUGroup(addr pci.Address) int {
-	n, err := strconv.Atoi(anywhere.linkBase(f.device(addr) + "/iommu_group"))
-	if err != nil {
-		return -1
-	}
-	return n
-}
+func (f FS) IOMMUGroup(addr pci.Address) int { return f.root.iommuGroup(addr) }
 
 // VFIOGroup returns the name, below /dev/vfio, of the device node through which a function is
 // opened: "12", or "noiommu-0" if VFIO runs without an IOMMU and has created a group of its
 // own. ok is false if there is no group.
-func (f FS) VFIOGroup(addr pci.Address) (name string, ok bool) {
-	n := f.IOMMUGroup(addr)
-	if n < 0 {
-		return "", false
+func (f FS) VFIOGroup(addr pci.Address) (name string, ok bool) { return f.root.vfioGroup(addr) }
+
+// hostDev is the host's /dev as a privileged container with the host's PIDs sees it. The
+// container's own /dev has only the nodes that existed when it started.
+const hostDev = "proc/1/root/dev"
+
+// VFIOOpen reports whether a process has a function, or another function of its IOMMU group,
+// open through VFIO: the kernel then refuses to open the group again. Any other error, such as
+// a missing node, proves nothing and returns false.
+func (f FS) VFIOOpen(addr pci.Address) bool {
+	if driver, err := f.root.driverOf(addr); err != nil || !device.VFIODriver(driver) {
+		return false
 	}
-	if kind, _ := anywhere.attr(f.device(addr) + "/iommu_group/name"); kind == "vfio-noiommu" {
-		return "noiommu-" + strconv.Itoa(n), true
+	group, ok := f.root.vfioGroup(addr)
+	if !ok {
+		return false
 	}
-	return strconv.Itoa(n), true
+	for _, dev := range []string{hostDev, "dev"} {
+		err := f.open(f.root.path(dev, "vfio", group))
+		if err == nil || errors.Is(err, unix.EBUSY) {
+			return err != nil
+		}
+	}
+	return false
+}
+
+func openNode(path string) error {
+	fd, err := retryEINTR(func() (int, error) { return unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0) })
+	if err != nil {
+		return err
+	}
+	return unix.Close(fd)
 }

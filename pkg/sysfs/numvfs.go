@@ -9,20 +9,14 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// SetNumVFs gives a PF n VFs, and verifies it by reading back. If the PF already has n VFs,
-// nothing is written. The kernel goes from N to M only through 0, which removes every VF, even
-// one in use. That step is never taken implicitly: a change between two numbers above 0 fails
-// with ErrBusy and changes nothing.
-//
-// On return the VFs are on the bus and drivers have been offered them. Their netdevs, and the
-// names that udev gives, may appear later. Like BindDriver, it gives up with ErrBusy if the
-// kernel waits for a process that has a VF open.
-func (f FS) SetNumVFs(pf pci.Address, n int) error {
-	return f.within(f.numVFsWithin, pf, fmt.Sprintf("set %d VFs on PF %s", n, pf), func() error { return f.setNumVFs(pf, n) })
+// vfCounter changes how many VFs a PF has.
+type vfCounter struct {
+	root   root
+	writer Writer
 }
 
-func (f FS) setNumVFs(pf pci.Address, n int) error {
-	current, err := f.readNumVFs(pf, n)
+func (c vfCounter) set(pf pci.Address, n int) error {
+	current, err := c.read(pf, n)
 	if err != nil || current == n {
 		return err
 	}
@@ -30,10 +24,10 @@ func (f FS) setNumVFs(pf pci.Address, n int) error {
 		return fmt.Errorf("set %d VFs on PF %s: it has %d, and the kernel changes the number only through 0: free all its VFs and set 0 first: %w",
 			n, pf, current, ErrBusy)
 	}
-	if err := f.write(f.device(pf)+"/sriov_numvfs", fmt.Sprint(n)); err != nil {
+	if err := c.writer.WriteAttr(c.root.device(pf)+"/sriov_numvfs", []byte(fmt.Sprint(n))); err != nil {
 		return fmt.Errorf("set %d VFs on PF %s: %w", n, pf, numVFsCause(err))
 	}
-	got, err := anywhere.int(f.device(pf) + "/sriov_numvfs")
+	got, err := anywhere.int(c.root.device(pf) + "/sriov_numvfs")
 	if err != nil {
 		return fmt.Errorf("set %d VFs on PF %s: read back: %w", n, pf, gone(err))
 	}
@@ -41,22 +35,22 @@ func (f FS) setNumVFs(pf pci.Address, n int) error {
 		return fmt.Errorf("set %d VFs on PF %s: the driver reported success but created %d; the kernel log may say why: %w", n, pf, got, ErrRefused)
 	}
 	for i := range n {
-		if _, err := f.VFAddress(pf, i); err != nil {
+		if _, err := c.root.vfAddress(pf, i); err != nil {
 			return fmt.Errorf("set %d VFs on PF %s: read back: %w", n, pf, err)
 		}
 	}
 	return nil
 }
 
-func (f FS) readNumVFs(pf pci.Address, n int) (current int, err error) {
-	total, err := anywhere.int(f.device(pf) + "/sriov_totalvfs")
+func (c vfCounter) read(pf pci.Address, n int) (current int, err error) {
+	total, err := anywhere.int(c.root.device(pf) + "/sriov_totalvfs")
 	if err != nil {
 		return 0, fmt.Errorf("set %d VFs on %s: not a function that can have VFs (is SR-IOV enabled in the firmware of NIC and machine?): %w", n, pf, gone(err))
 	}
 	if n < 0 || n > total {
 		return 0, fmt.Errorf("set %d VFs on PF %s: it supports 0 to %d (sriov_totalvfs): %w", n, pf, total, ErrRefused)
 	}
-	if current, err = anywhere.int(f.device(pf) + "/sriov_numvfs"); err != nil {
+	if current, err = anywhere.int(c.root.device(pf) + "/sriov_numvfs"); err != nil {
 		return 0, fmt.Errorf("set %d VFs on PF %s: %w", n, pf, gone(err))
 	}
 	return current, nil

@@ -34,14 +34,14 @@ func (p *pending) end(addr pci.Address) {
 
 // within makes a change of a function, and gives up waiting for it with ErrBusy. The change
 // then continues in the background, and no other change of the function starts until it ends.
-func (f FS) within(limit time.Duration, addr pci.Address, what string, change func() error) error {
-	if !f.pending.begin(addr) {
+func (p *pending) within(limit time.Duration, addr pci.Address, what string, change func() error) error {
+	if !p.begin(addr) {
 		return fmt.Errorf("%s: an earlier change of it still waits in the kernel, probably because a process has the device open: %w", what, ErrBusy)
 	}
 	result := make(chan error, 1)
 	go func() {
 		err := change()
-		f.pending.end(addr)
+		p.end(addr)
 		result <- err
 	}()
 	timer := time.NewTimer(limit)

@@ -10,7 +10,6 @@ package sysfs
 import (
 	"errors"
 	"os"
-	"path/filepath"
 	"time"
 
 	"fairlead.dev/fairlead/pkg/pci"
@@ -18,7 +17,7 @@ import (
 
 // FS is a node's /sys. The zero value is not usable; see New.
 type FS struct {
-	root         string
+	root         root
 	writer       Writer
 	open         func(path string) error // opens a device node, and closes it
 	pending      *pending
@@ -39,14 +38,14 @@ const defaultBindWithin = 30 * time.Second
 // If a process has a VF open that is to be removed, the change waits for the process.
 const defaultNumVFsWithin = 3 * time.Minute
 
-// New returns the sysfs below root: files are read from root/sys/…. "" and "/" are the
+// New returns the sysfs below dir: files are read from dir/sys/…. "" and "/" are the
 // machine's own.
-func New(root string) FS {
-	if root == "" {
-		root = "/"
+func New(dir string) FS {
+	if dir == "" {
+		dir = "/"
 	}
 	return FS{
-		root: root, writer: fileWriter{}, open: openNode, pending: &pending{at: map[pci.Address]bool{}},
+		root: root(dir), writer: fileWriter{}, open: openNode, pending: &pending{at: map[pci.Address]bool{}},
 		bindWithin: defaultBindWithin, numVFsWithin: defaultNumVFsWithin,
 	}
 }
@@ -70,7 +69,7 @@ func (f FS) WithTimeout(d time.Duration) FS {
 }
 
 // Root returns the directory that New was given, "/" for the machine's own.
-func (f FS) Root() string { return f.root }
+func (f FS) Root() string { return string(f.root) }
 
 type fileWriter struct{}
 
@@ -85,13 +84,3 @@ func (fileWriter) WriteAttr(path string, data []byte) error {
 	_, err = file.Write(data)
 	return errors.Join(err, file.Close())
 }
-
-func (f FS) devices() string { return filepath.Join(f.root, "sys/bus/pci/devices") }
-
-func (f FS) device(addr pci.Address) string { return f.devices() + "/" + addr.String() }
-
-func (f FS) driver(name string) string {
-	return filepath.Join(f.root, "sys/bus/pci/drivers", name)
-}
-
-func (f FS) driversProbe() string { return filepath.Join(f.root, "sys/bus/pci/drivers_probe") }

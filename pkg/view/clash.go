@@ -38,8 +38,8 @@ func Clashes(states []state.State) []string {
 
 // secondaries leaves out the primary network, which is the first attachment: its plugin is
 // responsible for its addresses.
-func secondaries(sandbox state.Sandbox) []state.Attachment {
-	var out []state.Attachment
+func secondaries(sandbox state.SandboxReport) []state.AttachmentReport {
+	var out []state.AttachmentReport
 	for i, a := range sandbox.Attachments {
 		if i > 0 && a.Phase != ledger.Released {
 			out = append(out, a)

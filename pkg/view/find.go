@@ -17,7 +17,7 @@ func VF(states []state.State, name string, o Options) (string, error) {
 	merged := Merge(states)
 	var found []string
 	for _, s := range merged {
-		eachVF(s, func(pf state.PF, vf state.VF) {
+		eachVF(s, func(pf state.PFReport, vf state.VFReport) {
 			if isAddress(vf.Address, name) || isIndexed(pf, vf, name) || isNetdev(vf, name) || isHolder(vf, name) {
 				found = append(found, describeVF(s, pf, vf))
 			}
@@ -26,9 +26,9 @@ func VF(states []state.State, name string, o Options) (string, error) {
 	if len(found) > 0 {
 		return strings.Join(found, "\n"), nil
 	}
-	ofPF := func(pf state.PF, _ state.VF) bool { return isPFName(pf, name) }
+	ofPF := func(pf state.PFReport, _ state.VFReport) bool { return isPFName(pf, name) }
 	if slices.ContainsFunc(merged, func(s state.State) bool {
-		return slices.ContainsFunc(s.PFs, func(pf state.PF) bool { return isPFName(pf, name) })
+		return slices.ContainsFunc(s.PFs, func(pf state.PFReport) bool { return isPFName(pf, name) })
 	}) {
 		return vfTable(merged, o, ofPF), nil
 	}
@@ -40,21 +40,21 @@ func isAddress(a pci.Address, text string) bool {
 	return !a.IsZero() && (a.String() == text || a.String() == "0000:"+text)
 }
 
-func isPFName(pf state.PF, name string) bool {
+func isPFName(pf state.PFReport, name string) bool {
 	return name != "" && (name == pf.Netdev || slices.Contains(pf.AltNames, name) || isAddress(pf.Address, name))
 }
 
-func isIndexed(pf state.PF, vf state.VF, name string) bool {
+func isIndexed(pf state.PFReport, vf state.VFReport, name string) bool {
 	uplink, index, ok := strings.Cut(name, "/")
 	return ok && index == strconv.Itoa(vf.Index) && isPFName(pf, uplink)
 }
 
 // isNetdev: a VF in a pod is found by the name that it had on the host, too.
-func isNetdev(vf state.VF, name string) bool {
+func isNetdev(vf state.VFReport, name string) bool {
 	return name != "" && (name == vf.Netdev || name == vf.OriginalNetdev)
 }
 
-func isHolder(vf state.VF, name string) bool {
+func isHolder(vf state.VFReport, name string) bool {
 	return vf.Holder != nil && (name == vf.Holder.Pod.String() || name == vf.Holder.Pod.Name)
 }
 

@@ -124,7 +124,7 @@ func busyNode() state.State {
 					Members: child("ipvlan", ledger.ChildMember{Uplink: "eth0", MTU: 1500}), Result: cniResult("net2", "", "192.168.2.200/24")},
 			}},
 		},
-		Profiles: []state.Profile{
+		Profiles: []state.ProfileReport{
 			{Name: "spare", Source: "/etc/fairlead/profiles.d/spare.yaml", Ready: false, Message: "pf1: VF 4: bind to vfio-pci: no such device: is the vfio-pci module loaded?"},
 			{Name: "lab", Source: "/etc/fairlead/profiles.d/lab.yaml", Ready: true},
 		},

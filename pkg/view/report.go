@@ -11,15 +11,15 @@ type Report struct {
 
 // NodeReport is one node of a Report.
 type NodeReport struct {
-	Node       string          `json:"node"`
-	Build      string          `json:"build,omitempty"`
-	PFs        int             `json:"pfs"`
-	VFs        int             `json:"vfs"`
-	Sandboxes  int             `json:"sandboxes"`
-	Tombstones int             `json:"tombstones"`
-	Pools      []state.Pool    `json:"pools"`
-	Profiles   []state.Profile `json:"profiles"`
-	Problems   []string        `json:"problems"`
+	Node       string                `json:"node"`
+	Build      string                `json:"build,omitempty"`
+	PFs        int                   `json:"pfs"`
+	VFs        int                   `json:"vfs"`
+	Sandboxes  int                   `json:"sandboxes"`
+	Tombstones int                   `json:"tombstones"`
+	Pools      []state.PoolReport    `json:"pools"`
+	Profiles   []state.ProfileReport `json:"profiles"`
+	Problems   []string              `json:"problems"`
 }
 
 // NewReport sums the nodes up.

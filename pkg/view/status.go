@@ -82,7 +82,7 @@ func profileRows(states []state.State) [][]string {
 }
 
 // profileMessage leaves a message out that is among the problems below.
-func profileMessage(s state.State, p state.Profile) string {
+func profileMessage(s state.State, p state.ProfileReport) string {
 	below := func(problem string) bool { return p.Message != "" && strings.Contains(problem, p.Message) }
 	if !p.Ready && slices.ContainsFunc(s.Problems, below) {
 		return "see PROBLEMS"

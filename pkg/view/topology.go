@@ -73,7 +73,7 @@ func drawNode(s state.State) *branch {
 
 // numaNodes lists the NUMA nodes in order. PFs without one (-1) come last, directly below the
 // machine.
-func numaNodes(pfs []state.PF) []int {
+func numaNodes(pfs []state.PFReport) []int {
 	var out []int
 	for _, pf := range pfs {
 		out = append(out, max(pf.NUMANode, -1))
@@ -82,7 +82,7 @@ func numaNodes(pfs []state.PF) []int {
 	return slices.Compact(out)
 }
 
-func drawPF(below *branch, pf state.PF, s state.State) {
+func drawPF(below *branch, pf state.PFReport, s state.State) {
 	line := below.add(segment{cmp.Or(pf.Netdev, "(no netdev)"), strong}, segment{pf.Address.String(), plain},
 		segment{cmp.Or(pf.ProductName, pf.Vendor+":"+pf.Device), faint})
 	line.parts = appendText(line.parts, pf.Driver, plain)
@@ -110,11 +110,11 @@ func drawLone(root *branch, s state.State) {
 	}
 	line := root.add(segment{"no PF visible", faint}, segment{count(len(s.Lone), "VF"), plain})
 	for _, vf := range s.Lone {
-		line.add(drawVFs([]state.VF{vf}, s)...)
+		line.add(drawVFs([]state.VFReport{vf}, s)...)
 	}
 }
 
-func carrier(pf state.PF) segment {
+func carrier(pf state.PFReport) segment {
 	switch {
 	case pf.Netdev == "":
 		return segment{"no link", warn}
@@ -126,7 +126,7 @@ func carrier(pf state.PF) segment {
 
 // freeRun returns how many of the first VFs differ only in their index. A PF has up to 256, and
 // free ones need only one line. Two are shorter as two lines.
-func freeRun(vfs []state.VF) int {
+func freeRun(vfs []state.VFReport) int {
 	n := 1
 	for n < len(vfs) && alike(vfs[0], vfs[n]) && vfs[n].Index == vfs[n-1].Index+1 {
 		n++
@@ -137,17 +137,17 @@ func freeRun(vfs []state.VF) int {
 	return n
 }
 
-func alike(a, b state.VF) bool {
+func alike(a, b state.VFReport) bool {
 	return !a.Allocated && !b.Allocated && a.Pool == b.Pool && a.Driver == b.Driver && a.Healthy == b.Healthy && a.Reason == b.Reason &&
 		slices.Equal(shared(a), shared(b))
 }
 
 // shared returns the parts of a line that are the same for several VFs.
-func shared(vf state.VF) []segment {
-	return knobs(vf, state.Attachment{}, false)
+func shared(vf state.VFReport) []segment {
+	return knobs(vf, state.AttachmentReport{}, false)
 }
 
-func drawVFs(vfs []state.VF, s state.State) []segment {
+func drawVFs(vfs []state.VFReport, s state.State) []segment {
 	vf := vfs[0]
 	if len(vfs) > 1 {
 		last := vfs[len(vfs)-1]
@@ -159,7 +159,7 @@ func drawVFs(vfs []state.VF, s state.State) []segment {
 	if !vf.PF.IsZero() { // without a PF it has no index
 		parts = slices.Insert(parts, 0, segment{"vf" + strconv.Itoa(vf.Index), plain})
 	}
-	var held state.Attachment
+	var held state.AttachmentReport
 	if vf.Holder != nil {
 		held = attachmentOf(s, *vf.Holder)
 		parts = append(parts, segment{vf.Holder.IfName, plain})
@@ -171,7 +171,7 @@ func drawVFs(vfs []state.VF, s state.State) []segment {
 	return append(parts, knobs(vf, held, true)...)
 }
 
-func poolPart(vf state.VF) segment {
+func poolPart(vf state.VFReport) segment {
 	if vf.Pool == "" {
 		return segment{"no pool", faint}
 	}
@@ -179,7 +179,7 @@ func poolPart(vf state.VF) segment {
 }
 
 // usePart says who has the VF.
-func usePart(vf state.VF) segment {
+func usePart(vf state.VFReport) segment {
 	switch {
 	case vf.Holder != nil && vf.Holder.Phase == ledger.Bound:
 		return segment{"→ " + vf.Holder.Pod.String(), strong}
@@ -197,7 +197,7 @@ func usePart(vf state.VF) segment {
 
 // knobs returns the settings of a VF that differ from a new VF's. The PF's report takes
 // precedence over the network's request.
-func knobs(vf state.VF, held state.Attachment, address bool) []segment {
+func knobs(vf state.VFReport, held state.AttachmentReport, address bool) []segment {
 	var out []segment
 	for _, k := range device.KnobsAt(device.AtPF) {
 		if k.Name != device.KnobMAC {
@@ -215,7 +215,7 @@ func knobs(vf state.VF, held state.Attachment, address bool) []segment {
 }
 
 // knobPart returns "" if the knob has the value of a new VF, or its value is unknown.
-func knobPart(k device.Knob, vf state.VF) string {
+func knobPart(k device.Knob, vf state.VFReport) string {
 	var fresh device.Settings
 	if k.Default != nil {
 		k.Default(&fresh)
@@ -229,7 +229,7 @@ func knobPart(k device.Knob, vf state.VF) string {
 
 // known returns settings in which the knob has a value: the current ones, or else those that
 // the network requested.
-func known(k device.Knob, vf state.VF) (device.Settings, bool) {
+func known(k device.Knob, vf state.VFReport) (device.Settings, bool) {
 	for _, s := range []*device.Settings{vf.Current, vf.Applied} {
 		if s != nil && k.Has(*s) {
 			return *s, true
@@ -239,7 +239,7 @@ func known(k device.Knob, vf state.VF) (device.Settings, bool) {
 }
 
 // macOf prefers the MAC that the pod has. A userspace VF's MAC comes from the PF.
-func macOf(vf state.VF, held state.Attachment) string {
+func macOf(vf state.VFReport, held state.AttachmentReport) string {
 	mac := cmp.Or(held.MAC, vf.MAC)
 	for _, s := range []*device.Settings{vf.Current, vf.Applied} {
 		if mac == "" && s != nil && s.AdminMAC != nil && *s.AdminMAC != device.NoMAC {
@@ -249,7 +249,7 @@ func macOf(vf state.VF, held state.Attachment) string {
 	return mac
 }
 
-func attachmentOf(s state.State, h state.Holder) state.Attachment {
+func attachmentOf(s state.State, h state.Holder) state.AttachmentReport {
 	for _, sandbox := range s.Sandboxes {
 		if sandbox.ID != h.Sandbox {
 			continue
@@ -260,7 +260,7 @@ func attachmentOf(s state.State, h state.Holder) state.Attachment {
 			}
 		}
 	}
-	return state.Attachment{}
+	return state.AttachmentReport{}
 }
 
 // drawOtherUplinks lists pods on uplinks that are no PF: a bond, a plain NIC.
@@ -282,8 +282,8 @@ func drawOtherUplinks(root *branch, s state.State) {
 	}
 }
 
-func isPF(pfs []state.PF, netdev string) bool {
-	return slices.ContainsFunc(pfs, func(pf state.PF) bool {
+func isPF(pfs []state.PFReport, netdev string) bool {
+	return slices.ContainsFunc(pfs, func(pf state.PFReport) bool {
 		return pf.Netdev == netdev || slices.Contains(pf.AltNames, netdev)
 	})
 }
@@ -301,7 +301,7 @@ func linksOn(s state.State, match func(string) bool) [][]segment {
 	return out
 }
 
-func drawLink(sandbox state.Sandbox, a state.Attachment) []segment {
+func drawLink(sandbox state.SandboxReport, a state.AttachmentReport) []segment {
 	parts := []segment{{a.Kind, plain}, {"→ " + sandbox.Pod.String(), strong}, {a.IfName, plain}}
 	for _, ip := range a.IPs {
 		parts = append(parts, segment{ip, plain})

@@ -15,14 +15,14 @@ import (
 // VFs draws a table of all VFs: node, pool, driver, holder. In a narrow one, columns are
 // left out that `vf NAME` shows.
 func VFs(states []state.State, o Options) string {
-	return vfTable(Merge(states), o, func(state.PF, state.VF) bool { return true })
+	return vfTable(Merge(states), o, func(state.PFReport, state.VFReport) bool { return true })
 }
 
 // vfTable draws the VFs that are wanted.
-func vfTable(merged []state.State, o Options, wanted func(state.PF, state.VF) bool) string {
+func vfTable(merged []state.State, o Options, wanted func(state.PFReport, state.VFReport) bool) string {
 	rows := [][]string{{"NODE", "PF", "VF", "ADDRESS", "POOL", "DRIVER", "NETDEV", "MTU", "HELD BY", "INTERFACE", "HEALTH"}}
 	for _, s := range merged {
-		eachVF(s, func(pf state.PF, vf state.VF) {
+		eachVF(s, func(pf state.PFReport, vf state.VFReport) {
 			if !wanted(pf, vf) {
 				return
 			}
@@ -41,22 +41,22 @@ func vfTable(merged []state.State, o Options, wanted func(state.PF, state.VF) bo
 }
 
 // eachVF visits all VFs; pf is the zero value if a VF's PF is not visible.
-func eachVF(s state.State, visit func(pf state.PF, vf state.VF)) {
+func eachVF(s state.State, visit func(pf state.PFReport, vf state.VFReport)) {
 	for _, pf := range s.PFs {
 		for _, vf := range pf.VFs {
 			visit(pf, vf)
 		}
 	}
 	for _, vf := range s.Lone {
-		visit(state.PF{}, vf)
+		visit(state.PFReport{}, vf)
 	}
 }
 
-func pfName(pf state.PF) string { return cmp.Or(pf.Netdev, pf.Address.String()) }
+func pfName(pf state.PFReport) string { return cmp.Or(pf.Netdev, pf.Address.String()) }
 
 // health returns the health of a VF in a pool. For other VFs, which are never handed out, it
 // returns "".
-func health(vf state.VF) string {
+func health(vf state.VFReport) string {
 	switch {
 	case vf.Pool == "":
 		return ""
@@ -66,7 +66,7 @@ func health(vf state.VF) string {
 	return vf.Reason
 }
 
-func holderCells(vf state.VF) (holder, ifname string) {
+func holderCells(vf state.VFReport) (holder, ifname string) {
 	switch {
 	case vf.Holder != nil:
 		return vf.Holder.Pod.String(), vf.Holder.IfName
@@ -76,7 +76,7 @@ func holderCells(vf state.VF) (holder, ifname string) {
 	return "", ""
 }
 
-func describeVF(s state.State, pf state.PF, vf state.VF) string {
+func describeVF(s state.State, pf state.PFReport, vf state.VFReport) string {
 	var out strings.Builder
 	if vf.PF.IsZero() {
 		fmt.Fprintf(&out, "%s %s: VF whose PF is not visible here\n", s.Node, vf.Address)
@@ -109,7 +109,7 @@ func describeVF(s state.State, pf state.PF, vf state.VF) string {
 	return out.String()
 }
 
-func heldBy(vf state.VF) string {
+func heldBy(vf state.VFReport) string {
 	h := vf.Holder
 	switch {
 	case h != nil:
@@ -122,7 +122,7 @@ func heldBy(vf state.VF) string {
 
 // knobRows returns a row for each knob with a known value: before the pod got the VF, as the
 // pod's network requested it, and now.
-func knobRows(vf state.VF) [][]string {
+func knobRows(vf state.VFReport) [][]string {
 	rows := [][]string{{"KNOB", "ORIGINAL", "ASKED FOR", "NOW"}}
 	add := func(name string, cells ...string) {
 		if slices.ContainsFunc(cells, func(cell string) bool { return cell != "" }) {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -14,59 +13,14 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// FailWrite makes the k-th write from now fail, counted from 1, without any effect.
-func (tr *Tree) FailWrite(k int, err error) {
-	tr.mu.Lock()
-	defer tr.mu.Unlock()
-	tr.failures[len(tr.writes)+k] = err
-}
-
-// RefuseDriver makes probes of a driver leave a function unbound; the kernel reports no error
-// then.
-func (tr *Tree) RefuseDriver(addr pci.Address, driver string) {
-	tr.mu.Lock()
-	defer tr.mu.Unlock()
-	tr.refused[addr.String()+" "+driver] = true
-}
-
-// Writes lists all writes so far, including failed ones, as lines of the form
-// "0000:3b:00.0/sriov_numvfs 4" for golden texts.
-func (tr *Tree) Writes() []string {
-	tr.mu.Lock()
-	defer tr.mu.Unlock()
-	return slices.Clone(tr.writes)
-}
-
-// WriteAttr implements sysfs.Writer.
-func (tr *Tree) WriteAttr(path string, data []byte) error {
-	tr.mu.Lock()
-	defer tr.mu.Unlock()
-	rel, err := filepath.Rel(tr.abs("sys/bus/pci"), path)
-	if err != nil {
-		return err
-	}
-	rel = strings.TrimPrefix(rel, "devices/")
-	value := strings.TrimSuffix(string(data), "\n")
-	tr.writes = append(tr.writes, strings.TrimSpace(rel+" "+value))
-	if err := tr.failures[len(tr.writes)]; err != nil {
-		return &os.PathError{Op: "write", Path: path, Err: err}
-	}
-	if _, err := os.Stat(filepath.Dir(path)); err != nil {
-		return err
-	}
-	if err := tr.handle(rel, value); err != nil {
-		return &os.PathError{Op: "write", Path: path, Err: err}
-	}
-	return nil
-}
-
-func (tr *Tree) handle(rel, value string) error {
+// handle answers a write as the kernel would. rel is the path below sys/bus/pci, without devices/.
+func (b *bus) handle(rel, value string) error {
 	if rel == "drivers_probe" {
 		addr, err := pci.ParseAddress(value)
-		if err != nil || tr.functions[addr] == nil {
+		if err != nil || b.functions[addr] == nil {
 			return unix.EINVAL
 		}
-		tr.probe(addr)
+		b.probe(addr)
 		return nil
 	}
 	name, attr, _ := strings.Cut(rel, "/")
@@ -76,40 +30,40 @@ func (tr *Tree) handle(rel, value string) error {
 	}
 	switch attr {
 	case "sriov_numvfs":
-		return tr.setNumVFs(addr, value)
+		return b.setNumVFs(addr, value)
 	case "driver_override":
 		if value == "" {
 			value = "(null)"
 		}
-		tr.write(tr.dev(addr)+"/driver_override", value)
+		b.files.write(dev(addr)+"/driver_override", value)
 		return nil
 	case "driver/unbind":
 		if value != addr.String() {
 			return unix.ENODEV
 		}
-		tr.unbind(addr)
+		b.unbind(addr)
 		return nil
 	}
 	return unix.EACCES
 }
 
-func (tr *Tree) numVFs(pf pci.Address) int {
-	n, err := strconv.Atoi(tr.read(tr.dev(pf) + "/sriov_numvfs"))
-	tr.check(err)
+func (b *bus) numVFs(pf pci.Address) int {
+	n, err := strconv.Atoi(b.files.read(dev(pf) + "/sriov_numvfs"))
+	check(err)
 	return n
 }
 
-func (tr *Tree) setNumVFs(pf pci.Address, value string) error {
+func (b *bus) setNumVFs(pf pci.Address, value string) error {
 	want, err := strconv.Atoi(value)
 	if err != nil {
 		return unix.EINVAL
 	}
-	total, err := strconv.Atoi(tr.read(tr.dev(pf) + "/sriov_totalvfs"))
-	tr.check(err)
+	total, err := strconv.Atoi(b.files.read(dev(pf) + "/sriov_totalvfs"))
+	check(err)
 	if want > total {
 		return unix.ERANGE
 	}
-	current := tr.numVFs(pf)
+	current := b.numVFs(pf)
 	switch {
 	case want == current:
 		return nil
@@ -117,22 +71,22 @@ func (tr *Tree) setNumVFs(pf pci.Address, value string) error {
 		return unix.EBUSY
 	case want == 0:
 		for i := range current {
-			if target, err := os.Readlink(tr.abs(fmt.Sprintf("%s/virtfn%d", tr.dev(pf), i))); err == nil {
-				tr.remove(pci.MustParseAddress(filepath.Base(target)))
+			if target, err := os.Readlink(b.files.abs(fmt.Sprintf("%s/virtfn%d", dev(pf), i))); err == nil {
+				b.remove(pci.MustParseAddress(filepath.Base(target)))
 			}
 		}
 	default:
 		for i := range want {
-			tr.addVF(tr.makeVF(pf, i))
+			b.addVF(b.makeVF(pf, i))
 		}
 	}
-	tr.write(tr.dev(pf)+"/sriov_numvfs", value)
+	b.files.write(dev(pf)+"/sriov_numvfs", value)
 	return nil
 }
 
 // makeVF returns VF i of a PF as the hardware would create it.
-func (tr *Tree) makeVF(pf pci.Address, i int) device.VF {
-	tpl := tr.templates[pf]
+func (b *bus) makeVF(pf pci.Address, i int) device.VF {
+	tpl := b.templates[pf]
 	if tpl.Device == "" {
 		tpl.Device = "10ca"
 	}
@@ -142,16 +96,16 @@ func (tr *Tree) makeVF(pf pci.Address, i int) device.VF {
 	if tpl.Stride == 0 {
 		tpl.Offset, tpl.Stride = 128, 2
 	}
-	numaNode, err := strconv.Atoi(tr.read(tr.dev(pf) + "/numa_node"))
-	tr.check(err)
-	tr.nextGroup++
+	numaNode, err := strconv.Atoi(b.files.read(dev(pf) + "/numa_node"))
+	check(err)
+	b.nextGroup++
 	vf := device.VF{
 		Address: VFAddress(pf, tpl.Offset, tpl.Stride, i), PF: pf, Index: i,
-		Vendor: strings.TrimPrefix(tr.read(tr.dev(pf)+"/vendor"), "0x"), Device: tpl.Device, Driver: tpl.Driver,
-		LinkType: "ether", MTU: 1500, NUMANode: numaNode, IOMMUGroup: tr.nextGroup,
+		Vendor: strings.TrimPrefix(b.files.read(dev(pf)+"/vendor"), "0x"), Device: tpl.Device, Driver: tpl.Driver,
+		LinkType: "ether", MTU: 1500, NUMANode: numaNode, IOMMUGroup: b.nextGroup,
 	}
 	vf.MAC = fmt.Sprintf("02:00:00:%02x:%02x:%02x", vf.Address.Bus, vf.Address.Device<<3|vf.Address.Function, i)
-	if parent := tr.functions[pf]; parent != nil && parent.netdev != "" {
+	if parent := b.functions[pf]; parent != nil && parent.netdev != "" {
 		vf.Netdev = fmt.Sprintf("%sv%d", parent.netdev, i)
 	}
 	return vf
@@ -165,34 +119,34 @@ func VFAddress(pf pci.Address, offset, stride, i int) pci.Address {
 	return pci.Address{Domain: pf.Domain, Bus: uint8(rid >> 8), Device: uint8(rid >> 3 & 0x1f), Function: uint8(rid & 7)}
 }
 
-func (tr *Tree) probe(addr pci.Address) {
-	if _, err := os.Readlink(tr.abs(tr.dev(addr) + "/driver")); err == nil {
+func (b *bus) probe(addr pci.Address) {
+	if _, err := os.Readlink(b.files.abs(dev(addr) + "/driver")); err == nil {
 		return // already bound: nothing to probe
 	}
-	driver := tr.read(tr.dev(addr) + "/driver_override")
+	driver := b.files.read(dev(addr) + "/driver_override")
 	if driver == "(null)" {
-		driver = tr.functions[addr].driver
+		driver = b.functions[addr].driver
 	}
-	tr.bind(addr, driver)
+	b.bind(addr, driver)
 }
 
-func (tr *Tree) bind(addr pci.Address, driver string) {
-	if driver == "" || tr.refused[addr.String()+" "+driver] {
+func (b *bus) bind(addr pci.Address, driver string) {
+	if driver == "" || b.refused[addr.String()+" "+driver] {
 		return
 	}
-	if _, err := os.Stat(tr.abs("sys/bus/pci/drivers/" + driver)); err != nil {
+	if _, err := os.Stat(b.files.abs("sys/bus/pci/drivers/" + driver)); err != nil {
 		return
 	}
-	tr.symlink("../../../bus/pci/drivers/"+driver, tr.dev(addr)+"/driver")
-	tr.write("sys/bus/pci/drivers/"+driver+"/unbind", "")
+	b.files.symlink("../../../bus/pci/drivers/"+driver, dev(addr)+"/driver")
+	b.files.write("sys/bus/pci/drivers/"+driver+"/unbind", "")
 	if !device.UserspaceDriver(driver) {
-		tr.addNetdev(addr)
+		b.addNetdev(addr)
 	}
 }
 
-func (tr *Tree) unbind(addr pci.Address) {
-	tr.removeNetdev(addr)
-	if err := os.Remove(tr.abs(tr.dev(addr) + "/driver")); err != nil && !os.IsNotExist(err) {
-		tr.check(err)
+func (b *bus) unbind(addr pci.Address) {
+	b.removeNetdev(addr)
+	if err := os.Remove(b.files.abs(dev(addr) + "/driver")); err != nil && !os.IsNotExist(err) {
+		check(err)
 	}
 }
