@@ -26,6 +26,8 @@ type Options struct {
 
 	ProfilesDir           string // NICProfile files
 	ProfilesConfigMap     string // in Namespace; every key is a file of NICProfiles
+	PoliciesDir           string // AttachmentPolicy files
+	PoliciesConfigMap     string // in Namespace; every key is a file of AttachmentPolicies
 	DevicePluginConfigMap string // in Namespace; key config.json
 	DevicePluginConfig    string // the same from a file
 	ResourcePrefix        string // for resource names that have none
@@ -64,6 +66,8 @@ func Defaults() Options {
 		DaemonSet:               "fairlead-agent",
 		ProfilesDir:             "/etc/fairlead/profiles.d",
 		ProfilesConfigMap:       "fairlead-profiles",
+		PoliciesDir:             "/etc/fairlead/policies.d",
+		PoliciesConfigMap:       "fairlead-policies",
 		DevicePluginConfigMap:   "fairlead-device-plugin",
 		DevicePluginConfig:      "/etc/pcidp/config.json",
 		ResourcePrefix:          "fairlead.dev",
@@ -129,3 +133,5 @@ func (o Options) Validate() error {
 func (o Options) ledgerPath() string   { return filepath.Join(o.StateDir, "ledger.db") }
 func (o Options) tombstoneDir() string { return filepath.Join(o.StateDir, "tombstones") }
 func (o Options) memoryPath() string   { return filepath.Join(o.StateDir, "declared.json") }
+
+func (o Options) policyMemoryPath() string { return filepath.Join(o.StateDir, "policies.json") }

@@ -51,6 +51,8 @@ type parts struct {
 	tombs   wire.Tombstones
 	node    *node
 
+	policies *policies
+
 	serving   atomic.Bool // the CNI socket answers
 	installed outcome     // of putting the shim and its conf in place
 }
@@ -90,13 +92,14 @@ func construct(o Options, log *slog.Logger) (*parts, error) {
 	changed := make(chan struct{}, 1)
 	p.cluster, err = kube.New(o.Kubeconfig, kube.Options{
 		NodeName: o.NodeName, Namespace: o.Namespace, DaemonSet: o.DaemonSet,
-		ConfigMaps: nonEmpty(o.ProfilesConfigMap, o.DevicePluginConfigMap),
-		Changed:    func() { kick(changed) }, Log: log,
+		ConfigMaps: nonEmpty(o.ProfilesConfigMap, o.DevicePluginConfigMap, o.PoliciesConfigMap),
+		Changed:    func() { p.declaredChanged(changed) }, Log: log,
 	})
 	if err != nil {
 		p.close()
 		return nil, err
 	}
+	p.policies = newPolicies(o, p.cluster, log)
 	p.inv = inventory.New(inventory.Host(o.SysRoot, p.links, log))
 	p.custody = newCustody(o, p.ledger, p.inv, p.links, p.kubelet, log)
 	p.plugin = newManager(o, p.ledger, p.custody, log)
@@ -125,7 +128,7 @@ func (p *parts) run(ctx context.Context) error {
 	cancel()
 	close(p.node.answered)
 	g.Go(func() error { return p.node.keepKnobs(ctx, link.Subscribe) })
-	g.Go(func() error { return p.node.declared.watchFiles(ctx, func() { kick(p.node.changed) }) })
+	g.Go(func() error { return p.node.declared.watchFiles(ctx, func() { p.declaredChanged(p.node.changed) }) })
 	g.Go(func() error { return p.keeper.Run(ctx) })
 	g.Go(func() error {
 		return p.server.Serve(ctx, func() {

@@ -34,7 +34,7 @@ func (o *outcome) get() error {
 
 // problems is what keeps the parts from their work now; each is gone when it is over.
 func (p *parts) problems() []string {
-	out := p.cluster.Problems()
+	out := append(p.cluster.Problems(), p.policies.problem()...)
 	if err := p.installed.get(); err != nil {
 		out = append(out, fmt.Sprintf("the CNI configuration is not in place, so that new pods may go without their networks: %v (tried again when %s changes, and every minute)", err, p.o.CNIConfDir))
 	}

@@ -79,6 +79,9 @@ const (
 // BuiltInPlugin reports whether Fairlead has a plugin of the type built in.
 func BuiltInPlugin(pluginType string) bool { return slices.Contains(builtInPlugins, pluginType) }
 
+// ReadPolicies reads the files of a directory for ParsePolicies, as ReadProfiles does.
+func ReadPolicies(dir string) (map[string]string, error) { return readFiles(dir, "read policies") }
+
 // ParsePolicies reads AttachmentPolicies by file name, as ParseProfiles reads profiles.
 func ParsePolicies(files map[string]string, origin string) ([]Policy, error) {
 	var out []Policy
