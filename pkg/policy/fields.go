@@ -36,6 +36,7 @@ type fields struct {
 	SpoofChk  any             `json:"spoofchk"`
 	MinTxRate any             `json:"min_tx_rate"`
 	MaxTxRate any             `json:"max_tx_rate"`
+	MAC       any             `json:"mac"`
 
 	IPAM     json.RawMessage `json:"ipam"`
 	Delegate json.RawMessage `json:"delegate"`

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const (
+	lintPolicy = "apiVersion: fairlead.dev/v1alpha1\nkind: AttachmentPolicy\nmetadata: {name: default}\nspec: {networks: {plugins: [sriov]}}\n"
+	lintNAD    = "apiVersion: k8s.cni.cncf.io/v1\nkind: NetworkAttachmentDefinition\nmetadata: {name: lan}\nspec: {config: '{\"type\": \"sriov\"}'}\n"
+)
+
+// Scripts tell a refusal from a warning, and both from files that cannot be read.
+func TestLintExitCodes(t *testing.T) {
+	policy := filepath.Join(t.TempDir(), "policy.yaml")
+	if err := os.WriteFile(policy, []byte(lintPolicy), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := fairleadctl(t, lintNAD, "lint", policy, "-")
+	if err != nil || out != "2 objects: 0 refused, 0 warnings\n" {
+		t.Errorf("a network that is allowed: %v\n%s", err, out)
+	}
+	out, err = fairleadctl(t, strings.Replace(lintNAD, "sriov", "host-device", 1), "lint", policy, "-")
+	if !errors.Is(err, errProblems) || !strings.Contains(out, `-: refused: net-attach-def default/lan, plugin "host-device", field type: policy default refuses`) {
+		t.Errorf("a network that is refused: %v\n%s", err, out)
+	}
+	for _, args := range [][]string{{"lint"}, {"lint", "/no/such/file"}} {
+		if _, err := fairleadctl(t, "", args...); err == nil || errors.Is(err, errProblems) {
+			t.Errorf("%v: %v", args, err)
+		}
+	}
+}
+
+// security S11: manifests are tenants' texts.
+func TestLintEscapesWhatDoesNotPrint(t *testing.T) {
+	out, _ := fairleadctl(t, strings.Replace(lintNAD, `"sriov"`, `"x","master":"\u001b[31m"`, 1)+"---\n"+lintPolicy, "lint", "-")
+	if strings.Contains(out, "\x1b") || !strings.Contains(out, "refused") {
+		t.Errorf("%q", out)
+	}
+}
