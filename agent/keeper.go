@@ -22,7 +22,7 @@ func (p *parts) newKeeper() {
 	p.keeper = sandbox.New(sandbox.Options{
 		Ledger: p.ledger, Cluster: p.cluster, Devices: p.kubelet, Primary: p.primary, Kernel: sandbox.RealKernel(),
 		Chains: attach.New(attach.Deps{
-			Sysfs: fs, Custody: p.custody, HostUse: p.hostUse, MayUseUplink: p.mayUseUplink, MayHaveVF: p.mayHaveVF, Reset: p.resetPolicy, VLANLinkUsers: p.vlanLinkUsers, Rebinder: fs, Log: p.log, HostLocalDir: o.HostLocalDir,
+			Sysfs: fs, Custody: p.custody, HostUse: p.hostUse, MayUseUplink: p.policies.mayUseUplink, MayHaveVF: mayHaveVF(p.node), Reset: p.resetPolicy, VLANLinkUsers: p.vlanLinkUsers, Rebinder: fs, Log: p.log, HostLocalDir: o.HostLocalDir,
 		}),
 		HostExec: cni.NewHostExec(), PluginPath: o.CNIBinDir, DevInfoDir: o.DevInfoDir,
 		NamespaceIsolation: o.NamespaceIsolation, GlobalNamespaces: o.GlobalNamespaces,

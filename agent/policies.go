@@ -137,33 +137,30 @@ func (p *policies) parse(from texts) (policy.Set, error) {
 	return policy.NewSet(append(all, more...))
 }
 
-// declaredChanged is called after each change of a ConfigMap, the node's labels or a file.
-func (p *parts) declaredChanged(changed chan struct{}) {
-	p.policies.read()
-	kick(changed)
-}
-
 // mayUseUplink asks the policy of a network about a netdev that it does not name.
-func (p *parts) mayUseUplink(network string, names []string) error {
-	set, err := p.policies.current()
+func (p *policies) mayUseUplink(network string, names []string) error {
+	set, err := p.current()
 	if err != nil {
 		return err
 	}
 	return set.CheckUplink(network, names)
 }
 
-// mayHaveVF asks the VF's group who may have it, and what may be set of it.
-func (p *parts) mayHaveVF(c attach.Call, vf pci.Address, asked device.Settings) error {
-	devices, model := p.node.declaredFor(p.inv.Snapshot())
-	pf, function, ok := devices.VF(vf)
-	if !ok || pf.Address.IsZero() {
-		return nil // no profile has it
-	}
-	for _, g := range profile.Allows(model.Profiles, pf, function.Index) {
-		err := policy.CheckVF(g.Allow, policy.VF{Address: vf.String(), Group: g.Group, Network: c.Network, PodNamespace: c.Pod.Namespace, Asked: asked})
-		if err != nil {
-			return err
+// mayHaveVF returns the function that asks a VF's group who may have the VF, and what may
+// be set of it.
+func mayHaveVF(n *node) func(attach.Call, pci.Address, device.Settings) error {
+	return func(c attach.Call, vf pci.Address, asked device.Settings) error {
+		devices, model := n.declaredFor(n.inv.Snapshot())
+		pf, function, ok := devices.VF(vf)
+		if !ok || pf.Address.IsZero() {
+			return nil // no profile has it
 		}
+		for _, g := range profile.Allows(model.Profiles, pf, function.Index) {
+			err := policy.CheckVF(g.Allow, policy.VFRequest{Address: vf.String(), Group: g.Group, Network: c.Network, PodNamespace: c.Pod.Namespace, Asked: asked})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
 	}
-	return nil
 }

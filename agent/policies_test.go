@@ -123,7 +123,7 @@ func TestTheAllowOfAVFGroup(t *testing.T) {
 		t.Fatal(err)
 	}
 	groups := []config.VFGroup{{Resource: "fairlead.dev/fast", Allow: &config.VFAllow{Namespaces: []string{"nfv-*"}, Trust: []bool{false}}}}
-	p := &parts{inv: n.inv, node: n}
+	may := mayHaveVF(n)
 	on := true
 	for _, profiles := range [][]config.Profile{
 		{{Name: "lab", Groups: groups}},
@@ -139,7 +139,7 @@ func TestTheAllowOfAVFGroup(t *testing.T) {
 			{"team-a", device.Settings{}, `field namespace: the VF group "fairlead.dev/fast" of profile`},
 			{"nfv-a", device.Settings{Trust: &on}, "field trust"},
 		} {
-			err := p.mayHaveVF(attach.Call{Network: "x/y", Pod: ledger.PodRef{Namespace: tt.namespace}}, vf, tt.asked)
+			err := may(attach.Call{Network: "x/y", Pod: ledger.PodRef{Namespace: tt.namespace}}, vf, tt.asked)
 			if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("%s: %v, want %q", tt.namespace, err, tt.want)
 			}

@@ -93,7 +93,7 @@ func construct(o Options, log *slog.Logger) (*parts, error) {
 	p.cluster, err = kube.New(o.Kubeconfig, kube.Options{
 		NodeName: o.NodeName, Namespace: o.Namespace, DaemonSet: o.DaemonSet,
 		ConfigMaps: nonEmpty(o.ProfilesConfigMap, o.DevicePluginConfigMap, o.PoliciesConfigMap),
-		Changed:    func() { p.declaredChanged(changed) }, Log: log,
+		Changed:    func() { p.policies.read(); kick(changed) }, Log: log,
 	})
 	if err != nil {
 		p.close()
@@ -128,7 +128,7 @@ func (p *parts) run(ctx context.Context) error {
 	cancel()
 	close(p.node.answered)
 	g.Go(func() error { return p.node.keepKnobs(ctx, link.Subscribe) })
-	g.Go(func() error { return p.node.declared.watchFiles(ctx, func() { p.declaredChanged(p.node.changed) }) })
+	g.Go(func() error { return p.node.declared.watchFiles(ctx, func() { p.policies.read(); kick(p.node.changed) }) })
 	g.Go(func() error { return p.keeper.Run(ctx) })
 	g.Go(func() error {
 		return p.server.Serve(ctx, func() {

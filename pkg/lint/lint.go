@@ -111,7 +111,7 @@ func (l *linter) checkNetwork(o object) {
 	}
 }
 
-// checkGroups compares what a network asks of a VF with the groups that have its
+// checkGroups compares the settings that a network gives a VF with the groups that have its
 // resource. Without a pod, their namespaces are not compared.
 func (l *linter) checkGroups(file string, d network.Definition, podNamespace string) {
 	if d.Resource == "" {
@@ -122,7 +122,7 @@ func (l *linter) checkGroups(file string, d network.Definition, podNamespace str
 			if g.Allow == nil || config.Qualify(g.Resource, l.o.ResourcePrefix) != d.Resource {
 				continue
 			}
-			allow, vf := *g.Allow, policy.VF{Address: "of " + d.Resource, Network: d.Network(), PodNamespace: podNamespace,
+			allow, vf := *g.Allow, policy.VFRequest{Address: "of " + d.Resource, Network: d.Network(), PodNamespace: podNamespace,
 				Group: fmt.Sprintf("the VF group %q of profile %s", g.Resource, p.Name)}
 			if podNamespace == "" {
 				allow.Namespaces, vf.Asked = nil, policy.AskedOfVF(d)

@@ -175,7 +175,7 @@ func (l *linter) readItems(file string, items []json.RawMessage) error {
 	return errors.Join(errs...)
 }
 
-// add sorts an object in. Those of other kinds are none of Fairlead's business.
+// add sorts an object in. Fairlead does not read other kinds.
 func (l *linter) add(o object) {
 	switch {
 	case o.Kind == "NetworkAttachmentDefinition":

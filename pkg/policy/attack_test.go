@@ -43,8 +43,8 @@ func definition(t testing.TB, namespace, conf string) network.Definition {
 	return d
 }
 
-// security 2, the rows of T2: what a net-attach-def of a tenant may not say under the
-// shipped example. Each refusal names the policy, the field and the rule.
+// security 2, the rows of T2: net-attach-defs of a tenant that the shipped example
+// refuses. Each refusal names the policy, the field and the rule.
 func TestAttacksByNetAttachDefs(t *testing.T) {
 	set := strict(t)
 	for _, tt := range []struct{ name, conf, field, rule string }{
@@ -101,7 +101,7 @@ func TestAllowedNetAttachDefs(t *testing.T) {
 	}
 }
 
-// security 2, the row of T1: what an annotation may not ask for.
+// security 2, the row of T1: requests of annotations that the shipped example refuses.
 func TestAttacksByAnnotations(t *testing.T) {
 	set := strict(t)
 	for _, tt := range []struct{ name, annotation, field, rule string }{
@@ -177,8 +177,7 @@ func TestAttacksByAddresses(t *testing.T) {
 	}
 }
 
-// security 2: what may be set of a VF is the matter of its group, whoever wrote the
-// network.
+// security 2: the group of a VF limits its settings, whoever wrote the network.
 func TestAttacksOnVFs(t *testing.T) {
 	on, off, hop, untagged, fine := true, false, 666, 0, 150
 	declared, err := config.ParseProfile([]byte(`
@@ -205,7 +204,7 @@ spec:
 		{"no spoof check", "team-a", device.Settings{SpoofCheck: &off}, "allow.spoofCheck: on"},
 		{"a MAC", "team-a", device.Settings{MAC: "02:00:00:00:00:01"}, "allow.mac: none"},
 	} {
-		err := policy.CheckVF(declared[0].Groups[0].Allow, policy.VF{Address: "0000:3b:02.1", Group: "the group", Network: "x/y", PodNamespace: tt.namespace, Asked: tt.asked})
+		err := policy.CheckVF(declared[0].Groups[0].Allow, policy.VFRequest{Address: "0000:3b:02.1", Group: "the group", Network: "x/y", PodNamespace: tt.namespace, Asked: tt.asked})
 		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
 		}

@@ -5,8 +5,8 @@ import (
 	"fairlead.dev/fairlead/pkg/network"
 )
 
-// CheckFloors judges what a network may not say on any node, with or without a policy. It
-// sees the config only: pkg/attach compares it with the node.
+// CheckFloors judges a network by the rules that hold on every node, with or without a
+// policy. It sees the config only: pkg/attach compares it with the node.
 func CheckFloors(d network.Definition) error {
 	v := violations{policy: "every node", object: "net-attach-def " + d.Network()}
 	for i, plugin := range d.List.Plugins {

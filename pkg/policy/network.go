@@ -38,6 +38,21 @@ func (s Set) CheckNetwork(d network.Definition) error {
 	return v.err()
 }
 
+// CheckUplink judges an interface of the host that a network uses without naming it: that
+// of the default route, or one that a fallback has chosen. names are the interface's name
+// and its alternative ones.
+func (s Set) CheckUplink(networkName string, names []string) error {
+	namespace, _, _ := strings.Cut(networkName, "/")
+	p := s.For(namespace)
+	if p == nil || slices.ContainsFunc(names, func(n string) bool { return matches(p.Networks.Uplinks, n) }) {
+		return nil
+	}
+	v := violations{policy: "policy " + p.Name, object: "net-attach-def " + networkName}
+	// The names are the node's business, not the tenant's.
+	v.add("master", "", listed("spec.networks.uplinks", p.Networks.Uplinks), uplinkRemedy)
+	return v.err()
+}
+
 // check is the comparison of one member with the rules.
 type check struct {
 	rules config.NetworkRules
@@ -166,7 +181,7 @@ func everyVLAN(v config.VLANs) bool {
 	return true
 }
 
-// vfSettings judges what is set of a VF at its PF.
+// vfSettings judges the settings that a VF gets at its PF.
 func (c check) vfSettings() {
 	if t := text(c.m.Trust); t != "" && t != "off" && !c.rules.TrustOn {
 		c.v.add("trust", t, `spec.networks.trust: off`, "leave it out, "+ask)

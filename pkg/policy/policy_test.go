@@ -27,7 +27,7 @@ func TestOnePolicyIsInEffectForANamespace(t *testing.T) {
 	}
 }
 
-// A policy allows what it mentions: an empty one allows the least.
+// A policy lists the allowed things: an empty one allows the least.
 func TestAnEmptyPolicyAllowsTheLeast(t *testing.T) {
 	set := parse(t, named("default", ""))
 	for conf, want := range map[string]string{

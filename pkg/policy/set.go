@@ -20,7 +20,7 @@ func NewSet(all []config.Policy) (Set, error) {
 	return Set{ordered}, err
 }
 
-// For returns the policy of a namespace, nil if there is none.
+// For returns the policy of a namespace; nil: it has no policy.
 func (s Set) For(namespace string) *config.Policy {
 	var fallback *config.Policy
 	for i := range s.policies {

@@ -57,7 +57,7 @@ func TestPoliciesAreAskedBeforeAnythingIsPrepared(t *testing.T) {
 	}
 }
 
-// Namespace isolation and policies are asked both: neither gives what the other denies.
+// Namespace isolation and policies are asked both: neither overrules the other.
 func TestNamespaceIsolationAndPoliciesCompose(t *testing.T) {
 	for _, tt := range []struct {
 		name, from string

@@ -2,9 +2,9 @@ package v1alpha1
 
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-// AttachmentPolicy limits what net-attach-defs and pods of some namespaces may ask for.
-// It is cluster-scoped; the same YAML is read from files and from a ConfigMap. It allows
-// what it mentions, and refuses the rest.
+// AttachmentPolicy limits the net-attach-defs and pods of some namespaces.
+// It is cluster-scoped; the same YAML is read from files and from a ConfigMap. A policy
+// lists the allowed things, and refuses the rest.
 type AttachmentPolicy struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata"`
@@ -25,7 +25,7 @@ type AttachmentPolicySpec struct {
 	Pods PodRules `json:"pods"`
 }
 
-// NetworkRules say what a net-attach-def may have in its config.
+// NetworkRules limit the config of a net-attach-def.
 type NetworkRules struct {
 	// Plugins are the types of members. A type that Fairlead has built in is its built-in
 	// plugin; "program:TYPE" also allows the plugin's program. Unset: all built-in plugins.
@@ -51,7 +51,7 @@ type NetworkRules struct {
 	HostPaths []string `json:"hostPaths,omitempty"`
 }
 
-// PodRules say what a pod's annotations may ask for.
+// PodRules limit the annotations of a pod.
 type PodRules struct {
 	// NetworksFrom are globs of the namespaces of net-attach-defs; "own" is the pod's.
 	// Unset: own.
@@ -72,8 +72,8 @@ type PodRules struct {
 	MaxNetworks *int `json:"maxNetworks,omitempty"`
 }
 
-// VFAllow says who may have the VFs of a group, and what a network may set of them,
-// whoever wrote the network. A field that is not set limits nothing.
+// VFAllow limits who may have the VFs of a group, and which settings a network may give
+// them, whoever wrote the network. A field that is not set limits nothing.
 type VFAllow struct {
 	Namespaces []string `json:"namespaces,omitempty"` // globs: namespaces of pods
 	VLANs      string   `json:"vlans,omitempty"`      // "100-199"; 0 is untagged

@@ -62,7 +62,7 @@ func TestFloorsNeedNoPolicy(t *testing.T) {
 		{"host-device by name", `{"type": "host-device", "device": "mgmt"}`, "the host itself uses it for a default route"},
 		{"host-device by MAC", `{"type": "host-device", "hwaddr": "52:54:00:00:00:99"}`, "the host itself uses it for a default route"},
 		{"host-device of another pod's veth", `{"type": "host-device", "device": "cali12345678901"}`, "it is a veth"},
-		{"host-device by the directory of virtual devices", `{"type": "host-device", "kernelpath": "/sys/devices/virtual"}`, `interface lo cannot be moved`},
+		{"host-device by the directory of virtual devices", `{"type": "host-device", "kernelpath": "/sys/devices/virtual"}`, "loopback"},
 		{"host-device by a path around", `{"type": "host-device", "kernelpath": "/sys/devices/../devices/virtual"}`, "shortest form"},
 		{"host-device of a free NIC", `{"type": "host-device", "device": "br0"}`, ""},
 	} {

@@ -3,28 +3,13 @@ package policy
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"fairlead.dev/fairlead/pkg/config"
 	"fairlead.dev/fairlead/pkg/device"
 )
 
-// CheckUplink judges an interface of the host that a network uses without naming it: that
-// of the default route, or one that a fallback has chosen. names are the interface's name
-// and its alternative ones.
-func (s Set) CheckUplink(networkName string, names []string) error {
-	namespace, _, _ := strings.Cut(networkName, "/")
-	p := s.For(namespace)
-	if p == nil || slices.ContainsFunc(names, func(n string) bool { return matches(p.Networks.Uplinks, n) }) {
-		return nil
-	}
-	v := violations{policy: "policy " + p.Name, object: "net-attach-def " + networkName}
-	v.add("master", strings.Join(names, ", "), listed("spec.networks.uplinks", p.Networks.Uplinks), uplinkRemedy)
-	return v.err()
-}
-
-// VF is a VF that a pod is to have, and what its network sets of it.
-type VF struct {
+// VFRequest is a VF that a pod is to have, and what its network sets of it.
+type VFRequest struct {
 	Address      string
 	Group        string // for messages: "VF group 0 of profile fast"
 	Network      string
@@ -33,7 +18,7 @@ type VF struct {
 }
 
 // CheckVF compares a VF with the allow of its group, whoever wrote the network.
-func CheckVF(allow *config.VFAllow, vf VF) error {
+func CheckVF(allow *config.VFAllow, vf VFRequest) error {
 	if allow == nil {
 		return nil
 	}
