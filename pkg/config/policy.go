@@ -35,6 +35,7 @@ type NetworkRules struct {
 	TrustOn   bool // trust may be on
 	SpoofOff  bool // the spoof check may be off
 	MaxTxRate *int // Mbit/s; nil: any
+	MAC       bool
 	HostPaths []string
 }
 

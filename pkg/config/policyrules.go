@@ -61,6 +61,7 @@ func networkRules(r v1alpha1.NetworkRules, problem *problems) NetworkRules {
 	const at = "spec.networks."
 	out := NetworkRules{
 		Plugins: r.Plugins, IPAM: r.IPAM, Uplinks: r.Uplinks, Modes: r.Modes, HostPaths: r.HostPaths, MaxTxRate: r.MaxTxRate,
+		MAC: choice(at+"mac", r.MAC, "none", "any", problem),
 	}
 	problem.add(at+"plugins", checkTypes(r.Plugins))
 	problem.add(at+"ipam", checkTypes(r.IPAM))

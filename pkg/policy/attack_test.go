@@ -70,6 +70,10 @@ func TestAttacksByNetAttachDefs(t *testing.T) {
 		{"host-local reads a file", `{"type": "macvlan", "master": "ens2f0", "ipam": {"type": "host-local", "resolvConf": "/etc/kubernetes/pki/ca.key"}}`, "ipam.resolvConf", "hostPaths"},
 		{"tuning writes elsewhere", `{"plugins": [{"type": "sriov"}, {"type": "tuning", "dataDir": "../../etc"}]}`, "dataDir", "hostPaths"},
 		{"an ipam that is a program", `{"type": "macvlan", "master": "ens2f0", "ipam": {"type": "dhcp", "daemonSocketPath": "x"}}`, "ipam.type", "ipam: host-local, static"},
+		{"another pod's MAC", `{"type": "macvlan", "master": "ens2f0", "mac": "02:00:00:00:00:01"}`, "mac", "mac: none"},
+		{"a MAC of tuning", `{"plugins": [{"type": "sriov"}, {"type": "tuning", "mac": "02:00:00:00:00:01"}]}`, "mac", "mac: none"},
+		{"a MAC where pods' wishes are", `{"type": "sriov", "runtimeConfig": {"mac": "02:00:00:00:00:01"}}`, "runtimeConfig.mac", "mac: none"},
+		{"a MAC in args", `{"type": "macvlan", "master": "ens2f0", "args": {"cni": {"MAC": "02:00:00:00:00:01"}}}`, "args.cni.MAC", "mac: none"},
 		{"a plugin within a plugin", `{"type": "macvlan", "master": "ens2f0", "delegate": {"type": "host-device"}}`, "delegate", "a plugin within a plugin"},
 		{"a mode that is no text", `{"type": "ipvlan", "master": "ens2f0", "mode": ["l2"]}`, "mode", "modes"},
 	} {

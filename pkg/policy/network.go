@@ -34,6 +34,7 @@ func (s Set) CheckNetwork(d network.Definition) error {
 		c.vlans()
 		c.vfSettings()
 		c.hostPaths()
+		c.macs()
 	}
 	return v.err()
 }

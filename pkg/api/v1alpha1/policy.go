@@ -46,6 +46,8 @@ type NetworkRules struct {
 	SpoofChk string `json:"spoofchk,omitempty"`
 	// MaxTxRate is the highest rate in Mbit/s that a network may set. Unset: any.
 	MaxTxRate *int `json:"maxTxRate,omitempty"`
+	// MAC "any" lets networks choose MACs and GUIDs; "none" or unset: they do not.
+	MAC string `json:"mac,omitempty"`
 	// HostPaths are globs of files and directories of the host in a config, such as
 	// dataDir or logFile. Unset: no path.
 	HostPaths []string `json:"hostPaths,omitempty"`

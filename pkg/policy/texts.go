@@ -18,11 +18,7 @@ var pathFields = []string{
 // hostPaths judges every text in the config that is a path: programs read and write
 // these files as root.
 func (c check) hostPaths() {
-	var conf map[string]any
-	if err := json.Unmarshal(c.m.Conf, &conf); err != nil {
-		return // readMember has read it
-	}
-	walk("", conf, func(field, key, value string) {
+	c.eachText(func(field, key, value string) {
 		if strings.EqualFold(field, "kernelpath") || !isPath(key, value) {
 			return // kernelpath names an interface
 		}
@@ -30,6 +26,28 @@ func (c check) hostPaths() {
 			c.v.add(field, value, listed("spec.networks.hostPaths", c.rules.HostPaths), "leave it out, "+ask)
 		}
 	})
+}
+
+// macs judges every MAC and GUID in the config: those of the plugins, and those that the
+// author writes where plugins look for the wishes of a pod.
+func (c check) macs() {
+	if c.rules.MAC {
+		return
+	}
+	c.eachText(func(field, key, value string) {
+		if value != "" && (strings.EqualFold(key, "mac") || strings.EqualFold(key, "infinibandGUID") || strings.EqualFold(key, "guid")) {
+			c.v.add(field, value, "spec.networks.mac: none", "leave it out, "+ask)
+		}
+	})
+}
+
+// eachText calls visit for each text in the config.
+func (c check) eachText(visit func(field, key, value string)) {
+	var conf map[string]any
+	if err := json.Unmarshal(c.m.Conf, &conf); err != nil {
+		return // readMember has read it
+	}
+	walk("", conf, visit)
 }
 
 func isPath(key, value string) bool {
