@@ -128,7 +128,9 @@ func (p *parts) run(ctx context.Context) error {
 	cancel()
 	close(p.node.answered)
 	g.Go(func() error { return p.node.keepKnobs(ctx, link.Subscribe) })
-	g.Go(func() error { return p.node.declared.watchFiles(ctx, func() { p.policies.read(); kick(p.node.changed) }) })
+	g.Go(func() error {
+		return p.node.declared.watchFiles(ctx, func() { p.policies.read(); kick(p.node.changed) })
+	})
 	g.Go(func() error { return p.keeper.Run(ctx) })
 	g.Go(func() error {
 		return p.server.Serve(ctx, func() {
@@ -231,7 +233,7 @@ func (p *parts) serveState(ctx context.Context) error {
 	if err := os.Chmod(p.o.StateSocket, 0o600); err != nil {
 		return errors.Join(fmt.Errorf("state socket: %w", err), l.Close())
 	}
-	srv := &http.Server{Handler: state.Handler(p.state, p.ready), ReadHeaderTimeout: 5 * time.Second}
+	srv := &http.Server{Handler: state.WithManifests(state.Handler(p.state, p.ready), p.cluster.Manifests), ReadHeaderTimeout: 5 * time.Second}
 	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
 	defer stop()
 	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {

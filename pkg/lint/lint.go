@@ -88,26 +88,26 @@ func (l *linter) warn(file, format string, args ...any) {
 func (l *linter) checkNetwork(o object) {
 	d, err := network.ParseDefinition(o.namespace(), o.Metadata.Name, o.Spec.Config, o.Metadata.Annotations)
 	if err != nil {
-		l.refuse(o.file, err)
+		l.refuse(o.file.Name, err)
 		return
 	}
 	name := "net-attach-def " + d.Network()
 	if d.FromFile {
-		l.warn(o.file, "%s has an empty spec: its config is a file on each node, which is not checked here", name)
+		l.warn(o.file.Name, "%s has an empty spec: its config is a file on each node, which is not checked here", name)
 		return
 	}
 	l.definitions[d.Network()] = d
 	for _, notice := range d.List.Notices {
-		l.warn(o.file, "%s: %s", name, notice)
+		l.warn(o.file.Name, "%s: %s", name, notice)
 	}
 	if d.NamesDevice() {
-		l.warn(o.file, "%s names a device: the agent refuses it without --allow-named-devices, unless the device is in no pool", name)
+		l.warn(o.file.Name, "%s names a device: the agent refuses it without --allow-named-devices, unless the device is in no pool", name)
 	}
-	l.refuse(o.file, policy.CheckFloors(d))
-	l.refuse(o.file, l.set.CheckNetwork(d))
-	l.checkGroups(o.file, d, "")
+	l.refuse(o.file.Name, policy.CheckFloors(d))
+	l.refuse(o.file.Name, l.set.CheckNetwork(d))
+	l.checkGroups(o.file.Name, d, "")
 	if policy.UsesHostLocal(d) {
-		l.warn(o.file, "%s: every node hands out the range of host-local by itself, so pods on two nodes can get the same address; use it on one node, or give each node a range of its own", name)
+		l.warn(o.file.Name, "%s: every node hands out the range of host-local by itself, so pods on two nodes can get the same address; use it on one node, or give each node a range of its own", name)
 	}
 }
 
@@ -143,7 +143,7 @@ func (l *linter) checkNames() {
 		}
 		other, taken := first[d.List.Name]
 		if taken && other.Namespace != d.Namespace {
-			l.warn(o.file, "net-attach-def %s has the CNI name %q of %s: host-local keeps the addresses of both in one place; set another \"name\"",
+			l.warn(o.file.Name, "net-attach-def %s has the CNI name %q of %s: host-local keeps the addresses of both in one place; set another \"name\"",
 				d.Network(), d.List.Name, other.Network())
 		} else {
 			first[d.List.Name] = d
@@ -156,28 +156,28 @@ func (l *linter) checkPod(o object) {
 	r := policy.Request{Namespace: o.namespace(), DefaultNetworkNamespace: l.o.DefaultNetworkNamespace}
 	var err error
 	if r.Selections, err = network.ParseSelections(annotations[network.NetworksAnnotation], r.Namespace); err != nil {
-		l.refuse(o.file, about(o, err))
+		l.refuse(o.file.Name, about(o, err))
 		return
 	}
 	all := r.Selections
 	primary, ok, err := network.ParseDefaultNetwork(annotations[network.DefaultNetworkAnnotation], l.o.DefaultNetworkNamespace)
 	if err != nil {
-		l.refuse(o.file, about(o, err))
+		l.refuse(o.file.Name, about(o, err))
 		return
 	}
 	if ok {
 		r.Default = &primary
 		all = append(slices.Clone(all), primary)
 	}
-	l.refuse(o.file, about(o, l.set.CheckPod(r)))
+	l.refuse(o.file.Name, about(o, l.set.CheckPod(r)))
 	for _, s := range all {
 		d, known := l.definitions[s.Network()]
 		if !known {
-			l.warn(o.file, "%s: net-attach-def %s is not among the files, or is refused", o.name(), s.Network())
+			l.warn(o.file.Name, "%s: net-attach-def %s is not among the files, or is refused", o.name(), s.Network())
 			continue
 		}
-		l.refuse(o.file, about(o, l.set.CheckIPs(r.Namespace, s, d)))
-		l.checkGroups(o.file, d, r.Namespace)
+		l.refuse(o.file.Name, about(o, l.set.CheckIPs(r.Namespace, s, d)))
+		l.checkGroups(o.file.Name, d, r.Namespace)
 	}
 }
 

@@ -15,11 +15,13 @@ import (
 type File struct {
 	Name string
 	Text []byte
+	// NoConfigMaps leaves the ConfigMaps out: others are to take their place.
+	NoConfigMaps bool
 }
 
 // object has the fields of any manifest that matter here.
 type object struct {
-	file string
+	file File
 
 	APIVersion string   `json:"apiVersion"`
 	Kind       string   `json:"kind"`
@@ -92,7 +94,7 @@ func (l *linter) read(files []File) {
 	for _, f := range files {
 		l.readDeclared(f)
 		for i, doc := range config.Documents(f.Text) {
-			if err := l.readObject(f.Name, doc); err != nil {
+			if err := l.readObject(f, doc); err != nil {
 				l.refuse(f.Name, fmt.Errorf("document %d: %w", i+1, err))
 			}
 		}
@@ -130,7 +132,7 @@ func kindOf(doc []byte) string {
 	return o.Kind
 }
 
-func (l *linter) readObject(file string, doc []byte) error {
+func (l *linter) readObject(file File, doc []byte) error {
 	raw, err := yaml.YAMLToJSON(doc)
 	if err != nil {
 		return err
@@ -155,7 +157,7 @@ func (l *linter) readObject(file string, doc []byte) error {
 }
 
 // readItems reads the objects of a List.
-func (l *linter) readItems(file string, items []json.RawMessage) error {
+func (l *linter) readItems(file File, items []json.RawMessage) error {
 	var errs []error
 	for _, item := range items {
 		var o object
@@ -165,9 +167,9 @@ func (l *linter) readItems(file string, items []json.RawMessage) error {
 		case err != nil:
 			errs = append(errs, err)
 		case o.Kind == "AttachmentPolicy":
-			l.addPolicies(file, item)
+			l.addPolicies(file.Name, item)
 		case o.Kind == "NICProfile":
-			l.addProfiles(file, item)
+			l.addProfiles(file.Name, item)
 		default:
 			l.add(o)
 		}
@@ -180,14 +182,16 @@ func (l *linter) add(o object) {
 	switch {
 	case o.Kind == "NetworkAttachmentDefinition":
 		l.networks = append(l.networks, o)
+	case o.Kind == "ConfigMap" && o.file.NoConfigMaps:
+		return
 	case o.Kind == "ConfigMap" && o.Metadata.Name == policiesConfigMap:
 		for _, key := range sortedKeys(o.Data) {
-			l.addPolicies(o.file+": ConfigMap "+o.Metadata.Name+"/"+key, []byte(o.Data[key]))
+			l.addPolicies(o.file.Name+": ConfigMap "+o.Metadata.Name+"/"+key, []byte(o.Data[key]))
 		}
 		return
 	case o.Kind == "ConfigMap" && o.Metadata.Name == profilesConfigMap:
 		for _, key := range sortedKeys(o.Data) {
-			l.addProfiles(o.file+": ConfigMap "+o.Metadata.Name+"/"+key, []byte(o.Data[key]))
+			l.addProfiles(o.file.Name+": ConfigMap "+o.Metadata.Name+"/"+key, []byte(o.Data[key]))
 		}
 		return
 	case o.Kind == "Pod" || o.Spec.Template != nil || o.Spec.JobTemplate != nil:
