@@ -18,7 +18,7 @@ func newCustody(o Options, l *ledger.Ledger, inv *inventory.Inventory, links *li
 	})
 }
 
-// grants is the kubelet's account of devices as custody reads it.
+// grants reads the devices that the kubelet has given to pods, for custody.
 type grants struct{ kubelet *kubelet.PodResources }
 
 // Grants lists the devices of all resources.

@@ -17,18 +17,18 @@ import (
 	"fairlead.dev/fairlead/pkg/device"
 )
 
-// objects is what the declared state needs of the cluster. What is not known yet
-// (the API server is away since the agent's start) is taken from the memory.
+// objects are the objects of the cluster that the declared state is read from. If the API
+// server has not answered since the agent's start, the memory is used instead.
 type objects interface {
-	// NodeLabels gives the node's labels; known is false until they have been read.
+	// NodeLabels returns the node's labels; known is false until they have been read.
 	NodeLabels() (labels map[string]string, known bool)
-	// ConfigMap gives a ConfigMap's data; known is false until it has been looked for.
+	// ConfigMap returns a ConfigMap's data; known is false until the API server has answered.
 	ConfigMap(namespace, name string) (data map[string]string, exists, known bool)
 }
 
-// declared gathers what users declared for this node: profile files, the profiles
-// ConfigMap, and the device plugin's configuration. An edit that is not valid
-// changes nothing: the part it is in keeps its last good content, over a restart too.
+// declared gathers everything that users declared for this node: profile files, the profiles
+// ConfigMap, and the device plugin's configuration. An invalid edit changes nothing: the source
+// it is in keeps its last valid content, even across restarts.
 type declared struct {
 	o       Options
 	objects objects
@@ -36,14 +36,14 @@ type declared struct {
 	log     *slog.Logger
 
 	recalled bool
-	profiles part[[]config.Declaration]
-	pools    part[[]device.Pool]
+	profiles parsedTexts[[]config.Declaration]
+	pools    parsedTexts[[]device.Pool]
 	model    lastGood[config.Model]
 	builtFor map[string]string // the node's labels
-	edits    int               // how often the texts or the labels that model is made of have changed
+	edits    int               // counts changes of the texts or labels that model was built from
 }
 
-// lastGood is a value with the error, if any, that keeps a newer one from taking its place.
+// lastGood is the last valid value, and the error that kept a newer one from replacing it.
 type lastGood[T any] struct {
 	value T
 	err   error
@@ -55,13 +55,13 @@ func (g *lastGood[T]) set(v T, err error) {
 	}
 }
 
-// part is a value that was read from texts; err is of a newer reading.
-type part[T any] struct {
+// parsedTexts is a value parsed from texts; err belongs to a newer reading.
+type parsedTexts[T any] struct {
 	lastGood[T]
 	from texts
 }
 
-func (p *part[T]) read(from texts, err error, parse func(texts) (T, error)) {
+func (p *parsedTexts[T]) read(from texts, err error, parse func(texts) (T, error)) {
 	if err != nil {
 		p.err = err
 		return
@@ -71,8 +71,8 @@ func (p *part[T]) read(from texts, err error, parse func(texts) (T, error)) {
 	}
 }
 
-// read reads everything anew and returns the model to work with. The problems say
-// which parts are older than what users declared, and why.
+// read reads all sources again and returns the model to work with. Each problem names a source
+// whose last edit is not in effect, and why.
 func (d *declared) read() (m config.Model, problems []string) {
 	labels := d.nodeLabels()
 	d.recall(labels)
@@ -82,27 +82,27 @@ func (d *declared) read() (m config.Model, problems []string) {
 	d.pools.read(from, err, d.parsePools)
 	d.build(labels)
 	if d.model.err == nil {
-		before, beforeLabels := d.memory.texts, d.builtFor
+		oldTexts, oldLabels := d.memory.texts, d.builtFor
 		d.memory.remember(d.profiles.from, d.pools.from)
-		if !reflect.DeepEqual(before, d.memory.texts) || !maps.Equal(beforeLabels, labels) {
+		if !reflect.DeepEqual(oldTexts, d.memory.texts) || !maps.Equal(oldLabels, labels) {
 			d.edits++
 		}
 		d.builtFor = labels
 	}
 	if err := d.memory.save(); err != nil {
-		d.log.Warn("the declared state cannot be remembered for the next start", "error", err)
+		d.log.Warn("saving the declared state for the next start failed", "error", err)
 	}
 	for _, err := range []error{d.profiles.err, d.pools.err, d.model.err} {
 		if err != nil {
-			problems = append(problems, fmt.Sprintf("%v (the last valid configuration stays in force)", err))
+			problems = append(problems, fmt.Sprintf("%v (the last valid configuration stays in effect)", err))
 		}
 	}
 	return d.model.value, problems
 }
 
-// recall puts into force, at the start, what was in force before: should the texts
-// be invalid now, it is what stays. Errors are those of another version's rules;
-// those of the texts of now are what a user can mend.
+// recall puts the configuration of the last run in effect at the start, so that it stays in
+// effect if the current texts are invalid. Its errors are dropped: another version may have had
+// other rules, and users can only correct the current texts.
 func (d *declared) recall(labels map[string]string) {
 	if d.recalled {
 		return
@@ -130,9 +130,9 @@ func (d *declared) readProfiles() (texts, error) {
 }
 
 func (d *declared) parseProfiles(from texts) ([]config.Declaration, error) {
-	all, err := config.ParseProfiles(from.Files[d.o.ProfilesDir], d.o.ProfilesDir)
-	more, moreErr := config.ParseProfiles(from.ConfigMaps[d.o.ProfilesConfigMap], d.source(d.o.ProfilesConfigMap))
-	return append(all, more...), errors.Join(err, moreErr)
+	declarations, err := config.ParseProfiles(from.Files[d.o.ProfilesDir], d.o.ProfilesDir)
+	fromConfigMap, configMapErr := config.ParseProfiles(from.ConfigMaps[d.o.ProfilesConfigMap], d.source(d.o.ProfilesConfigMap))
+	return append(declarations, fromConfigMap...), errors.Join(err, configMapErr)
 }
 
 // readPools reads the device plugin's configuration: the ConfigMap, or else the file.
@@ -178,8 +178,8 @@ func (d *declared) source(configMap string) string {
 	return "ConfigMap " + d.o.Namespace + "/" + configMap
 }
 
-// configMap is the ConfigMap's data as the API server has it or, until it has
-// answered once, as it was when it was last in force.
+// configMap returns the ConfigMap's data. Until the API server has answered once, that is the
+// data that was last in effect.
 func (d *declared) configMap(name string) (map[string]string, bool) {
 	if name == "" {
 		return nil, false
@@ -200,9 +200,8 @@ func (d *declared) nodeLabels() map[string]string {
 	return labels
 }
 
-// watchFiles calls changed after each change of the profile files and the device
-// plugin's file, until ctx ends. A directory that is not there yet is waited for
-// in its parent.
+// watchFiles calls changed after each change of the profile files or the device plugin's file,
+// until ctx ends. If a directory does not exist yet, its parent is watched.
 func (d *declared) watchFiles(ctx context.Context, changed func()) error {
 	w, err := fsnotify.NewWatcher()
 	if err != nil {
@@ -215,10 +214,10 @@ func (d *declared) watchFiles(ctx context.Context, changed func()) error {
 		case <-ctx.Done():
 			return nil
 		case <-w.Events:
-			d.watchDirs(w) // a directory may have been made, or made anew
+			d.watchDirs(w) // a directory may have been created
 			changed()
 		case err := <-w.Errors:
-			d.log.Warn("watching the configuration files", "error", err)
+			d.log.Warn("watch of the configuration files failed; reading them again", "error", err)
 			changed()
 		}
 	}

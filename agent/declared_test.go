@@ -11,7 +11,7 @@ import (
 	"fairlead.dev/fairlead/pkg/config"
 )
 
-// api is the cluster as declared sees it; a nil map is one that has not answered.
+// api is the cluster as declared sees it; a nil map means that the API server has not answered.
 type api struct {
 	labels     map[string]string
 	mu         sync.Mutex // guards configMaps against set
@@ -108,7 +108,7 @@ func TestInvalidEditKeepsTheLastGoodPart(t *testing.T) {
 			if got := resources(m); got != "fairlead.dev/legacy fairlead.dev/fast" {
 				t.Errorf("pools are now %q", got)
 			}
-			if len(problems) != 1 || !strings.Contains(problems[0], tt.want) || !strings.Contains(problems[0], "stays in force") {
+			if len(problems) != 1 || !strings.Contains(problems[0], tt.want) || !strings.Contains(problems[0], "stays in effect") {
 				t.Errorf("problems %q, want one that names %q", problems, tt.want)
 			}
 			a.configMaps[tt.configMap] = good
@@ -137,8 +137,8 @@ func TestStartWithoutAPIServerRemembers(t *testing.T) {
 	}
 }
 
-// dp#502, dp#565 again: an edit that is not valid takes no pool away, and neither
-// does the agent's next start.
+// dp#502, dp#565 again: an invalid edit removes no pool, and neither does the agent's next
+// start.
 func TestInvalidEditOutlastsARestart(t *testing.T) {
 	badProfile := strings.ReplaceAll(goodProfile, "0-3", "0-9")
 	const badPools = `{"resourceList": [{"resourceName": "a b"}]}`
@@ -189,7 +189,7 @@ func TestInvalidEditOutlastsARestart(t *testing.T) {
 	}
 }
 
-// What is valid takes effect also where another part is not, over a restart too.
+// A valid edit takes effect even if another source is invalid, and after a restart too.
 func TestRestartKeepsWhatCameAfterAnInvalidEdit(t *testing.T) {
 	dir := t.TempDir()
 	a := &api{labels: map[string]string{"nic": "yes"}, configMaps: map[string]map[string]string{
@@ -210,7 +210,7 @@ func TestDamagedMemoryIsNoMemory(t *testing.T) {
 	for _, text := range []string{"{", "null", `{"configMaps": null}`} {
 		write(t, path, text)
 		m, _ := openMemory(path)
-		m.ConfigMaps["a"] = map[string]string{"k": "v"} // would panic in a nil map
+		m.ConfigMaps["a"] = map[string]string{"k": "v"} // would panic if the map were nil
 		if err := m.save(); err != nil {
 			t.Fatal(err)
 		}

@@ -15,7 +15,7 @@ import (
 	"fairlead.dev/fairlead/pkg/sysfs"
 )
 
-// newKeeper makes the keeper of the node's sandboxes.
+// newKeeper creates the keeper of the node's sandboxes.
 func (p *parts) newKeeper() {
 	o, fs := p.o, sysfs.New(p.o.SysRoot)
 	p.primary = confdir.NewPrimary(o.CNIConfDir, o.PrimaryConf, p.log)
@@ -31,7 +31,7 @@ func (p *parts) newKeeper() {
 	})
 }
 
-// newServer makes the runtime's door to the keeper.
+// newServer creates the server that takes the runtime's CNI calls to the keeper.
 func (p *parts) newServer() {
 	o := p.o
 	p.tombs = wire.Tombstones{Dir: o.tombstoneDir()}
@@ -90,7 +90,7 @@ func (p *parts) guard(ctx context.Context, fns ...pci.Address) (release func(), 
 	return release, err
 }
 
-// vlanLinkUsers counts the interfaces on a shared VLAN link, without the given one.
+// vlanLinkUsers counts the interfaces on a shared VLAN link, except the given one.
 func (p *parts) vlanLinkUsers(name, sandboxID, ifName string) (int, error) {
 	users := 0
 	for _, u := range p.ledger.VLANLinkUsers(name) {

@@ -5,8 +5,8 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// knobs reads the VFs as their PFs show them now, for a person who asks. VFs of a PF
-// whose driver reports nothing, or that is just going, are left out.
+// knobs reads the VFs' current settings from their PFs, for fairleadctl. If a PF's driver
+// reports nothing, or the PF is being removed, its VFs are left out.
 func (p *parts) knobs(pfs []device.PF) map[pci.Address]device.Settings {
 	out := map[pci.Address]device.Settings{}
 	for _, pf := range pfs {
@@ -15,7 +15,7 @@ func (p *parts) knobs(pfs []device.PF) map[pci.Address]device.Settings {
 		}
 		settings, err := p.links.VFs(pf.Ifindex)
 		if err != nil {
-			p.log.Debug("the state of VFs cannot be read", "pf", pf.Netdev, "error", err)
+			p.log.Debug("reading VF settings failed", "pf", pf.Netdev, "error", err)
 			continue
 		}
 		for _, vf := range pf.VFs {

@@ -14,9 +14,9 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// memory is the declared state that was last in effect. With it, an agent that
-// starts while the API server is away, or after an edit that is not valid,
-// advertises the pools that it advertised before, instead of none (dp#502, dp#565).
+// memory is the declared state that was last in effect. If the API server is away at the start,
+// or the last edit was invalid, the agent advertises the pools that it advertised before,
+// instead of no pools (dp#502, dp#565).
 type memory struct {
 	NodeLabels map[string]string      `json:"nodeLabels,omitempty"`
 	Governed   map[pci.Address]string `json:"governed,omitempty"` // PF -> the profile that governs it
@@ -28,7 +28,7 @@ type memory struct {
 
 // texts are the sources of the declared state.
 type texts struct {
-	ConfigMaps map[string]map[string]string `json:"configMaps"`      // name -> its data
+	ConfigMaps map[string]map[string]string `json:"configMaps"`      // name -> data
 	Files      map[string]map[string]string `json:"files,omitempty"` // path of a file, or of a directory of them -> file name -> content
 }
 
@@ -45,8 +45,8 @@ func (m *memory) remember(parts ...texts) {
 	}
 }
 
-// openMemory reads the file. An unreadable file counts as a missing one: the
-// API server has the same content.
+// openMemory reads the file. An unreadable file counts as missing: the API server has the same
+// content.
 func openMemory(path string) (*memory, error) {
 	m := &memory{texts: newTexts(), path: path}
 	data, err := os.ReadFile(path)

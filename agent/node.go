@@ -24,7 +24,7 @@ import (
 //
 //	node.go         the declared state; advertising
 //	node_apply.go   applying profiles, which never delays advertising
-//	node_drift.go   knobs that somebody changes by hand
+//	node_drift.go   knobs that were changed by hand
 //	node_uplinks.go the PFs behind a resource
 type node struct {
 	inv      *inventory.Inventory
@@ -33,22 +33,22 @@ type node struct {
 	declared *declared
 	applier  *profile.Applier
 	log      *slog.Logger
-	changed  chan struct{} // declared state may have changed
-	answered chan struct{} // closed when profiles may be applied: the API server has answered, or is not waited for any longer; nil: at once
-	reapply  chan struct{} // declared state was read again
-	applied  outcome       // of comparing the profiles with the NICs
+	changed  chan struct{} // the declared state may have changed
+	answered chan struct{} // closed when profiles may be applied: the API server has answered or is no longer waited for. nil: at once
+	reapply  chan struct{} // the declared state was read again
+	applied  outcome       // the last comparison of profiles and NICs
 
 	reading sync.Mutex // guards declared
 
-	mu       sync.Mutex // guards all below
+	mu       sync.Mutex // guards the fields below
 	model    config.Model
-	names    device.Names // since model was read
+	names    device.Names // the PFs' names since model was read
 	problems []string
 	statuses []profile.Status
 	governed map[pci.Address]string // PF -> the profile that governs it
 }
 
-// users says who uses a VF; *custody.Oracle is one.
+// users reports who uses a VF; *custody.Oracle is one.
 type users interface {
 	View() *custody.View
 	Confirm(ctx context.Context, fns ...pci.Address) (*custody.View, error)
@@ -56,14 +56,14 @@ type users interface {
 	WaitRead(ctx context.Context) bool
 }
 
-// firstRead is how long the first list waits for custody's sources. VFs whose users are
-// not known are Unhealthy, and pods that have them would show so.
+// firstRead is how long the first list waits for custody's sources. Until the users of a VF are
+// known it is advertised as Unhealthy, and the status of running pods would show that.
 const firstRead = 2 * time.Second
 
 func newNode(p *parts, changed chan struct{}) *node {
 	memory, err := openMemory(p.o.memoryPath())
 	if err != nil {
-		p.log.Warn("the API server's last answer is lost", "error", err)
+		p.log.Warn("remembered configuration unreadable; starting without it", "error", err)
 	}
 	n := &node{
 		inv: p.inv, plugin: p.plugin, custody: p.custody, log: p.log, changed: changed,
@@ -78,13 +78,13 @@ func newNode(p *parts, changed chan struct{}) *node {
 	return n
 }
 
-// run advertises and applies until ctx ends. VFs that fit already are advertised
-// before anything is applied, and before the API server has answered: a change can take
-// minutes, and the kubelet admits no pod to a resource that is not registered.
+// run advertises and applies until ctx ends. VFs that already fit are advertised before
+// anything is applied, and before the API server has answered: a change can take minutes, and
+// the kubelet admits no pod to a resource that is not registered.
 func (n *node) run(ctx context.Context) error {
 	n.read()
 	if _, err := n.inv.Refresh(ctx); err != nil {
-		n.log.Debug("devices could not be read at the start", "error", err) // keepApplied reports it
+		n.log.Debug("reading devices at the start failed", "error", err) // keepApplied reports the failure
 	}
 	first, cancel := context.WithTimeout(ctx, firstRead)
 	n.custody.WaitRead(first)
@@ -96,8 +96,8 @@ func (n *node) run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// keepAdvertised advertises each new snapshot and declared state until ctx ends. It
-// waits for nothing else.
+// keepAdvertised advertises each new snapshot and declared state until ctx ends. Nothing delays
+// it.
 func (n *node) keepAdvertised(ctx context.Context) error {
 	snapshots, cancel := n.inv.Subscribe()
 	defer cancel()
@@ -126,17 +126,17 @@ func (n *node) read() {
 	n.mu.Unlock()
 	model, problems := n.declared.read()
 	for _, p := range problems {
-		n.log.Error("declared state", "problem", p)
+		n.log.Error("declared configuration not in effect", "problem", p)
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.declared.edits != edits {
-		n.names = device.Names{} // these words were written for the PFs as they are called now
+		n.names = device.Names{} // the declarations were written for the PFs' current names
 	}
 	n.model, n.problems = model, problems
 }
 
-// advertise gives the pools to the device plugin, once the devices have been read.
+// advertise gives the pools to the device plugin once the devices have been read.
 func (n *node) advertise() {
 	if s := n.inv.Snapshot(); s.Read() {
 		snapshot, model := n.declaredFor(s)

@@ -16,16 +16,16 @@ import (
 )
 
 const (
-	// retryFailed is when a profile that could not be applied is tried again without
-	// any change that would suggest another outcome.
+	// retryFailed is how soon a profile that could not be applied is tried again if nothing has
+	// changed.
 	retryFailed = 30 * time.Second
-	// review is when profiles are compared with the node without any event.
+	// review is how often profiles are compared with the node without any event.
 	review = 5 * time.Minute
 )
 
-// keepApplied makes the NICs as the profiles declare, until ctx ends. It does so again
-// after each change of the profiles or the devices, and when a VF is free that they wait
-// for.
+// keepApplied keeps the NICs as the profiles declare, until ctx ends. It applies them again
+// after each change of the profiles or the devices, and as soon as a VF that they wait for is
+// free.
 func (n *node) keepApplied(ctx context.Context) error {
 	if n.answered != nil {
 		select {
@@ -33,7 +33,7 @@ func (n *node) keepApplied(ctx context.Context) error {
 			return nil
 		case <-n.answered:
 		}
-		n.read() // until now, it was the memory's
+		n.read() // until now, the PFs were governed as the memory says
 	}
 	snapshots, cancel := n.inv.Subscribe()
 	defer cancel()
@@ -41,7 +41,7 @@ func (n *node) keepApplied(ctx context.Context) error {
 	defer cancelViews()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	var seen *inventory.Snapshot // the last that the profiles were compared with
+	var seen *inventory.Snapshot // the snapshot that the profiles were last compared with
 	var waitsFor []pci.Address
 	for {
 		select {
@@ -64,11 +64,11 @@ func (n *node) keepApplied(ctx context.Context) error {
 	}
 }
 
-// apply makes the NICs as the profiles declare, and returns the snapshot after it.
+// apply makes the NICs match the profiles, and returns the snapshot afterwards.
 func (n *node) apply(ctx context.Context) *inventory.Snapshot {
 	statuses := n.applier.Converge(ctx, n.currentModel().Profiles, n.readPFs)
 	if ctx.Err() != nil {
-		return n.inv.Snapshot() // stopped half-way, which is no failure to report
+		return n.inv.Snapshot() // stopped halfway: not a failure
 	}
 	n.govern()
 	n.mu.Lock()
@@ -80,8 +80,8 @@ func (n *node) apply(ctx context.Context) *inventory.Snapshot {
 	return n.inv.Snapshot()
 }
 
-// govern notes which profile governs each PF. The pools follow it: if another profile
-// claims a PF with the same priority, the PF's VFs stay where they are.
+// govern records which profile governs each PF. The pools follow it: if another profile claims
+// a PF with the same priority, the PF's VFs stay in their pool.
 func (n *node) govern() {
 	s := n.inv.Snapshot()
 	if !s.Read() {
@@ -90,9 +90,9 @@ func (n *node) govern() {
 	profiles, pfs := n.currentModel().Profiles, n.follow(s.PFs)
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	now := profile.Governed(profiles, pfs, n.governed)
-	if !maps.Equal(n.governed, now) {
-		n.governed = now
+	governed := profile.Governed(profiles, pfs, n.governed)
+	if !maps.Equal(n.governed, governed) {
+		n.governed = governed
 		kick(n.changed)
 	}
 }
@@ -110,17 +110,17 @@ func (n *node) readPFs(ctx context.Context) ([]device.PF, map[pci.Address]error,
 	return nil, nil, err
 }
 
-// logStatus logs a profile's status if it differs from the last one.
+// logStatus logs a profile's status if it has changed.
 func (n *node) logStatus(s profile.Status) {
 	i := slices.IndexFunc(n.statuses, func(o profile.Status) bool { return o.Profile == s.Profile })
 	if i >= 0 && describe(n.statuses[i]) == describe(s) {
 		return
 	}
 	if s.Ready {
-		n.log.Info("profile is in effect", "profile", s.Profile, "pfs", s.PFs)
+		n.log.Info("profile applied", "profile", s.Profile, "pfs", s.PFs)
 		return
 	}
-	n.log.Error("profile is not in effect", "profile", s.Profile, "cause", describe(s))
+	n.log.Error("profile not in effect", "profile", s.Profile, "error", describe(s))
 }
 
 func describe(s profile.Status) string {
@@ -131,7 +131,7 @@ func describe(s profile.Status) string {
 	return strings.Join(lines, "; ")
 }
 
-// next returns when to apply again without any event.
+// next returns how long to wait before applying again without any event.
 func (n *node) next() time.Duration {
 	if n.applied.get() != nil || !n.ready() {
 		return retryFailed
@@ -146,8 +146,8 @@ func (n *node) ready() bool {
 	return !slices.ContainsFunc(n.statuses, func(s profile.Status) bool { return !s.Ready })
 }
 
-// waitsFor lists the functions in use, if a profile is not in effect: it may be because
-// of one of them.
+// waitsFor lists the functions in use if some profile is not in effect: one of them may be in
+// its way.
 func (n *node) waitsFor(s *inventory.Snapshot) []pci.Address {
 	if n.ready() {
 		return nil
@@ -172,28 +172,28 @@ func anyFree(v *custody.View, functions []pci.Address) bool {
 	return slices.ContainsFunc(functions, func(fn pci.Address) bool { return !inUse(v, fn) })
 }
 
-// inUse leaves out the users of a PF's VFs: each VF is asked about by itself.
+// inUse ignores the users of a PF's VFs: each VF is asked about separately.
 func inUse(v *custody.View, fn pci.Address) bool {
 	return slices.ContainsFunc(v.ToChange(fn), func(u custody.Use) bool {
 		return u.Function == fn || u.Kind == custody.Group
 	})
 }
 
-// disturbs reports whether the devices changed so that a profile may no longer be in
-// effect. A VF's netdev that left for a pod or came back cannot do that: the holder
-// restores the VF, and custody says when it is free. Nor can a carrier.
+// disturbs reports whether the devices changed so that a profile may no longer be in effect. A
+// VF's netdev that leaves for a pod or comes back changes nothing: the holder restores the VF,
+// and custody reports when it is free. Nor does a carrier.
 func disturbs(old, new *inventory.Snapshot) bool {
 	c := inventory.Diff(old, new)
 	if len(c.Added)+len(c.Removed) > 0 {
 		return true
 	}
 	return slices.ContainsFunc(c.Changed, func(addr pci.Address) bool {
-		if was, ok := old.PF(addr); ok {
-			is, _ := new.PF(addr)
-			return was.Driver != is.Driver || was.Netdev != is.Netdev || was.MTU != is.MTU || was.NumVFs != is.NumVFs
+		if oldPF, ok := old.PF(addr); ok {
+			newPF, _ := new.PF(addr)
+			return oldPF.Driver != newPF.Driver || oldPF.Netdev != newPF.Netdev || oldPF.MTU != newPF.MTU || oldPF.NumVFs != newPF.NumVFs
 		}
-		_, was, _ := old.VF(addr)
-		_, is, _ := new.VF(addr)
-		return was.Driver != is.Driver || (was.Netdev == is.Netdev && was.MTU != is.MTU)
+		_, oldVF, _ := old.VF(addr)
+		_, newVF, _ := new.VF(addr)
+		return oldVF.Driver != newVF.Driver || (oldVF.Netdev == newVF.Netdev && oldVF.MTU != newVF.MTU)
 	})
 }

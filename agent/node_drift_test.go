@@ -13,7 +13,7 @@ import (
 	"fairlead.dev/fairlead/pkg/sysfs/sysfstest"
 )
 
-// knobLinks are links whose VFs have a trust that can be changed by hand.
+// knobLinks are links whose VFs have a trust setting that can be changed by hand.
 type knobLinks struct {
 	upLinks
 	mu    sync.Mutex
@@ -49,8 +49,8 @@ func (l *knobLinks) state() (trust bool, reads int) {
 	return l.trust[0], l.reads
 }
 
-// devices B13: a knob that somebody changes by hand is set again within seconds, not
-// at the next review. A burst of events costs one reading.
+// devices B13: a knob that was changed by hand is set again within seconds, not at the next
+// review. A burst of events costs one reading.
 func TestAKnobThatIsChangedByHandIsSetAgain(t *testing.T) {
 	tree := sysfstest.New(t)
 	p := pf("0000:01:00.0", "pf0", true, vf("0000:01:10.0", "v0"))
@@ -71,7 +71,7 @@ func TestAKnobThatIsChangedByHandIsSetAgain(t *testing.T) {
 		synctest.Wait()
 		_, before := links.state()
 		index := n.inv.Snapshot().PFs[0].Ifindex
-		for range 10 { // pods come and go
+		for range 10 { // pods start and stop
 			events <- link.Event{Link: link.Link{Index: index}}
 			events <- link.Event{Link: link.Link{Index: index + 1000}}
 		}

@@ -39,7 +39,7 @@ func TestUplinksOfAResource(t *testing.T) {
 	}
 	for resource, want := range map[string]string{
 		"fairlead.dev/fast": "pf1 pf0", // with a carrier first; a PF without netdev is no uplink
-		"fairlead.dev/slow": "pf2",     // its VFs are not there (yet)
+		"fairlead.dev/slow": "pf2",     // its VFs do not exist (yet)
 		"fairlead.dev/none": "",
 	} {
 		t.Run(resource, func(t *testing.T) {

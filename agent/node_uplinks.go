@@ -8,9 +8,9 @@ import (
 	"fairlead.dev/fairlead/pkg/inventory"
 )
 
-// uplinks lists the netdevs of the PFs whose VFs back a resource, for a fallback:
-// those with a carrier first, then in order of address. If the resource has no
-// VFs on this node, the PFs that a profile would make them on count.
+// uplinks lists the netdevs of the PFs whose VFs back a resource, for a fallback: first those
+// with a carrier, then by address. If the resource has no VFs on this node, the PFs on which a
+// profile would create them count.
 func (n *node) uplinks(resource string) []string {
 	snapshot, model := n.declaredFor(n.inv.Snapshot())
 	return uplinks(snapshot, model, resource)

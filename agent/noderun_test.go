@@ -34,7 +34,7 @@ func openLedger(t *testing.T) *ledger.Ledger {
 	return l
 }
 
-// testNode is a node on a /sys below root, for which a profile is declared.
+// testNode returns a node with a /sys below root and a profile.
 func testNode(t *testing.T, root string) *node {
 	l, inv := openLedger(t), inventory.New(inventory.Options{FS: sysfs.New(root)})
 	users := custody.New(custody.Sources{Ledger: l, Devices: inv, Functions: sysfs.New(root)})
@@ -53,8 +53,8 @@ func testNode(t *testing.T, root string) *node {
 	return n
 }
 
-// An agent that is stopped while it reads the devices for the first time stops in order:
-// Run's caller goes on to leave.
+// An agent that is stopped during its first reading of the devices stops in order: Run's caller
+// goes on to leave.
 func TestNodeRunStopsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -63,8 +63,8 @@ func TestNodeRunStopsWithItsContext(t *testing.T) {
 	}
 }
 
-// op#306: devices that cannot be read are in the profile's status, tried again
-// soon, and not advertised as none (dp#502).
+// op#306: if devices cannot be read, the profile's status says so, the reading is repeated
+// soon, and the pools are not advertised as empty (dp#502).
 func TestNodeReportsThatDevicesCannotBeRead(t *testing.T) {
 	root := t.TempDir()
 	if err := os.MkdirAll(filepath.Join(root, "sys/bus/pci"), 0o755); err != nil {
@@ -93,7 +93,7 @@ func TestNodeReportsThatDevicesCannotBeRead(t *testing.T) {
 	}
 }
 
-// PAINS 14: records of pods from before a reboot hold no VF.
+// PAINS 14: after a reboot, records of earlier pods hold no VF.
 func TestHolderForgetsPodsOfBeforeAReboot(t *testing.T) {
 	l, err := ledger.Open(filepath.Join(t.TempDir(), "ledger.db"))
 	if err != nil {
@@ -140,7 +140,7 @@ func TestHolderForgetsPodsOfBeforeAReboot(t *testing.T) {
 	}
 	boot("one") // only the agent was restarted
 	held(both)
-	p.o.SysRoot = t.TempDir() // not known: as before
+	p.o.SysRoot = t.TempDir() // unknown: as before
 	p.noteBoot()
 	held(both)
 	p.o.SysRoot = root
@@ -154,7 +154,7 @@ type upLinks struct{ profile.Links }
 func (upLinks) ByIndex(index int) (link.Link, error)  { return link.Link{Index: index, Up: true}, nil }
 func (upLinks) ByName(name string) (link.Link, error) { return link.Link{Name: name}, nil }
 
-// lab: a profile that waited for a VF went on 33 s after the pod was gone. Custody says
+// lab: a profile that waited for a VF continued 33 s after the pod was gone. Custody reports
 // when the VF is free.
 func TestProfileGoesOnWhenItsVFIsFree(t *testing.T) {
 	tree := sysfstest.New(t)
@@ -184,7 +184,7 @@ func TestProfileGoesOnWhenItsVFIsFree(t *testing.T) {
 		if _, err := n.inv.Refresh(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(5 * time.Second) // its holder still has more to undo
+		time.Sleep(5 * time.Second) // its holder is not fully released
 		synctest.Wait()
 		if numVFs() != 1 {
 			t.Error("the profile did not wait for the record to go")
@@ -204,7 +204,7 @@ func TestProfileGoesOnWhenItsVFIsFree(t *testing.T) {
 	})
 }
 
-// devices A3: while a profile is applied, which can take minutes, what fits already is
+// devices A3: while a profile is applied, which can take minutes, VFs that already fit are
 // advertised, and so is every change.
 func TestAdvertisingDoesNotWaitForAProfile(t *testing.T) {
 	tree := sysfstest.New(t)
@@ -244,8 +244,8 @@ func TestAdvertisingDoesNotWaitForAProfile(t *testing.T) {
 	shows("fairlead.dev/fast 0, fairlead.dev/legacy 0")
 }
 
-// devices B1: a second profile of the same priority leaves the VFs of a PF in their
-// pool, and an agent that starts again knows which profile was first.
+// devices B1: a second profile of the same priority leaves the VFs of a PF in their pool, and
+// after a restart the agent still knows which profile was first.
 func TestAConflictKeepsTheVFsInTheirPool(t *testing.T) {
 	tree := sysfstest.New(t)
 	p := pf("0000:01:00.0", "pf0", true, vf("0000:01:10.0", "v0"))
@@ -288,7 +288,7 @@ func TestAConflictKeepsTheVFsInTheirPool(t *testing.T) {
 }
 
 // lab: while the agent restarts, no pod gets a VF. Registering does not wait for the API
-// server; applying does, since profiles may have changed.
+// server. Applying does, since profiles may have changed.
 func TestAdvertisingDoesNotWaitForTheAPIServer(t *testing.T) {
 	tree := sysfstest.New(t)
 	p := pf("0000:01:00.0", "pf0", true, vf("0000:01:10.0", "v0"))
@@ -314,7 +314,7 @@ func TestAdvertisingDoesNotWaitForTheAPIServer(t *testing.T) {
 	<-stuck.began
 }
 
-// stuckFS waits in the change of the number of VFs, as the kernel may.
+// stuckFS blocks while the number of VFs is changed, as the kernel may.
 type stuckFS struct {
 	sysfs.FS
 	begin       sync.Once
@@ -327,8 +327,8 @@ func (f *stuckFS) SetNumVFs(pf pci.Address, n int) error {
 	return errors.New("stuck")
 }
 
-// devices B4, lab E: a PF is renamed. The pool and the profile keep it, and a problem
-// says its present name.
+// devices B4, lab E: a PF is renamed. It stays in its pool and its profile, and a problem has
+// its current name.
 func TestARenamedPFStaysInItsPool(t *testing.T) {
 	tree := sysfstest.New(t)
 	p := pf("0000:01:00.0", "pf0", true, vf("0000:01:10.0", "v0"))

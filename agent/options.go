@@ -1,7 +1,6 @@
-// Package agent joins the parts of the node agent: inventory, profiles, device
-// plugin, meta-CNI, ledger, cluster. It holds the order in which they start and
-// the loop that turns declared state into node state; what each step does lies
-// in the packages it calls.
+// Package agent joins the parts of the node agent: inventory, profiles, device plugin,
+// meta-CNI, ledger, cluster. It holds the order in which they start and the loop that turns
+// declared state into node state. Each step itself is in the package that it calls.
 package agent
 
 import (
@@ -13,42 +12,42 @@ import (
 	"time"
 )
 
-// Options is everything that can be set about an agent. Paths are as the agent
-// sees them; where a path is also used by programs on the host, it is the same there.
+// Options are the agent's settings. Paths are as the agent sees them; paths that programs on
+// the host use too are the same there.
 type Options struct {
-	Build string // of the program, for the log and for fairleadctl
+	Build string // the program's version, for the log and fairleadctl
 
-	NodeName  string // as the API server knows the node
-	Namespace string // of the agent's own objects
-	DaemonSet string // name of the agent's own DaemonSet; empty: never uninstalls itself
+	NodeName  string // the node's name in the API server
+	Namespace string // the namespace of the agent's own objects
+	DaemonSet string // the agent's own DaemonSet; empty: the agent never uninstalls itself
 
 	Kubeconfig string // empty: in-cluster
 
 	ProfilesDir           string // NICProfile files
-	ProfilesConfigMap     string // in Namespace; every key is a file of NICProfiles
+	ProfilesConfigMap     string // in Namespace; every key is a file with NICProfiles
 	PoliciesDir           string // AttachmentPolicy files
-	PoliciesConfigMap     string // in Namespace; every key is a file of AttachmentPolicies
+	PoliciesConfigMap     string // in Namespace; every key is a file with AttachmentPolicies
 	DevicePluginConfigMap string // in Namespace; key config.json
-	DevicePluginConfig    string // the same from a file
-	ResourcePrefix        string // for resource names that have none
+	DevicePluginConfig    string // the same as a file
+	ResourcePrefix        string // for resource names without a prefix
 
-	CNIBinDir          string // where the shim is installed, and plugins are found by the host
+	CNIBinDir          string // where the shim is installed and the host finds plugins
 	CNIConfDir         string
-	PrimaryConf        string        // file name in CNIConfDir; empty: the first that is not ours
-	ShimPath           string        // the shim binary to install; empty: none is installed
-	CNIAgentTimeout    time.Duration // the shim's wait for an agent that is away
-	CNITimeout         time.Duration // one CNI call in all
+	PrimaryConf        string        // file name in CNIConfDir; empty: the first one that is not ours
+	ShimPath           string        // the shim binary to install; empty: nothing is installed
+	CNIAgentTimeout    time.Duration // how long the shim waits for an agent that is away
+	CNITimeout         time.Duration // limit of a whole CNI call
 	NamespaceIsolation bool
 	GlobalNamespaces   []string // used with NamespaceIsolation
-	// AllowNamedDevices lets pods and net-attach-defs name devices that the kubelet has
-	// not given to the pod.
+	// AllowNamedDevices lets pods and net-attach-defs name devices that the kubelet has not
+	// given to the pod.
 	AllowNamedDevices bool
-	// DefaultNetworkNamespace is where networks that replace a pod's primary are
-	// looked up if the pod names no namespace.
+	// DefaultNetworkNamespace is the namespace of networks that replace a pod's primary
+	// network, if the pod names no namespace.
 	DefaultNetworkNamespace string
 
-	Socket         string // the shim's, mode 0600
-	StateSocket    string // fairleadctl's, mode 0600
+	Socket         string // the shim's; mode 0600
+	StateSocket    string // fairleadctl's; mode 0600
 	StateDir       string // ledger and tombstones
 	DevInfoDir     string
 	DevicePlugins  string // the kubelet's device plugin directory
@@ -58,7 +57,7 @@ type Options struct {
 	ReconcileEvery time.Duration
 }
 
-// Defaults are the values of DESIGN.md's names and the kubelet's own paths.
+// Defaults returns the documented names and the kubelet's own paths.
 func Defaults() Options {
 	return Options{
 		NodeName:                os.Getenv("NODE_NAME"),
@@ -74,10 +73,10 @@ func Defaults() Options {
 		CNIBinDir:               "/opt/cni/bin",
 		CNIConfDir:              "/etc/cni/net.d",
 		ShimPath:                "/fairlead",
-		CNIAgentTimeout:         30 * time.Second,    // covers an agent's restart: a pod is spared the events and the back-off
-		CNITimeout:              110 * time.Second,   // below the kubelet's two minutes for StopPodSandbox: the agent ends the work, not the runtime
-		GlobalNamespaces:        []string{"default"}, // as today's meta-CNI has it
-		DefaultNetworkNamespace: "kube-system",       // likewise
+		CNIAgentTimeout:         30 * time.Second,    // covers an agent's restart, so that the pod is not retried with backoff
+		CNITimeout:              110 * time.Second,   // below the kubelet's two minutes for StopPodSandbox: the agent ends the call, not the runtime
+		GlobalNamespaces:        []string{"default"}, // the default of Multus
+		DefaultNetworkNamespace: "kube-system",       // the default of Multus
 		Socket:                  "/run/fairlead/cni.sock",
 		StateSocket:             "/run/fairlead/agent.sock",
 		StateDir:                "/var/lib/fairlead",
@@ -95,7 +94,7 @@ var (
 	prefixRE   = regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`)
 )
 
-// Validate reports every option that cannot be right, in one error.
+// Validate reports all invalid options in one error.
 func (o Options) Validate() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }

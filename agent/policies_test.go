@@ -27,8 +27,7 @@ func testPolicies(t *testing.T, dir string, a *api) *policies {
 	return newPolicies(o, a, slog.New(slog.DiscardHandler))
 }
 
-// inEffect says what the policies do with a host-device of team-a: "allowed", "refused",
-// or the error.
+// inEffect returns how a host-device of team-a fares: "allowed", "refused", or the error.
 func inEffect(t *testing.T, p *policies) string {
 	t.Helper()
 	set, err := p.current()
@@ -88,8 +87,8 @@ func TestTheFirstStartWithAnInvalidPolicyRefusesNetworks(t *testing.T) {
 	}
 }
 
-// While the API server is away, the policies that were in effect last are; if there were
-// none yet, nobody knows.
+// While the API server is away, the last policies stay in effect. At the first start,
+// nobody knows them.
 func TestPoliciesWithoutTheAPIServer(t *testing.T) {
 	dir := t.TempDir()
 	away := &api{}

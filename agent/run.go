@@ -20,20 +20,22 @@ import (
 	"fairlead.dev/fairlead/cni/wire"
 	"fairlead.dev/fairlead/deviceplugin"
 	"fairlead.dev/fairlead/pkg/custody"
+	"fairlead.dev/fairlead/pkg/host"
 	"fairlead.dev/fairlead/pkg/inventory"
 	"fairlead.dev/fairlead/pkg/kube"
 	"fairlead.dev/fairlead/pkg/kubelet"
 	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/link"
+	"fairlead.dev/fairlead/pkg/retry"
 	"fairlead.dev/fairlead/pkg/sandbox"
 	"fairlead.dev/fairlead/pkg/state"
 )
 
-// declaredWait is how long the start waits for the API server's word on what is
-// declared; then what is remembered and the files count, until it answers.
+// declaredWait is how long the start waits for the API server. Then the remembered
+// configuration and the files are used until it answers.
 const declaredWait = 5 * time.Second
 
-// parts are the agent's components, constructed and not yet running.
+// parts are the agent's components, constructed but not yet running.
 type parts struct {
 	o       Options
 	log     *slog.Logger
@@ -54,13 +56,13 @@ type parts struct {
 	policies *policies
 
 	serving   atomic.Bool // the CNI socket answers
-	installed outcome     // of putting the shim and its conf in place
+	installed outcome     // the last attempt to install the shim and its conf
 }
 
-// Run runs the agent until ctx ends. It then stops serving and, only where its
-// DaemonSet was deleted, restores the node's CNI configuration.
+// Run runs the agent until ctx ends, then stops serving. If its DaemonSet was deleted, it also
+// restores the node's own CNI configuration.
 func Run(ctx context.Context, o Options, log *slog.Logger) error {
-	log.Info("the agent starts", "build", o.Build, "node", o.NodeName)
+	log.Info("agent starting", "build", o.Build, "node", o.NodeName)
 	p, err := construct(o, log)
 	if err != nil {
 		return err
@@ -75,13 +77,13 @@ func Run(ctx context.Context, o Options, log *slog.Logger) error {
 func construct(o Options, log *slog.Logger) (*parts, error) {
 	p := &parts{o: o, log: log}
 	if err := os.MkdirAll(o.StateDir, 0o700); err != nil {
-		return nil, fmt.Errorf("state directory: %w", err)
+		return nil, fmt.Errorf("create the state directory: %w", err)
 	}
 	var err error
 	if p.ledger, err = ledger.Open(o.ledgerPath()); err != nil {
 		return nil, err
 	}
-	p.noteBoot() // before anything asks the ledger who holds what
+	p.noteBoot() // before anything reads holders from the ledger
 	if p.links, err = link.Open(); err != nil {
 		return nil, errors.Join(err, p.ledger.Close())
 	}
@@ -109,20 +111,37 @@ func construct(o Options, log *slog.Logger) (*parts, error) {
 	return p, nil
 }
 
-// run starts the parts. Resources are registered first, as they were declared last:
-// until then the kubelet fails every pod that wants a VF. Profiles are applied once the
-// API server has answered, tombstones are replayed before the socket serves, and the
-// runtime hears of the shim last.
+// noteBoot records the node's current boot in the ledger. If the boot id is unknown, all
+// records count as of this boot: a VF is then held too long rather than too short.
+func (p *parts) noteBoot() {
+	id, err := host.BootID(p.o.SysRoot)
+	if err != nil {
+		p.log.Warn("boot id unknown; assuming that the node has not rebooted", "error", err)
+		return
+	}
+	rebooted, err := p.ledger.Boot(id)
+	if err != nil {
+		p.log.Error("recording the boot id failed; records of an earlier boot still count", "error", err)
+	}
+	if rebooted {
+		p.log.Info("node rebooted; the VFs of pods from before are free")
+	}
+}
+
+// run starts the parts. Resources are registered first, as they were last declared: until then
+// the kubelet fails every pod that wants a VF. Profiles are applied once the API server has
+// answered. Tombstones are replayed before the socket serves, and the shim's conf is installed
+// last.
 func (p *parts) run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return p.cluster.Run(ctx) })
 	g.Go(func() error { return p.inv.Run(ctx) })
 	g.Go(func() error { return p.custody.Run(ctx) })
 	g.Go(func() error { return p.plugin.Run(ctx) })
-	g.Go(func() error { return p.node.run(ctx) }) // advertises what was declared last
+	g.Go(func() error { return p.node.run(ctx) }) // advertises the configuration that was last in effect
 	wait, cancel := context.WithTimeout(ctx, declaredWait)
 	if !p.cluster.WaitDeclared(wait) && ctx.Err() == nil {
-		p.log.Warn("what is declared has not been read from the API server; starting with what it said last, and with the files",
+		p.log.Warn("API server has not answered; starting with the remembered configuration and the files",
 			"problems", p.cluster.Problems())
 	}
 	cancel()
@@ -143,12 +162,12 @@ func (p *parts) run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// reinstall is how often the shim and its conf are looked at without any event.
+// reinstall is how often the shim and its conf are checked without any event.
 const reinstall = time.Minute
 
-// keepInstalled puts the shim and its conf in place once the socket serves, and
-// again when their directories change: the cluster's own network may come later,
-// and somebody may remove them.
+// keepInstalled installs the shim and its conf once the socket serves, and again when their
+// directories change: the cluster's own network may be installed later, and somebody may remove
+// the files.
 func (p *parts) keepInstalled(ctx context.Context) error {
 	if p.o.ShimPath == "" {
 		return nil
@@ -160,7 +179,7 @@ func (p *parts) keepInstalled(ctx context.Context) error {
 	defer w.Close()
 	for {
 		if err := p.installOnce(); p.installed.set(err) && err != nil {
-			p.log.Warn("the CNI configuration is not in place yet", "error", err)
+			p.log.Warn("installing the CNI configuration failed; trying again", "error", err)
 		}
 		if !p.awaitChange(ctx, w) {
 			return nil
@@ -168,12 +187,12 @@ func (p *parts) keepInstalled(ctx context.Context) error {
 	}
 }
 
-// awaitChange waits for a change in the CNI directories that can matter to the
-// shim or its conf, or until it is time to look anyway; false when ctx ends.
+// awaitChange waits for a change in the CNI directories that may concern the shim or its conf,
+// at most until the next regular check. It returns false when ctx ends.
 func (p *parts) awaitChange(ctx context.Context, w *fsnotify.Watcher) bool {
 	for _, dir := range []string{p.o.CNIBinDir, p.o.CNIConfDir} {
 		if err := w.Add(dir); err != nil {
-			p.log.Debug("watch", "dir", dir, "error", err)
+			p.log.Debug("watching a CNI directory failed", "dir", dir, "error", err)
 		}
 	}
 	timer := time.NewTimer(reinstall)
@@ -189,7 +208,7 @@ func (p *parts) awaitChange(ctx context.Context, w *fsnotify.Watcher) bool {
 		case e := <-w.Events:
 			own := e.Name == filepath.Join(p.o.CNIBinDir, wire.OwnType) || e.Name == filepath.Join(p.o.CNIBinDir, wire.ShimConfigName)
 			if !e.Has(fsnotify.Chmod) && (own || filepath.Dir(e.Name) == filepath.Clean(p.o.CNIConfDir)) {
-				return sleep(ctx, 100*time.Millisecond) // several files of one installer come together
+				return retry.Sleep(ctx, 100*time.Millisecond) == nil // an installer writes several files at once
 			}
 		}
 	}
@@ -202,7 +221,7 @@ func (p *parts) installOnce() error {
 	}
 	conf, err := p.install.InstallConf(p.primary)
 	if shim || conf {
-		p.log.Info("installed", "shim", shim, "conf", conf, "binDir", p.o.CNIBinDir, "confDir", p.o.CNIConfDir)
+		p.log.Info("CNI configuration installed", "shim", shim, "conf", conf, "binDir", p.o.CNIBinDir, "confDir", p.o.CNIConfDir)
 	}
 	return err
 }
@@ -210,54 +229,55 @@ func (p *parts) installOnce() error {
 func (p *parts) reconcile(ctx context.Context) error {
 	for {
 		if err := p.keeper.Reconcile(ctx); err != nil && ctx.Err() == nil {
-			p.log.Warn("reconcile", "error", err)
+			p.log.Warn("reconciling failed; trying again", "error", err)
 		}
-		if !sleep(ctx, p.o.ReconcileEvery) {
+		if retry.Sleep(ctx, p.o.ReconcileEvery) != nil {
 			return nil
 		}
 	}
 }
 
-// serveState answers fairleadctl.
+// serveState serves the node's state to fairleadctl.
 func (p *parts) serveState(ctx context.Context) error {
 	if err := os.MkdirAll(filepath.Dir(p.o.StateSocket), 0o755); err != nil {
-		return fmt.Errorf("state socket: %w", err)
+		return fmt.Errorf("serve the state on %s: %w", p.o.StateSocket, err)
 	}
 	if err := os.Remove(p.o.StateSocket); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("state socket: %w", err)
+		return fmt.Errorf("serve the state on %s: %w", p.o.StateSocket, err)
 	}
 	l, err := net.Listen("unix", p.o.StateSocket)
 	if err != nil {
-		return fmt.Errorf("state socket: %w", err)
+		return fmt.Errorf("serve the state on %s: %w", p.o.StateSocket, err)
 	}
 	if err := os.Chmod(p.o.StateSocket, 0o600); err != nil {
-		return errors.Join(fmt.Errorf("state socket: %w", err), l.Close())
+		return errors.Join(fmt.Errorf("serve the state on %s: %w", p.o.StateSocket, err), l.Close())
 	}
 	srv := &http.Server{Handler: state.WithManifests(state.Handler(p.state, p.ready), p.cluster.Manifests), ReadHeaderTimeout: 5 * time.Second}
 	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
 	defer stop()
 	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("state socket: %w", err)
+		return fmt.Errorf("serve the state on %s: %w", p.o.StateSocket, err)
 	}
 	return nil
 }
 
-// ready tells probes that pods can start: a rollout must not go on to the next node
-// while the agent on this one serves none.
+// ready returns nil if pods can start. A probe asks it, so that a rollout does not go on to the
+// next node while the agent on this one serves no pods.
 func (p *parts) ready() error {
 	if !p.serving.Load() {
-		return errors.New("the CNI socket does not answer yet: the agent is starting, or works off DELs from while it was away")
+		return errors.New("the CNI socket is not served yet: the agent is starting, or is replaying DELs missed during downtime")
 	}
 	return nil
 }
 
-// leave is the end after an orderly stop.
+// leave runs after an orderly stop. It restores the node's own CNI configuration if the
+// DaemonSet was deleted.
 func (p *parts) leave() error {
 	if p.o.ShimPath == "" || !p.cluster.Uninstalled(context.Background()) {
-		p.log.Info("stopped; the CNI configuration stays in place")
+		p.log.Info("agent stopped; the CNI configuration stays in place")
 		return nil
 	}
-	p.log.Info("the DaemonSet was deleted: restoring the node's own CNI configuration")
+	p.log.Info("DaemonSet deleted; restoring the node's own CNI configuration")
 	return p.install.Uninstall()
 }
 
@@ -266,26 +286,15 @@ func (p *parts) close() {
 		p.links.Close()
 	}
 	if err := p.ledger.Close(); err != nil {
-		p.log.Error("close the ledger", "error", err)
+		p.log.Error("closing the ledger failed", "error", err)
 	}
 }
 
-// kick wakes a loop that has not yet seen the last kick, once.
+// kick wakes a loop. Kicks that the loop has not seen yet count as one.
 func kick(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
 	default:
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
 	}
 }
 

@@ -11,13 +11,13 @@ import (
 	"fairlead.dev/fairlead/pkg/state"
 )
 
-// outcome is how something that is done again and again last ended.
+// outcome is the result of the last run of something that is repeated.
 type outcome struct {
 	mu  sync.Mutex // guards err
 	err error
 }
 
-// set keeps the last end, and reports whether it is another one than before.
+// set stores the result and reports whether it differs from the one before.
 func (o *outcome) set(err error) (changed bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -32,11 +32,12 @@ func (o *outcome) get() error {
 	return o.err
 }
 
-// problems is what keeps the parts from their work now; each is gone when it is over.
+// problems lists what currently keeps parts of the agent from working, each until it is
+// resolved.
 func (p *parts) problems() []string {
 	out := append(p.cluster.Problems(), p.policies.problem()...)
 	if err := p.installed.get(); err != nil {
-		out = append(out, fmt.Sprintf("the CNI configuration is not in place, so that new pods may go without their networks: %v (tried again when %s changes, and every minute)", err, p.o.CNIConfDir))
+		out = append(out, fmt.Sprintf("the CNI configuration is not in place, so new pods may start without their networks: %v (tried again when %s changes, and every minute)", err, p.o.CNIConfDir))
 	}
 	if err := p.node.applied.get(); err != nil {
 		out = append(out, fmt.Sprintf("the profiles could not be compared with the NICs: %v (tried again after each change, and every %s)", err, retryFailed))

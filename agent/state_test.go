@@ -20,7 +20,7 @@ import (
 	"fairlead.dev/fairlead/pkg/sysfs/sysfstest"
 )
 
-// newParts constructs an agent below a directory; nothing of it runs.
+// newParts constructs an agent below a directory, without running it.
 func newParts(t *testing.T, apiServer string) *parts {
 	t.Helper()
 	dir := t.TempDir()
@@ -62,8 +62,8 @@ func during(t *testing.T, part func(context.Context) error) {
 	t.Cleanup(func() { cancel(); <-done })
 }
 
-// awaitProblems waits until the state's problems are as wanted.
-func awaitProblems(t *testing.T, p *parts, what string, wanted func(problems string) bool) {
+// awaitProblems waits until holds accepts the state's problems.
+func awaitProblems(t *testing.T, p *parts, what string, holds func(problems string) bool) {
 	t.Helper()
 	late := time.After(30 * time.Second)
 	for {
@@ -72,7 +72,7 @@ func awaitProblems(t *testing.T, p *parts, what string, wanted func(problems str
 			t.Fatal(err)
 		}
 		problems := strings.Join(s.Problems, "\n")
-		if wanted(problems) {
+		if holds(problems) {
 			return
 		}
 		select {
@@ -83,8 +83,8 @@ func awaitProblems(t *testing.T, p *parts, what string, wanted func(problems str
 	}
 }
 
-// Without the conf the runtime never calls the shim: pods start without their
-// networks, and nothing else tells of it.
+// Without the conf the runtime never calls the shim: pods start without their networks, and
+// nothing else reports it.
 func TestConfThatIsNotInstalledIsAProblem(t *testing.T) {
 	p := newParts(t, "http://127.0.0.1:1")
 	during(t, p.keepInstalled)
@@ -103,7 +103,7 @@ func TestConfThatIsNotInstalledIsAProblem(t *testing.T) {
 	}
 }
 
-// Where the NICs cannot be read, no profile has a status that would tell.
+// If the NICs cannot be read, no profile has a status that would show it.
 func TestProfilesThatCannotBeComparedAreAProblem(t *testing.T) {
 	p := newParts(t, "http://127.0.0.1:1")
 	const text = "the profiles could not be compared with the NICs: "
@@ -122,7 +122,7 @@ func TestProfilesThatCannotBeComparedAreAProblem(t *testing.T) {
 	awaitProblems(t, p, "all was read", func(s string) bool { return !strings.Contains(s, text) })
 }
 
-// An API server that refuses has answered.
+// A refusal counts as an answer of the API server.
 func TestRefusedConfigMapsAreAProblem(t *testing.T) {
 	forbid := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
@@ -133,13 +133,14 @@ func TestRefusedConfigMapsAreAProblem(t *testing.T) {
 	p := newParts(t, forbid.URL)
 	during(t, p.cluster.Run)
 	awaitProblems(t, p, "everything is refused", func(s string) bool {
-		return strings.Count(s, "the agent's ServiceAccount may not: apply the permissions of its manifest again") == 7 &&
+		return strings.Count(s, "the agent's ServiceAccount lacks the permission: apply the permissions of its manifest again") == 7 &&
 			strings.Contains(s, "watch configmap fairlead-profiles: ") && strings.Contains(s, "watch configmap fairlead-device-plugin: ") &&
 			!strings.Contains(s, "has not answered")
 	})
 }
 
-// Inside a virtual machine no PF is visible; why a VF is not handed out is told.
+// Inside a virtual machine no PF is visible; the reason why a VF is not handed out is still
+// reported.
 func TestStateHasVFsWithoutAPFReasonsAndBuild(t *testing.T) {
 	p := newParts(t, "http://127.0.0.1:1")
 	tree := sysfstest.New(t)

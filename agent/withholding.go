@@ -7,8 +7,8 @@ import (
 	"fairlead.dev/fairlead/pkg/profile"
 )
 
-// withholding is custody as profiles need it: the kubelet hears that a VF is being
-// changed before it is.
+// withholding gives profiles custody's answers, and has a VF withheld from the kubelet before
+// it is changed.
 type withholding struct{ node *node }
 
 func (w withholding) Known() profile.Uses { return w.node.custody.View() }

@@ -37,7 +37,7 @@ func TestAddInTheRequestedVersion(t *testing.T) {
 	}
 }
 
-// What bad input gets: the pod, the network, the field, the reason, the remedy.
+// An error about bad input names the pod, the network, the field, the reason and the remedy.
 func TestAddRefuses(t *testing.T) {
 	isolated := func(n *node) {
 		n.open(func(o *sandbox.Options) { o.NamespaceIsolation, o.GlobalNamespaces = true, []string{"global"} })

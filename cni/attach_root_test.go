@@ -15,7 +15,7 @@ import (
 	"fairlead.dev/fairlead/pkg/sysfs"
 )
 
-// The whole path, real but for the primary plugin: shim, socket, server, ledger,
+// The whole path, real except for the primary plugin: shim, socket, server, ledger,
 // built-in macvlan with host-local addresses, in namespaces of the test's own.
 func TestRealNamespaces(t *testing.T) {
 	const inside = "FAIRLEAD_TEST_INSIDE"

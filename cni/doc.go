@@ -4,7 +4,7 @@
 //
 // It translates: a request on the wire becomes a sandbox.Request, the keeper's errors
 // become CNI codes, and plugin binaries are run by the shim at the other end of the
-// connection (conversation), or by HostExec if there is none. It keeps no record and
+// connection (conversation), or by HostExec if no shim is there. It keeps no record and
 // attaches nothing itself.
 package cni
 

@@ -30,7 +30,7 @@ func failed(step string, code uint, err error) error {
 func cniError(err error, pod ledger.PodRef, sandboxID string) *types.Error {
 	who := "sandbox " + sandboxID
 	if pod.Name != "" {
-		who = fmt.Sprintf("pod %s (sandbox %s)", pod, sandbox.ShortID(sandboxID))
+		who = fmt.Sprintf("pod %s (sandbox %s)", pod, ledger.ShortID(sandboxID))
 	}
 	msg := fmt.Sprintf("fairlead: %s: %s", who, tenantText(err))
 	if sandboxID == "" {

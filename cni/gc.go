@@ -2,12 +2,14 @@ package cni
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/containernetworking/cni/pkg/version"
 
+	"fairlead.dev/fairlead/pkg/network"
 	"fairlead.dev/fairlead/pkg/sandbox"
 )
 
@@ -37,9 +39,13 @@ func primaryGC(ctx context.Context, o Options, c *call, valid []types.GCAttachme
 	if has, err := version.GreaterThanOrEqualTo(list.CNIVersion, "1.1.0"); err != nil || !has {
 		return err
 	}
+	raw, err := json.Marshal(valid)
+	if err != nil {
+		return fmt.Errorf("encode the valid attachments: %w", err)
+	}
+	add := network.Object{"cni.dev/valid-attachments": raw, "cni.dev/attachments": raw}
 	var errs []error
 	for i := range list.Plugins {
-		add := map[string]any{"cni.dev/valid-attachments": valid, "cni.dev/attachments": valid}
 		if err := runNodeCommand(ctx, c, "GC", list, i, add); err != nil {
 			errs = append(errs, fmt.Errorf("primary network %s: %w", list.Name, err))
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 
 	"fairlead.dev/fairlead/cni/wire"
+	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/sandbox"
 )
 
@@ -194,7 +195,7 @@ func (s *Server) serve(ctx context.Context, r wire.Request, exec invoke.Exec, ve
 	if err == nil {
 		result, err = dispatch(ctx, s.o, c)
 	}
-	log := s.log.With("command", r.Command, "sandbox", sandbox.ShortID(r.ContainerID), "pod", c.pod.String(), "took", time.Since(began).Round(time.Microsecond))
+	log := s.log.With("command", r.Command, "sandbox", ledger.ShortID(r.ContainerID), "pod", c.pod.String(), "took", time.Since(began).Round(time.Microsecond))
 	if err != nil {
 		if p := (*sandbox.PanicError)(nil); errors.As(err, &p) {
 			log = log.With("stack", string(p.Stack))

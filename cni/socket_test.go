@@ -141,8 +141,8 @@ func TestSocketIsRoots(t *testing.T) {
 	}
 }
 
-// The agent restarts while a pod is deleted: the DEL succeeds, is worked off
-// before the next agent serves, and by a program run without a shim.
+// The agent restarts while a pod is deleted: the DEL succeeds, and is replayed
+// before the next agent serves, by a program that is run without a shim.
 func TestRestartAndTombstone(t *testing.T) {
 	l := newLive(t)
 	l.pod("p", "fast, bridge-conf", vf1)
@@ -176,8 +176,8 @@ func TestRestartAndTombstone(t *testing.T) {
 	l.wantClean()
 }
 
-// The runtime gives up in the middle of a program: the program is killed, and what
-// was made is undone by programs run without the shim.
+// The runtime gives up in the middle of a program: the program is killed, and
+// programs that are run without the shim undo the networks.
 func TestRuntimeGivesUp(t *testing.T) {
 	l := newLive(t)
 	fifo := filepath.Join(l.dir, "fifo")

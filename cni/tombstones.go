@@ -32,8 +32,8 @@ type replayer struct {
 
 func newReplayer(o Options) *replayer { return &replayer{o: o, underWay: map[string]bool{}} }
 
-// beforeServing replays tombstones before the first call is served, but for so short a
-// time that neither a plugin that hangs nor a thousand tombstones keep pods from starting.
+// beforeServing replays tombstones before the first call is served. Its time is
+// limited: neither a plugin that hangs nor a thousand tombstones keep pods from starting.
 func (r *replayer) beforeServing(ctx context.Context, group *sync.WaitGroup) {
 	replayed := make(chan struct{})
 	group.Go(func() { // each DEL has its own limit, and ctx ends them all

@@ -22,7 +22,7 @@ func TestTombstones(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// m#948: what a power loss left of a tombstone still names its sandbox.
+	// m#948: a tombstone that a power loss has truncated still names its sandbox.
 	if err := os.WriteFile(tombs.Dir+"/c2@eth0.json", nil, 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -24,8 +24,8 @@ type allocator struct {
 	suspects *suspects
 }
 
-// allocate answers for the containers of one request, for all of them or for none. The
-// ledger has every grant before the kubelet does.
+// allocate answers a request for all of its containers, or refuses it. Every grant is in
+// the ledger before the kubelet gets the answer.
 func (a allocator) allocate(ctx context.Context, device func(id string) (Device, bool), requests []*v1beta1.ContainerAllocateRequest) (*v1beta1.AllocateResponse, error) {
 	devices, err := a.find(device, requests)
 	if err != nil {
@@ -60,8 +60,8 @@ func (a allocator) allocate(ctx context.Context, device func(id string) (Device,
 	return resp, nil
 }
 
-// find looks up the devices of each container. A VF that is to be withheld may still be
-// had while the kubelet hears of it.
+// find looks up the devices of each container. It accepts a VF that a profile is about to
+// change, because the kubelet may not have received the new list yet.
 func (a allocator) find(device func(id string) (Device, bool), requests []*v1beta1.ContainerAllocateRequest) ([][]Device, error) {
 	devices := make([][]Device, len(requests))
 	for i, req := range requests {
@@ -79,7 +79,7 @@ func (a allocator) find(device func(id string) (Device, bool), requests []*v1bet
 	return devices, nil
 }
 
-// guard locks the devices until they are on record.
+// guard locks the devices until their allocation is on record.
 func (a allocator) guard(ctx context.Context, devices [][]Device) (*custody.View, func(), error) {
 	all := slices.Concat(devices...)
 	vfs := make([]pci.Address, len(all))
@@ -90,18 +90,21 @@ func (a allocator) guard(ctx context.Context, devices [][]Device) (*custody.View
 	if err == nil {
 		return view, release, nil
 	}
-	var refusal error
-	for _, d := range all { // one that has vanished, and others that are fit
-		if _, code, reason := a.opts.inspect(d, (*Device).unfit); reason != "" && refusal == nil {
-			refusal = a.refuse(code, d.VF.Address, suspicion{reason: reason})
+	return nil, nil, a.refuseUnguarded(all, err)
+}
+
+// refuseUnguarded blames the first device that is unfit: it may have vanished, and the
+// others may be fit. If all are fit, the first one stands for them.
+func (a allocator) refuseUnguarded(devices []Device, cause error) error {
+	for _, d := range devices {
+		if _, code, reason := a.opts.inspect(d, (*Device).unfit); reason != "" {
+			return a.refuse(code, d.VF.Address, suspicion{reason: reason})
 		}
 	}
-	for _, d := range all {
-		if refusal == nil {
-			refusal = a.refuse(codes.Unavailable, d.VF.Address, suspicion{reason: unknownUsers(err)})
-		}
+	if len(devices) == 0 {
+		return status.Errorf(codes.Unavailable, "allocate no devices of %s: %v", a.resource, cause)
 	}
-	return nil, nil, refusal
+	return a.refuse(codes.Unavailable, devices[0].VF.Address, suspicion{reason: unknownUsers(cause)})
 }
 
 func unknownUsers(err error) string { return fmt.Sprintf("it is not known who uses it: %v", err) }
@@ -123,7 +126,7 @@ type deviceInfo struct {
 	Extra   map[string]string `json:"extra,omitempty"`
 }
 
-// grant looks at a device and its users once more: events may still be on their way.
+// grant reads a device and its users again: the latest events may not have arrived yet.
 func (a allocator) grant(view *custody.View, d Device) (grant, error) {
 	vf := d.VF.Address
 	d, code, reason := a.opts.inspect(d, (*Device).unfit)
@@ -163,8 +166,8 @@ func extra(d Device) map[string]string {
 	return merged
 }
 
-// addNodes adds the device nodes. The reason is empty for every VF that is fit, unless
-// its RDMA device is away in a pod and has left no node.
+// addNodes adds the device nodes. It returns a reason if the VF's RDMA device is still in
+// a pod and has no node here. For any other VF that is fit, the reason is empty.
 func (a allocator) addNodes(g *grant) (reason string) {
 	vf := &g.device.VF
 	switch {
@@ -203,11 +206,11 @@ func (a allocator) addRDMA(g *grant) {
 	g.nodes = append(g.nodes, nodes...)
 }
 
-// A DPDK program needs these nodes for a virtio-user port.
+// vhostNet and tun are the nodes that a DPDK program needs for a virtio-user port.
 const vhostNet, tun = "/dev/vhost-net", "/dev/net/tun"
 
-// addVhost hands out only nodes that the host has: the runtime does not start a
-// container with a device that is missing.
+// addVhost adds only nodes that the host has: the runtime does not start a container with
+// a missing device.
 func (a allocator) addVhost(g *grant) {
 	g.info.Vhost = map[string]string{}
 	for _, n := range []struct{ key, node string }{{"net-mount", vhostNet}, {"tun-mount", tun}} {
@@ -218,7 +221,7 @@ func (a allocator) addVhost(g *grant) {
 	}
 }
 
-// fill writes a container's response; the order of devices is the kubelet's.
+// fill writes a container's response, in the kubelet's order of devices.
 func (a allocator) fill(resp *v1beta1.ContainerAllocateResponse, grants []grant) error {
 	var ids []string
 	infos := map[string]deviceInfo{}
@@ -228,7 +231,7 @@ func (a allocator) fill(resp *v1beta1.ContainerAllocateResponse, grants []grant)
 		ids = append(ids, id)
 		infos[id] = g.info
 		for _, node := range g.nodes {
-			if seen[node] { // /dev/vfio/vfio, and a group that several VFs share
+			if seen[node] { // /dev/vfio/vfio, or a group that several VFs share
 				continue
 			}
 			seen[node] = true
@@ -244,8 +247,8 @@ func (a allocator) fill(resp *v1beta1.ContainerAllocateResponse, grants []grant)
 	return nil
 }
 
-// EnvName returns the name of the variable by which a container learns its devices of
-// a resource: PCIDEVICE_FAIRLEAD_DEV_FAST for fairlead.dev/fast.
+// EnvName returns the name of the environment variable with a container's devices of a
+// resource: PCIDEVICE_FAIRLEAD_DEV_FAST for fairlead.dev/fast.
 func EnvName(resource string) string {
 	upper := func(r rune) rune {
 		switch {
@@ -259,8 +262,8 @@ func EnvName(resource string) string {
 	return "PCIDEVICE_" + strings.Map(upper, resource)
 }
 
-// record writes the device-info files and the ledger. A failure is the node's, not the
-// VF's: the next one would be refused too, and the reason holds until Recheck.
+// record writes the device-info files and the ledger. A failure is a fault of the node,
+// which an inspection of the VF does not show. So the reason stays until Recheck.
 func (a allocator) record(grants []grant) error {
 	allocations := make([]ledger.Allocation, 0, len(grants))
 	vfs := make([]pci.Address, 0, len(grants))

@@ -342,7 +342,7 @@ func TestAllocateRefuses(t *testing.T) {
 		"vfio without IOMMU group":   {noGroup, pool("f/fast", 0, 1), ids(0), nil, codes.FailedPrecondition, "enable the IOMMU"},
 		"VF vanished":                {igb(2), pool("f/fast", 0, 1), ids(0), func(b *bench) { b.tree.Remove(vfAddr(0)) }, codes.NotFound, "vanished"},
 		"driver unbound":             {igb(2), pool("f/fast", 0, 1), ids(0), func(b *bench) { b.tree.RefuseDriver(vfAddr(0), "vfio-pci"); b.unbind(0) }, codes.FailedPrecondition, "no driver"},
-		"not the profile's driver":   {igb(2), kernel, ids(0), rebind, codes.FailedPrecondition, "the profile says the kernel's own driver"},
+		"not the profile's driver":   {igb(2), kernel, ids(0), rebind, codes.FailedPrecondition, "the profile asks for the kernel's own driver"},
 		"no longer selected":         {igb(2), igbvf, ids(0), rebind, codes.FailedPrecondition, "which the pool does not select"},
 		"RDMA without uverbs":        {noVerbs, rdma, ids(0), nil, codes.FailedPrecondition, "ib_uverbs"},
 		"ledger's disk is full":      {vfio, pool("f/fast", 0, 1), ids(0), func(b *bench) { b.ledger.err = unix.ENOSPC }, codes.Internal, "no space left"},

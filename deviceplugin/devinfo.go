@@ -11,8 +11,8 @@ import (
 	"fairlead.dev/fairlead/pkg/host/file"
 )
 
-// writeInfo writes the device-info file of a VF for the meta-CNI, at each allocation.
-// It is never removed: the agent may restart between Allocate and ADD, and the file
+// writeInfo writes the device-info file of a VF for the meta-CNI, at each allocation. The
+// file is never removed: the agent may restart between Allocate and ADD, and the content
 // stays true without a pod.
 func (a allocator) writeInfo(g grant) error {
 	vf := g.device.VF
@@ -44,7 +44,8 @@ func infoFile(dir, resource, id string) string {
 	return filepath.Join(dir, "dp", strings.ReplaceAll(resource, "/", "-")+"-"+id+"-device.json")
 }
 
-// representor returns the VF's netdev on the eswitch's side. Only switchdev mode has one.
+// representor returns the VF's netdev on the side of the eswitch. Only switchdev mode has
+// representors.
 func (a allocator) representor(d Device) string {
 	if d.PF.EswitchMode != "switchdev" || d.PF.Netdev == "" {
 		return ""

@@ -15,8 +15,8 @@ import (
 	"fairlead.dev/fairlead/pkg/sysfs"
 )
 
-// unfit says why the VF, as it is, must not be handed out: the workload would not have
-// the driver that it expects, or Allocate no device node to give.
+// unfit returns why the VF must not be handed out in its present state: it does not have
+// the driver that the workload expects, or a device node is missing.
 func (d *Device) unfit() string {
 	if reason := d.wrongDriver(); reason != "" {
 		return reason
@@ -28,9 +28,9 @@ func (d *Device) wrongDriver() string {
 	vf, driver := &d.VF, d.Selector.Driver
 	switch {
 	case driver == device.KernelDriver && vf.Userspace():
-		return fmt.Sprintf("it is bound to %s, the profile says the kernel's own driver", vf.Driver)
+		return fmt.Sprintf("it is bound to %s, and the profile asks for the kernel's own driver", vf.Driver)
 	case driver != "" && driver != device.KernelDriver && vf.Driver != "" && vf.Driver != driver:
-		return fmt.Sprintf("it is bound to %s, the profile says %s", vf.Driver, driver)
+		return fmt.Sprintf("it is bound to %s, and the profile asks for %s", vf.Driver, driver)
 	}
 	return ""
 }
@@ -50,9 +50,9 @@ func (d *Device) missingNode() string {
 	return ""
 }
 
-// unfitNow is unfit, except that a VF that the pool's own pod has may have another
-// driver: it gets the profile's when it is free. If it were Unhealthy, the node's
-// allocatable VFs would be fewer, and the scheduler would not use the free ones.
+// unfitNow is unfit, except that a VF that a pod has from this pool may have another
+// driver: it gets the profile's driver when it is free. If it were Unhealthy, it would be
+// missing from the node's allocatable VFs, and the scheduler would not use the free ones.
 func (d *Device) unfitNow(view *custody.View) string {
 	if d.wrongDriver() != "" && heldAs(view, d.VF.Address, d.Config.Resource) {
 		return d.missingNode()
@@ -78,7 +78,7 @@ func unfitRDMA(vf *device.VF) string {
 	return ""
 }
 
-// used says who uses a VF so that it must not be handed out as a resource.
+// used returns the use that forbids to hand out a VF as a resource, as a sentence.
 func used(view *custody.View, vf pci.Address, resource string) string {
 	use, ok := view.ToAllocate(vf, resource)
 	switch {
@@ -90,8 +90,9 @@ func used(view *custody.View, vf pci.Address, resource string) string {
 	return use.Reason()
 }
 
-// inspect reads a single VF again, since its event may still be on its way: Allocate
-// must not give away the device nodes of another. An empty reason means fit.
+// inspect reads a single VF again, because its latest event may not have arrived yet, and
+// Allocate must not hand out the device nodes of another device. An empty reason means
+// that the VF is fit.
 func (o *Options) inspect(d Device, unfit func(*Device) string) (now Device, code codes.Code, reason string) {
 	before := d.VF.Driver
 	vf, err := o.FS.VFAt(sysfs.VFSlot{Address: d.VF.Address, PF: d.VF.PF, Index: d.VF.Index})

@@ -2,8 +2,11 @@ package deviceplugin
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -108,7 +111,7 @@ func TestVFThatTheHostUses(t *testing.T) {
 	k.sees("f.io/fast", "10.0@1 10.2@1")
 }
 
-// If nobody can say who uses a VF, it is not given away.
+// A VF whose users are unknown is not handed out.
 func TestAllocateWhereUsersAreUnknown(t *testing.T) {
 	b := newBench(t, igb(2))
 	b.desk.err = unix.ENOBUFS
@@ -215,7 +218,7 @@ func TestHeldVFsOutliveAnEditOfTheDriver(t *testing.T) {
 		Allocations: []ledger.Allocation{{Resource: "f/dpdk", Device: vfAddr(0)}, {Resource: "f/dpdk", Device: vfAddr(1)}},
 		Sandboxes:   []ledger.Sandbox{sandbox(1, "f/dpdk")},
 	}
-	const want = "f/dpdk 0 1 2(it is bound to igbvf, the profile says vfio-pci)\n"
+	const want = "f/dpdk 0 1 2(it is bound to igbvf, and the profile asks for vfio-pci)\n"
 	if diff := cmp.Diff(want, text(Assign(facts.Devices, []device.Pool{dpdk}, custody.NewView(facts)))); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -286,4 +289,43 @@ func TestRefusalsBecomeReasons(t *testing.T) {
 		t.Fatal(err)
 	}
 	k.sees("f.io/fast", "10.0@1 10.2@1")
+}
+
+// The kubelet writes a checkpoint into its directory at each allocation of any plugin.
+// These events must not put off the look at a VF that Allocate has refused.
+func TestOtherPluginsDoNotPutOffTheRecheck(t *testing.T) {
+	dir := shortDir(t)
+	k := startKubelet(t, dir)
+	n := newNode(t, dir)
+	n.update(pool("f.io/fast", 0, 1))
+	k.sees("f.io/fast", "10.0@1 10.2@1")
+	n.book.fail(unix.ENOSPC)
+	if _, err := k.allocate("f.io/fast", ids(0)...); err == nil {
+		t.Fatal("the allocation was not refused")
+	}
+	k.sees("f.io/fast", "10.0@1(Unhealthy) 10.2@1")
+	n.book.fail(nil)
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() { // ends with stop
+		defer close(stopped)
+		for ticks := time.Tick(n.opts.Recheck / 10); ; {
+			select {
+			case <-stop:
+				return
+			case <-ticks:
+				_ = os.WriteFile(filepath.Join(dir, "kubelet_internal_checkpoint"), nil, 0o600)
+			}
+		}
+	}()
+	defer func() { close(stop); <-stopped }()
+	k.sees("f.io/fast", "10.0@1 10.2@1")
+}
+
+// A request without devices is answered even if custody does not answer.
+func TestAllocateNothingWhereUsersAreUnknown(t *testing.T) {
+	b := newBench(t, igb(1))
+	b.desk.fail(unix.ENOBUFS)
+	if _, err := b.allocate(t, pool("f.io/fast", 0, 1), nil); status.Code(err) != codes.Unavailable {
+		t.Errorf("got %v, want Unavailable", err)
+	}
 }

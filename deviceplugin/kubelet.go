@@ -6,12 +6,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/fsnotify/fsnotify"
 )
 
-// removeStaleSockets removes the sockets that a killed agent left, and those of pools
-// that are gone.
+// removeStaleSockets removes the sockets of a killed agent and of removed pools.
 func (m *Manager) removeStaleSockets() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -22,7 +22,7 @@ func (m *Manager) removeStaleSockets() {
 	for _, name := range names {
 		used := false
 		for _, s := range m.servers {
-			used = used || strings.HasPrefix(filepath.Base(name), s.endpoint) // also the socket that it is making
+			used = used || strings.HasPrefix(filepath.Base(name), s.endpoint) // also matches the socket under its temporary name
 		}
 		if !used {
 			if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -35,21 +35,31 @@ func (m *Manager) removeStaleSockets() {
 // kubeletSocket is the file name of the socket at which plugins register.
 const kubeletSocket = "kubelet.sock"
 
-// handle reacts to an event in the kubelet's directory. At its start the kubelet deletes
-// all sockets there, and then makes its own.
-func (m *Manager) handle(event fsnotify.Event) {
+// watchDir starts to watch the kubelet's directory, or has retry fire again.
+func (m *Manager) watchDir(watcher *fsnotify.Watcher, retry *time.Timer) {
+	if err := watcher.Add(m.opts.Dir); err != nil {
+		// The kubelet makes the directory at its first start.
+		m.opts.Log.Debug("cannot watch the kubelet's directory yet", "dir", m.opts.Dir, "error", err)
+		retry.Reset(m.opts.Retry)
+	}
+	m.checkServers() // earlier events were not reported
+}
+
+// handleEvent reacts to an event in the kubelet's directory. At its start the kubelet
+// deletes all sockets there, and then makes its own.
+func (m *Manager) handleEvent(event fsnotify.Event) {
 	name := filepath.Base(event.Name)
 	switch {
 	case name == kubeletSocket && event.Op.Has(fsnotify.Create):
 		m.opts.Log.Info("the kubelet has started")
-		m.check()
+		m.checkServers()
 	case event.Op.Has(fsnotify.Remove) && strings.HasPrefix(name, endpointPrefix):
-		m.check()
+		m.checkServers()
 	}
 }
 
-// check makes all servers look whether their sockets and registrations are still valid.
-func (m *Manager) check() {
+// checkServers has all servers check their sockets and registrations.
+func (m *Manager) checkServers() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, s := range m.servers {

@@ -46,24 +46,27 @@ type Options struct {
 	Custody       Custody
 	RDMANodes     func(rdmaDevice string) []string                 // default rdmamap's
 	Representor   func(uplink string, vfIndex int) (string, error) // default sriovnet's
-	Retry         time.Duration                                    // between tries to reach the kubelet, default 1 s
-	Recheck       time.Duration                                    // between looks at VFs that Allocate has refused, default 30 s
-	Patience      time.Duration                                    // with the kubelet and with custody, default 2 s
+	Retry         time.Duration                                    // the pause before the kubelet is tried again, default 1 s
+	Recheck       time.Duration                                    // the pause before a VF that Allocate has refused is inspected again, default 30 s
+	Patience      time.Duration                                    // bounds the wait for the kubelet and for custody, default 2 s
 	Now           func() time.Time
 	Log           *slog.Logger
 }
 
-// Manager keeps one server per resource in step with the pools and the kubelet.
+// Manager runs one server per resource, and keeps it in step with the pools and the
+// kubelet.
 type Manager struct {
 	opts     Options
-	wake     chan struct{} // servers have to be started or ended
+	wake     chan struct{} // servers have to be started or withdrawn
 	suspects *suspects
 	withheld *withheld
 
-	assigning sync.Mutex // guards all below; held until they are assigned, so that an older Update never replaces a newer
+	// assigning guards the fields below. It is held during the whole assignment, so that an
+	// older Update never replaces a newer one.
+	assigning sync.Mutex
 	snapshot  *inventory.Snapshot
 	pools     []device.Pool
-	pooled    map[pci.Address]string // as custody knows it
+	pooled    map[pci.Address]string // last sent to custody
 
 	mu         sync.Mutex  // guards all below
 	assignment *Assignment // nil until the first Update
@@ -105,8 +108,8 @@ func New(opts Options) *Manager {
 	}
 }
 
-// Update makes the node advertise these pools of these devices. It takes the whole
-// desired state. The same state again changes nothing.
+// Update makes the node advertise these pools of these devices. It takes the whole desired
+// state. A repeated call with the same state changes nothing.
 func (m *Manager) Update(s *inventory.Snapshot, pools []device.Pool) {
 	m.assigning.Lock()
 	defer m.assigning.Unlock()
@@ -114,8 +117,8 @@ func (m *Manager) Update(s *inventory.Snapshot, pools []device.Pool) {
 	m.assign()
 }
 
-// again repeats the last Update: the users of a VF change without news of the devices.
-func (m *Manager) again() {
+// reassign repeats the last Update, after the users of a VF may have changed.
+func (m *Manager) reassign() {
 	m.assigning.Lock()
 	defer m.assigning.Unlock()
 	if m.snapshot != nil {
@@ -123,7 +126,7 @@ func (m *Manager) again() {
 	}
 }
 
-// assign renews the assignment and the servers' lists; m.assigning is held.
+// assign renews the assignment and the servers' lists. The caller holds m.assigning.
 func (m *Manager) assign() {
 	a := Assign(m.snapshot, m.pools, m.opts.Custody.View())
 	a.Problems = append(a.Problems, missingVhost(&m.opts, m.pools)...)
@@ -146,8 +149,8 @@ func (m *Manager) assign() {
 	}
 }
 
-// setLists gives the servers their lists; m.mu is held. It reports whether the servers
-// are those that the assignment needs.
+// setLists gives the servers their lists. It reports whether there is exactly one server
+// for each resource of the assignment. The caller holds m.mu.
 func (m *Manager) setLists() (known bool) {
 	advertised := 0
 	for i := range m.assignment.Pools {
@@ -165,7 +168,8 @@ func (m *Manager) setLists() (known bool) {
 	return advertised == len(m.servers)
 }
 
-// setPooled reports to custody which VFs the kubelet may give to pods, if that has changed.
+// setPooled reports the VFs that the kubelet may give to pods to custody, if they have
+// changed.
 func (m *Manager) setPooled(pools []Members) {
 	pooled := make(map[pci.Address]string, len(m.pooled))
 	for _, pool := range pools {
@@ -190,10 +194,10 @@ type Advertised struct {
 // PoolState is a pool and its registration.
 type PoolState struct {
 	Members
-	Registered bool // the kubelet has accepted it; never so for idle pools
+	Registered bool // the kubelet has accepted it; always false for idle pools
 }
 
-// State says which VFs are in which pool, for displays.
+// State returns the pools with their VFs and registrations, for displays.
 func (m *Manager) State() Advertised {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -214,11 +218,11 @@ func (m *Manager) State() Advertised {
 	return state
 }
 
-// Run serves until ctx ends, which is no error. Resources stay known to the
-// kubelet then: containers run on, and the next agent registers them again.
+// Run serves until ctx ends, which is not an error. The resources stay known to the
+// kubelet: containers keep running, and the next agent registers the resources again.
 //
-// While nothing changes it sleeps. Only if Allocate has refused a VF, which no event
-// may clear, it looks again after Options.Recheck.
+// Run sleeps until something changes. If Allocate has refused a VF, there may be no event
+// when the VF is fit again, so Run inspects it after Options.Recheck.
 func (m *Manager) Run(ctx context.Context) error {
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
@@ -232,43 +236,42 @@ func (m *Manager) Run(ctx context.Context) error {
 	defer watch.Stop()
 	recheck := time.NewTimer(m.opts.Recheck)
 	defer recheck.Stop()
-	for {
-		if m.suspects.any() {
-			recheck.Reset(m.opts.Recheck)
-		} else {
+	for rechecks := true; ; {
+		suspected := m.suspects.any()
+		switch {
+		case !suspected:
 			recheck.Stop()
+		case !rechecks: // if the timer is running, other events do not put it off
+			recheck.Reset(m.opts.Recheck)
 		}
+		rechecks = suspected
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-m.wake:
 			m.reconcile()
 		case <-views:
-			m.again()
-		case <-m.suspects.news:
-			m.again()
+			m.reassign()
+		case <-m.suspects.added:
+			m.reassign()
 		case <-recheck.C:
-			m.again()
+			rechecks = false
+			m.reassign()
 		case <-watch.C:
-			if err := watcher.Add(m.opts.Dir); err != nil {
-				// It is not there before the kubelet's first start.
-				m.opts.Log.Debug("cannot watch the kubelet's directory yet", "dir", m.opts.Dir, "error", err)
-				watch.Reset(m.opts.Retry)
-			}
-			m.check() // nothing reports earlier events
+			m.watchDir(watcher, watch)
 		case event := <-watcher.Events:
-			if event.Name == m.opts.Dir { // removed: a new one is another directory to the kernel
+			if event.Name == m.opts.Dir { // removed: the kernel does not watch a new directory of this name
 				watch.Reset(m.opts.Retry)
 			}
-			m.handle(event)
+			m.handleEvent(event)
 		case err := <-watcher.Errors:
 			m.opts.Log.Warn("events of the kubelet's directory were lost", "error", err)
-			m.check()
+			m.checkServers()
 		}
 	}
 }
 
-// reconcile starts, updates and stops servers.
+// reconcile starts, updates and withdraws servers.
 func (m *Manager) reconcile() {
 	m.mu.Lock()
 	if m.assignment == nil {
@@ -291,15 +294,15 @@ func (m *Manager) reconcile() {
 		s.start()
 	}
 	m.mu.Unlock()
-	// Until then, no other server may advertise the same resource: its list would be
-	// overtaken by the empty one.
+	// Until these servers have ended, no other server may advertise their resources: the
+	// empty list could arrive after its list.
 	for _, s := range withdrawn {
-		<-s.done
+		<-s.ended
 	}
 	m.removeStaleSockets()
 }
 
-// withdraw ends the servers of resources that are gone; m.mu is held.
+// withdraw ends the servers of removed resources. The caller holds m.mu.
 func (m *Manager) withdraw() []*server {
 	var withdrawn []*server
 	for resource, s := range m.servers {
@@ -322,13 +325,13 @@ func (m *Manager) stopAll() {
 		s.cancel()
 	}
 	for resource, s := range m.servers {
-		<-s.done
+		<-s.ended
 		delete(m.servers, resource)
 	}
 }
 
-// signal notes that there is something to do. A second note before it is done
-// changes nothing.
+// signal wakes the reader of a channel with room for one. A second signal before the
+// reader has woken changes nothing.
 func signal(ch chan struct{}) {
 	select {
 	case ch <- struct{}{}:

@@ -1,23 +1,23 @@
-// Package deviceplugin advertises pools of VFs to the kubelet as extended
-// resources, and hands VFs out when it asks.
+// Package deviceplugin advertises pools of VFs to the kubelet as extended resources, and
+// hands out VFs at the kubelet's requests.
 //
 //	pools.go    which VF is in which pool: a pure function of snapshot, pools and custody
 //	health.go   why a VF must not be handed out
 //	problems.go pools that need a user's attention
 //	manager.go  one server per resource, in step with the pools and custody
-//	kubelet.go  the kubelet's restarts
+//	kubelet.go  reactions to the kubelet's restarts
 //	server.go   one resource's gRPC service
-//	register.go its registration, kept up through the kubelet's restarts
+//	register.go its registration, which is renewed after the kubelet restarts
 //	socket.go   its socket
 //	allocate.go a container's VFs, with their device nodes and variables
-//	suspects.go VFs that Allocate has refused are Unhealthy from then on
-//	withhold.go VFs that a profile changes are Unhealthy before it does
-//	devinfo.go  the files by which the meta-CNI learns of them
+//	suspects.go VFs that Allocate has refused, which become Unhealthy
+//	withhold.go VFs that a profile is about to change, which become Unhealthy first
+//	devinfo.go  the device-info files for the meta-CNI
 //
-// It neither makes nor changes VFs (pkg/profile), nor attaches them to pods (cni), nor
-// does it know who uses them (pkg/custody).
+// The package does not make or change VFs (pkg/profile does), does not attach them to pods
+// (cni does), and does not find out who uses them (pkg/custody does).
 //
-// Two libraries look at the machine's own /sys here: rdmamap for RDMA character
+// Two libraries read the machine's own /sys, not Options.FS: rdmamap for RDMA character
 // devices, and sriovnet for the representor of a VF whose PF is in switchdev mode.
 package deviceplugin
 
@@ -32,15 +32,15 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// Assignment says which VF is in which pool, in order of resource and address.
+// Assignment has the VFs of each pool, in order of resource and address.
 type Assignment struct {
 	Pools []Members
-	// Problems names pools that need a user's attention, each in a sentence.
+	// Problems are sentences about pools that need a user's attention.
 	Problems []string
 }
 
-// Members are all VFs of one extended resource. Several declarations of one resource
-// make one pool, except that VFs held back are in a pool of their own.
+// Members are all VFs of one extended resource. Several declarations of one resource make
+// one pool. VFs that are held back from the kubelet are in a pool of their own.
 type Members struct {
 	Resource string
 	Idle     bool // held back from the kubelet
@@ -54,15 +54,15 @@ type Device struct {
 	VF       device.VF
 	PF       *device.PF       // without its VFs; the zero value if no PF is visible
 	Config   *device.Pool     // the declaration that claims the VF
-	Selector *device.Selector // of Config, by which it does
+	Selector *device.Selector // the selector of Config that matches the VF
 	Reason   string           // why it must not be handed out; empty: healthy
 }
 
 // Healthy reports whether the VF can be handed out.
 func (d *Device) Healthy() bool { return d.Reason == "" }
 
-// Assign gives every VF to the first pool that matches it, with the reason why it must
-// not be handed out. The VFs' netdevs don't matter to the pools: a VF stays in its pool
+// Assign puts every VF into the first pool that matches it, with the reason if it must not
+// be handed out. The match does not depend on the VF's netdev, so a VF stays in its pool
 // while a pod has it.
 func Assign(s *inventory.Snapshot, pools []device.Pool, view *custody.View) Assignment {
 	a := assigner{pools: pools, view: view, byKey: map[key]*Members{}, overlaps: map[[2]int][]pci.Address{}}
@@ -90,12 +90,12 @@ type assigner struct {
 	pools    []device.Pool
 	view     *custody.View
 	byKey    map[key]*Members
-	overlaps map[[2]int][]pci.Address // pool that has them, pool that would -> VFs
+	overlaps map[[2]int][]pci.Address // index of the pool that has them, index of a later pool that matches too → VFs
 	problems []string
 }
 
-// add makes room for a declaration, even if it has no VFs: a resource with a capacity
-// of 0 says more than one that is unknown.
+// add makes a pool for a declaration, even if it has no VFs: a capacity of 0 says more
+// than an unknown resource.
 func (a *assigner) add(i int) {
 	p := &a.pools[i]
 	if p.Type != "" && p.Type != device.NetDevice {
@@ -133,7 +133,7 @@ func (a *assigner) assign(pf *device.PF, claims device.Claims, vf *device.VF) {
 	pool := a.byKey[key{config.Resource, config.Idle}]
 	d := Device{VF: *vf, PF: pf, Config: config, Selector: selector}
 	d.Reason = d.unfitNow(a.view)
-	if d.Reason == "" && !config.Idle { // idle pools are handed out to nobody
+	if d.Reason == "" && !config.Idle { // VFs of idle pools are not handed out
 		d.Reason = a.used(vf.Address, config.Resource)
 	}
 	pool.Devices = append(pool.Devices, d)
@@ -144,8 +144,8 @@ func (a *assigner) assign(pf *device.PF, claims device.Claims, vf *device.VF) {
 	}
 }
 
-// used is empty for a VF that nobody uses. A VF that custody has not seen yet is not
-// handed out: its news come in a moment.
+// used returns who uses a VF; empty: nobody does. A VF that custody has not seen yet counts
+// as used until custody's next View.
 func (a *assigner) used(vf pci.Address, resource string) string {
 	if _, _, ok := a.view.Devices().VF(vf); !ok {
 		return "it has just appeared, and its users are not known yet"
@@ -162,9 +162,9 @@ func (a *assigner) claim(claims device.Claims, vf *device.VF) (int, *device.Sele
 	return -1, nil
 }
 
-// seen is a VF as a pool sees it. If RDMA namespaces are exclusive, a VF takes its
-// RDMA device along into a pod. The pool that it was handed out from still knows
-// that it has one, and no other pool does.
+// seen returns a VF as a pool sees it. If RDMA namespaces are exclusive, a VF takes its
+// RDMA device along into a pod. Then only the pool that handed it out can know that the VF
+// has an RDMA device.
 func (a *assigner) seen(p *device.Pool, vf *device.VF) *device.VF {
 	if !p.RDMA || vf.Netdev != "" || vf.Userspace() || len(vf.RDMADevices) > 0 || !allocatedAs(a.view, vf.Address, p.Resource) {
 		return vf

@@ -124,19 +124,19 @@ func TestAssign(t *testing.T) {
 		"another driver than the profile's": {
 			change: func(vfs []device.VF) { vfs[0].Driver, vfs[0].VFIOGroup = "vfio-pci", "10" },
 			pools:  []device.Pool{driver(pool("f/dpdk", 0, 1), "vfio-pci")},
-			want:   "f/dpdk 0 1(it is bound to igbvf, the profile says vfio-pci)\n",
+			want:   "f/dpdk 0 1(it is bound to igbvf, and the profile asks for vfio-pci)\n",
 		},
 		"a userspace driver where the kernel's is declared": {
 			change: func(vfs []device.VF) { vfs[0].Driver, vfs[0].VFIOGroup = "vfio-pci", "10" },
 			pools:  []device.Pool{driver(pool("f/fast", 0, 1), device.KernelDriver)},
-			want:   "f/fast 0(it is bound to vfio-pci, the profile says the kernel's own driver) 1\n",
+			want:   "f/fast 0(it is bound to vfio-pci, and the profile asks for the kernel's own driver) 1\n",
 		},
 		"two drivers in one pool": {
 			change: func(vfs []device.VF) { vfs[2].Driver, vfs[2].VFIOGroup = "vfio-pci", "12" },
 			pools: []device.Pool{{Resource: "f/both", Selectors: []device.Selector{
 				driver(pool("", 0, 1), device.KernelDriver).Selectors[0], driver(pool("", 2, 3), "vfio-pci").Selectors[0],
 			}}},
-			want: "f/both 0 1 2 3(it is bound to igbvf, the profile says vfio-pci)\n",
+			want: "f/both 0 1 2 3(it is bound to igbvf, and the profile asks for vfio-pci)\n",
 		},
 		"RDMA": {
 			change: func(vfs []device.VF) { vfs[0].RDMADevices, vfs[0].Verbs = []string{"mlx5_2"}, []string{"uverbs2"} },

@@ -12,7 +12,7 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// problem notes a sentence about a declaration.
+// problem adds a sentence about a declaration.
 func (a *assigner) problem(p *device.Pool, format string, args ...any) {
 	a.problems = append(a.problems, fmt.Sprintf("%s (%s): ", p.Resource, p.Source)+fmt.Sprintf(format, args...))
 }
@@ -21,11 +21,13 @@ func (a *assigner) reportOverlaps() {
 	for pair, vfs := range a.overlaps {
 		has, would := a.pools[pair[0]], a.pools[pair[1]]
 		a.problems = append(a.problems, fmt.Sprintf("%d VFs (%s) are selected by %s (%s) and by %s (%s); the first has them",
-			len(vfs), some(vfs), has.Resource, has.Source, would.Resource, would.Source))
+			len(vfs), addressList(vfs), has.Resource, has.Source, would.Resource, would.Source))
 	}
 }
 
-func some(vfs []pci.Address) string {
+// addressList returns addresses as text. Of more than two, it names the first and the
+// last.
+func addressList(vfs []pci.Address) string {
 	if len(vfs) <= 2 {
 		var parts []string
 		for _, vf := range vfs {
@@ -36,8 +38,8 @@ func some(vfs []pci.Address) string {
 	return fmt.Sprintf("%s to %s", vfs[0], vfs[len(vfs)-1])
 }
 
-// reportNames says which pools select a PF by a name that it no longer has, and which
-// pools are empty because no PF has the name that they select.
+// reportNames reports pools that select a PF by a name that it no longer has, and pools
+// that are empty because no PF has the name that they select.
 func (a *assigner) reportNames(s *inventory.Snapshot) {
 	for i := range s.PFs {
 		pf := &s.PFs[i]
@@ -80,7 +82,8 @@ func called(pfs []device.PF) string {
 	return strings.Join(parts, ", ")
 }
 
-// missingNames lists the names by which an empty pool selects PFs, if no PF has any.
+// missingNames lists the names by which an empty pool selects PFs, if no PF has any of
+// them.
 func (a *assigner) missingNames(s *inventory.Snapshot, p *device.Pool) []string {
 	pool := a.byKey[key{p.Resource, p.Idle}]
 	if pool == nil || len(pool.Devices) > 0 || len(s.PFs) == 0 {
@@ -94,15 +97,16 @@ func (a *assigner) missingNames(s *inventory.Snapshot, p *device.Pool) []string 
 	return slices.Compact(names)
 }
 
-// reportFunctions says which selectors ask for a PF in a virtual machine, which
-// shows none, and which name the address of a PF, which is in no pool.
+// reportFunctions reports selectors that need a PF although the node is a virtual machine
+// without PFs. It also reports selectors that name the address of a PF: only VFs are handed
+// out.
 func (a *assigner) reportFunctions(s *inventory.Snapshot) {
 	inVM := len(s.PFs) == 0 && len(s.Lone) > 0
 	for i := range a.pools {
 		p := &a.pools[i]
 		for j := range p.Selectors {
 			if fields := p.Selectors[j].NeedsPF(); inVM && len(fields) > 0 {
-				a.problem(p, "a selector selects nothing: %s names a PF, and a virtual machine shows none; select VFs by vendors, devices, drivers or pciAddresses", strings.Join(fields, ", "))
+				a.problem(p, "a selector selects nothing: %s names a PF, and a virtual machine has no PFs; select VFs by vendors, devices, drivers or pciAddresses", strings.Join(fields, ", "))
 			}
 			for _, pf := range s.PFs {
 				if p.Selectors[j].PCIAddresses[pf.Address] {
@@ -113,7 +117,7 @@ func (a *assigner) reportFunctions(s *inventory.Snapshot) {
 	}
 }
 
-// missingVhost says which pools ask for nodes that the host does not have.
+// missingVhost returns the problems of pools that ask for nodes that the host does not have.
 func missingVhost(opts *Options, pools []device.Pool) []string {
 	var out []string
 	for i := range pools {
@@ -130,8 +134,8 @@ func missingVhost(opts *Options, pools []device.Pool) []string {
 	return out
 }
 
-// hasNode reports whether the host has a device node. A privileged container's own
-// /dev has only those that were there when it started, so the host's comes first.
+// hasNode reports whether the host has a device node. It looks into the host's /dev first:
+// the /dev of a privileged container has only the nodes from before the container started.
 func (o *Options) hasNode(node string) bool {
 	for _, dev := range []string{"proc/1/root", ""} {
 		if _, err := os.Stat(filepath.Join(o.FS.Root(), dev, node)); err == nil {

@@ -39,8 +39,8 @@ func TestProblemsOfSelectors(t *testing.T) {
 				selecting("f/vm", device.Selector{Vendors: []string{"8086"}, PFNames: []device.PFRange{{Name: "ens9"}}}), byNIC,
 			},
 			want: "f/nic\nf/vm\n" +
-				"! f/nic (config.json): a selector selects nothing: nics names a PF, and a virtual machine shows none; select VFs by vendors, devices, drivers or pciAddresses\n" +
-				"! f/vm (config.json): a selector selects nothing: pfNames names a PF, and a virtual machine shows none; select VFs by vendors, devices, drivers or pciAddresses\n",
+				"! f/nic (config.json): a selector selects nothing: nics names a PF, and a virtual machine has no PFs; select VFs by vendors, devices, drivers or pciAddresses\n" +
+				"! f/vm (config.json): a selector selects nothing: pfNames names a PF, and a virtual machine has no PFs; select VFs by vendors, devices, drivers or pciAddresses\n",
 		},
 		"reports 8: the address of a PF": {
 			pfs: []device.PF{igb(1)}, pools: []device.Pool{selecting("f/pf", device.Selector{PCIAddresses: device.Addresses{pfAddr: true}})},

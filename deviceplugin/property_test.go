@@ -3,8 +3,10 @@ package deviceplugin
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -21,6 +23,15 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 	"fairlead.dev/fairlead/pkg/sysfs/sysfstest"
 )
+
+// TestMain bounds the properties: each of their nodes is a tree of some hundred files.
+// 'go test -rapid.checks=1000' looks at more of them.
+func TestMain(m *testing.M) {
+	if err := flag.Set("rapid.checks", "15"); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run()) // which parses the command line
+}
 
 // anyNode is a generated node: a tree, its users, and the pool of all its VFs.
 type anyNode struct {
@@ -192,7 +203,7 @@ func TestHealthyMeansThatAllocateSucceeds(t *testing.T) {
 			if err := n.allocate(d.VF.Address); err != nil {
 				rt.Fatalf("Healthy, and refused: %v\n%+v", err, d.VF)
 			}
-			n.m.again() // as Run does at custody's news
+			n.m.reassign() // as Run does after a new View of custody
 		}
 	})
 }
@@ -212,7 +223,7 @@ func TestRefusedMeansUnhealthyForTheSameReason(t *testing.T) {
 			if err == nil {
 				continue
 			}
-			n.m.again()
+			n.m.reassign()
 			i := slices.IndexFunc(n.list(), func(o Device) bool { return o.VF.Address == d.VF.Address })
 			if reason := n.list()[i].Reason; reason == "" || !strings.Contains(err.Error(), reason) {
 				rt.Fatalf("refused with %q, and the list's reason is %q", err, reason)
@@ -221,7 +232,7 @@ func TestRefusedMeansUnhealthyForTheSameReason(t *testing.T) {
 	})
 }
 
-// drawEvent changes a VF, and the news of it are still on their way.
+// drawEvent changes a VF, before its event arrives.
 func (n *anyNode) drawEvent(rt *rapid.T, vf device.VF) {
 	switch rapid.SampledFrom([]string{"", "unbound", "unplugged", "hidden", "opened", "disk full"}).Draw(rt, "event") {
 	case "unbound":

@@ -14,13 +14,13 @@ import (
 	"fairlead.dev/fairlead/pkg/retry"
 )
 
-// run keeps the socket and the registration up until ctx ends.
+// run keeps the socket and the registration valid until ctx ends.
 func (s *server) run(ctx context.Context) {
 	session := &session{}
 	defer func() { session.listening.stop(s.isWithdrawn()) }()
 	for {
 		err := s.ensure(ctx, session)
-		s.note(ctx, err)
+		s.noteRegistration(ctx, err)
 		if !s.wait(ctx, session, err) {
 			return
 		}
@@ -30,13 +30,14 @@ func (s *server) run(ctx context.Context) {
 // session is a server's socket and registration.
 type session struct {
 	listening *listening
-	kubelet   os.FileInfo // the kubelet's socket at the registration, nil before
+	kubelet   os.FileInfo // the kubelet's socket at the time of the registration; nil: not registered
 }
 
 // ensure listens and registers, unless both are still valid.
 //
-// The old socket is closed before the new one is registered: when a stream ends,
-// the kubelet disconnects the plugin that the resource has by then.
+// The old socket is closed before the new one is registered. When a stream ends, the
+// kubelet disconnects the plugin that is registered for the resource at that moment, which
+// must not be the new one.
 func (s *server) ensure(ctx context.Context, now *session) error {
 	if !now.listening.intact() {
 		now.listening.stop(false)
@@ -63,7 +64,8 @@ func (s *server) ensure(ctx context.Context, now *session) error {
 	return nil
 }
 
-// wait returns when it is time to look again. It is false if ctx has ended.
+// wait waits until socket and registration have to be checked again. It returns false if
+// ctx has ended.
 func (s *server) wait(ctx context.Context, now *session, failed error) bool {
 	var again <-chan time.Time
 	if failed != nil {
@@ -76,21 +78,22 @@ func (s *server) wait(ctx context.Context, now *session, failed error) bool {
 	case <-again:
 	case <-now.listening.ended():
 	case <-s.hungUp:
-		// The kubelet stops, and registers nobody for a while. Or it has mistaken us for
-		// a plugin that has gone: see ensure.
+		// Either the kubelet is stopping, and accepts no registration for a while. Or it has
+		// disconnected us instead of a plugin that ended before: see ensure.
 		now.kubelet = nil
 		return retry.Sleep(ctx, s.opts.Retry) == nil
 	}
 	return true
 }
 
-// sameSocket compares the times too: a new file may get the inode number of one that
-// was removed a moment ago.
+// sameSocket compares the times too: a new file may get the inode number of a file that was
+// just removed.
 func sameSocket(a, b os.FileInfo) bool {
 	return a != nil && b != nil && os.SameFile(a, b) && a.ModTime().Equal(b.ModTime())
 }
 
-func (s *server) note(ctx context.Context, err error) {
+// noteRegistration records the result of ensure, and logs it if it has changed.
+func (s *server) noteRegistration(ctx context.Context, err error) {
 	if ctx.Err() != nil {
 		return
 	}
@@ -102,7 +105,7 @@ func (s *server) note(ctx context.Context, err error) {
 			s.opts.Log.Info("resource is registered with the kubelet", "resource", s.resource, "devices", len(s.list))
 		}
 	case s.err == nil || s.err.Error() != err.Error():
-		s.opts.Log.Warn("resource is not registered; trying again", "resource", s.resource, "error", err)
+		s.opts.Log.Warn("cannot register the resource; trying again", "resource", s.resource, "error", err)
 	}
 	s.registered, s.err = err == nil, err
 }

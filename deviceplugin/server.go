@@ -18,20 +18,20 @@ type server struct {
 	opts     *Options
 	grants   allocator
 	endpoint string             // the socket's file name
-	check    chan struct{}      // look whether socket and registration are still valid
+	check    chan struct{}      // socket and registration have to be checked
 	hungUp   chan struct{}      // the kubelet has ended a stream
 	cancel   context.CancelFunc // ends run
-	done     chan struct{}      // closed when run has ended
+	ended    chan struct{}      // closed when run has ended
 
 	mu         sync.Mutex    // guards all below
 	devices    []Device      // in order of address
-	list       []advert      // devices as the kubelet is told
-	version    int           // counts the changes of list
-	sent       int           // the version that the kubelet was sent last
-	streams    int           // by which the kubelet listens
+	list       []advert      // devices as the kubelet gets them
+	version    int           // number of changes of list
+	sent       int           // the latest version that was sent to the kubelet
+	streams    int           // open streams of the kubelet
 	changed    chan struct{} // closed, and made again, when list or withdrawn change
 	progress   chan struct{} // likewise for sent and streams
-	withdrawn  bool          // streams end after the empty list
+	withdrawn  bool          // streams end after an empty list
 	registered bool
 	err        error // why it is not registered
 }
@@ -44,7 +44,7 @@ func newServer(resource string, opts *Options, suspects *suspects) *server {
 		endpoint: endpointName(resource),
 		check:    make(chan struct{}, 1),
 		hungUp:   make(chan struct{}, 1),
-		done:     make(chan struct{}),
+		ended:    make(chan struct{}),
 		changed:  make(chan struct{}),
 		progress: make(chan struct{}),
 	}
@@ -54,16 +54,16 @@ func (s *server) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
 	go func() {
-		defer close(s.done)
+		defer close(s.ended)
 		s.run(ctx)
 	}()
 }
 
-// advert is a device as the kubelet is told.
+// advert is a device as the kubelet gets it.
 type advert struct {
 	vf      pci.Address
 	healthy bool
-	node    int // NUMA; -1: none is named
+	node    int // NUMA node; -1: not reported
 }
 
 func advertise(d *Device) advert {
@@ -85,8 +85,8 @@ func (a advert) message() *v1beta1.Device {
 	return out
 }
 
-// set sends the kubelet the pool's devices, if they differ from those that it knows.
-// It keeps the slice, which is in order of address.
+// set takes the pool's devices, in order of address, and keeps the slice. If the kubelet's
+// list changes, it is sent.
 func (s *server) set(devices []Device) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -106,7 +106,7 @@ func (s *server) set(devices []Device) {
 	notify(&s.changed)
 }
 
-// device finds one of the pool's devices by the id that the kubelet has.
+// device finds one of the pool's devices by the kubelet's id.
 func (s *server) device(id string) (Device, bool) {
 	vf, err := pci.ParseAddress(id)
 	if err != nil {
@@ -121,14 +121,14 @@ func (s *server) device(id string) (Device, bool) {
 	return s.devices[i], true
 }
 
-// notify wakes all who wait on one of the channels; s.mu is held.
+// notify wakes all goroutines that wait on a channel. The caller holds s.mu.
 func notify(ch *chan struct{}) {
 	close(*ch)
 	*ch = make(chan struct{})
 }
 
-// awaitSent returns when the kubelet has been sent the present list, or does not
-// listen, or ctx has ended.
+// awaitSent waits until the present list has been sent to the kubelet. It returns early if
+// the kubelet does not listen, or if ctx ends.
 func (s *server) awaitSent(ctx context.Context) {
 	s.mu.Lock()
 	want := s.version
@@ -145,8 +145,8 @@ func (s *server) awaitSent(ctx context.Context) {
 	s.mu.Unlock()
 }
 
-// withdraw sends the kubelet an empty list, and then ends. A server that merely
-// vanished would leave its capacity on the node for the kubelet's five minutes of grace.
+// withdraw sends the kubelet an empty list and ends the server. Without the empty list,
+// the kubelet would keep the resource's capacity for its grace period of five minutes.
 func (s *server) withdraw() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -168,14 +168,14 @@ func (s *server) status() (registered bool, err error) {
 	return s.registered, s.err
 }
 
-// service is a server as it is reached through one socket.
+// service is a server behind one socket.
 type service struct {
 	*server
 	listening *listening
 }
 
-// ListAndWatch implements the kubelet's API: it sends the devices, and again
-// whenever they have changed.
+// ListAndWatch implements the kubelet's API. It sends the devices at first and after each
+// change.
 func (s service) ListAndWatch(_ *v1beta1.Empty, stream grpc.ServerStreamingServer[v1beta1.ListAndWatchResponse]) error {
 	s.count(1)
 	defer s.count(-1)
@@ -229,7 +229,7 @@ func (s service) noteHangUp() {
 	}
 }
 
-// GetDevicePluginOptions implements the kubelet's API: no optional call is offered.
+// GetDevicePluginOptions implements the kubelet's API. It offers no optional calls.
 func (s *server) GetDevicePluginOptions(context.Context, *v1beta1.Empty) (*v1beta1.DevicePluginOptions, error) {
 	return &v1beta1.DevicePluginOptions{}, nil
 }
@@ -238,12 +238,13 @@ func (s *server) GetDevicePluginOptions(context.Context, *v1beta1.Empty) (*v1bet
 func (s *server) Allocate(ctx context.Context, req *v1beta1.AllocateRequest) (*v1beta1.AllocateResponse, error) {
 	resp, err := s.grants.allocate(ctx, s.device, req.ContainerRequests)
 	if err != nil {
-		s.opts.Log.Error("allocation refused", "error", err)
+		s.opts.Log.Error("refused an allocation", "error", err)
 	}
 	return resp, err
 }
 
-// PreStartContainer implements the kubelet's API. It is not asked for.
+// PreStartContainer implements the kubelet's API. The kubelet does not call it, because the
+// options do not ask for it.
 func (s *server) PreStartContainer(context.Context, *v1beta1.PreStartContainerRequest) (*v1beta1.PreStartContainerResponse, error) {
 	return &v1beta1.PreStartContainerResponse{}, nil
 }

@@ -19,8 +19,8 @@ import (
 const endpointPrefix = "fairlead_"
 
 // endpointName returns a file name for a resource: fairlead_fairlead.dev_fast.sock.
-// A unix socket's path has at most 107 bytes, a resource's name up to 317. A long name
-// is cut, and gets a hash.
+// A unix socket's path has at most 107 bytes, and a resource's name up to 317. A long name
+// is cut, and a hash is added.
 func endpointName(resource string) string {
 	const longest = 48
 	name := strings.ReplaceAll(resource, "/", "_") // the prefix is a DNS name without a slash
@@ -30,17 +30,17 @@ func endpointName(resource string) string {
 	return endpointPrefix + name + ".sock"
 }
 
-// listening is a socket that is served.
+// listening is a socket with its gRPC server.
 type listening struct {
 	grpc     *grpc.Server
 	path     string
-	file     os.FileInfo   // the socket's, which another may replace
+	file     os.FileInfo   // the socket's, to notice that it was replaced
 	failed   chan struct{} // closed when it is no longer served
-	stopping atomic.Bool   // streams end because of us
+	stopping atomic.Bool   // we end the streams, not the kubelet
 }
 
-// listen makes the socket under another name and renames it. It replaces the socket of
-// an earlier agent, and nobody finds it before it is served.
+// listen makes the socket under a temporary name and renames it. So the socket replaces that
+// of an earlier agent, and nobody can connect before it listens.
 func (s *server) listen() (*listening, error) {
 	path := filepath.Join(s.opts.Dir, s.endpoint)
 	building := path + ".new"
@@ -51,16 +51,16 @@ func (s *server) listen() (*listening, error) {
 	if err != nil {
 		return nil, fmt.Errorf("serve %s: %w", s.resource, err)
 	}
-	socket.SetUnlinkOnClose(false) // by then the name is another's
+	socket.SetUnlinkOnClose(false) // by then another socket may have the name
 	if err := os.Rename(building, path); err != nil {
 		return nil, fmt.Errorf("serve %s: %w", s.resource, errors.Join(err, socket.Close()))
 	}
 	l := &listening{grpc: grpc.NewServer(), path: path, failed: make(chan struct{})}
-	l.file, _ = os.Lstat(path) // nil if it is gone already: not intact
+	l.file, _ = os.Lstat(path) // nil if it is gone already; then it is not intact
 	v1beta1.RegisterDevicePluginServer(l.grpc, service{server: s, listening: l})
 	go func() {
 		defer close(l.failed)
-		_ = l.grpc.Serve(socket) // ends with stop or an error of accept: then it is not intact
+		_ = l.grpc.Serve(socket) // ends with stop, or with an error; then it is not intact
 	}()
 	return l, nil
 }
@@ -79,7 +79,8 @@ func (l *listening) intact() bool {
 	return err == nil && sameSocket(now, l.file)
 }
 
-// ended returns a channel that is closed when l no longer serves; nil for a nil l.
+// ended returns a channel that is closed when l no longer serves. If l is nil, it returns
+// nil.
 func (l *listening) ended() <-chan struct{} {
 	if l == nil {
 		return nil
@@ -87,8 +88,8 @@ func (l *listening) ended() <-chan struct{} {
 	return l.failed
 }
 
-// stop ends the server, gracefully if the streams have a last list to send. It removes
-// its socket unless that was replaced.
+// stop ends the server. If the streams still have a list to send, stop it gracefully. The
+// socket is removed unless it was replaced.
 func (l *listening) stop(gracefully bool) {
 	if l == nil {
 		return

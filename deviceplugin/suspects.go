@@ -13,28 +13,28 @@ import (
 // the next pod, which would fail too. Each assignment inspects the suspects, and clears
 // those that are fit and free.
 type suspects struct {
-	news chan struct{} // a VF was added
+	added chan struct{} // a VF was added
 
 	mu  sync.Mutex // guards vfs
 	vfs map[pci.Address]suspicion
 }
 
-// suspicion is the reason of a refusal. An inspection cannot see a full disk: such a
-// reason holds until a time.
+// suspicion is the reason of a refusal. An inspection cannot see some faults, such as a full
+// disk: their reasons hold until a certain time.
 type suspicion struct {
 	reason string
 	until  time.Time
 }
 
 func newSuspects() *suspects {
-	return &suspects{news: make(chan struct{}, 1), vfs: map[pci.Address]suspicion{}}
+	return &suspects{added: make(chan struct{}, 1), vfs: map[pci.Address]suspicion{}}
 }
 
 func (s *suspects) add(vf pci.Address, why suspicion) {
 	s.mu.Lock()
 	s.vfs[vf] = why
 	s.mu.Unlock()
-	signal(s.news)
+	signal(s.added)
 }
 
 func (s *suspects) get(vf pci.Address) (suspicion, bool) {
@@ -59,7 +59,7 @@ func (s *suspects) clear(vf pci.Address, why suspicion) {
 	}
 }
 
-// keep forgets the VFs that are in no pool: nobody gets those.
+// keep forgets the VFs that are in no pool, because they are not handed out.
 func (s *suspects) keep(pooled map[pci.Address]string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -96,8 +96,8 @@ func (s *suspects) mark(opts *Options, pools []Members) {
 	}
 }
 
-// inspectUse reads a VF and its users again, as Allocate does. If it was refused, the
-// kubelet takes it for free, whoever is on record: it must be fit for the next pod.
+// inspectUse reads a VF and its users again, as Allocate does. If the VF was refused, the
+// kubelet believes that it is free, whoever is on record. So it must be fit for a new pod.
 func inspectUse(opts *Options, d Device, resource string, refused bool) (reason string) {
 	ctx, cancel := context.WithTimeout(context.Background(), opts.Patience)
 	defer cancel()

@@ -13,22 +13,22 @@ import (
 const beingChanged = "a profile is changing it"
 
 // Withhold keeps VFs from being handed out until end is called. A PF stands for all its
-// VFs, those included that are made meanwhile. The kubelet first hears that they are
-// Unhealthy, so that it does not choose them and have its pod refused.
+// VFs, including those that are made meanwhile. The kubelet first gets a list with these
+// VFs as Unhealthy. Otherwise it could choose one, and its pod would be refused.
 //
-// Then check runs for each function. By then the ledger has every earlier grant. If a
-// check fails, nothing is withheld, and the caller must change nothing.
+// Then check runs for each function, when every earlier grant is in the ledger. If a check
+// fails, nothing is withheld, and the caller must not change anything.
 func (m *Manager) Withhold(functions []pci.Address, check func(pci.Address) error) (end func(), err error) {
 	m.withheld.add(functions, 1)
-	m.again()
+	m.reassign()
 	m.awaitSent()
 	ctx, cancel := context.WithTimeout(context.Background(), m.opts.Patience)
 	defer cancel()
-	// Change waits for Allocate's guards. A time-out means a ledger that hangs.
+	// Change waits for Allocate's guards. If it times out, the ledger hangs.
 	endChange, err := m.opts.Custody.Change(ctx, functions...)
 	if err != nil {
 		m.release(functions)
-		return nil, fmt.Errorf("withhold %s from pods: %w", some(functions), err)
+		return nil, fmt.Errorf("withhold %s from pods: %w", addressList(functions), err)
 	}
 	end = sync.OnceFunc(func() {
 		endChange()
@@ -43,17 +43,17 @@ func (m *Manager) Withhold(functions []pci.Address, check func(pci.Address) erro
 	return end, nil
 }
 
-// release ends the withholding. The snapshot may show the VFs as they were before the
-// change: they are suspects until an inspection has cleared them.
+// release ends the withholding. The snapshot may still show the VFs from before the change,
+// so they are suspects until an inspection has cleared them.
 func (m *Manager) release(functions []pci.Address) {
 	for _, vf := range m.vfsOf(functions) {
 		m.suspects.add(vf, suspicion{})
 	}
 	m.withheld.add(functions, -1)
-	m.again()
+	m.reassign()
 }
 
-// vfsOf replaces PFs by their VFs.
+// vfsOf adds the VFs of PFs.
 func (m *Manager) vfsOf(functions []pci.Address) []pci.Address {
 	m.assigning.Lock()
 	defer m.assigning.Unlock()
@@ -72,8 +72,8 @@ func (m *Manager) vfsOf(functions []pci.Address) []pci.Address {
 	return vfs
 }
 
-// awaitSent waits until the kubelet has been sent the present lists, for Options.Patience
-// at most: a kubelet that does not read gives nobody a device.
+// awaitSent waits until the present lists have been sent to the kubelet, for at most
+// Options.Patience: a kubelet that does not read cannot hand out a device either.
 func (m *Manager) awaitSent() {
 	ctx, cancel := context.WithTimeout(context.Background(), m.opts.Patience)
 	defer cancel()
@@ -85,7 +85,7 @@ func (m *Manager) awaitSent() {
 	}
 }
 
-// withheld counts, for each function, the changes that are under way.
+// withheld counts the running changes of each function.
 type withheld struct {
 	mu        sync.Mutex // guards functions
 	functions map[pci.Address]int
@@ -101,7 +101,7 @@ func (w *withheld) add(functions []pci.Address, n int) {
 	}
 }
 
-// mark gives the devices that are withheld the reason.
+// mark sets the reason of withheld devices.
 func (w *withheld) mark(pools []Members) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

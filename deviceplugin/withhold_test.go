@@ -85,7 +85,7 @@ func TestAllocateWhileTheListIsOnItsWay(t *testing.T) {
 	n.update(pool("f.io/fast", 0, 0))
 	k.sees("f.io/fast", "10.0@1")
 	n.withheld.add([]pci.Address{vfAddr(0)}, 1)
-	n.again()
+	n.reassign()
 	k.sees("f.io/fast", "10.0@1(Unhealthy)")
 	if _, err := k.allocate("f.io/fast", ids(0)...); err != nil {
 		t.Errorf("refused before the change begins: %v", err)

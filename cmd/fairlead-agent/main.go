@@ -1,5 +1,5 @@
-// Command fairlead-agent is the node agent: device plugin, meta-CNI and NIC
-// profiles of one node. It reads its flags and runs agent.Agent.
+// Command fairlead-agent is the node agent: device plugin, meta-CNI and NIC profiles of one
+// node. It reads its flags and calls agent.Run.
 package main
 
 import (
@@ -73,8 +73,8 @@ func flags(cmd *cobra.Command, o *agent.Options, level *slog.LevelVar) {
 	f.StringVar(&o.PrimaryConf, "primary-conf", o.PrimaryConf, "file name of the primary network's configuration (default: the first that is not Fairlead's)")
 	f.StringVar(&o.ShimPath, "shim", o.ShimPath, "the shim binary to install; empty: install nothing")
 	f.DurationVar(&o.CNIAgentTimeout, "cni-agent-timeout", o.CNIAgentTimeout, "how long the shim waits for an agent that is away, in an ADD, CHECK or GC")
-	f.DurationVar(&o.CNITimeout, "cni-timeout", o.CNITimeout, "how long one CNI call may take in all; keep it below the kubelet's two minutes")
-	f.BoolVar(&o.NamespaceIsolation, "namespace-isolation", o.NamespaceIsolation, "pods may use net-attach-defs of their own and the global namespaces only")
+	f.DurationVar(&o.CNITimeout, "cni-timeout", o.CNITimeout, "time limit of a whole CNI call; keep it below the kubelet's two minutes")
+	f.BoolVar(&o.NamespaceIsolation, "namespace-isolation", o.NamespaceIsolation, "pods may use only net-attach-defs of their own and of the global namespaces")
 	f.BoolVar(&o.AllowNamedDevices, "allow-named-devices", o.AllowNamedDevices, "pods and net-attach-defs may name devices (deviceID) that the kubelet has not given to the pod")
 	f.StringVar(&o.DefaultNetworkNamespace, "default-network-namespace", o.DefaultNetworkNamespace, "namespace of the network that a pod's v1.multus-cni.io/default-network names without one; empty: the pod's own")
 	f.StringSliceVar(&o.GlobalNamespaces, "global-namespaces", o.GlobalNamespaces, "namespaces whose net-attach-defs all pods may use under --namespace-isolation; empty: not used")

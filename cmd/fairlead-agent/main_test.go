@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// Users of today's meta-CNI have their shared networks in the namespace default.
+// Users of Multus have their shared networks in the namespace default.
 func TestGlobalNamespaces(t *testing.T) {
 	for arg, want := range map[string]string{"--log-level=info": "[default]", "--global-namespaces=net,infra": "[net,infra]", "--global-namespaces=": "[]"} {
 		cmd := command()

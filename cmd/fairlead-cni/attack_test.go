@@ -39,6 +39,7 @@ func install(t *testing.T) *installation {
 			t.Fatal(err)
 		}
 	}
+	i.dependOnSources(t)
 	build := exec.Command("go", "build", "-o", filepath.Join(i.bin, "fairlead"), ".")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
@@ -53,7 +54,22 @@ func install(t *testing.T) *installation {
 	return i
 }
 
-// proof is what the tenant's program writes if it is run.
+// dependOnSources looks at the shim's sources, so that go test does not take its cached
+// result for another shim's.
+func (i *installation) dependOnSources(t *testing.T) {
+	t.Helper()
+	files, err := filepath.Glob("../../cni/*/*.go")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no sources: %v", err)
+	}
+	for _, file := range files {
+		if _, err := os.Stat(file); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// proof is the file that the tenant's program writes if it is run.
 func (i *installation) proof() string { return filepath.Join(i.tenant, "proof") }
 
 func (i *installation) program(t *testing.T, path, script string) {

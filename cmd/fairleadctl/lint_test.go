@@ -17,7 +17,7 @@ const (
 	lintNAD    = "apiVersion: k8s.cni.cncf.io/v1\nkind: NetworkAttachmentDefinition\nmetadata: {name: lan}\nspec: {config: '{\"type\": \"sriov\"}'}\n"
 )
 
-// Scripts tell a refusal from a warning, and both from files that cannot be read.
+// The exit code is another one for refusals than for files that cannot be read.
 func TestLintExitCodes(t *testing.T) {
 	policy := filepath.Join(t.TempDir(), "policy.yaml")
 	if err := os.WriteFile(policy, []byte(lintPolicy), 0o600); err != nil {
@@ -46,8 +46,8 @@ func TestLintEscapesWhatDoesNotPrint(t *testing.T) {
 	}
 }
 
-// On a node, a policy is compared with what the agent has cached before it is in effect;
-// without a file, the policy in effect is.
+// On a node, the objects that the agent has cached are compared with a policy before it is
+// in effect. Without a file, they are compared with the ConfigMap.
 func TestLintOfANode(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "agent.sock")
 	listener, err := net.Listen("unix", socket)

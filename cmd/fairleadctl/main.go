@@ -1,7 +1,6 @@
-// Command fairleadctl shows the state of the agent on a node: its NICs
-// and VFs, who holds them, pools, profiles and problems. It asks the agent over
-// its unix socket, with no API server, or reads states that were saved before.
-// It changes nothing.
+// Command fairleadctl shows the state of the agent on a node: its NICs and VFs, who holds them,
+// pools, profiles and problems. It asks the agent over its unix socket, without the API server,
+// or reads saved states. It changes nothing.
 package main
 
 import (

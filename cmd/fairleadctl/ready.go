@@ -9,7 +9,7 @@ import (
 func newReadyCommand(from *source) *cobra.Command {
 	return &cobra.Command{
 		Use:   "ready",
-		Short: "Exit with 0 if the agent serves pods, else print the reason and exit with 2: for probes",
+		Short: "Exit with 0 if the agent serves pods; otherwise print the reason and exit with 2 (for probes)",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return state.NewClient(from.socket).Ready(cmd.Context()) },
 	}

@@ -12,8 +12,8 @@ import (
 	"fairlead.dev/fairlead/pkg/view"
 )
 
-// Exit codes, for scripts: 0 is well, 1 says that the answer shows a problem,
-// 2 that there is no answer.
+// Exit codes, for scripts. 0: all is well. 1: the answer shows a problem. 2: there is no
+// answer.
 const (
 	exitProblems = 1
 	exitFailed   = 2
@@ -49,7 +49,7 @@ func newRoot(t terminal) *cobra.Command {
 	return root
 }
 
-// source is the origin of states: files, or the agent's socket.
+// source is where states come from: files, or the agent's socket.
 type source struct {
 	socket string
 	files  []string
@@ -71,8 +71,7 @@ func (s source) read(ctx context.Context, in io.Reader) ([]state.State, error) {
 	return out, nil
 }
 
-// readFile reads the states of a file: one, or those that a call with several files
-// has printed.
+// readFile reads the states in a file: one, or several in a row.
 func readFile(file string, in io.Reader) ([]state.State, error) {
 	var body []byte
 	var err error

@@ -81,7 +81,7 @@ func TestStateAsksTheAgentAndRoundTrips(t *testing.T) {
 	}
 }
 
-// What several files make is read as one.
+// The output for several files can be read back as one.
 func TestStatesOfSeveralFilesRoundTrip(t *testing.T) {
 	printed, err := fairleadctl(t, "", "state", "-o", "json", "-f", save(t, node("node2")), "-f", save(t, node("node1")))
 	if err != nil {
@@ -143,7 +143,7 @@ func TestBadArgumentsAreNamed(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"state", "-f", file, "-o", "yaml"}, "--output yaml: text and json are known"},
+		{[]string{"state", "-f", file, "-o", "yaml"}, "--output \"yaml\" is not supported: use text or json"},
 		{[]string{"topology", notState}, "x.json: not a node state"},
 		{[]string{"topology", "/no/such/file"}, "/no/such/file: no such file"},
 		{[]string{"vf", "-f", file, "pf0/9"}, `no VF "pf0/9"`},

@@ -18,7 +18,7 @@ func newStateCommand(t terminal, from *source) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if output != "text" && output != "json" {
-				return fmt.Errorf("--output %s: text and json are known", output)
+				return fmt.Errorf("--output %q is not supported: use text or json", output)
 			}
 			states, err := from.read(cmd.Context(), t.in)
 			if err != nil {

@@ -9,13 +9,13 @@ import (
 	"fairlead.dev/fairlead/pkg/view"
 )
 
-// errProblems ends the program with exitProblems; the problems have been printed.
+// errProblems makes the program exit with exitProblems. The problems have been printed.
 var errProblems = errors.New("the node has problems")
 
 func newStatusCommand(t terminal, from *source) *cobra.Command {
 	return &cobra.Command{
 		Use:   "status",
-		Short: "Print the node's health; exit code 0: well, 1: problems, 2: no answer",
+		Short: "Print the node's health; exit code 0: healthy, 1: problems, 2: no answer",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			states, err := from.read(cmd.Context(), t.in)

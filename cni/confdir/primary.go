@@ -65,7 +65,7 @@ func (p *Primary) Conf() (network.ConfList, error) {
 	return network.ConfList{}, err
 }
 
-// settled is the age from which a file's times tell its contents apart: two writes may
+// settled is the age from which a file's times identify its contents: two writes may
 // come within one tick of the file system's clock.
 const settled = 2 * time.Second
 

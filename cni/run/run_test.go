@@ -91,8 +91,8 @@ func TestFind(t *testing.T) {
 	}
 }
 
-// S1: the last line: whatever config asks for it, no meta-plugin is run, and what is
-// run says that it runs within a call.
+// S1, the last line: no meta-plugin is run, whatever config asks for it, and every
+// program that is run has the marker of a call.
 func TestNoMetaPluginIsFound(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"fairlead", "multus", "multus-shim", ".fairlead-shim", ".p.123.tmp"} {

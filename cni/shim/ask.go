@@ -137,8 +137,8 @@ func (p *plugins) run(ctx context.Context, r wire.Run) wire.Ran {
 }
 
 // permitted returns the directories of a requested path that are also in the
-// runtime's CNI_PATH. The agent may ask for fewer: where a plugin was at its ADD. Relative
-// ones are left out: they depend on a working directory.
+// runtime's CNI_PATH. The agent may ask for fewer: those of the ADD. Relative ones are
+// left out: they depend on a working directory.
 func permitted(requested, own string) string {
 	var dirs []string
 	allowed := filepath.SplitList(own)

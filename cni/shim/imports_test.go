@@ -11,8 +11,8 @@ import (
 
 var update = flag.Bool("update", false, "write imports.txt anew")
 
-// The shim starts once for every pod event: what is linked into it is a decision,
-// made in imports.txt.
+// The shim starts once for every pod event: each library that it
+// links is a decision, made in imports.txt.
 func TestImports(t *testing.T) {
 	cmd := exec.Command("go", "list", "-deps", "fairlead.dev/fairlead/cmd/fairlead-cni")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")

@@ -54,7 +54,7 @@ const (
 )
 
 // Run serves the call and returns the process's exit code. When ctx ends (the
-// runtime's SIGTERM), running plugins are killed, and the hang-up tells the agent.
+// runtime's SIGTERM), running plugins are killed, and the agent notices the hang-up.
 func (s Shim) Run(ctx context.Context) int {
 	command := s.Getenv("CNI_COMMAND")
 	stdin, err := readConf(s.Stdin)
@@ -98,7 +98,7 @@ func (s Shim) refuse(command, version string, cause error) int {
 	return s.fail(version, codeInvalidConfig, cause.Error())
 }
 
-// request checks what the specification requires of the environment.
+// request checks the environment against the specification.
 func (s Shim) request(command string, stdin []byte) (wire.Request, error) {
 	r := wire.Request{
 		MinVersion: wire.MinVersion, Build: s.Build, Command: command,

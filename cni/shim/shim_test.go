@@ -289,7 +289,7 @@ func TestRunsPlugins(t *testing.T) {
 	}
 }
 
-// However a run ends early, the plugin and what it started are dead: the FIFO
+// However a run ends early, the plugin and its children are dead: the FIFO
 // that they hold open is closed.
 func TestKillsTheWholeGroup(t *testing.T) {
 	ends := map[string]func(t *testing.T, conn *wire.Conn, cancel func()){

@@ -1,6 +1,6 @@
-// Package wire is what the shim and the agent say to each other: over the unix socket,
-// by the shim's settings file, and by the tombstones that the shim leaves if there is no
-// agent to talk to. It also has what both must agree on: Fairlead's own plugin type, and
+// Package wire is the protocol between the shim and the agent: the messages on the unix
+// socket, the shim's settings file, and the tombstones that the shim leaves if there is
+// no agent to talk to. It also has what both must agree on: Fairlead's own plugin type, and
 // which plugins may not be run. It imports the standard library only, because the shim
 // links it.
 //
@@ -10,9 +10,9 @@
 package wire
 
 // The protocol versions that this build speaks. Shim and agent are replaced at
-// different moments, so one release must talk to the next: a new field is ignored
-// by those who do not know it; a change that cannot be ignored raises Version,
-// and MinVersion follows a release later.
+// different moments, so one release must talk to the next. A new field is ignored by
+// those who do not know it. A change that cannot be ignored raises Version, and
+// MinVersion follows a release later.
 const (
 	Version    = 1
 	MinVersion = 1

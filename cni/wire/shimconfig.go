@@ -14,8 +14,7 @@ import (
 
 // ShimConfigName is the shim's own settings file, in the directory of its binary. No
 // runtime takes it for something else: it is not executable, cni/run runs no file whose
-// name begins with a dot, and the name has none of the extensions of a network config
-// (.conf, .conflist, .json).
+// name begins with a dot, and a network config would end in .conf, .conflist or .json.
 const ShimConfigName = ".fairlead-shim"
 
 // ShimConfig has the shim's settings. The agent writes them into a file beside the

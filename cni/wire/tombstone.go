@@ -85,7 +85,7 @@ func (t Tombstones) read(name, containerID, ifName string) Tombstone {
 	return tomb
 }
 
-// Remove deletes a tombstone. It is no error if there is none.
+// Remove deletes a tombstone. It is no error if the tombstone does not exist.
 func (t Tombstones) Remove(tomb Tombstone) error {
 	name, err := fileName(tomb.Request)
 	if err != nil {

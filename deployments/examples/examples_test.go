@@ -227,8 +227,8 @@ func (e *example) checkPod(t *testing.T, pod podTemplate) {
 			used[p.Resource]++
 		}
 		for _, plugin := range p.List.Plugins {
-			if !json.Valid(plugin.Conf) {
-				t.Errorf("pod %s, network %s: plugin %s got a config that is no JSON: %s", pod.name, p.Network, plugin.Type, plugin.Conf)
+			if conf := plugin.Fields.JSON(); !json.Valid(conf) {
+				t.Errorf("pod %s, network %s: plugin %s got a config that is no JSON: %s", pod.name, p.Network, plugin.Type, conf)
 			}
 		}
 	}

@@ -61,13 +61,9 @@ func (a *addressing) giveBack(ctx context.Context) error {
 	if a.m.IPAM == "" {
 		return nil
 	}
-	var conf struct {
-		IPAM ipamConf `json:"ipam"`
-	}
-	if err := decode(a.m.Config, &conf); err != nil || conf.IPAM.Type != a.m.IPAM {
-		return fmt.Errorf("the addresses of ipam %s cannot be given back: the record's config does not have that ipam", a.m.IPAM)
-	}
-	err := ipam.Del(ctx, a.at.call.Exec, a.ipamArgs(), a.m.Config)
+	args := a.ipamArgs()
+	args.Type = a.m.IPAM
+	err := ipam.Del(ctx, a.at.call.Exec, args, a.m.Config)
 	if errors.Is(err, fs.ErrNotExist) && a.at.call.Prev == nil {
 		return nil // no such plugin: that is why the attachment was never complete
 	}

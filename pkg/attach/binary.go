@@ -66,7 +66,7 @@ type hostUses struct {
 
 	mastersDefault bool // without a master, the program takes the default route's netdev
 
-	// What a host-device moves into the pod: a netdev by its name, its MAC, or the
+	// The netdev that a host-device moves into the pod: by its name, its MAC, or the
 	// directory of its device.
 	moves, movesMAC, movesPath string
 }
@@ -93,7 +93,12 @@ func readHostUses(conf Conf) (hostUses, error) {
 		InPod     any `json:"linkInContainer"`
 		RuntimeCf any `json:"runtimeConfig"`
 	}
-	if err := decode(conf.Raw, &raw); err != nil {
+	named := conf.Fields.Only("deviceID", "pciBusID", "device", "master", "mode", "hwaddr", "kernelpath", "linkInContainer", "runtimeConfig")
+	takesDefault := conf.Type == PluginMacvlan || conf.Type == PluginIPvlan
+	if len(named) == 0 && !takesDefault {
+		return hostUses{}, nil
+	}
+	if err := decode(named.JSON(), &raw); err != nil {
 		return hostUses{}, err
 	}
 	var uses hostUses
@@ -116,7 +121,7 @@ func readHostUses(conf Conf) (hostUses, error) {
 	}
 	if inPod, _ := raw.InPod.(bool); !inPod {
 		uses.master, _ = raw.Master.(string)
-		uses.mastersDefault = uses.master == "" && (conf.Type == PluginMacvlan || conf.Type == PluginIPvlan)
+		uses.mastersDefault = uses.master == "" && takesDefault
 		uses.passthru = conf.Type == PluginMacvlan && raw.Mode == any("passthru")
 	}
 	if conf.Type == "host-device" {

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/containernetworking/cni/pkg/types"
 	types100 "github.com/containernetworking/cni/pkg/types/100"
@@ -46,11 +45,8 @@ func holds(att ledger.Attachment, device pci.Address) bool {
 }
 
 func (s *Set) prepareMember(ctx context.Context, c Call, list network.ConfList, i int) (ledger.Member, error) {
-	raw, err := memberConf(list, i)
-	if err != nil {
-		return ledger.Member{}, err
-	}
-	conf := Conf{Type: list.Plugins[i].Type, Builtin: list.Plugins[i].Builtin, Raw: raw}
+	fields := list.Member(i)
+	conf := Conf{Type: list.Plugins[i].Type, Builtin: list.Plugins[i].Builtin, Fields: fields, Raw: fields.JSON()}
 	m, err := s.Plugin(conf).Prepare(ctx, c, conf)
 	if err != nil {
 		return ledger.Member{}, err
@@ -58,28 +54,6 @@ func (s *Set) prepareMember(ctx context.Context, c Call, list network.ConfList, 
 	m.Type, m.Config = conf.Type, conf.Raw
 	m.Named = !m.Device.IsZero() && !c.gave(m.Device)
 	return m, nil
-}
-
-// memberConf completes one member's config by the name and version of its list. It
-// drops a prevResult: only the chain gives one.
-func memberConf(list network.ConfList, i int) (json.RawMessage, error) {
-	var fields map[string]json.RawMessage
-	if err := decode(list.Plugins[i].Conf, &fields); err != nil {
-		return nil, err
-	}
-	for key := range fields {
-		if strings.EqualFold(key, "prevResult") { // plugins read keys in any case
-			delete(fields, key)
-		}
-	}
-	var err error
-	if fields["name"], err = json.Marshal(list.Name); err != nil {
-		return nil, err
-	}
-	if fields["cniVersion"], err = json.Marshal(list.CNIVersion); err != nil {
-		return nil, err
-	}
-	return json.Marshal(fields)
 }
 
 // Add makes the members in order. Each gets the result of the one before. After an

@@ -75,6 +75,10 @@ func (a attacher) Prepare(ctx context.Context, r Request) (ledger.Attachment, er
 func listOf(kind string, confs ...string) (network.ConfList, error) {
 	list := network.ConfList{CNIVersion: "1.0.0", Name: "fast"}
 	for _, conf := range confs {
+		fields, err := network.ParseObject([]byte(conf))
+		if err != nil {
+			return list, err
+		}
 		var head struct {
 			CNIVersion, Name, Type string
 			Builtin                *bool
@@ -91,7 +95,7 @@ func listOf(kind string, confs ...string) (network.ConfList, error) {
 		if head.Type == "" {
 			head.Type = kind
 		}
-		list.Plugins = append(list.Plugins, network.Plugin{Type: head.Type, Builtin: head.Builtin == nil || *head.Builtin, Conf: json.RawMessage(conf)})
+		list.Plugins = append(list.Plugins, network.Plugin{Type: head.Type, Builtin: head.Builtin == nil || *head.Builtin, Fields: fields})
 	}
 	return list, nil
 }

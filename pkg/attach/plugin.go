@@ -8,6 +8,7 @@ import (
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 
 	"fairlead.dev/fairlead/pkg/ledger"
+	"fairlead.dev/fairlead/pkg/network"
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
@@ -34,7 +35,8 @@ type Plugin interface {
 // cniVersion, device, runtimeConfig and args.
 type Conf struct {
 	Type    string
-	Builtin bool // false: the binary is asked for
+	Builtin bool           // false: the binary is asked for
+	Fields  network.Object // its keys, for a plugin that reads few of them
 	Raw     json.RawMessage
 }
 

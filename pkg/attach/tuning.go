@@ -20,12 +20,12 @@ type tuning struct{ set *Set }
 
 // Prepare validates the config. The interface does not exist yet: Add reads how it was.
 func (p tuning) Prepare(_ context.Context, c Call, conf Conf) (ledger.Member, error) {
-	asked, err := parseTuning(conf.Raw, c.CNIArgs, c.IfName)
+	asked, written, err := parseTuning(conf.Raw, c.CNIArgs, c.IfName)
 	if err != nil {
 		return ledger.Member{}, err
 	}
 	if len(asked.Sysctls) > 0 {
-		if err := checkAllowed(p.set.TuningAllowlist, conf.Raw); err != nil {
+		if err := checkAllowed(p.set.TuningAllowlist, written); err != nil {
 			return ledger.Member{}, err
 		}
 	}

@@ -74,7 +74,7 @@ func tuned(t *testing.T, dir, fields, args string, builtin bool) string {
 	}
 	c := Call{SandboxID: "s1", IfName: "net1", Netns: ledger.Netns{Path: pod}, CNIArgs: args, Path: dir, Exec: &invoke.DefaultExec{RawExec: &invoke.RawExec{Stderr: os.Stderr}}}
 	if args != "" {
-		list.Plugins[0].Conf = json.RawMessage(`{"type": "macvlan", "master": "up0", "runtimeConfig": {"mac": "02:00:00:cc:00:01"}}`)
+		list.Plugins[0].Fields["runtimeConfig"] = json.RawMessage(`{"mac": "02:00:00:cc:00:01"}`)
 	}
 	list.CNIVersion = version
 	att, err := n.set.Prepare(t.Context(), c, list)

@@ -27,7 +27,7 @@ func TestParseTuning(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := parseTuning(json.RawMessage(tt.conf), tt.cniArgs, "net1")
+			got, _, err := parseTuning(json.RawMessage(tt.conf), tt.cniArgs, "net1")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -50,7 +50,7 @@ func TestTuningRefuses(t *testing.T) {
 		`{"txQLen": -1}`:                                        `field "txQLen": -1 is below 0`,
 		`{"sysctl": {"net.core.somaxconn": 5}}`:                 `field "sysctl`,
 	} {
-		if _, err := parseTuning(json.RawMessage(conf), "", "net1"); err == nil || !strings.Contains(err.Error(), want) {
+		if _, _, err := parseTuning(json.RawMessage(conf), "", "net1"); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %s", conf, err, want)
 		}
 	}

@@ -13,10 +13,23 @@ import (
 	"fairlead.dev/fairlead/pkg/ledger"
 )
 
-// tuningConf is the conf of a member of type tuning: the stock plugin's fields, which a
-// pod may override by args.cni. Its dataDir has no meaning here: the original settings
-// are in the record.
+// tuningConf is the conf of a member of type tuning: the stock plugin's fields. Its
+// dataDir has no meaning here: the original settings are in the record.
 type tuningConf struct {
+	Sysctl        map[string]string `json:"sysctl"`
+	MAC           string            `json:"mac"`
+	MTU           int               `json:"mtu"`
+	Promisc       *bool             `json:"promisc"`
+	AllMulti      *bool             `json:"allmulti"`
+	TxQLen        *int              `json:"txQLen"`
+	RuntimeConfig runtimeConf       `json:"runtimeConfig"`
+	Args          struct {
+		CNI tuningOverride `json:"cni"`
+	} `json:"args"`
+}
+
+// tuningOverride has the fields that a pod may override by args.cni.
+type tuningOverride struct {
 	Sysctl   map[string]string `json:"sysctl"`
 	MAC      string            `json:"mac"`
 	MTU      int               `json:"mtu"`
@@ -25,36 +38,20 @@ type tuningConf struct {
 	TxQLen   *int              `json:"txQLen"`
 }
 
-// tuningOverride has the parts of a conf that come from the pod.
-type tuningOverride struct {
-	RuntimeConfig runtimeConf `json:"runtimeConfig"`
-	Args          struct {
-		CNI tuningConf `json:"cni"`
-	} `json:"args"`
-}
-
-func decodeTuning(raw json.RawMessage) (c tuningConf, over tuningOverride, err error) {
-	if err = decode(raw, &c); err == nil {
-		err = decode(raw, &over)
-	}
-	return c, over, err
-}
-
 // parseTuning reads and validates the conf. The order of precedence is the stock
 // plugin's: args.cni, the capability, CNI_ARGS, the conf. promisc false means the same
-// as no promisc.
-func parseTuning(conf json.RawMessage, cniArgs, ifName string) (ledger.TuningSettings, error) {
-	c, pod, err := decodeTuning(conf)
-	if err != nil {
-		return ledger.TuningSettings{}, err
+// as no promisc. c is the conf as written.
+func parseTuning(conf json.RawMessage, cniArgs, ifName string) (_ ledger.TuningSettings, c tuningConf, err error) {
+	if err := decode(conf, &c); err != nil {
+		return ledger.TuningSettings{}, c, err
 	}
 	var p problems
-	over := pod.Args.CNI
+	over := c.Args.CNI
 	asked := ledger.TuningSettings{MTU: c.MTU, Promisc: c.Promisc, AllMulti: c.AllMulti, TxQLen: c.TxQLen}
 	if over.MAC != "" {
 		asked.MAC = p.checkMAC("args.cni.mac", over.MAC)
 	} else {
-		asked.MAC = p.chooseMAC(pod.RuntimeConfig.MAC, cniArgs, c.MAC)
+		asked.MAC = p.chooseMAC(c.RuntimeConfig.MAC, cniArgs, c.MAC)
 	}
 	if over.MTU != 0 {
 		asked.MTU = over.MTU
@@ -77,7 +74,7 @@ func parseTuning(conf json.RawMessage, cniArgs, ifName string) (ledger.TuningSet
 	}
 	p.sysctls(&asked, c.Sysctl, ifName)
 	p.sysctls(&asked, over.Sysctl, ifName)
-	return asked, p.err()
+	return asked, c, p.err()
 }
 
 func (p *problems) sysctls(asked *ledger.TuningSettings, sysctls map[string]string, ifName string) {
@@ -107,7 +104,7 @@ func sysctlKey(name, ifName string) (string, error) {
 
 // checkAllowed compares the names, as the network writes them, with the host's list of
 // regular expressions. Without the file every sysctl of a namespace is allowed.
-func checkAllowed(file string, conf json.RawMessage) error {
+func checkAllowed(file string, c tuningConf) error {
 	content, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -115,12 +112,8 @@ func checkAllowed(file string, conf json.RawMessage) error {
 	if err != nil {
 		return fmt.Errorf("read the list of sysctls that networks may set: %w", err)
 	}
-	c, pod, err := decodeTuning(conf)
-	if err != nil {
-		return err
-	}
 	var p problems
-	for _, sysctls := range []map[string]string{c.Sysctl, pod.Args.CNI.Sysctl} {
+	for _, sysctls := range []map[string]string{c.Sysctl, c.Args.CNI.Sysctl} {
 		for name := range sysctls {
 			ok, err := matchesAny(name, string(content))
 			if err != nil {

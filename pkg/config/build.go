@@ -13,21 +13,20 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// DefaultPrefix is the resource prefix if none is declared or configured.
+// DefaultPrefix is the resource prefix if no other is declared or configured.
 const DefaultPrefix = "fairlead.dev"
 
-// Build makes one Model of everything that was declared: the profiles whose
-// nodeSelector this node's labels satisfy, and the pools of the device plugin's
-// ConfigMap before the profiles' own. A resource without prefix gets the
-// default one.
+// Build joins everything that was declared into one Model: the profiles whose nodeSelector
+// matches this node's labels, and the pools, with those of the device plugin's ConfigMap before
+// those of the profiles. A resource without a prefix gets the default prefix.
 func Build(declared []Declaration, pools []device.Pool, nodeLabels map[string]string, defaultPrefix string) (Model, error) {
 	return BuildKeeping(nil, declared, pools, nodeLabels, defaultPrefix)
 }
 
-// BuildKeeping is Build on a node that has profiles in effect already: governed
-// has the PFs with the name of the profile that governs each (profile.Governed).
-// If another profile of the same priority selects such a PF too, the VFs of the PF
-// stay in the pools of the one that governs it.
+// BuildKeeping is Build for a node that already has profiles in effect. governed maps each PF
+// to the name of the profile that governs it (profile.Governed). If another profile of the same
+// priority also selects such a PF, the PF's VFs stay in the pools of the profile that governs
+// it.
 func BuildKeeping(governed map[pci.Address]string, declared []Declaration, pools []device.Pool, nodeLabels map[string]string, defaultPrefix string) (Model, error) {
 	if err := checkPrefix(defaultPrefix); err != nil {
 		return Model{}, fmt.Errorf("default resource prefix: %w", err)
@@ -53,9 +52,9 @@ func BuildKeeping(governed map[pci.Address]string, declared []Declaration, pools
 	return m, nil
 }
 
-// selectDeclarations returns those for this node, highest priority first. Two
-// profiles with one name are an error even if only one of them is for this node:
-// it would be a guess which one a message or a status speaks of.
+// selectDeclarations returns the declarations for this node, highest priority first. Two
+// profiles with the same name are an error even if only one of them is for this node: a message
+// or status with that name would be ambiguous.
 func selectDeclarations(declared []Declaration, nodeLabels map[string]string) ([]Declaration, error) {
 	sources := map[string]string{}
 	var errs []error
@@ -85,9 +84,8 @@ func selects(selector, labels map[string]string) bool {
 	return true
 }
 
-// profilePools returns a profile's pools, without the PFs that belong to another
-// profile: one of a higher priority, or one of the same priority that governs the
-// PF already.
+// profilePools returns a profile's pools, without the PFs that belong to another profile: one
+// of a higher priority, or one of the same priority that already governs the PF.
 func profilePools(d Declaration, here []Declaration, governed map[pci.Address]string) []device.Pool {
 	var others []device.NICSelector
 	for _, other := range here {
@@ -128,8 +126,8 @@ func governedBy(d Declaration, governed map[pci.Address]string) []device.NICSele
 	return out
 }
 
-// mergePools makes one pool of those that have the same resource: the kubelet
-// knows one plugin for a resource, and a VF of any of their selectors is in it.
+// mergePools joins the pools that have the same resource, since the kubelet accepts one plugin
+// per resource. A VF that any of their selectors selects is in the joined pool.
 func mergePools(pools []device.Pool, defaultPrefix string) ([]device.Pool, error) {
 	var out []device.Pool
 	var errs []error

@@ -11,7 +11,7 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// render shows what decides: order, names, and who is kept from what.
+// render shows the parts that decide: order, names, and exclusions.
 func render(m Model) string {
 	var b strings.Builder
 	for _, p := range m.Profiles {
@@ -88,7 +88,7 @@ pool example.com/slow from profile "alpha", group 1: [nics [eno1] not [ens9]]
 	if d := cmp.Diff(want, render(m)); d != "" {
 		t.Errorf("-want +got\n%s", d)
 	}
-	// Building changes nothing of what was declared: a second build is the same.
+	// Building changes none of the declarations: a second build gives the same.
 	again, err := Build(declared, pools, map[string]string{"rack": "a"}, DefaultPrefix)
 	if err != nil {
 		t.Fatal(err)
@@ -98,8 +98,8 @@ pool example.com/slow from profile "alpha", group 1: [nics [eno1] not [ens9]]
 	}
 }
 
-// A profile of a lower priority has no say over a PF that a higher one selects,
-// also not over which pool its VFs are in.
+// A profile of a lower priority has no say over a PF that a higher one selects, and none over
+// the pools of its VFs.
 func TestBuildPriorityHoldsForPools(t *testing.T) {
 	declared, err := ParseProfile([]byte(rackProfiles), "p.yaml")
 	if err != nil {

@@ -23,7 +23,7 @@ type resourceEntry struct {
 	DeviceType      device.Type                  `json:"deviceType"`
 	ExcludeTopology bool                         `json:"excludeTopology"`
 	AdditionalInfo  map[string]map[string]string `json:"additionalInfo"`
-	Selectors       json.RawMessage              `json:"selectors"` // one object, or a list of them
+	Selectors       json.RawMessage              `json:"selectors"` // one object or a list of objects
 }
 
 type selectorEntry struct {
@@ -43,9 +43,8 @@ type selectorEntry struct {
 	AuxTypes     []string `json:"auxTypes"`
 }
 
-// ParseDevicePluginConfig reads the device plugin's config.json into pools, in
-// match order. An entry without resourcePrefix yields a resource without
-// prefix; Build adds the default one.
+// ParseDevicePluginConfig parses the device plugin's config.json into pools, in match order. An
+// entry without resourcePrefix has a resource without a prefix; Build adds the default prefix.
 func ParseDevicePluginConfig(data []byte, source string) ([]device.Pool, error) {
 	var c devicePluginConfig
 	if err := decodeJSON(data, &c); err != nil {
@@ -74,12 +73,12 @@ func ParseDevicePluginConfig(data []byte, source string) ([]device.Pool, error) 
 	return pools, nil
 }
 
-// resourcePool reads one entry of resourceList.
+// resourcePool parses one entry of resourceList.
 func resourcePool(raw json.RawMessage, source string, i int) (device.Pool, error) {
 	place := fmt.Sprintf("%s: resourceList[%d]", source, i)
 	var e resourceEntry
-	// The lenient pass reads only the name, so that also an entry with an
-	// unknown field is named in the message.
+	// The lenient pass reads only the name, so that a message about an unknown field names the
+	// entry too.
 	_ = json.Unmarshal(raw, &e)
 	if e.ResourceName != "" {
 		place += fmt.Sprintf(" (%q)", e.ResourceName)
@@ -125,7 +124,7 @@ func resourcePool(raw json.RawMessage, source string, i int) (device.Pool, error
 	return pool, problem.err()
 }
 
-// placed puts the place before each line of a decoder's message.
+// placed puts the place in front of each line of a decoder's message.
 func placed(place string, err error) error {
 	lines := strings.Split(err.Error(), "\n")
 	return errors.New(place + ": " + strings.Join(lines, "\n"+place+": "))
@@ -150,7 +149,7 @@ func additionalInfo(info map[string]map[string]string, problem *problems) map[st
 	return out
 }
 
-// splitSelectors takes selectors in either form.
+// splitSelectors accepts selectors in either form.
 func splitSelectors(raw json.RawMessage) ([]json.RawMessage, error) {
 	raw = bytes.TrimSpace(raw)
 	switch {
@@ -188,18 +187,18 @@ func addSelector(pool *device.Pool, raw json.RawMessage, field string, problem *
 		return
 	}
 	if !sel.selects() && !e.NeedVhostNet {
-		problem.addf(field, "name nothing to select by, and would put every VF of the node into the pool: set one field at least")
+		problem.addf(field, "have no fields, and would put every VF of the node into the pool: set at least one field")
 	} else if !sel.selects() {
-		problem.addf(field, "needVhostNet says what is handed out with a device, not which: set another field as well")
+		problem.addf(field, "needVhostNet does not select devices: set another field as well")
 	}
-	// No device owns the vhost files: if one selector asks for them, the whole
-	// pool has them.
+	// The vhost files belong to no device: if one selector asks for them, the whole pool has
+	// them.
 	pool.RDMA = pool.RDMA || e.IsRDMA
 	pool.NeedVhostNet = pool.NeedVhostNet || e.NeedVhostNet
 	pool.Selectors = append(pool.Selectors, sel.Selector)
 }
 
-// misplaced names a field that is set and that the device type has no use for.
+// misplaced returns the name of a field that is set but has no meaning for the device type.
 func misplaced(e selectorEntry, t device.Type) string {
 	fields := []struct {
 		name string
@@ -226,7 +225,7 @@ func misplaced(e selectorEntry, t device.Type) string {
 	return ""
 }
 
-// parsedSelector is a device.Selector that can tell whether it is empty.
+// parsedSelector is a device.Selector that reports whether it is empty.
 type parsedSelector struct{ device.Selector }
 
 func (s parsedSelector) selects() bool {
@@ -234,9 +233,9 @@ func (s parsedSelector) selects() bool {
 		len(s.RootDevices)+len(s.LinkTypes)+len(s.DDPProfiles)+len(s.PKeys)+len(s.AuxTypes) > 0 || s.VDPAType != "" || s.RDMA
 }
 
-// selector validates the fields; an error says that problem has been told of some.
+// selector validates the fields. If it returns an error, the errors have been added to problem.
 func (e selectorEntry) selector(field string, problem *problems) (parsedSelector, error) {
-	before := len(problem.errs)
+	earlierErrors := len(problem.errs)
 	vendors, err := checkPCIIDs(e.Vendors)
 	problem.add(field+".vendors", err)
 	devices, err := checkPCIIDs(e.Devices)
@@ -260,10 +259,10 @@ func (e selectorEntry) selector(field string, problem *problems) (parsedSelector
 		Vendors: vendors, Devices: devices, Drivers: e.Drivers, PCIAddresses: addresses,
 		ACPIIndexes: e.ACPIIndexes, PFNames: pfNames, RootDevices: rootDevices, LinkTypes: e.LinkTypes,
 		DDPProfiles: e.DDPProfiles, PKeys: e.PKeys, VDPAType: e.VDPAType, AuxTypes: e.AuxTypes, RDMA: e.IsRDMA,
-	}}, errors.Join(problem.errs[before:]...)
+	}}, errors.Join(problem.errs[earlierErrors:]...)
 }
 
-// pfRanges reads `ens1f0#0-3,5`. Every entry counts, also several for one PF.
+// pfRanges parses `ens1f0#0-3,5`. Several entries for the same PF add up.
 func pfRanges(entries []string) ([]device.PFRange, error) {
 	var out []device.PFRange
 	for _, s := range entries {
@@ -276,7 +275,7 @@ func pfRanges(entries []string) ([]device.PFRange, error) {
 	return out, nil
 }
 
-// rootRanges is pfRanges for PFs by their address.
+// rootRanges is pfRanges for PFs by address.
 func rootRanges(entries []string) ([]device.RootRange, error) {
 	var out []device.RootRange
 	for _, s := range entries {

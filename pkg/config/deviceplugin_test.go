@@ -30,7 +30,7 @@ func TestParseDevicePluginConfig(t *testing.T) {
 			Resource: "intel.com/intel_sriov", Type: device.NetDevice, Source: `cm: resourceList[0] ("intel_sriov")`,
 			Selectors: []device.Selector{{
 				Vendors: []string{"8086"}, Devices: []string{"154c", "10ed"}, Drivers: []string{"i40evf", "iavf"},
-				// Several entries for one PF all count.
+				// Several entries for one PF add up.
 				PFNames: []device.PFRange{
 					{Name: "ens1f0", VFs: []device.IndexRange{{First: 0, Last: 3}, {First: 5, Last: 5}}},
 					{Name: "ens1f0", VFs: []device.IndexRange{{First: 7, Last: 7}}},
@@ -80,18 +80,18 @@ func TestParseDevicePluginConfigErrors(t *testing.T) {
 		{"unknown in the entry", entry(`"selector": {}`), at + `unknown field "selector"`},
 		{"two unknown", entry(`"b": 1, "c": 1, "selectors": {"isRdma": true}`), at + "unknown field \"b\"\n" + at + `unknown field "c"`},
 		{"wrong case", entry(`"Selectors": {}`), at + `unknown field "Selectors"`},
-		{"wrong type", entry(`"selectors": {"vendors": "8086"}`), at + `selectors: vendors: a string stands where a list belongs`},
-		{"entry is text", `{"resourceList": ["a"]}`, `cm: resourceList[0]: a string stands where an object belongs`},
+		{"wrong type", entry(`"selectors": {"vendors": "8086"}`), at + `selectors: vendors: a string instead of a list`},
+		{"entry is text", `{"resourceList": ["a"]}`, `cm: resourceList[0]: a string instead of an object`},
 		{"no name", `{"resourceList": [{"selectors": {"isRdma": true}}]}`, `cm: resourceList[0]: resourceName: is missing`},
-		{"name", `{"resourceList": [{"resourceName": "a b", "selectors": {"isRdma": true}}]}`, `cm: resourceList[0] ("a b"): resourceName: "a b" is not a resource name: it may have letters, digits, '_', '.' and '-'`},
+		{"name", `{"resourceList": [{"resourceName": "a b", "selectors": {"isRdma": true}}]}`, `cm: resourceList[0] ("a b"): resourceName: "a b" is not a resource name: it may contain letters, digits, '_', '.' and '-'`},
 		{"name with prefix", `{"resourceList": [{"resourceName": "x.y/a", "selectors": {"isRdma": true}}]}`, `cm: resourceList[0] ("x.y/a"): resourceName: "x.y/a" holds a '/': the part before it goes into resourcePrefix`},
 		{"prefix", entry(`"resourcePrefix": "Intel", "selectors": {"isRdma": true}`), at + `resourcePrefix: "Intel" is not a resource prefix: it is a DNS name in lower case, such as example.com`},
 		{"type", entry(`"deviceType": "nic", "selectors": {"isRdma": true}`), at + "deviceType: \"nic\" is not one of netDevice, accelerator, auxNetDevice\n" + at + `selectors.isRdma: has no meaning for deviceType nic`},
 		{"no selectors", entry(`"excludeTopology": true`), at + `selectors: are missing: they say which devices are in the pool`},
 		{"selectors are text", entry(`"selectors": "all"`), at + `selectors: are neither an object nor a list of objects`},
 		{"empty list", entry(`"selectors": []`), at + `selectors: are an empty list: they say which devices are in the pool`},
-		{"empty selector", entry(`"selectors": {}`), at + `selectors: name nothing to select by, and would put every VF of the node into the pool: set one field at least`},
-		{"vhost alone", entry(`"selectors": {"needVhostNet": true}`), at + `selectors: needVhostNet says what is handed out with a device, not which: set another field as well`},
+		{"empty selector", entry(`"selectors": {}`), at + `selectors: have no fields, and would put every VF of the node into the pool: set at least one field`},
+		{"vhost alone", entry(`"selectors": {"needVhostNet": true}`), at + `selectors: needVhostNet does not select devices: set another field as well`},
 		{"second selector", entry(`"selectors": [{"isRdma": true}, {"pfName": ["a"]}]`), at + `selectors[1]: unknown field "pfName"`},
 		{"vendor", entry(`"selectors": {"vendors": ["0x8086"]}`), at + `selectors.vendors: "0x8086" is not a PCI id of four hex digits, such as "8086"`},
 		{"address", entry(`"selectors": {"pciAddresses": ["3b:02"]}`), at + `selectors.pciAddresses: "3b:02" is not a PCI address of the form 0000:3b:02.1`},

@@ -17,8 +17,8 @@ func Documents(data []byte) [][]byte {
 	return out
 }
 
-// JoinDocuments writes a stream of documents of which those not kept are blank: what is
-// said of the others still has the right document and line.
+// JoinDocuments returns the stream with every document blank that is not kept. Errors
+// about the others still have the right document and line.
 func JoinDocuments(data []byte, keep func(doc []byte) bool) []byte {
 	var out []byte
 	for i, text := range Documents(data) {

@@ -2,11 +2,11 @@ package config
 
 import "fairlead.dev/fairlead/pkg/device"
 
-// Model is everything that the agent has been told to do on this node,
-// validated. Logic works on it and never sees raw YAML or JSON.
+// Model is the validated desired state of this node. Logic works on it and never sees raw YAML
+// or JSON.
 type Model struct {
-	Profiles []Profile     // those that select this node, highest priority first, then by name
-	Pools    []device.Pool // in match order: the ConfigMap's resourceList first, then the profiles'
+	Profiles []Profile     // profiles for this node, highest priority first, then by name
+	Pools    []device.Pool // in match order: the ConfigMap's resourceList first, then the profiles' pools
 }
 
 // Profile is one NICProfile that applies to this node.
@@ -14,10 +14,10 @@ type Profile struct {
 	Name     string
 	Priority int
 	NICs     device.NICSelector
-	NumVFs   *int // nil: not touched, the VFs that are there are used
-	MTU      int  // bytes; 0: not touched
+	NumVFs   *int // nil: not changed, the present VFs are used
+	MTU      int  // bytes; 0: not changed
 	Groups   []VFGroup
-	Source   string // file or object it came from, for messages
+	Source   string // the file or object that declares it, for messages
 }
 
 // VFGroup is the desired state of a range of VFs.

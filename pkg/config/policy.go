@@ -14,8 +14,8 @@ import (
 // DefaultPolicy is the name of the policy for namespaces that no other policy selects.
 const DefaultPolicy = "default"
 
-// Policy is one AttachmentPolicy, validated. Every field has its value: a field that
-// was not set allows nothing, or what the API's type says.
+// Policy is one AttachmentPolicy, validated. Every field has its value: that of an unset
+// field is the default of the API's type.
 type Policy struct {
 	Name       string
 	Namespaces []string // globs; empty: the policy "default"

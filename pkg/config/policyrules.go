@@ -80,9 +80,9 @@ func networkRules(r v1alpha1.NetworkRules, problem *problems) NetworkRules {
 	var err error
 	out.VLANs, err = parseVLANs(r.VLANs)
 	problem.add(at+"vlans", err)
-	trust, err := onOff(r.Trust)
+	trust, err := parseOnOff(r.Trust)
 	problem.add(at+"trust", err)
-	spoofCheck, err := onOff(r.SpoofChk)
+	spoofCheck, err := parseOnOff(r.SpoofChk)
 	problem.add(at+"spoofchk", err)
 	out.TrustOn, out.SpoofOff = trust != nil && *trust, spoofCheck != nil && !*spoofCheck
 	if r.MaxTxRate != nil && (*r.MaxTxRate < 1 || *r.MaxTxRate > maxRateMbps) {
@@ -149,7 +149,8 @@ func checkPaths(paths []string) error {
 	return checkGlobs(paths)
 }
 
-// VFAllow says who may have the VFs of a group, and what a network may set of them.
+// VFAllow limits who may have the VFs of a group, and which settings a network may give
+// them.
 type VFAllow struct {
 	Namespaces []string // globs; empty: all
 	VLANs      VLANs    // empty: all
@@ -179,7 +180,7 @@ func vfAllow(a *v1alpha1.VFAllow, field string, problem *problems) *VFAllow {
 func onOffs(words []string, field string, problem *problems) []bool {
 	var out []bool
 	for _, word := range words {
-		on, err := onOff(word)
+		on, err := parseOnOff(word)
 		if err == nil && on == nil {
 			err = fmt.Errorf("holds an empty text: write \"on\" or \"off\"")
 		}

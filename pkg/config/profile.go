@@ -15,12 +15,12 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// Declaration is one NICProfile, validated by itself. Build decides which
-// declarations apply to a node and makes them one Model.
+// Declaration is one NICProfile, validated by itself. Build decides which declarations apply to
+// a node, and joins them into one Model.
 type Declaration struct {
 	Profile
 	NodeSelector map[string]string
-	Pools        []device.Pool // one for each VF group that has a resource
+	Pools        []device.Pool // one for each VF group with a resource
 }
 
 const (
@@ -28,8 +28,8 @@ const (
 	profileKind       = "NICProfile"
 )
 
-// ParseProfile reads the NICProfiles of one YAML stream. The source (a file, or
-// an object and its key) begins each message.
+// ParseProfile parses the NICProfiles of one YAML stream. Each message begins with the source:
+// a file, or an object and its key.
 func ParseProfile(data []byte, source string) ([]Declaration, error) {
 	var out []Declaration
 	var errs []error
@@ -56,9 +56,9 @@ func ParseProfile(data []byte, source string) ([]Declaration, error) {
 	return out, nil
 }
 
-// ReadProfiles reads every .yaml, .yml and .json file of a directory, for
-// ParseProfiles. A directory that is not there holds no profiles; a hidden entry
-// (a ConfigMap volume's ..data, an editor's swap file) is not read.
+// ReadProfiles reads every .yaml, .yml and .json file of a directory, for ParseProfiles. A
+// missing directory contains no profiles. Hidden entries are skipped: a ConfigMap volume's
+// ..data, an editor's swap file.
 func ReadProfiles(dir string) (map[string]string, error) { return readFiles(dir, "read profiles") }
 
 func readFiles(dir, step string) (map[string]string, error) {
@@ -83,8 +83,9 @@ func readFiles(dir, step string) (map[string]string, error) {
 	return files, nil
 }
 
-// ParseProfiles reads NICProfiles by file name, in the order of the names, as a
-// ConfigMap's data holds them: every key, whatever its name. The origin (a directory, or the ConfigMap) begins each source.
+// ParseProfiles parses NICProfiles by file name, in the order of the names. A ConfigMap's data
+// has the same form, and every key counts. Each source begins with the origin: a directory or
+// the ConfigMap.
 func ParseProfiles(files map[string]string, origin string) ([]Declaration, error) {
 	var out []Declaration
 	var errs []error
@@ -104,10 +105,10 @@ func profileFile(name string) bool {
 	return !strings.HasPrefix(name, ".") && (ext == ".yaml" || ext == ".yml" || ext == ".json")
 }
 
-// declare validates a decoded NICProfile and turns it into values of the model.
+// declare validates a decoded NICProfile and converts it into values of the model.
 func declare(p v1alpha1.NICProfile, source, place string) (Declaration, error) {
 	if p.APIVersion != profileAPIVersion || p.Kind != profileKind {
-		return Declaration{}, fmt.Errorf("%s: apiVersion %q, kind %q: only %s of %s is read here",
+		return Declaration{}, fmt.Errorf("%s: apiVersion %q, kind %q: only %s of %s is supported",
 			place, p.APIVersion, p.Kind, profileKind, profileAPIVersion)
 	}
 	if p.Name == "" {
@@ -165,8 +166,8 @@ func nicSelector(s v1alpha1.NICSelector, problem *problems) device.NICSelector {
 	}
 }
 
-// fullAddresses adds the domain to addresses that are no globs and lack it: matching
-// then compares text only.
+// fullAddresses adds the domain to addresses that lack it and are not globs: matching then only
+// compares text.
 func fullAddresses(patterns []string) []string {
 	out := slices.Clone(patterns)
 	for i, p := range out {
@@ -195,8 +196,8 @@ func checkPF(pf v1alpha1.PFSpec, problem *problems) {
 	}
 }
 
-// groupPool returns the pool that a VF group declares. A VF that is not bound to
-// the declared driver (yet) is in the pool too, and shows as unhealthy there.
+// groupPool returns the pool that a VF group declares. A VF that is not (yet) bound to the
+// declared driver is in the pool too, as an unhealthy device.
 func groupPool(p Profile, group VFGroup, g v1alpha1.VFGroup, i int) device.Pool {
 	sel := device.Selector{NIC: &p.NICs, VFs: group.VFs, RDMA: g.RDMA, Driver: group.Settings.Driver}
 	return device.Pool{

@@ -26,8 +26,8 @@ func addr(t *testing.T, s string) pci.Address {
 
 func ptr[T any](v T) *T { return &v }
 
-// A ConfigMap's keys are profiles whatever they are called: one that is not read
-// would be missed in silence.
+// Every key of a ConfigMap is read as profiles, whatever its name: a skipped key would never be
+// noticed.
 func TestParseProfilesReadsEveryKey(t *testing.T) {
 	const text = "apiVersion: fairlead.dev/v1alpha1\nkind: NICProfile\nmetadata: {name: %s}\nspec:\n  nics: {pfNames: [\"ens1f0\"]}\n  pf: {numVFs: 1}\n  vfGroups: [{resourceName: fast}]\n"
 	got, err := ParseProfiles(map[string]string{"workers": fmt.Sprintf(text, "b"), "edge.yaml": fmt.Sprintf(text, "a")}, "configmap x")
@@ -115,7 +115,7 @@ spec:
 	}
 }
 
-// Each knob that device.Knobs says a VF group can set is read from the group.
+// A group sets every knob that device.Knobs lists for VF groups.
 func TestEveryKnobOfAGroupIsRead(t *testing.T) {
 	const spec = `spec: {vfGroups: [{driver: iavf, mtu: 1400, vlan: 5, vlanQoS: 2, vlanProto: 802.1ad, trust: "on", spoofCheck: "off",
   linkState: enable, minTxRateMbps: 10, maxTxRateMbps: 100}]}`
@@ -151,7 +151,7 @@ func TestResetOnRelease(t *testing.T) {
 	}
 }
 
-// dp#258, dp#490, op#306: what is wrong is said, with the field and the remedy.
+// dp#258, dp#490, op#306: errors name the field, the fault and the remedy.
 func TestParseProfileErrors(t *testing.T) {
 	const at = `a.yaml: document 1 (line 1): profile "fast": `
 	tests := []struct {
@@ -160,30 +160,30 @@ func TestParseProfileErrors(t *testing.T) {
 		{"not yaml", "a: [", `a.yaml: document 1 (line 1): line 1: did not find expected node content`},
 		{"repeated field", head + "kind: NICProfile\n", `a.yaml: document 1 (line 1): line 4: key "kind" already set in map`},
 		{"another kind", "apiVersion: v1\nkind: Pod\n", `a.yaml: document 1 (line 1): unknown field "x"`},
-		{"kind", "apiVersion: v1\nkind: Pod\n", `a.yaml: document 1 (line 1): apiVersion "v1", kind "Pod": only NICProfile of fairlead.dev/v1alpha1 is read here`},
+		{"kind", "apiVersion: v1\nkind: Pod\n", `a.yaml: document 1 (line 1): apiVersion "v1", kind "Pod": only NICProfile of fairlead.dev/v1alpha1 is supported`},
 		{"no name", "apiVersion: fairlead.dev/v1alpha1\nkind: NICProfile\n", `a.yaml: document 1 (line 1): metadata.name: a profile needs a name`},
 		{"bad name", strings.Replace(head, "fast", "Fast_1", 1), `a.yaml: document 1 (line 1): profile "Fast_1": metadata.name: "Fast_1" is not a name: lower-case letters, digits, '-' and '.', at most 253 characters`},
 		{"unknown fields", head + "spec: {pf: {numVfs: 4}, vfGroups: [{vlans: 3}]}", "a.yaml: document 1 (line 1): unknown field \"spec.pf.numVfs\"\nunknown field \"spec.vfGroups[0].vlans\""},
 		{"second document", head + "spec: {pf: {}}\n---\n" + head + "spec: {x: 1}\n", `a.yaml: document 2 (line 5): unknown field "spec.x"`},
-		{"wrong type", head + "spec: {pf: {numVFs: many}}", `a.yaml: document 1 (line 1): spec.pf.numVFs: a string stands where a number belongs`},
-		{"bare on", head + "spec: {vfGroups: [{trust: on}]}", `a.yaml: document 1 (line 1): spec.vfGroups.trust: a boolean stands where a string belongs (a bare on, off, yes or no is a boolean in YAML: put it in quotes)`},
+		{"wrong type", head + "spec: {pf: {numVFs: many}}", `a.yaml: document 1 (line 1): spec.pf.numVFs: a string instead of a number`},
+		{"bare on", head + "spec: {vfGroups: [{trust: on}]}", `a.yaml: document 1 (line 1): spec.vfGroups.trust: a boolean instead of a string (a bare on, off, yes or no is a boolean in YAML: put it in quotes)`},
 		{"numVFs", head + "spec: {pf: {numVFs: -1}}", at + `spec.pf.numVFs: -1 is out of range: 0 to 65535, or unset`},
 		{"PF MTU", head + "spec: {pf: {mtu: 67}}", at + `spec.pf.mtu: 67 is out of range: 68 to 65535 bytes, or unset`},
 		{"vendor", head + "spec: {nics: {vendors: [intel]}}", at + `spec.nics.vendors: "intel" is not a PCI id of four hex digits, such as "8086"`},
 		{"device", head + "spec: {nics: {devices: ['0x10c9']}}", at + `spec.nics.devices: "0x10c9" is not a PCI id of four hex digits, such as "8086"`},
 		{"NIC driver", head + "spec: {nics: {drivers: ['a/b']}}", at + `spec.nics.drivers: "a/b" is not the name of a kernel driver`},
 		{"glob", head + "spec: {nics: {pfNames: ['ens[1']}}", at + `spec.nics.pfNames: "ens[1" is not a glob: a '[' has no ']'`},
-		{"empty name", head + "spec: {nics: {pfNames: ['']}}", at + `spec.nics.pfNames: holds an empty text, which would match nothing`},
+		{"empty name", head + "spec: {nics: {pfNames: ['']}}", at + `spec.nics.pfNames: contains an empty string, which would match nothing`},
 		{"link type", head + "spec: {nics: {linkTypes: [eth]}}", at + `spec.nics.linkTypes: "eth" is not one of ether, infiniband`},
 		{"NUMA node", head + "spec: {nics: {numaNodes: [-2]}}", at + `spec.nics.numaNodes: -2 is not a NUMA node: 0 and above, or -1 for a NIC that belongs to none`},
 		{"indexes", head + "spec: {vfGroups: [{vfs: 3-1}]}", at + `spec.vfGroups[0].vfs: VF indexes "3-1": "3-1" ends before it begins`},
-		{"beyond", head + "spec: {pf: {numVFs: 4}, vfGroups: [{vfs: 2-4}]}", at + `spec.vfGroups[0].vfs: VF 4 is beyond spec.pf.numVFs: 4, whose VFs are 0 to 3`},
-		{"beyond none", head + "spec: {pf: {numVFs: 0}, vfGroups: [{vfs: '0'}]}", at + `spec.vfGroups[0].vfs: VF 0 is beyond spec.pf.numVFs: 0, whose VFs are none`},
+		{"beyond", head + "spec: {pf: {numVFs: 4}, vfGroups: [{vfs: 2-4}]}", at + `spec.vfGroups[0].vfs: VF 4 is beyond spec.pf.numVFs: 4, which allows 0 to 3`},
+		{"beyond none", head + "spec: {pf: {numVFs: 0}, vfGroups: [{vfs: '0'}]}", at + `spec.vfGroups[0].vfs: VF 0 is beyond spec.pf.numVFs: 0, which allows none`},
 		{"twice", head + "spec: {vfGroups: [{vfs: '1-3,2'}]}", at + `spec.vfGroups[0].vfs: VF 2 is named twice`},
 		{"overlap", head + "spec: {vfGroups: [{vfs: 0-3}, {vfs: 3-4}]}", at + `spec.vfGroups[1].vfs: VF 3 is in vfGroups[0] as well: each VF is in one group`},
 		{"overlap with all", head + "spec: {vfGroups: [{}, {vfs: 3-4}]}", at + `spec.vfGroups[1].vfs: VF 3 is in vfGroups[0] as well: each VF is in one group`},
-		{"resource", head + "spec: {vfGroups: [{resourceName: 'a b'}]}", at + `spec.vfGroups[0].resourceName: "a b" is not a resource name: it may have letters, digits, '_', '.' and '-'`},
-		{"resource end", head + "spec: {vfGroups: [{resourceName: a_}]}", at + `spec.vfGroups[0].resourceName: "a_" is not a resource name that the kubelet takes: it begins and ends with a letter or digit and has at most 63 characters`},
+		{"resource", head + "spec: {vfGroups: [{resourceName: 'a b'}]}", at + `spec.vfGroups[0].resourceName: "a b" is not a resource name: it may contain letters, digits, '_', '.' and '-'`},
+		{"resource end", head + "spec: {vfGroups: [{resourceName: a_}]}", at + `spec.vfGroups[0].resourceName: "a_" is not a resource name that the kubelet accepts: it must begin and end with a letter or digit and have at most 63 characters`},
 		{"prefix", head + "spec: {vfGroups: [{resourceName: Example.com/a}]}", at + `spec.vfGroups[0].resourceName: "Example.com" is not a resource prefix: it is a DNS name in lower case, such as example.com`},
 		{"Kubernetes' prefix", head + "spec: {vfGroups: [{resourceName: node.kubernetes.io/a}]}", at + `spec.vfGroups[0].resourceName: the prefix "node.kubernetes.io" belongs to Kubernetes, and its kubelet refuses it: use a prefix of your own`},
 		{"quota prefix", head + "spec: {vfGroups: [{resourceName: requests.a/a}]}", at + `spec.vfGroups[0].resourceName: the prefix "requests.a" is refused by Kubernetes: quotas use names that begin with "requests."`},
@@ -255,7 +255,8 @@ func TestReadProfiles(t *testing.T) {
 		t.Errorf("-want +got\n%s", d)
 	}
 
-	// An invalid edit of one file yields an error and nothing else: the caller keeps what it has.
+	// An invalid edit of one file returns an error and nothing else: the caller keeps its
+	// model.
 	write("b.yaml", head+"spec: {nic: {}}")
 	got, err = load(dir)
 	want := dir + `/b.yaml: document 1 (line 1): unknown field "spec.nic"`

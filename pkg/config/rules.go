@@ -9,14 +9,14 @@ import (
 	"fairlead.dev/fairlead/pkg/device"
 )
 
-// Bounds of values that any kernel accepts; the bounds of a driver are read
-// back after writing.
+// Limits that every kernel has. The limits of a driver show only when a value is read back
+// after writing.
 const (
-	minMTU      = 68    // RFC 791: the least that every IPv4 link carries
+	minMTU      = 68    // RFC 791: the smallest MTU of an IPv4 link
 	maxMTU      = 65535 // ETH_MAX_MTU of include/uapi/linux/if_ether.h
 	maxVLAN     = 4094  // 4095 is reserved by IEEE 802.1Q
 	maxQoS      = 7
-	maxRateMbps = 10_000_000 // ten times the fastest NIC; the kernel has 32 bits for it
+	maxRateMbps = 10_000_000 // ten times the fastest NIC; the kernel uses 32 bits
 	maxNumVFs   = 65535      // TotalVFs is a 16-bit register of the SR-IOV capability
 )
 
@@ -30,7 +30,7 @@ var (
 	pciIDRE     = regexp.MustCompile(`^[0-9a-f]{4}$`)
 )
 
-// checkResource judges a resource's name with or without prefix.
+// checkResource validates a resource's name with or without prefix.
 func checkResource(name string) error {
 	prefix, base, hasPrefix := strings.Cut(name, "/")
 	if !hasPrefix {
@@ -42,15 +42,15 @@ func checkResource(name string) error {
 		}
 	}
 	if !resourceNameRE.MatchString(base) {
-		return fmt.Errorf("%q is not a resource name: it may have letters, digits, '_', '.' and '-'", name)
+		return fmt.Errorf("%q is not a resource name: it may contain letters, digits, '_', '.' and '-'", name)
 	}
 	if !qualifiedRE.MatchString(base) {
-		return fmt.Errorf("%q is not a resource name that the kubelet takes: it begins and ends with a letter or digit and has at most 63 characters", name)
+		return fmt.Errorf("%q is not a resource name that the kubelet accepts: it must begin and end with a letter or digit and have at most 63 characters", name)
 	}
 	return nil
 }
 
-// checkPrefix judges the part of a resource's name before the slash.
+// checkPrefix validates the part of a resource's name before the slash.
 func checkPrefix(prefix string) error {
 	switch {
 	case len(prefix) > 253 || !subdomainRE.MatchString(prefix):
@@ -70,9 +70,9 @@ func checkMTU(mtu int) error {
 	return nil
 }
 
-// onOff reads "on", "off" or "" (nil). YAML reads a bare on as true, which is
-// why the message speaks of quotes.
-func onOff(s string) (*bool, error) {
+// parseOnOff parses "on" or "off"; "" is nil. YAML reads a bare on as true, which is why the
+// message has quotes.
+func parseOnOff(s string) (*bool, error) {
 	switch s {
 	case "":
 		return nil, nil
@@ -83,7 +83,7 @@ func onOff(s string) (*bool, error) {
 	return nil, fmt.Errorf("%q is neither \"on\" nor \"off\"", s)
 }
 
-// checkPCIIDs judges vendor or device ids and returns them in lower case.
+// checkPCIIDs validates vendor or device ids and returns them in lower case.
 func checkPCIIDs(ids []string) ([]string, error) {
 	var out []string
 	for _, id := range ids {
@@ -108,13 +108,13 @@ func checkOneOf(values []string, allowed ...string) error {
 func checkNotEmpty(values []string) error {
 	for _, v := range values {
 		if strings.TrimSpace(v) == "" {
-			return fmt.Errorf("holds an empty text, which would match nothing")
+			return fmt.Errorf("contains an empty string, which would match nothing")
 		}
 	}
 	return nil
 }
 
-// checkDrivers judges names of kernel drivers.
+// checkDrivers validates names of kernel drivers.
 func checkDrivers(names []string) error {
 	for _, n := range names {
 		if !driverRE.MatchString(n) {
@@ -124,7 +124,8 @@ func checkDrivers(names []string) error {
 	return nil
 }
 
-// overlap returns the first index that two sets of ranges share. An empty set is all indexes.
+// overlap returns the first index that two sets of ranges share. An empty set means all
+// indexes.
 func overlap(a, b []device.IndexRange) (int, bool) {
 	all := []device.IndexRange{{First: 0, Last: maxNumVFs}}
 	if len(a) == 0 {

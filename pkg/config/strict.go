@@ -12,14 +12,13 @@ import (
 
 // document is one YAML document of a file.
 type document struct {
-	number int // from 1, counting every document, also empty ones
-	line   int // the line of the file on which it starts
+	number int // from 1; empty documents count too
+	line   int // the document's first line in the file
 	text   []byte
 }
 
-// splitDocuments cuts a YAML stream at its document markers. A marker in the
-// first column ends a document even within a block scalar (YAML 1.2, 9.1.2), so
-// that lines are all that has to be looked at.
+// splitDocuments splits a YAML stream at its document markers. A marker in the first column
+// ends a document even inside a block scalar (YAML 1.2, 9.1.2), so looking at lines is enough.
 func splitDocuments(data []byte) []document {
 	doc := document{number: 1, line: 1}
 	var docs []document
@@ -40,7 +39,7 @@ func splitDocuments(data []byte) []document {
 	return append(docs, doc)
 }
 
-// empty reports whether a document holds nothing but blanks and comments.
+// empty reports whether a document has only blanks and comments.
 func (d document) empty() bool {
 	for line := range bytes.Lines(d.text) {
 		line = bytes.TrimSpace(line)
@@ -51,7 +50,7 @@ func (d document) empty() bool {
 	return true
 }
 
-// decodeYAML fills v from one YAML document and refuses unknown and repeated fields.
+// decodeYAML fills v from one YAML document and rejects unknown and repeated fields.
 func decodeYAML(text []byte, v any) error {
 	data, err := yaml.YAMLToJSONStrict(text)
 	if err != nil {
@@ -60,7 +59,7 @@ func decodeYAML(text []byte, v any) error {
 	return decodeJSON(data, v)
 }
 
-// decodeJSON fills v and refuses unknown and repeated fields, by their full path.
+// decodeJSON fills v and rejects unknown and repeated fields, by their full path.
 func decodeJSON(data []byte, v any) error {
 	unknown, err := kjson.UnmarshalStrict(data, v)
 	if err != nil {
@@ -69,15 +68,14 @@ func decodeJSON(data []byte, v any) error {
 	return errors.Join(unknown...)
 }
 
-// tidyYAML drops the names of libraries from a parser's message, and puts what
-// it says over several lines on one.
+// tidyYAML removes the names of libraries from a parser's message and joins its lines.
 func tidyYAML(s string) string {
 	s = strings.TrimPrefix(s, "yaml: ")
 	s = strings.TrimPrefix(s, "unmarshal errors:\n")
 	return strings.Join(strings.Fields(s), " ")
 }
 
-// tidyJSON turns a message about Go's types into one about the user's field.
+// tidyJSON rewrites a message about Go types as one about the user's field.
 func tidyJSON(s string) string {
 	s = strings.TrimPrefix(s, "json: ")
 	rest, ok := strings.CutPrefix(s, "cannot unmarshal ")
@@ -89,9 +87,9 @@ func tidyJSON(s string) string {
 	field := ""
 	if place, found := strings.CutPrefix(rest, "struct field "); found {
 		place, _, _ = strings.Cut(place, " of type ")
-		_, field, _ = strings.Cut(place, ".") // the type's name goes, the path stays
+		_, field, _ = strings.Cut(place, ".") // drop the type's name, keep the path
 	}
-	s = fmt.Sprintf("%s stands where %s belongs", jsonKind(got), jsonKind(want))
+	s = fmt.Sprintf("%s instead of %s", jsonKind(got), jsonKind(want))
 	if field != "" {
 		s = field + ": " + s
 	}
@@ -101,7 +99,7 @@ func tidyJSON(s string) string {
 	return s
 }
 
-// jsonKind is a type's name in the words of JSON.
+// jsonKind returns what JSON calls a Go type.
 func jsonKind(goType string) string {
 	switch {
 	case strings.HasPrefix(goType, "number "), strings.HasPrefix(goType, "int"), strings.HasPrefix(goType, "uint"), goType == "number":
@@ -116,8 +114,8 @@ func jsonKind(goType string) string {
 	return "an object"
 }
 
-// problems collects the errors of one declaration, so that a user sees all
-// of it at once. Each line begins with the place that the declaration is at.
+// problems collects the errors of one declaration, so that a user sees all of them at once.
+// Each line begins with the place of the declaration.
 type problems struct {
 	place string
 	errs  []error

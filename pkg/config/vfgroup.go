@@ -8,7 +8,7 @@ import (
 	"fairlead.dev/fairlead/pkg/device"
 )
 
-// vfGroup validates one group against itself and against its PF's part.
+// vfGroup validates a group by itself and against its PF's part.
 func vfGroup(g v1alpha1.VFGroup, pf v1alpha1.PFSpec, field string, problem *problems) VFGroup {
 	out := VFGroup{Resource: g.ResourceName, VFs: groupVFs(g, pf, field, problem)}
 	if g.ResourceName != "" {
@@ -33,7 +33,7 @@ func groupVFs(g v1alpha1.VFGroup, pf v1alpha1.PFSpec, field string, problem *pro
 	problem.add(field+".vfs", err)
 	for i, r := range ranges {
 		if pf.NumVFs != nil && r.Last >= *pf.NumVFs {
-			problem.addf(field+".vfs", "VF %d is beyond spec.pf.numVFs: %d, whose VFs are %s", r.Last, *pf.NumVFs, indexesOf(*pf.NumVFs))
+			problem.addf(field+".vfs", "VF %d is beyond spec.pf.numVFs: %d, which allows %s", r.Last, *pf.NumVFs, indexesOf(*pf.NumVFs))
 		}
 		if i > 0 {
 			if at, shared := overlap(ranges[:i], ranges[i:i+1]); shared {
@@ -44,7 +44,7 @@ func groupVFs(g v1alpha1.VFGroup, pf v1alpha1.PFSpec, field string, problem *pro
 	return ranges
 }
 
-// groupSettings reads the fields that device.Knobs has a row for.
+// groupSettings reads the fields that have a row in device.Knobs.
 func groupSettings(g v1alpha1.VFGroup, field string, problem *problems) device.Settings {
 	out := device.Settings{
 		Driver: cmp.Or(g.Driver, device.KernelDriver), MTU: given(g.MTU),
@@ -53,9 +53,9 @@ func groupSettings(g v1alpha1.VFGroup, field string, problem *problems) device.S
 	}
 	problem.add(field+".driver", checkDrivers([]string{out.Driver}))
 	var err error
-	out.Trust, err = onOff(g.Trust)
+	out.Trust, err = parseOnOff(g.Trust)
 	problem.add(field+".trust", err)
-	out.SpoofCheck, err = onOff(g.SpoofCheck)
+	out.SpoofCheck, err = parseOnOff(g.SpoofCheck)
 	problem.add(field+".spoofCheck", err)
 	if g.LinkState != "" {
 		problem.add(field+".linkState", checkOneOf([]string{g.LinkState}, "auto", "enable", "disable"))
@@ -128,7 +128,7 @@ func checkRates(g v1alpha1.VFGroup, field string, problem *problems) {
 	}
 }
 
-// indexesOf lists the VFs of a PF that has n of them.
+// indexesOf lists the VF indexes of a PF that has n VFs.
 func indexesOf(n int) string {
 	switch n {
 	case 0:

@@ -7,17 +7,18 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// ToAllocate says why the kubelet must not give a VF to another container as a
-// resource. What it has given as that resource is its own to give again.
+// ToAllocate returns the use that forbids the kubelet to give a VF to another container
+// as a resource. If the kubelet has already given the VF as this resource, it may do so
+// again: it knows when the first container has ended.
 func (v *View) ToAllocate(vf pci.Address, resource string) (Use, bool) {
 	uses := v.Uses(vf)
 	given := slices.ContainsFunc(uses, func(u Use) bool { return u.Kind == Allocation && u.Resource == resource })
-	return find(uses, func(u Use) bool { return !(given && kubeletKnows(u, resource)) })
+	return firstUse(uses, func(u Use) bool { return !(given && kubeletKnows(u, resource)) })
 }
 
 // kubeletKnows reports whether a use is that of a container to which the kubelet gave
-// the VF as a resource, or follows from it. A pod that has it without an allocation
-// named it itself, and the kubelet takes it for free.
+// the VF as a resource, or follows from it. The kubelet does not know of a pod that named
+// the VF itself: it believes that the VF is free.
 func kubeletKnows(u Use, resource string) bool {
 	switch u.Kind {
 	case Allocation, Sandbox:
@@ -28,14 +29,14 @@ func kubeletKnows(u Use, resource string) bool {
 	return false
 }
 
-// ToAttach says why a function must not become a sandbox's. given: the kubelet gave it
-// to this pod.
+// ToAttach returns the use that forbids a sandbox to get a function. Given means that
+// the kubelet gave the function to this pod.
 func (v *View) ToAttach(fn pci.Address, sandboxID string, pod ledger.PodRef, given bool) (Use, bool) {
 	uses := v.Uses(fn)
-	for _, vf := range v.function(fn).vfs { // a PF takes the ground from under its VFs
+	for _, vf := range v.function(fn).vfs { // moving a PF cuts off its VFs
 		uses = append(uses, v.direct(vf)...)
 	}
-	return find(uses, func(u Use) bool {
+	return firstUse(uses, func(u Use) bool {
 		switch u.Kind {
 		case Sandbox, Release:
 			return u.Sandbox != sandboxID || u.Function != fn
@@ -48,8 +49,8 @@ func (v *View) ToAttach(fn pci.Address, sandboxID string, pod ledger.PodRef, giv
 	})
 }
 
-// ToChange lists who would be hurt by a change of a function: with a PF, the users of
-// its netdev (Use.Function is the PF) and those of its VFs (Use.Function is a VF).
+// ToChange lists the uses that a change of a function would disturb. For a PF these are
+// the uses of its netdev (Use.Function is the PF) and of its VFs (Use.Function is a VF).
 func (v *View) ToChange(fn pci.Address) []Use {
 	uses := v.Uses(fn)
 	for _, vf := range v.function(fn).vfs {
@@ -60,9 +61,9 @@ func (v *View) ToChange(fn pci.Address) []Use {
 	})
 }
 
-// ToCarry says why a pod's macvlan, ipvlan or VLAN link must not be made on a netdev:
-// its function is another pod's, or may become so at any time. The host's own use of
-// the netdev is no obstacle.
+// ToCarry returns the use that forbids a macvlan, ipvlan or VLAN link of a pod on a
+// netdev: another pod has the netdev's function, or may get it at any time. The host's
+// own use of the netdev is no obstacle.
 func (v *View) ToCarry(netdev, sandboxID string) (Use, bool) {
 	fn, ok := v.Function(netdev)
 	if !ok {
@@ -72,7 +73,7 @@ func (v *View) ToCarry(netdev, sandboxID string) (Use, bool) {
 	if resource, ok := v.pooled[fn]; ok {
 		uses = append(uses, Use{Kind: Pool, Function: fn, Netdev: netdev, Resource: resource, Who: "the pool of " + resource})
 	}
-	return find(uses, func(u Use) bool {
+	return firstUse(uses, func(u Use) bool {
 		switch u.Kind {
 		case Host, Children:
 			return false
@@ -83,7 +84,7 @@ func (v *View) ToCarry(netdev, sandboxID string) (Use, bool) {
 	})
 }
 
-func find(uses []Use, counts func(Use) bool) (Use, bool) {
+func firstUse(uses []Use, counts func(Use) bool) (Use, bool) {
 	if i := slices.IndexFunc(uses, counts); i >= 0 {
 		return uses[i], true
 	}

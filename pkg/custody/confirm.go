@@ -11,9 +11,9 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// Confirm reads single functions, as far as no event, or only a late one, tells of
-// their use: VFIO, the netdev, the host's use of it, the IOMMU group. The View that it
-// returns has what was read. A PF is confirmed without its VFs.
+// Confirm reads the facts about single functions that have no events, or late ones:
+// VFIO, the netdev, the host's use of it, the IOMMU group. The View that it returns
+// contains them. A PF is confirmed without its VFs.
 func (o *Oracle) Confirm(ctx context.Context, fns ...pci.Address) (*View, error) {
 	o.grants.confirm(ctx, fns)
 	if err := ctx.Err(); err != nil {
@@ -56,15 +56,15 @@ func (s Sources) read(fn pci.Address, v *View) (reading, error) {
 			break
 		}
 		if r.host[name], err = s.Host.Of(name); err != nil {
-			return r, fmt.Errorf("read what the host uses %s for: %w", name, err)
+			return r, fmt.Errorf("read the host's use of %s: %w", name, err)
 		}
 	}
 	r.open = device.VFIODriver(r.driver) && !v.onRecord(fn, false) && s.Functions.VFIOOpen(fn)
 	return r, nil
 }
 
-// ownNetdevs leaves out the representors of VFs, which lie below a PF, too: if the
-// known name is among those found, it is the function's.
+// ownNetdevs leaves out the representors of VFs, which sysfs lists with the netdev of
+// the PF. If a known name is among those found, it is the function's own.
 func ownNetdevs(known, found []string) []string {
 	if len(known) > 0 && slices.Contains(found, known[0]) {
 		return known
@@ -72,7 +72,7 @@ func ownNetdevs(known, found []string) []string {
 	return found
 }
 
-// note lets everybody see what Confirm found and no event tells of, so that what is
+// note publishes the findings of Confirm that have no events, so that a device that was
 // refused once is not offered again.
 func (s *sightings) note(readings map[pci.Address]reading) {
 	s.out.update(func(next *View) bool {
@@ -88,11 +88,12 @@ func (s *sightings) note(readings map[pci.Address]reading) {
 	})
 }
 
-// noteNetdev takes over what was read of a function's netdevs. If the devices don't
-// agree that there is none, it is looked for again: they may never have missed it.
+// noteNetdev publishes what Confirm read about a function's netdevs. If Confirm missed a
+// netdev that the devices still list, it is looked for again later: the netdev may have
+// come back without the devices noticing its absence.
 func (s *sightings) noteNetdev(next *View, fn pci.Address, r reading) (changed bool) {
 	if missing := r.absent(); missing != next.missing[fn] {
-		next.missing = with(next.missing, fn, missing)
+		next.missing = withMember(next.missing, fn, missing)
 		changed = true
 		if missing && !next.index.functions[fn].absent() {
 			s.settled[fn] = s.src.Now().Add(s.src.Settle)

@@ -1,11 +1,16 @@
-// Package custody answers who uses a PCI function or a netdev of the host: a pod's
-// sandbox, a container that the kubelet gave it to, the node's own network, a process
-// through VFIO, a foreign network namespace, pods' links on top of it, another member of
-// its IOMMU group, a release that failed, a profile that is changing it.
+// Package custody answers who uses a PCI function or a netdev of the host. The kinds of
+// users are listed at Kind: sandboxes, containers, the node's own network, processes with
+// VFIO, other network namespaces, and so on.
 //
-// Whoever wants to allocate, attach, change or build on a function asks the question
-// that fits: View.ToAllocate, ToAttach, ToChange, ToCarry. The answer is a Use, whose
-// Reason is a sentence for the administrator, and TenantReason one for a pod's author.
+// There is one question for each purpose:
+//
+//	View.ToAllocate   may the kubelet give the VF to a container?
+//	View.ToAttach     may a sandbox get the function?
+//	View.ToChange     whom would a change of the function disturb?
+//	View.ToCarry      may a pod get a link on top of the netdev?
+//
+// The answer is a Use. Use.Reason is a sentence for the administrator, Use.TenantReason
+// one for the author of a pod.
 //
 //	use.go, reason.go   a use, in words
 //	view.go, index.go   who uses what at one moment; it never changes
@@ -18,7 +23,8 @@
 //	grants.go                    … from the kubelet
 //	confirm.go, guard.go         reading before a write, and one write at a time
 //
-// It changes nothing on the node and decides nothing. Only changes that announce
-// themselves are in a View at once: VFIO, the kubelet's grants of other resources and
-// the drivers of functions that are no NIC are read at intervals, and by Confirm.
+// The package changes nothing on the node and decides nothing. A View has a change at
+// once if the change has an event. These facts change without events: VFIO, the kubelet's
+// grants of other resources, and the drivers of functions that are not NICs. Run reads
+// them at intervals, and Confirm reads them at once.
 package custody

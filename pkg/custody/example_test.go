@@ -23,7 +23,7 @@ func ExampleView_ToAllocate() {
 		fmt.Println(u.TenantReason())
 	}
 	// Output:
-	// the host uses its netdev ens1f0v0 below storage0: take that away, or leave the function to the host
+	// the host uses its netdev ens1f0v0 below storage0: end that use, or leave the function to the host
 	// the node itself uses it
 }
 

@@ -12,21 +12,21 @@ import (
 // askWithin bounds one question to the kubelet.
 const askWithin = 10 * time.Second
 
-// grants follows what the kubelet gave out, which has no events.
+// grants keeps the kubelet's grants in the View. They have no events.
 type grants struct {
 	src       Sources
 	out       *published
 	sightings *sightings
-	ask       chan struct{} // there is cause to ask
+	ask       chan struct{} // the grants may have changed
 }
 
-// follow asks at the start, at each Resync, and when there is cause to. If the kubelet
-// does not answer, its last answer is valid: it allocates nothing meanwhile.
+// follow asks at the start, at each Resync, and after a signal on ask. If the kubelet
+// does not answer, its last answer stays valid: it allocates nothing meanwhile.
 func (g *grants) follow(ctx context.Context) error {
 	for {
 		wait := g.src.Resync
 		if err := g.read(ctx); err != nil && ctx.Err() == nil {
-			g.src.Log.Warn("what the kubelet gave out cannot be read; it is tried again", "error", err)
+			g.src.Log.Warn("cannot read the kubelet's grants; trying again", "error", err)
 			wait = min(wait, retryUnread)
 		}
 		timer := time.NewTimer(wait)
@@ -62,8 +62,8 @@ func (g *grants) read(ctx context.Context) error {
 	return nil
 }
 
-// confirm asks again if the last answer, and no record, speaks against a function:
-// containers end without news.
+// confirm asks again if a grant is the only reason against one of the functions:
+// containers end without an event.
 func (g *grants) confirm(ctx context.Context, fns []pci.Address) {
 	v := g.out.view()
 	onlyGranted := func(fn pci.Address) bool {
@@ -73,6 +73,6 @@ func (g *grants) confirm(ctx context.Context, fns []pci.Address) {
 		return
 	}
 	if err := g.read(ctx); err != nil {
-		g.src.Log.Warn("what the kubelet gave out cannot be read", "error", err)
+		g.src.Log.Warn("cannot read the kubelet's grants", "error", err)
 	}
 }

@@ -26,8 +26,8 @@ func (o *Oracle) Guard(ctx context.Context, fns ...pci.Address) (v *View, releas
 }
 
 // Change marks functions as being changed by a profile, until end is called. A PF stands
-// for its VFs too, also for those that are made meanwhile. Change first waits for the
-// Guards of the functions, so that a Confirm that follows sees what they wrote.
+// for its VFs, including those that are made meanwhile. Change first waits for the Guards
+// of the functions, so that a later Confirm sees their writes.
 func (o *Oracle) Change(ctx context.Context, fns ...pci.Address) (end func(), err error) {
 	v, all := o.View(), slices.Clone(fns)
 	for _, fn := range fns {
@@ -66,19 +66,19 @@ func (v *View) withGroups(fns []pci.Address) []pci.Address {
 	return all
 }
 
-// locks are one lock per function, which exists while somebody has or wants it.
+// locks has one lock for each function that somebody has locked or is waiting for.
 type locks struct {
-	mu     sync.Mutex // guards places
-	places map[pci.Address]*place
+	mu     sync.Mutex // guards byAddr
+	byAddr map[pci.Address]*functionLock
 }
 
-type place struct {
-	taken chan struct{} // has room for one: who has the lock
-	users int           // who have or want it
+type functionLock struct {
+	taken chan struct{} // holds a value while the function is locked
+	users int           // callers that have the lock or wait for it
 }
 
-// lock takes the locks of functions, in one order for all, so that two callers never
-// wait for each other.
+// lock locks functions, always in the order of their addresses, so that two callers
+// never wait for each other.
 func (l *locks) lock(ctx context.Context, fns []pci.Address) (release func(), err error) {
 	wanted := slices.Clone(fns)
 	slices.SortFunc(wanted, pci.Address.Compare)
@@ -89,33 +89,33 @@ func (l *locks) lock(ctx context.Context, fns []pci.Address) (release func(), er
 		case <-ctx.Done():
 			l.leave(fn)
 			l.release(wanted[:i])
-			return nil, fmt.Errorf("wait for another call that is about to take %s: %w", fn, ctx.Err())
+			return nil, fmt.Errorf("wait for another call that is taking %s: %w", fn, ctx.Err())
 		}
 	}
 	return sync.OnceFunc(func() { l.release(wanted) }), nil
 }
 
-func (l *locks) join(fn pci.Address) *place {
+func (l *locks) join(fn pci.Address) *functionLock {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	p := l.places[fn]
-	if p == nil {
-		if l.places == nil {
-			l.places = map[pci.Address]*place{}
+	f := l.byAddr[fn]
+	if f == nil {
+		if l.byAddr == nil {
+			l.byAddr = map[pci.Address]*functionLock{}
 		}
-		p = &place{taken: make(chan struct{}, 1)}
-		l.places[fn] = p
+		f = &functionLock{taken: make(chan struct{}, 1)}
+		l.byAddr[fn] = f
 	}
-	p.users++
-	return p
+	f.users++
+	return f
 }
 
 func (l *locks) release(fns []pci.Address) {
 	for _, fn := range fns {
 		l.mu.Lock()
-		p := l.places[fn]
+		f := l.byAddr[fn]
 		l.mu.Unlock()
-		<-p.taken
+		<-f.taken
 		l.leave(fn)
 	}
 }
@@ -123,8 +123,8 @@ func (l *locks) release(fns []pci.Address) {
 func (l *locks) leave(fn pci.Address) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	p := l.places[fn]
-	if p.users--; p.users == 0 {
-		delete(l.places, fn)
+	f := l.byAddr[fn]
+	if f.users--; f.users == 0 {
+		delete(l.byAddr, fn)
 	}
 }

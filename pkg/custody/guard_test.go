@@ -96,8 +96,8 @@ func TestGuardsWait(t *testing.T) {
 					t.Fatal(err)
 				}
 				end()
-				if len(o.locks.places) > 0 {
-					t.Errorf("locks are left: %v", o.locks.places)
+				if len(o.locks.byAddr) > 0 {
+					t.Errorf("locks are left: %v", o.locks.byAddr)
 				}
 			})
 		})

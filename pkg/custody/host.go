@@ -6,19 +6,21 @@ import (
 	"log/slog"
 	"reflect"
 	"time"
+
+	"fairlead.dev/fairlead/pkg/retry"
 )
 
-// hostSource is the host's network in Unknown uses.
-const hostSource = "read what the host uses its links for"
+// hostSource names the host's network in Unknown uses.
+const hostSource = "read the host's use of its links"
 
-// hostLinks follows what the host uses its links for.
+// hostLinks keeps the host's use of its links in the View.
 type hostLinks struct {
 	host HostUse
 	out  *published
 	log  *slog.Logger
 }
 
-// follow begins again if the events end, until ctx does.
+// follow ends with ctx. If the events end before, it subscribes again.
 func (h *hostLinks) follow(ctx context.Context) error {
 	for failures := 0; ctx.Err() == nil; {
 		tables, err := h.host.Watch(ctx)
@@ -33,18 +35,19 @@ func (h *hostLinks) follow(ctx context.Context) error {
 			break
 		}
 		if failures++; failures == toleratedFailures {
-			h.log.Error("what the host uses its links for cannot be read; no device is handed out until it can", "error", err)
+			h.log.Error("cannot read the host's use of its links; no device is handed out until it can be read", "error", err)
 			h.out.update(func(next *View) bool { return next.mark(hostSource, err) })
 		}
-		pause(ctx, retryHost)
+		_ = retry.Sleep(ctx, retryHost)
 	}
 	return nil
 }
 
 const (
 	retryHost = time.Second
-	// toleratedFailures in a row let the last table expire. Confirm reads the single
-	// netdev anyway, and a pool that is Unhealthy has pods refused.
+	// toleratedFailures is the number of failures in a row after which the last table
+	// is no longer trusted. It is above 1 because Unhealthy pools make the kubelet refuse
+	// pods, and Confirm reads the single netdev anyway.
 	toleratedFailures = 5
 )
 
@@ -57,13 +60,4 @@ func (h *hostLinks) set(table map[string]HostLink) {
 		next.host = table
 		return true
 	})
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	}
 }

@@ -9,12 +9,12 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// function is what a View keeps of a PF, a VF, or another function that was read.
+// function has the facts that a View keeps about a PF, a VF, or another function.
 type function struct {
 	netdevs []string // first the name, then its altnames; empty: none on the host
 	driver  string
 	group   int           // -1: none
-	pf      pci.Address   // of a VF; zero: not visible
+	pf      pci.Address   // of a VF; zero: not visible, as in a virtual machine
 	vfs     []pci.Address // of a PF
 }
 
@@ -23,7 +23,7 @@ func (f function) absent() bool {
 	return f.driver != "" && !device.UserspaceDriver(f.driver) && len(f.netdevs) == 0
 }
 
-// index finds functions of a snapshot. Once in a View it never changes.
+// index finds the functions of a snapshot. An index in a View is never changed.
 type index struct {
 	functions map[pci.Address]function
 	netdevs   map[string]pci.Address // netdev or altname → its function
@@ -43,11 +43,11 @@ func newIndex(s *inventory.Snapshot) index {
 	return x
 }
 
-// with is the index of a snapshot that differs by changes.
+// with returns the index of a newer snapshot, which differs by changes.
 func (x index) with(s *inventory.Snapshot, changes inventory.Changes) index {
 	next := index{maps.Clone(x.functions), maps.Clone(x.netdevs)}
 	changed := slices.Concat(changes.Added, changes.Changed)
-	for _, fn := range slices.Concat(changed, changes.Removed) { // first all: a name may go from one to another
+	for _, fn := range slices.Concat(changed, changes.Removed) { // before any is added: a name may have moved from one to another
 		for _, name := range x.functions[fn].netdevs {
 			delete(next.netdevs, name)
 		}
@@ -58,7 +58,7 @@ func (x index) with(s *inventory.Snapshot, changes inventory.Changes) index {
 			next.addVF(&vf)
 		}
 	}
-	for _, pf := range s.PFs { // a PF counts as unchanged whatever its VFs do
+	for _, pf := range s.PFs { // changes do not list a PF whose VFs have changed
 		next.addPF(pf)
 	}
 	return next

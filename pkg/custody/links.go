@@ -8,7 +8,7 @@ import (
 	"fairlead.dev/fairlead/pkg/link"
 )
 
-// Links is the HostUse of the network namespace of a handle.
+// Links returns the HostUse of a handle's network namespace.
 func Links(h *link.Handle) HostUse { return &links{handle: h} }
 
 type links struct {
@@ -30,7 +30,7 @@ func (l *links) Watch(ctx context.Context) (<-chan map[string]HostLink, error) {
 	}
 	l.table.Store(table)
 	tables := make(chan map[string]HostLink)
-	go func() { // ends with the table, or when it cannot be read
+	go func() { // ends when the table ends or cannot be read
 		defer close(tables)
 		defer cancel()
 		for {
@@ -51,24 +51,30 @@ func (l *links) Watch(ctx context.Context) (<-chan map[string]HostLink, error) {
 	return tables, nil
 }
 
-// Of is as current as a listing: the table applies the kernel's messages first.
+// Of is as current as a listing: the table applies the kernel's messages first. If the
+// table cannot be read, as between two Watches, Of lists the links.
 func (l *links) Of(netdev string) (HostLink, error) {
 	found, err := l.handle.ByName(netdev)
 	if errors.Is(err, link.ErrNotFound) {
-		return HostLink{}, nil // moved away
+		return HostLink{}, nil // moved to another namespace
 	}
 	if err != nil {
 		return HostLink{}, err
 	}
-	ask := l.handle.Use
-	if t := l.table.Load(); t != nil {
-		ask = t.Of
-	}
-	use, err := ask(found.Index)
+	use, err := l.use(found.Index)
 	if errors.Is(err, link.ErrNotFound) {
 		return HostLink{}, nil
 	}
 	return hostLink(use), err
+}
+
+func (l *links) use(index int) (link.Use, error) {
+	if t := l.table.Load(); t != nil {
+		if use, err := t.Of(index); err == nil || errors.Is(err, link.ErrNotFound) {
+			return use, err
+		}
+	}
+	return l.handle.Use(index)
 }
 
 func byName(uses map[int]link.Use) map[string]HostLink {

@@ -4,6 +4,7 @@ package custody
 
 import (
 	"context"
+	"errors"
 	"net"
 	"testing"
 	"time"
@@ -63,6 +64,30 @@ func TestTheHostsUseOfLinks(t *testing.T) {
 	must(t, <-done)
 }
 
+// After the events have ended, and before they begin again, single netdevs can still be
+// confirmed: the kernel is asked.
+func TestOfAfterTheEventsHaveEnded(t *testing.T) {
+	h, err := link.OpenAt(netnstest.New(t))
+	must(t, err)
+	t.Cleanup(h.Close)
+	must(t, h.Do(func() error {
+		vf := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "ens1f0v0", TxQLen: -1}, PeerName: "peer"}
+		addr := &netlink.Addr{IPNet: &net.IPNet{IP: net.IPv4(10, 0, 0, 1), Mask: net.CIDRMask(24, 32)}}
+		return errors.Join(netlink.LinkAdd(vf), netlink.AddrAdd(vf, addr))
+	}))
+	host := Links(h)
+	ctx, cancel := context.WithCancel(t.Context())
+	tables, err := host.Watch(ctx)
+	must(t, err)
+	cancel()
+	for range tables { // until they end
+	}
+	use, err := host.Of("ens1f0v0")
+	if err != nil || use.How != "with the address 10.0.0.1/24" {
+		t.Errorf("%+v, %v", use, err)
+	}
+}
+
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
@@ -84,7 +109,7 @@ func await(t *testing.T, o *Oracle, want string) {
 	}
 }
 
-// how is what the host uses the netdev of vf0 for; Unknown is not told from a use.
+// how returns how the host uses the netdev of vf0. An Unknown use counts too.
 func how(v *View) string {
 	uses := v.Uses(vf0)
 	switch {

@@ -23,8 +23,8 @@ type Oracle struct {
 	locks     locks
 }
 
-// New makes an Oracle that has read the ledger and the devices. It learns the rest, and
-// every change of the devices, in Run.
+// New makes an Oracle that has read the ledger and the devices. Run reads the other
+// sources, and follows the changes of all.
 func New(src Sources) *Oracle {
 	if src.Now == nil {
 		src.Now = time.Now
@@ -54,9 +54,9 @@ func New(src Sources) *Oracle {
 	return o
 }
 
-// Run keeps the View up to date until ctx ends. Without an event it wakes at each
-// Resync, and for changes that do not announce themselves: a function that a process has
-// open through VFIO, a netdev that does not appear, a source that could not be read.
+// Run keeps the View up to date until ctx ends. Without an event it wakes only at each
+// Resync, and to look again at three things: a function that a process has open through
+// VFIO, a netdev that has not appeared, a source that could not be read.
 func (o *Oracle) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	if o.src.Ledger != nil {
@@ -72,15 +72,15 @@ func (o *Oracle) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// View is the latest one.
+// View returns the latest View.
 func (o *Oracle) View() *View { return o.out.view() }
 
-// Subscribe gives the current View, and then each newer one; a reader that is slow
-// skips to the newest. cancel ends it and closes the channel.
+// Subscribe sends the current View, and then newer ones. A slow reader gets only the
+// newest. Cancel closes the channel.
 func (o *Oracle) Subscribe() (views <-chan *View, cancel func()) { return o.out.subscribe() }
 
-// WaitRead waits until Run has read every source that a View needs; false if ctx ends
-// before.
+// WaitRead waits until Run has read every source that a View needs. It returns false if
+// ctx ends before that.
 func (o *Oracle) WaitRead(ctx context.Context) bool {
 	views, cancel := o.Subscribe()
 	defer cancel()
@@ -96,15 +96,16 @@ func (o *Oracle) WaitRead(ctx context.Context) bool {
 	}
 }
 
-// SandboxChanged makes the Oracle read the records of these sandboxes. Call it after
-// the change is committed; the View has it on return.
+// SandboxChanged makes the Oracle read the records of these sandboxes. Call it after the
+// change is committed. When it returns, the View has the change.
 func (o *Oracle) SandboxChanged(ids ...string) { o.records.readSandboxes(ids) }
 
-// AllocationsChanged makes the Oracle read the allocations of these functions; none
-// means of all. Call it after the change is committed; the View has it on return.
+// AllocationsChanged makes the Oracle read the allocations of these functions, or of all
+// if no function is given. Call it after the change is committed. When it returns, the
+// View has the change.
 func (o *Oracle) AllocationsChanged(fns ...pci.Address) { o.records.readAllocations(fns) }
 
-// SetPooled says which functions are advertised to the kubelet, and as what.
+// SetPooled takes the functions that are advertised to the kubelet, with their resources.
 func (o *Oracle) SetPooled(resources map[pci.Address]string) {
 	o.out.update(func(next *View) bool {
 		if maps.Equal(next.pooled, resources) {
@@ -115,8 +116,8 @@ func (o *Oracle) SetPooled(resources map[pci.Address]string) {
 	})
 }
 
-// ToAttach is View.ToAttach of a function that is read right now. The error is an
-// *InUseError if somebody has it.
+// ToAttach confirms a function and asks View.ToAttach. If somebody uses the function,
+// the error is an *InUseError.
 func (o *Oracle) ToAttach(fn pci.Address, sandboxID string, pod ledger.PodRef, given bool) error {
 	v, err := o.Confirm(context.Background(), fn)
 	if err != nil {
@@ -128,7 +129,8 @@ func (o *Oracle) ToAttach(fn pci.Address, sandboxID string, pod ledger.PodRef, g
 	return nil
 }
 
-// ToCarry is View.ToCarry. The error is an *InUseError if no link may be made there.
+// ToCarry asks View.ToCarry. If no link may be made on the netdev, the error is an
+// *InUseError.
 func (o *Oracle) ToCarry(netdev, sandboxID string) error {
 	if u, used := o.View().ToCarry(netdev, sandboxID); used {
 		return o.refused(u, "netdev "+netdev, "sandbox", sandboxID)
@@ -136,8 +138,9 @@ func (o *Oracle) ToCarry(netdev, sandboxID string) error {
 	return nil
 }
 
-// refused logs the use with its names, which the pod's author does not get.
-func (o *Oracle) refused(u Use, what string, forWhom ...any) error {
-	o.src.Log.Warn("not given to a pod: "+what, append(forWhom, "error", u.Reason())...)
-	return &InUseError{Use: u, What: what}
+// refused logs the reason with the names of pods, which the pod's author does not get.
+// ForWhom is a log key and its value.
+func (o *Oracle) refused(u Use, object string, forWhom ...any) error {
+	o.src.Log.Warn("refused to give a pod "+object, append(forWhom, "error", u.Reason())...)
+	return &InUseError{Use: u, What: object}
 }

@@ -139,7 +139,7 @@ func TestVFIOIsNotAskedAboutAHolder(t *testing.T) {
 	})
 }
 
-// devices A4, A2: Confirm sees what no event has told yet, and then everybody does.
+// devices A4, A2: Confirm sees a change before its event, and then everybody does.
 func TestConfirm(t *testing.T) {
 	for _, tt := range []struct {
 		name, want, free string
@@ -251,7 +251,7 @@ func TestUnreadSources(t *testing.T) {
 	n := newNode()
 	n.ledgerErr = errDisk
 	run(t, n, func(t *testing.T, o *Oracle) {
-		want := "0000:3b:10.0 unknown: nobody can say who uses it: read the ledger: input/output error; it is tried again\n"
+		want := "0000:3b:10.0 unknown: nobody can say who uses it: read the ledger: input/output error; trying again\n"
 		if diff := cmp.Diff(want, text(o.View(), vf0)); diff != "" {
 			t.Errorf("uses (-want +got):\n%s", diff)
 		}
@@ -288,7 +288,7 @@ func TestErrorsOfAttach(t *testing.T) {
 	}{
 		{o.ToAttach(vf0, "2", podB, true), "0000:3b:10.0: another pod has it"},
 		{o.ToAttach(vf1, "2", podB, true), ""},
-		{o.ToCarry("ens1f0v2", "2"), "netdev ens1f0v2: it is advertised as fairlead.dev/fast, so that the kubelet may give it to a pod at any time: use the PF, or a NIC that is in no pool"},
+		{o.ToCarry("ens1f0v2", "2"), "netdev ens1f0v2: it is advertised as fairlead.dev/fast, so the kubelet may give it to a pod at any time: use the PF, or a NIC that is in no pool"},
 		{o.ToCarry("ens1f0", "2"), ""},
 	} {
 		got := ""

@@ -120,7 +120,7 @@ func TestIncrementalViewEqualsOneFromScratch(t *testing.T) {
 	})
 }
 
-// machine changes a node, and tells its Oracle of each change.
+// machine changes a node, and reports each change to its Oracle.
 type machine struct {
 	node   *node
 	oracle *Oracle

@@ -5,11 +5,13 @@ import (
 	"sync/atomic"
 )
 
-// published is the latest View, and those who want the next.
+// published has the latest View and its subscribers.
 type published struct {
 	current atomic.Pointer[View]
 
-	mu          sync.Mutex // guards the making of Views: held while a source is read into one, so that an older reading never replaces a newer
+	// mu guards subscribers and the making of Views. It is held while a source is read
+	// into a View, so that an older reading never replaces a newer one.
+	mu          sync.Mutex
 	subscribers map[chan *View]struct{}
 }
 
@@ -37,8 +39,8 @@ func (p *published) subscribe() (views <-chan *View, cancel func()) {
 	}
 }
 
-// update publishes a View with some parts replaced. change gets a copy of the last
-// View. It must not write into the parts, and returns false if nothing is new.
+// update publishes a View with some parts replaced. Change gets a copy of the last View.
+// It replaces maps instead of writing into them, and returns false if nothing is new.
 func (p *published) update(change func(next *View) bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -49,7 +51,7 @@ func (p *published) update(change func(next *View) bool) {
 	p.current.Store(&next)
 	for ch := range p.subscribers {
 		select {
-		case <-ch: // not read yet: the newest is enough
+		case <-ch: // the reader is slow: it gets only the newest
 		default:
 		}
 		ch <- &next

@@ -5,67 +5,67 @@ import (
 	"fmt"
 )
 
-// Reason says, in one sentence for the administrator, who uses the function, how, and
-// the remedy.
+// Reason returns a sentence for the administrator: who uses the function, how, and the
+// remedy.
 func (u Use) Reason() string {
 	switch u.Kind {
 	case Unknown:
-		return fmt.Sprintf("nobody can say who uses it: %s: %s; it is tried again", u.Who, u.Failure)
+		return fmt.Sprintf("nobody can say who uses it: %s: %s; trying again", u.Who, u.Failure)
 	case Host:
-		return fmt.Sprintf("the host uses its netdev %s %s: take that away, or leave the function to the host", u.Netdev, u.How)
+		return fmt.Sprintf("the host uses its netdev %s %s: end that use, or leave the function to the host", u.Netdev, u.How)
 	case Sandbox:
 		return fmt.Sprintf("%s has it%s: it is free when that pod is deleted", u.Who, u.as())
 	case Release:
-		return fmt.Sprintf("%s has it%s still: its release has failed %s, with: %s; it is tried again", u.Who, u.as(), times(u.Attempts), u.Failure)
+		return fmt.Sprintf("%s still has it%s: its release has failed %s, with: %s; trying again", u.Who, u.as(), times(u.Attempts), u.Failure)
 	case Allocation:
-		return fmt.Sprintf("the kubelet gave it to %s%s: it is free when that has ended", u.Who, u.as())
+		return fmt.Sprintf("the kubelet gave it to %s%s: it is free when that container has ended", u.Who, u.as())
 	case Children:
 		return fmt.Sprintf("%s has a link on its netdev %s: it is free when that pod is deleted", u.Who, u.Netdev)
 	}
 	return u.unrecordedReason()
 }
 
-// unrecordedReason is Reason for the users that no record of a pod tells of.
+// unrecordedReason returns the Reason for users that have no record of a pod.
 func (u Use) unrecordedReason() string {
 	switch u.Kind {
 	case VFIO:
-		return "a process has it open through VFIO, of which Fairlead has no record: end it (a virtual machine or a DPDK program of the host)"
+		return "a process has it open through VFIO, without a record of it here: end that process (a virtual machine or a DPDK program of the host)"
 	case Namespace:
-		return fmt.Sprintf("its driver %s is bound, its netdev is not on the host, and no pod is on record: "+
-			"it lies in a network namespace of other software, or the driver made no netdev (see the kernel log)", u.Driver)
+		return fmt.Sprintf("its driver %s is bound, but its netdev is not on the host, and no pod is on record: "+
+			"it is in a network namespace of other software, or the driver made no netdev (see the kernel log)", u.Driver)
 	case Group:
-		return fmt.Sprintf("%s has %s, which is in the same IOMMU group: VFIO gives a group to one user only; "+
-			"it is free when %[2]s is, and ACS gives each function a group of its own", u.Who, u.Function)
+		return fmt.Sprintf("%s has %s, which is in the same IOMMU group, and VFIO gives a group to one user only: "+
+			"it is free when %[2]s is free; with ACS each function has a group of its own", u.Who, u.Function)
 	case GroupDriver:
-		return fmt.Sprintf("%s is in the same IOMMU group and bound to %s: VFIO opens no function of the group until that is unbound or bound to vfio-pci, too", u.Function, u.Driver)
+		return fmt.Sprintf("%s is in the same IOMMU group and bound to %s, so VFIO opens no function of the group: unbind it, or bind it to vfio-pci too", u.Function, u.Driver)
 	case Change:
 		return "a profile is changing it: try again in a moment"
 	case Pool:
-		return fmt.Sprintf("it is advertised as %s, so that the kubelet may give it to a pod at any time: use the PF, or a NIC that is in no pool", u.Resource)
+		return fmt.Sprintf("it is advertised as %s, so the kubelet may give it to a pod at any time: use the PF, or a NIC that is in no pool", u.Resource)
 	}
 	return "it is used by " + u.Who
 }
 
-// TenantReason is Reason for the author of a pod: it names no other pod, no link of
-// the node, and no function but the one that was asked about.
+// TenantReason returns a sentence for the author of a pod. It names no other pod, no link
+// of the node, and no other function.
 func (u Use) TenantReason() string {
 	switch u.Kind {
 	case Unknown:
-		return "the node cannot say who uses it: try again"
+		return "the node cannot find out who uses it: try again"
 	case Host:
 		return "the node itself uses it"
 	case Sandbox, Allocation:
 		return "another pod has it"
 	case Release:
-		return "another pod has it still, since its release has failed: it is tried again"
+		return "another pod still has it, since its release has failed: the node tries again"
 	case Children:
-		return "links of other pods lie on it"
+		return "links of other pods are on top of it"
 	case VFIO:
 		return "a process of the node has it open through VFIO"
 	case Group:
 		return "another function of its IOMMU group is in use"
 	case GroupDriver:
-		return "another function of its IOMMU group is bound to a driver of the kernel, so that VFIO opens none of them"
+		return "another function of its IOMMU group is bound to a kernel driver, so VFIO opens no function of the group"
 	}
 	return u.Reason()
 }
@@ -87,8 +87,8 @@ func times(n int) string {
 	return "once"
 }
 
-// InUseError says that a function or netdev is not to be had. Its text is for the
-// author of a pod; log Use.Reason for the administrator.
+// InUseError reports a function or netdev that cannot be given to a pod. Its text is for
+// the author of the pod. Use.Reason is for the administrator's log.
 type InUseError struct {
 	Use  Use
 	What string // "0000:3b:02.1", "netdev eth3"

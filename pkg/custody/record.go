@@ -9,7 +9,8 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// sandboxes is what sandboxes have, by who and by what. Once in a View it never changes.
+// sandboxes has the uses of all sandboxes, indexed by user and by used object. One that
+// is in a View is never changed.
 type sandboxes struct {
 	byID       map[string][]Use
 	byFunction map[pci.Address][]Use
@@ -25,7 +26,7 @@ func recorded(all []ledger.Entry) sandboxes {
 	return s
 }
 
-// with is s in which a sandbox has these uses instead of those that it had.
+// with returns a copy of s in which a sandbox has these uses.
 func (s sandboxes) with(id string, uses []Use) sandboxes {
 	next := sandboxes{maps.Clone(s.byID), maps.Clone(s.byFunction), maps.Clone(s.byNetdev), maps.Clone(s.vlanLinks)}
 	for _, u := range s.byID[id] {
@@ -56,7 +57,8 @@ func (s sandboxes) add(id string, uses []Use) {
 	}
 }
 
-// drop and insert make new slices: an older View has the old ones.
+// drop removes the uses of a sandbox. Like insert, it makes a new slice, because an older
+// View has the old one.
 func drop[K comparable](m map[K][]Use, key K, id string) {
 	rest := slices.DeleteFunc(slices.Clone(m[key]), func(u Use) bool { return u.Sandbox == id })
 	if len(rest) == 0 {
@@ -66,7 +68,8 @@ func drop[K comparable](m map[K][]Use, key K, id string) {
 	m[key] = rest
 }
 
-// insert keeps the order of sandbox and interface, so that equal facts make equal Views.
+// insert keeps uses in order of sandbox and interface, so that equal facts make equal
+// Views.
 func insert(uses []Use, u Use) []Use {
 	i, _ := slices.BinarySearchFunc(uses, u, func(a, b Use) int {
 		return cmp.Or(cmp.Compare(a.Sandbox, b.Sandbox), cmp.Compare(a.IfName, b.IfName))
@@ -74,7 +77,7 @@ func insert(uses []Use, u Use) []Use {
 	return slices.Insert(slices.Clone(uses), i, u)
 }
 
-// usesOf is what a sandbox has of the host.
+// usesOf returns the uses of a sandbox.
 func usesOf(s ledger.Entry) []Use {
 	var uses []Use
 	for _, h := range s.Holdings {

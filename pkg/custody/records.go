@@ -9,12 +9,14 @@ import (
 
 	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/pci"
+	"fairlead.dev/fairlead/pkg/retry"
 )
 
-// ledgerSource is the ledger's name in Unknown uses.
+// ledgerSource names the ledger in Unknown uses.
 const ledgerSource = "read the ledger"
 
-// records follows the ledger: all of it once, and then each record that changes.
+// records keeps the ledger's records in the View: all at first, then each one that
+// changes.
 type records struct {
 	ledger    Ledger
 	out       *published
@@ -24,11 +26,11 @@ type records struct {
 	failed    chan struct{} // a record could not be read
 }
 
-// follow reads each change, and everything again after a failure, until ctx ends.
+// follow reads each changed record until ctx ends. After a failure it reads all of them.
 func (r *records) follow(ctx context.Context) error {
 	changes, cancel := r.ledger.Subscribe()
 	defer cancel()
-	r.read() // what changed since New
+	r.read() // changes since New
 	for {
 		select {
 		case <-ctx.Done():
@@ -43,7 +45,7 @@ func (r *records) follow(ctx context.Context) error {
 				r.readSandboxes([]string{c.SandboxID})
 			}
 		case <-r.failed:
-			pause(ctx, retryUnread)
+			_ = retry.Sleep(ctx, retryUnread)
 			r.read()
 		}
 	}
@@ -64,9 +66,9 @@ func (r *records) read() {
 	})
 }
 
-// fail makes the use of every function unknown until all records are read.
+// fail makes the users of every function unknown until the ledger can be read.
 func (r *records) fail(next *View, err error) bool {
-	r.log.Error("the ledger cannot be read; no device is handed out until it can", "error", err)
+	r.log.Error("cannot read the ledger; no device is handed out until it can be read", "error", err)
 	signal(r.failed)
 	return next.mark(ledgerSource, err)
 }
@@ -81,7 +83,7 @@ func (r *records) readSandboxes(ids []string) {
 			}
 			had := next.sandboxes.byID[id]
 			if reflect.DeepEqual(had, uses) {
-				continue // an address or a status changed
+				continue // another part of the record has changed
 			}
 			next.sandboxes = next.sandboxes.with(id, uses)
 			r.sightings.returned(next, had)
@@ -92,7 +94,7 @@ func (r *records) readSandboxes(ids []string) {
 	})
 }
 
-// readAllocations reads the allocations of functions; none means all.
+// readAllocations reads the allocations of functions, or all if no function is given.
 func (r *records) readAllocations(fns []pci.Address) {
 	r.out.update(func(next *View) bool {
 		all, err := r.ledger.Allocations()
@@ -130,7 +132,7 @@ func (r *records) allocationChanged(next *View, fn pci.Address, allocated bool) 
 	}
 	r.sightings.returned(next, uses)
 	if len(next.grants[fn]) > 0 {
-		signal(r.grants.ask) // the kubelet's last word is out of date
+		signal(r.grants.ask) // the kubelet's last answer is out of date
 	}
 }
 

@@ -12,20 +12,21 @@ import (
 
 const (
 	retryUnread  = 10 * time.Second
-	firstOpenGap = 2 * time.Second // the process is just being ended
-	lastOpenGap  = time.Minute     // a virtual machine runs for days
+	firstOpenGap = 2 * time.Second // at first: the process may just be ending
+	lastOpenGap  = time.Minute     // at last: a virtual machine runs for days
 )
 
-// sightings follows the functions themselves: their netdevs, VFIO, IOMMU groups.
+// sightings keeps the facts about the functions themselves in the View: netdevs, VFIO,
+// IOMMU groups.
 type sightings struct {
 	src  Sources
 	out  *published
 	wake chan struct{} // something is due earlier than follow knows
 
 	// Guarded by out.mu.
-	settled map[pci.Address]time.Time // when a netdev has had its time to appear
-	open    time.Time                 // when to look again who has VFIO open: it closes without an event; zero: never
-	openGap time.Duration             // to the look after that
+	settled map[pci.Address]time.Time // when to stop waiting for the function's netdev
+	open    time.Time                 // when to look at VFIO again, which is closed without an event; zero: never
+	openGap time.Duration             // the pause before the look after that
 }
 
 // follow ends with ctx.
@@ -59,8 +60,8 @@ func (s *sightings) follow(ctx context.Context) error {
 	}
 }
 
-// setDevices takes a new snapshot over, and reads what the snapshot lacks of the
-// functions that changed.
+// setDevices takes a new snapshot, and reads the facts about changed functions that a
+// snapshot does not have.
 func (s *sightings) setDevices(snapshot *inventory.Snapshot) {
 	s.out.update(func(next *View) bool {
 		changes := inventory.Diff(next.Devices(), snapshot)
@@ -77,7 +78,7 @@ func (s *sightings) setDevices(snapshot *inventory.Snapshot) {
 				s.awaitNetdev(next, fn)
 			}
 			if next.missing[fn] && !f.absent() {
-				next.missing = with(next.missing, fn, false)
+				next.missing = withMember(next.missing, fn, false)
 			}
 		}
 		s.dropSettled(next)
@@ -87,16 +88,16 @@ func (s *sightings) setDevices(snapshot *inventory.Snapshot) {
 	})
 }
 
-// awaitNetdev keeps a function without its netdev from counting as a foreign
-// namespace's for a moment.
+// awaitNetdev gives a function's netdev time to appear. Until then the function does not
+// count as used by another network namespace.
 func (s *sightings) awaitNetdev(next *View, fn pci.Address) {
-	next.settling = with(next.settling, fn, true)
+	next.settling = withMember(next.settling, fn, true)
 	s.settled[fn] = s.src.Now().Add(s.src.Settle)
 	signal(s.wake)
 }
 
-// returned gives functions that were given back time for their netdev to appear: the
-// devices are read a moment later than the ledger is written.
+// returned waits for the netdevs of functions that a sandbox has given back: the devices
+// are read a moment after the ledger was written.
 func (s *sightings) returned(next *View, had []Use) {
 	for _, u := range had {
 		if u.Kind != Children && next.index.functions[u.Function].absent() {
@@ -105,20 +106,21 @@ func (s *sightings) returned(next *View, had []Use) {
 	}
 }
 
-// forget drops what was seen of a user without a record: a new one is on record.
+// forget drops the sightings of a user without a record, after a user with a record has
+// got the function.
 func (s *sightings) forget(next *View, uses []Use) {
 	for _, u := range uses {
 		if next.open[u.Function] {
-			next.open = with(next.open, u.Function, false)
+			next.open = withMember(next.open, u.Function, false)
 		}
 		if next.missing[u.Function] {
-			next.missing = with(next.missing, u.Function, false)
+			next.missing = withMember(next.missing, u.Function, false)
 		}
 	}
 }
 
-// dropSettled ends the wait for netdevs that are there, or have had their time. It
-// reports whether there were any.
+// dropSettled stops waiting for netdevs that have appeared or are overdue. It reports
+// whether there were any.
 func (s *sightings) dropSettled(next *View) bool {
 	now := s.src.Now()
 	ended := false
@@ -127,7 +129,7 @@ func (s *sightings) dropSettled(next *View) bool {
 			continue
 		}
 		delete(s.settled, fn)
-		next.settling = with(next.settling, fn, false)
+		next.settling = withMember(next.settling, fn, false)
 		s.lookMissing(next, fn)
 		ended = true
 	}
@@ -141,13 +143,13 @@ func (s *sightings) lookMissing(next *View, fn pci.Address) (found bool) {
 	}
 	names, err := s.src.Functions.Netdevs(fn)
 	if found = err == nil && len(names) > 0; found {
-		next.missing = with(next.missing, fn, false)
+		next.missing = withMember(next.missing, fn, false)
 	}
 	return found
 }
 
-// reread reads what changes without events: VFIO, the drivers of functions that the
-// devices don't include, and a netdev that was missed between two snapshots.
+// reread reads the facts that change without events: VFIO, the drivers of functions that
+// are not among the devices, and netdevs that were missing between two snapshots.
 func (s *sightings) reread() {
 	s.out.update(func(next *View) bool {
 		all := slices.Collect(maps.Keys(next.index.functions))
@@ -183,8 +185,8 @@ func (s *sightings) nextDue() time.Time {
 	return first
 }
 
-// with is a copy of a set with a member added or removed.
-func with(set map[pci.Address]bool, fn pci.Address, member bool) map[pci.Address]bool {
+// withMember returns a copy of a set with a member added or removed.
+func withMember(set map[pci.Address]bool, fn pci.Address, member bool) map[pci.Address]bool {
 	next := maps.Clone(set)
 	if next == nil {
 		next = map[pci.Address]bool{}

@@ -11,7 +11,7 @@ import (
 	"fairlead.dev/fairlead/pkg/sysfs"
 )
 
-// Sources are where an Oracle looks. A nil source reports nothing.
+// Sources are the places where an Oracle looks. A nil source reports no use.
 type Sources struct {
 	Ledger    Ledger
 	Devices   Devices
@@ -20,13 +20,13 @@ type Sources struct {
 	Kubelet   Kubelet
 
 	Now    func() time.Time // default time.Now
-	Settle time.Duration    // how long a netdev may take to appear after its driver or its return; default 2 s
+	Settle time.Duration    // how long a netdev may take to appear after its driver was bound or a pod returned it; default 2 s
 	Resync time.Duration    // how often sources without events are read again; default 5 min
 	Log    *slog.Logger
 }
 
 // Ledger has the records of sandboxes and allocations; *ledger.Ledger is one. Run
-// follows its changes. Who needs the View to have a change at once calls
+// follows its changes. A caller that needs a change in the View at once calls
 // Oracle.SandboxChanged or Oracle.AllocationsChanged.
 type Ledger interface {
 	Subscribe() (changes <-chan ledger.Change, cancel func())
@@ -51,22 +51,22 @@ type Functions interface {
 	VFIOOpen(pci.Address) bool
 }
 
-// HostUse says by netdev what the node's own network uses it for.
+// HostUse reports how the node's own network uses its netdevs.
 type HostUse interface {
-	// Watch gives the whole table, and again after each change. The channel is closed
-	// when ctx ends, or the events do.
+	// Watch sends the whole table, by netdev, at first and after each change. The channel
+	// is closed when ctx or the events end.
 	Watch(ctx context.Context) (<-chan map[string]HostLink, error)
-	// Of asks for one netdev now.
+	// Of reads the use of one netdev now.
 	Of(netdev string) (HostLink, error)
 }
 
-// HostLink is what the node's own network uses a netdev for. The zero value is no use.
+// HostLink describes how the node's own network uses a netdev. The zero value is no use.
 type HostLink struct {
-	OnTop []string // netdevs on top of it; those that Fairlead made for pods don't count
+	OnTop []string // netdevs on top of it; custody ignores those that Fairlead made for pods
 	How   string   // any other use: "with the address 10.0.0.1/24"
 }
 
-// Kubelet has the devices that the kubelet gave out, of all resources.
+// Kubelet lists the devices that the kubelet has given to containers, of all resources.
 type Kubelet interface {
 	Grants(ctx context.Context) ([]Grant, error)
 }

@@ -1,16 +1,16 @@
 package custody
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
 	"fairlead.dev/fairlead/pkg/device"
+	"fairlead.dev/fairlead/pkg/link"
 	"fairlead.dev/fairlead/pkg/pci"
 	"fairlead.dev/fairlead/pkg/sysfs"
 )
 
-// Uses lists who uses a function, in the order of the kinds; empty: it is free.
+// Uses lists the uses of a function, in the order of the kinds. A free function has no uses.
 func (v *View) Uses(fn pci.Address) []Use {
 	uses := v.direct(fn)
 	if device.VFIODriver(v.function(fn).driver) {
@@ -22,7 +22,7 @@ func (v *View) Uses(fn pci.Address) []Use {
 	return uses
 }
 
-// direct is Uses without the function's IOMMU group and without profiles.
+// direct returns the Uses of a function, except those of its IOMMU group and of profiles.
 func (v *View) direct(fn pci.Address) []Use {
 	f := v.function(fn)
 	uses := v.unknown(fn)
@@ -67,7 +67,7 @@ func (v *View) hostUses(fn pci.Address, f function) []Use {
 		l := v.hostLink(fn, name)
 		onTop := slices.DeleteFunc(slices.Clone(l.OnTop), func(top string) bool { return v.sandboxes.vlanLinks[top] > 0 })
 		if len(onTop) > 0 {
-			l.How = "below " + some(onTop)
+			l.How = link.Use{OnTop: onTop}.String()
 		}
 		if l.How != "" {
 			return []Use{{Kind: Host, Function: fn, Netdev: name, Who: "the host", How: l.How}}
@@ -76,18 +76,8 @@ func (v *View) hostUses(fn pci.Address, f function) []Use {
 	return nil
 }
 
-// someShown bounds the names in a message.
-const someShown = 3
-
-func some(names []string) string {
-	if len(names) > someShown {
-		return fmt.Sprintf("%s and %d more", strings.Join(names[:someShown], ", "), len(names)-someShown)
-	}
-	return strings.Join(names, ", ")
-}
-
-// allocationUses has the ledger's word, and the kubelet's if it adds something: it
-// knows of other resources, and of what an earlier ledger had.
+// allocationUses returns the allocation in the ledger, and the kubelet's grants that the
+// ledger does not have: those of other resources and of an earlier ledger.
 func (v *View) allocationUses(fn pci.Address) []Use {
 	var uses []Use
 	a, recorded := v.allocations[fn]
@@ -102,9 +92,9 @@ func (v *View) allocationUses(fn pci.Address) []Use {
 	return uses
 }
 
-// unrecorded is what the node shows of users that keep no records here. A pod that
-// holds the function has it open, or has its netdev, itself. So may one that it is only
-// allocated to, unless Confirm has looked.
+// unrecorded returns the use by somebody without a record. If a sandbox holds the
+// function, the open file and the missing netdev are that pod's. If the function is only
+// allocated, they may be the container's, unless Confirm has just looked.
 func (v *View) unrecorded(fn pci.Address, f function, allocated bool) []Use {
 	if v.held(fn) {
 		return nil
@@ -122,13 +112,14 @@ func (v *View) unrecorded(fn pci.Address, f function, allocated bool) []Use {
 	return nil
 }
 
-// held reports whether a sandbox has the function. One of an earlier boot has no netns.
+// held reports whether a running sandbox has the function. A sandbox of an earlier boot
+// no longer runs.
 func (v *View) held(fn pci.Address) bool {
 	return slices.ContainsFunc(v.sandboxes.byFunction[fn], func(u Use) bool { return !u.EarlierBoot })
 }
 
-// onRecord reports whether a sandbox, or with allocations a container, has the function
-// or another of its IOMMU group.
+// onRecord reports whether a sandbox has the function or another member of its IOMMU
+// group. With allocations, a container that the kubelet gave it to counts as well.
 func (v *View) onRecord(fn pci.Address, allocations bool) bool {
 	on := func(fn pci.Address) bool {
 		_, allocated := v.allocations[fn]
@@ -137,8 +128,8 @@ func (v *View) onRecord(fn pci.Address, allocations bool) bool {
 	return on(fn) || slices.ContainsFunc(v.groups[v.function(fn).group], func(m sysfs.GroupMember) bool { return on(m.Address) })
 }
 
-// groupUses looks at the other members of the function's IOMMU group. VFIO gives the
-// group to one user, and to none while a driver of the kernel has a member.
+// groupUses returns the uses of the other members of the function's IOMMU group. VFIO
+// gives a group to one user, and only if no member has a kernel driver.
 func (v *View) groupUses(fn pci.Address) []Use {
 	f := v.function(fn)
 	if f.group < 0 {
@@ -159,7 +150,7 @@ func (v *View) groupUses(fn pci.Address) []Use {
 	return append(used, drivers...)
 }
 
-// holder is the first of those uses of a function that take its IOMMU group.
+// holder returns the first use of a function that takes its whole IOMMU group.
 func (v *View) holder(fn pci.Address) (Use, bool) {
 	for _, u := range v.direct(fn) {
 		switch u.Kind {
@@ -170,8 +161,8 @@ func (v *View) holder(fn pci.Address) (Use, bool) {
 	return Use{}, false
 }
 
-// blocksVFIO reports whether a member's driver keeps VFIO from the group. Bridges'
-// and stub drivers leave DMA to others (the kernel's driver_managed_dma).
+// blocksVFIO reports whether a member's driver keeps VFIO from opening the group. The
+// drivers of bridges and stubs do not: they use no DMA (driver_managed_dma in the kernel).
 func blocksVFIO(driver string) bool {
 	switch driver {
 	case "", "pcieport", "shpchp", "pci-stub":

@@ -10,7 +10,7 @@ import (
 	"fairlead.dev/fairlead/pkg/sysfs"
 )
 
-// readGroups reads the IOMMU groups of functions, if VFIO could open one of the group.
+// readGroups reads the IOMMU groups of functions, if a member has a VFIO driver.
 func (s *sightings) readGroups(next *View, old map[pci.Address]function, fns []pci.Address) (changed bool) {
 	if s.src.Functions == nil {
 		return false
@@ -41,7 +41,7 @@ func (s *sightings) readGroup(next *View, group int, vfio bool) (changed bool) {
 	if vfio {
 		var err error
 		if members, err = s.src.Functions.GroupMembers(group); err != nil {
-			s.src.Log.Warn("IOMMU group cannot be read; its functions are not told from those of a group of one", "group", group, "error", err)
+			s.src.Log.Warn("cannot read the IOMMU group; its functions are treated as if each had a group of its own", "group", group, "error", err)
 		}
 	}
 	if slices.Equal(members, next.groups[group]) {
@@ -58,25 +58,25 @@ func (s *sightings) readGroup(next *View, group int, vfio bool) (changed bool) {
 	return true
 }
 
-// lookOpen asks VFIO about functions that nobody has on record. To ask is to open: a
-// user on record, who may be about to open it, must not meet that.
+// lookOpen asks VFIO about functions that nobody on record has. Asking opens the group
+// for a moment, which would disturb a user on record that is about to open it.
 func (s *sightings) lookOpen(next *View, fns []pci.Address) (changed bool) {
 	if s.src.Functions == nil {
 		return false
 	}
 	for _, fn := range fns {
 		f, there := next.index.functions[fn]
-		known := next.onRecord(fn, !next.open[fn]) // Confirm saw it open though it is allocated: look again
+		known := next.onRecord(fn, !next.open[fn]) // Confirm saw it open although it is allocated: look again
 		open := there && device.VFIODriver(f.driver) && !known && s.src.Functions.VFIOOpen(fn)
 		changed = s.setOpen(next, fn, open) || changed
 	}
 	return changed
 }
 
-// setOpen notes whether a process has a function open, and when to look again.
+// setOpen records whether a process has a function open, and when to look again.
 func (s *sightings) setOpen(next *View, fn pci.Address, open bool) (changed bool) {
 	if changed = open != next.open[fn]; changed {
-		next.open = with(next.open, fn, open)
+		next.open = withMember(next.open, fn, open)
 	}
 	switch {
 	case len(next.open) == 0:

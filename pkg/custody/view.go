@@ -7,25 +7,26 @@ import (
 	"fairlead.dev/fairlead/pkg/sysfs"
 )
 
-// Facts is everything that a View is made of. The zero value is a node on which
-// nothing is used.
+// Facts is the content of a View. The zero value describes a node on which nothing is
+// used.
 type Facts struct {
 	Devices     *inventory.Snapshot
 	Sandboxes   []ledger.Sandbox
 	Allocations []ledger.Allocation
 	Grants      []Grant
-	Host        map[string]string           // netdev → what the host uses it for: "with the address 10.0.0.1/24"
+	Host        map[string]string           // netdev → the host's use of it: "with the address 10.0.0.1/24"
 	OnTop       map[string][]string         // netdev → the host's netdevs on top of it
 	Open        []pci.Address               // open through VFIO
 	Groups      map[int][]sysfs.GroupMember // IOMMU groups of functions that have a VFIO driver
 	Pooled      map[pci.Address]string      // function → resource that it is advertised as
 	Changing    []pci.Address
 	Settling    []pci.Address     // whose netdev may still be on its way
-	Missing     []pci.Address     // whose netdev Confirm missed, though they may be allocated
+	Missing     []pci.Address     // whose netdev Confirm missed, although they may be allocated
 	Unread      map[string]string // source → why it could not be read
 }
 
-// View is who uses what at one moment. It never changes; asking it reads nothing.
+// View is the state of all uses at one moment. It never changes, and asking it reads
+// nothing from the node.
 type View struct {
 	devices     *inventory.Snapshot
 	index       index // of devices
@@ -38,23 +39,23 @@ type View struct {
 	pooled      map[pci.Address]string
 	changing    map[pci.Address]int
 	settling    map[pci.Address]bool
-	missing     map[pci.Address]bool // their netdevs, for Confirm
+	missing     map[pci.Address]bool // functions whose netdev Confirm missed
 	unread      map[string]string
-	fresh       map[pci.Address]reading // newer than all of the above, of single functions
+	fresh       map[pci.Address]reading // of single functions; newer than all of the above
 }
 
-// reading is a function as Confirm has just seen it.
+// reading is the state of a function that Confirm has just read.
 type reading struct {
 	function
 	host map[string]HostLink // by its netdevs
 	open bool
 }
 
-// NewView makes a View of facts. It takes the maps over.
+// NewView makes a View of facts. The caller must not change the maps afterwards.
 func NewView(f Facts) *View {
 	v := &View{
 		allocations: byDevice(f.Allocations), grants: byFunction(f.Grants), host: map[string]HostLink{}, groups: f.Groups,
-		open: set(f.Open), settling: set(f.Settling), missing: set(f.Missing), pooled: f.Pooled, changing: map[pci.Address]int{}, unread: f.Unread,
+		open: setOf(f.Open), settling: setOf(f.Settling), missing: setOf(f.Missing), pooled: f.Pooled, changing: map[pci.Address]int{}, unread: f.Unread,
 	}
 	if v.devices = f.Devices; v.devices == nil {
 		v.devices = inventory.NewSnapshot(nil, nil)
@@ -77,7 +78,7 @@ func NewView(f Facts) *View {
 	return v
 }
 
-func set(fns []pci.Address) map[pci.Address]bool {
+func setOf(fns []pci.Address) map[pci.Address]bool {
 	out := map[pci.Address]bool{}
 	for _, fn := range fns {
 		out[fn] = true
@@ -95,17 +96,17 @@ func byFunction(grants []Grant) map[pci.Address][]Grant {
 	return out
 }
 
-// Devices are the node's functions as this View knows them.
+// Devices returns the node's functions as this View knows them.
 func (v *View) Devices() *inventory.Snapshot { return v.devices }
 
-// Function is the function that a netdev of the host belongs to, by its name or an
-// altname; false if it is none of the node's SR-IOV functions.
+// Function returns the function of a netdev of the host, which may be given by an altname.
+// It returns false if the netdev belongs to no SR-IOV function.
 func (v *View) Function(netdev string) (pci.Address, bool) {
 	fn, ok := v.index.netdevs[netdev]
 	return fn, ok
 }
 
-// Pooled is the resource that a function is advertised as.
+// Pooled returns the resource that a function is advertised as.
 func (v *View) Pooled(fn pci.Address) (resource string, ok bool) {
 	resource, ok = v.pooled[fn]
 	return resource, ok
@@ -128,7 +129,8 @@ func (v *View) hostLink(fn pci.Address, netdev string) HostLink {
 	return v.host[netdev]
 }
 
-// mark notes whether a source could be read. v is a copy that is not published yet.
+// mark records whether a source could be read. The View is a copy that is not published
+// yet.
 func (v *View) mark(source string, err error) (changed bool) {
 	why := ""
 	if err != nil {

@@ -34,18 +34,18 @@ func busyNode() Facts {
 // devices A1, A4, A7, A8, reports 16: who uses what, as an administrator reads it.
 func TestUsesOfANode(t *testing.T) {
 	want := strings.TrimLeft(`
-0000:3b:00.0 host: the host uses its netdev ens1f0 for a default route: take that away, or leave the function to the host
+0000:3b:00.0 host: the host uses its netdev ens1f0 for a default route: end that use, or leave the function to the host
 0000:3b:00.0 children: pod team-a/web (net1) has a link on its netdev ens1f0: it is free when that pod is deleted
 0000:3b:00.0 children: pod team-b/db (net1) has a link on its netdev enp59s0f0: it is free when that pod is deleted
-0000:3b:10.0 host: the host uses its netdev ens1f0v0 below mgmt.5: take that away, or leave the function to the host
-0000:3b:10.0 allocation: the kubelet gave it to pod team-b/db as intel.com/nic: it is free when that has ended
-0000:3b:10.1 release: pod team-a/web (net1) has it as fairlead.dev/fast still: its release has failed 7 times, with: set MAC: device or resource busy; it is tried again
+0000:3b:10.0 host: the host uses its netdev ens1f0v0 below mgmt.5: end that use, or leave the function to the host
+0000:3b:10.0 allocation: the kubelet gave it to pod team-b/db as intel.com/nic: it is free when that container has ended
+0000:3b:10.1 release: pod team-a/web (net1) still has it as fairlead.dev/fast: its release has failed 7 times, with: set MAC: device or resource busy; trying again
 0000:3b:10.2 sandbox: pod team-b/db (net1) has it as fairlead.dev/slow: it is free when that pod is deleted
-0000:3b:10.2 allocation: the kubelet gave it to a container as fairlead.dev/slow: it is free when that has ended
-0000:3b:10.3 namespace: its driver igbvf is bound, its netdev is not on the host, and no pod is on record: it lies in a network namespace of other software, or the driver made no netdev (see the kernel log)
-0000:3b:10.4 allocation: the kubelet gave it to a container as fairlead.dev/fast: it is free when that has ended
-0000:3b:10.5 group: a container has 0000:3b:10.4, which is in the same IOMMU group: VFIO gives a group to one user only; it is free when 0000:3b:10.4 is, and ACS gives each function a group of its own
-0000:3b:10.6 vfio: a process has it open through VFIO, of which Fairlead has no record: end it (a virtual machine or a DPDK program of the host)
+0000:3b:10.2 allocation: the kubelet gave it to a container as fairlead.dev/slow: it is free when that container has ended
+0000:3b:10.3 namespace: its driver igbvf is bound, but its netdev is not on the host, and no pod is on record: it is in a network namespace of other software, or the driver made no netdev (see the kernel log)
+0000:3b:10.4 allocation: the kubelet gave it to a container as fairlead.dev/fast: it is free when that container has ended
+0000:3b:10.5 group: a container has 0000:3b:10.4, which is in the same IOMMU group, and VFIO gives a group to one user only: it is free when 0000:3b:10.4 is free; with ACS each function has a group of its own
+0000:3b:10.6 vfio: a process has it open through VFIO, without a record of it here: end that process (a virtual machine or a DPDK program of the host)
 0000:3b:10.6 change: a profile is changing it: try again in a moment
 `, "\n")
 	if diff := cmp.Diff(want, text(NewView(busyNode()))); diff != "" {
@@ -53,7 +53,7 @@ func TestUsesOfANode(t *testing.T) {
 	}
 }
 
-// S21: what a pod's author reads names no other pod, no link, no other function.
+// S21: the text for a pod's author names no other pod, no link, no other function.
 func TestTenantReasonsNameNobody(t *testing.T) {
 	facts := busyNode()
 	facts.Pooled = map[pci.Address]string{vf0: fast}
@@ -111,7 +111,7 @@ var questions = []struct {
 	{"devices A4: no netdev here and no record", Facts{Devices: snapshot(away(3))}, toAllocate(vf3, fast), "namespace"},
 	{"lab F: a lost ledger while pods run", Facts{Devices: snapshot(away(3))}, toChange(vf3), "namespace"},
 	{"devices A4: a VM has it open", Facts{Open: []pci.Address{vf6}}, toAllocate(vf6, fast), "vfio"},
-	{"devices A4, meta-cni A1: pods' links lie on it", Facts{Sandboxes: []ledger.Sandbox{carries("a", podA, "ens1f0v0")}}, toAllocate(vf0, fast), "children"},
+	{"devices A4, meta-cni A1: pods' links are on top of it", Facts{Sandboxes: []ledger.Sandbox{carries("a", podA, "ens1f0v0")}}, toAllocate(vf0, fast), "children"},
 	{"devices A4: the kubelet lists it under another resource", Facts{Grants: []Grant{{"intel.com/nic", vf0.String(), podA}}}, toAllocate(vf0, fast), "allocation"},
 	{"the kubelet lists it under this resource", Facts{Grants: []Grant{{fast, vf0.String(), podA}}}, toAllocate(vf0, fast), ""},
 	{"ids of other devices are no functions", Facts{Grants: []Grant{{"nvidia.com/gpu", "GPU-1", podA}}}, toAllocate(vf0, fast), ""},
@@ -151,7 +151,7 @@ var questions = []struct {
 	{"lab A: a master that is allocated", Facts{Allocations: []ledger.Allocation{gave(fast, vf0)}}, toCarry("ens1f0v0"), "allocation"},
 	{"devices A1: the PF of a pool", Facts{Pooled: map[pci.Address]string{vf0: fast}, Host: map[string]string{"ens1f0": "with the address 10.0.0.1/24"}}, toCarry("ens1f0"), ""},
 	{"a VF that others' links lie on", Facts{Sandboxes: []ledger.Sandbox{carries("a", podA, "ens1f0v0")}}, toCarry("ens1f0v0"), ""},
-	{"what the host uses its links for is not known", Facts{Unread: map[string]string{hostSource: "not read yet"}}, toCarry("ens1f0"), ""},
+	{"the host's use of its links is unknown", Facts{Unread: map[string]string{hostSource: "not read yet"}}, toCarry("ens1f0"), ""},
 	{"who holds devices is not known", Facts{Unread: map[string]string{ledgerSource: "EIO"}}, toCarry("ens1f0"), "unknown"},
 	{"a netdev that is no function's", Facts{}, toCarry("dummy0"), ""},
 	{"pods' VLAN link on a PF is not the host's", Facts{OnTop: map[string][]string{"ens1f0": {"ens1f0.100"}}, Sandboxes: []ledger.Sandbox{onVLAN(carries("a", podA, "ens1f0"), "ens1f0.100")}}, toChange(pf), "children"},

@@ -1,23 +1,23 @@
-// Package device holds the values that the rest of Fairlead speaks about:
-// physical functions (PFs), virtual functions (VFs), pools of VFs, and the pure
-// matching of one against the other. It does no I/O and knows no Kubernetes;
-// pkg/inventory fills the values, deviceplugin advertises the pools.
+// Package device defines the values that the rest of Fairlead works with: physical functions
+// (PFs), virtual functions (VFs), their settings, and pools of VFs. It also matches VFs against
+// pools. It does no I/O and does not know Kubernetes: pkg/inventory fills the values,
+// deviceplugin advertises the pools.
 package device
 
 import "fairlead.dev/fairlead/pkg/pci"
 
-// PF is a physical function that can have VFs, as the node shows it now.
+// PF is a physical function that can have VFs, in its current state.
 type PF struct {
 	Address     pci.Address `json:"address"`
 	Vendor      string      `json:"vendor"`                // four hex digits, "8086"
 	Device      string      `json:"device"`                // four hex digits, "10c9"
 	VendorName  string      `json:"vendorName,omitempty"`  // from the PCI id database, may be empty
-	ProductName string      `json:"productName,omitempty"` // likewise
+	ProductName string      `json:"productName,omitempty"` // from the PCI id database, may be empty
 	Driver      string      `json:"driver,omitempty"`
 	Netdev      string      `json:"netdev,omitempty"` // the uplink's name; empty if no driver is bound
 	AltNames    []string    `json:"altNames,omitempty"`
-	// EarlierNames are those that the netdev had when the configuration was read, and
-	// that no netdev has now: selectors go on matching them. See Names.
+	// EarlierNames are names that the netdev had when the configuration was read, and that no
+	// netdev has now. Selectors still match them. See Names.
 	EarlierNames []string `json:"earlierNames,omitempty"`
 	Ifindex      int      `json:"ifindex,omitempty"`
 	LinkType     string   `json:"linkType,omitempty"` // "ether" or "infiniband"
@@ -25,20 +25,20 @@ type PF struct {
 	OperState    string   `json:"operState,omitempty"` // up, down, unknown …
 	MAC          string   `json:"mac,omitempty"`
 	MTU          int      `json:"mtu,omitempty"` // bytes
-	NUMANode     int      `json:"numaNode"`      // -1: none known
-	IOMMUGroup   int      `json:"iommuGroup"`    // -1: none
+	NUMANode     int      `json:"numaNode"`      // -1: unknown
+	IOMMUGroup   int      `json:"iommuGroup"`    // -1: no group
 	RDMADevices  []string `json:"rdmaDevices,omitempty"`
-	EswitchMode  string   `json:"eswitchMode,omitempty"` // "legacy", "switchdev"; empty if devlink says nothing
+	EswitchMode  string   `json:"eswitchMode,omitempty"` // "legacy", "switchdev"; empty if devlink reports no mode
 	TotalVFs     int      `json:"totalVFs"`
 	NumVFs       int      `json:"numVFs"`
-	VFs          []VF     `json:"vfs,omitempty"` // in the order of their index
+	VFs          []VF     `json:"vfs,omitempty"` // in order of index
 }
 
-// VF is a virtual function, as the node shows it now. A VF whose netdev is in
-// a pod's network namespace, and one bound to a userspace driver, has no Netdev.
+// VF is a virtual function, in its current state. It has no Netdev if its netdev is in a pod's
+// network namespace, or if it is bound to a userspace driver.
 type VF struct {
 	Address     pci.Address `json:"address"`
-	PF          pci.Address `json:"pf"` // zero inside a virtual machine: no PF is visible
+	PF          pci.Address `json:"pf"` // zero inside a virtual machine: no PF is visible there
 	Index       int         `json:"index"`
 	Vendor      string      `json:"vendor"`
 	Device      string      `json:"device"`
@@ -53,14 +53,14 @@ type VF struct {
 	ACPIIndex   string      `json:"acpiIndex,omitempty"`
 	RDMADevices []string    `json:"rdmaDevices,omitempty"`
 
-	// The nodes below /dev by which userspace opens it.
+	// The nodes below /dev through which userspace opens it.
 	VFIOGroup string   `json:"vfioGroup,omitempty"` // "12", or "noiommu-12"; empty unless bound to VFIO
 	UIO       string   `json:"uio,omitempty"`       // "uio0"; empty unless bound to a uio driver
 	Verbs     []string `json:"verbs,omitempty"`     // "uverbs3"
 }
 
-// Userspace reports whether the VF is bound to a driver that hands it to
-// userspace (vfio-pci, a vendor's VFIO variant, uio): it then has no netdev.
+// Userspace reports whether the VF is bound to a driver that hands it to userspace (vfio-pci, a
+// vendor's VFIO variant, uio). It has no netdev then.
 func (v VF) Userspace() bool { return UserspaceDriver(v.Driver) }
 
 // VFIO reports whether the VF's driver is vfio-pci or a vendor variant of it.
@@ -72,5 +72,5 @@ type IndexRange struct {
 	Last  int `json:"last"`
 }
 
-// Contains reports whether index i lies in the range.
+// Contains reports whether index i is in the range.
 func (r IndexRange) Contains(i int) bool { return r.First <= i && i <= r.Last }

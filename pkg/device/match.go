@@ -6,24 +6,24 @@ import (
 	"strings"
 )
 
-// Claim returns the index of the pool that has a VF: the first that selects it, or -1.
+// Claim returns the index of the first pool that selects a VF, or -1.
 func Claim(pools []Pool, pf PF, vf VF) int { return On(pools, pf).Claim(vf) }
 
-// Claims matches the VFs of one PF against pools. All that depends on the PF is
-// decided once, when the Claims are made, and not again for each VF.
+// Claims matches the VFs of one PF against pools. Conditions on the PF are evaluated once, when
+// the Claims are made, not for each VF.
 type Claims struct {
-	pools [][]claim // by the pool's position, its selectors that the PF can fulfil
+	pools [][]claim // for each pool, the selectors that the PF satisfies
 }
 
-// claim is a selector that a PF fulfils, with the conditions that remain for a VF.
+// claim is a selector that a PF satisfies, with the remaining conditions for a VF.
 type claim struct {
 	*Selector
 	linkType string         // the PF's
-	indexes  [][]IndexRange // a VF's index is in each; an empty one holds all
+	indexes  [][]IndexRange // a VF's index must be in each of them; an empty one contains all
 }
 
-// On prepares pools for the VFs of a PF. The zero PF stands for lone VFs, as a
-// virtual machine sees those that it was given.
+// On prepares pools for the VFs of a PF. The zero PF stands for lone VFs, which are VFs given
+// to a virtual machine.
 func On(pools []Pool, pf PF) Claims {
 	c := Claims{pools: make([][]claim, len(pools))}
 	for i := range pools {
@@ -42,8 +42,8 @@ func (c Claims) Claim(vf VF) int {
 	return -1
 }
 
-// Selector returns the first selector of pool i that selects the VF, or nil. The
-// selector's other demands, such as its driver, hold for its own VFs only.
+// Selector returns the first selector of pool i that selects the VF, or nil. The selector's
+// other requirements, such as its driver, apply only to the VFs that it selects.
 func (c Claims) Selector(i int, vf VF) *Selector {
 	for _, claim := range c.pools[i] {
 		if claim.selects(vf) {
@@ -53,11 +53,11 @@ func (c Claims) Selector(i int, vf VF) *Selector {
 	return nil
 }
 
-// Fulfilled counts the selectors of pool i that the PF fulfils.
+// Fulfilled counts the selectors of pool i that the PF satisfies.
 func (c Claims) Fulfilled(i int) int { return len(c.pools[i]) }
 
-// Match reports whether any of the pool's selectors selects the VF. Pools of another
-// type than netDevice hold no VFs.
+// Match reports whether any of the pool's selectors selects the VF. Only pools of type
+// netDevice contain VFs.
 func (p Pool) Match(pf PF, vf VF) bool { return p.Selector(pf, vf) != nil }
 
 // Selector returns the first of the pool's selectors that selects the VF, or nil.
@@ -76,16 +76,15 @@ func (p Pool) on(pf PF) []claim {
 	return claims
 }
 
-// Match reports whether the selector selects a VF of a PF. A selector without
-// any field selects nothing, nor does one that sets a field of Unsupported.
+// Match reports whether the selector selects a VF of a PF. A selector without any field selects
+// nothing. Neither does one with a field that Unsupported names.
 func (s *Selector) Match(pf PF, vf VF) bool {
 	c, ok := s.on(pf)
 	return ok && c.selects(vf)
 }
 
-// on reports whether a PF fulfils its part of the selector. No PF is visible inside
-// a virtual machine (pf is the zero value): NeedsPF names the fields that nothing
-// fulfils there.
+// on reports whether a PF satisfies its part of the selector. Inside a virtual machine no PF is
+// visible, and pf is the zero value: NeedsPF names the fields that nothing satisfies there.
 func (s *Selector) on(pf PF) (claim, bool) {
 	c := claim{Selector: s, linkType: pf.LinkType}
 	if s.empty() || len(s.Unsupported()) > 0 {
@@ -111,7 +110,7 @@ func (s *Selector) on(pf PF) (claim, bool) {
 	return c, true
 }
 
-// restrict adds the indexes of all entries that name the PF; false if none does.
+// restrict adds the indexes of all entries that name the PF. It returns false if no entry does.
 func restrict[R any](c *claim, entries []R, of func(R) (vfs []IndexRange, names bool)) bool {
 	var indexes []IndexRange
 	named, all := false, false
@@ -127,8 +126,8 @@ func restrict[R any](c *claim, entries []R, of func(R) (vfs []IndexRange, names 
 	return named
 }
 
-// selects reports whether a VF fulfils its part of the selector. A VF whose netdev is
-// in a pod shows no link type; its PF's counts then.
+// selects reports whether a VF satisfies its part of the selector. The link type of a VF whose
+// netdev is in a pod cannot be read; the PF's is used.
 func (c claim) selects(vf VF) bool {
 	for _, ranges := range c.indexes {
 		if !inRanges(ranges, vf.Index) {
@@ -148,7 +147,7 @@ func (c claim) selects(vf VF) bool {
 		(!c.RDMA || len(vf.RDMADevices) > 0)
 }
 
-// MissingNames lists the PF names that the selector asks for, if no PF has any of them.
+// MissingNames lists the selector's PF names if no PF has any of them.
 func (s *Selector) MissingNames(pfs []PF) []string {
 	var names []string
 	for _, r := range s.PFNames {
@@ -166,15 +165,15 @@ func (s *Selector) MissingNames(pfs []PF) []string {
 	return names
 }
 
-// NeedsPF names the fields that are set and that only a VF with a visible PF can
-// fulfil, in the words of the configuration.
+// NeedsPF returns the configuration's names of the fields that are set and that only a VF with
+// a visible PF can satisfy.
 func (s *Selector) NeedsPF() []string {
 	return set([]field{{"pfNames", len(s.PFNames) > 0}, {"rootDevices", len(s.RootDevices) > 0}, {"nics", s.NIC != nil}})
 }
 
-// Unsupported names the fields that are set and that nothing on a node says about
-// a VF yet, in the words of the ConfigMap. They make the selector select
-// nothing, rather than more than was meant.
+// Unsupported returns the ConfigMap's names of the fields that are set but about which nothing
+// on the node can be read yet. With such a field a selector selects nothing, rather than more
+// than was meant.
 func (s *Selector) Unsupported() []string {
 	return set([]field{
 		{"ddpProfiles", len(s.DDPProfiles) > 0},
@@ -219,8 +218,8 @@ func (s NICSelector) Match(pf PF) bool {
 		(len(s.NUMANodes) == 0 || slices.Contains(s.NUMANodes, pf.NUMANode))
 }
 
-// hasName reports whether a PF is known by a name: that of its netdev, an altname,
-// which stays when the netdev is renamed, or an earlier name.
+// hasName reports whether a name belongs to the PF: the name of its netdev, an altname (which
+// stays when the netdev is renamed), or an earlier name.
 func (pf PF) hasName(name string) bool {
 	return name != "" && (pf.Netdev == name || slices.Contains(pf.AltNames, name) || slices.Contains(pf.EarlierNames, name))
 }
@@ -230,17 +229,17 @@ func (pf PF) matchesName(pattern string) bool {
 	return match(pf.Netdev) || slices.ContainsFunc(pf.AltNames, match) || slices.ContainsFunc(pf.EarlierNames, match)
 }
 
-// glob takes a malformed pattern for one that matches nothing: pkg/config has
-// refused it with a message.
+// glob treats a malformed pattern as one that matches nothing: pkg/config has rejected it with
+// a message.
 func glob(pattern, name string) bool {
 	ok, err := path.Match(pattern, name)
 	return err == nil && ok
 }
 
-// oneOf holds if nothing is asked for. Ids are hexadecimal and names of drivers and
-// link types are lower case: users write either.
-func oneOf(wanted []string, have string) bool {
-	return len(wanted) == 0 || slices.ContainsFunc(wanted, func(w string) bool { return w == have || strings.EqualFold(w, have) })
+// oneOf reports whether have is among the allowed values. No allowed values means any. Users
+// write hexadecimal ids, drivers and link types in either case.
+func oneOf(allowed []string, have string) bool {
+	return len(allowed) == 0 || slices.ContainsFunc(allowed, func(w string) bool { return w == have || strings.EqualFold(w, have) })
 }
 
 func inRanges(ranges []IndexRange, index int) bool {

@@ -55,7 +55,7 @@ func addresses(t *testing.T, texts ...string) Addresses {
 	return out
 }
 
-// devices B8: a bad address is refused when it is read, not at each comparison.
+// devices B8: a bad address is rejected when it is parsed, not at each comparison.
 func TestBadAddressesAreRefusedWhenTheyAreRead(t *testing.T) {
 	if _, err := ParseAddresses([]string{"3b:10.4", "nonsense"}); err == nil {
 		t.Error("ParseAddresses accepts nonsense")

@@ -11,7 +11,7 @@ import (
 // maxIndex is the highest index that a VF can have: TotalVFs is a 16-bit register.
 const maxIndex = 1<<16 - 1
 
-// ParseIndexRanges reads VF indexes as users write them: "0-3,5,7-9".
+// ParseIndexRanges parses VF indexes as users write them: "0-3,5,7-9".
 func ParseIndexRanges(text string) ([]IndexRange, error) {
 	var ranges []IndexRange
 	for part := range strings.SplitSeq(text, ",") {
@@ -44,7 +44,7 @@ func parseIndexRange(text string) (IndexRange, error) {
 }
 
 func parseIndex(text string) (int, error) {
-	// ParseUint refuses signs and blanks, which Atoi would let pass in part.
+	// ParseUint rejects signs and blanks, some of which Atoi would accept.
 	n, err := strconv.ParseUint(text, 10, 32)
 	if err != nil {
 		return 0, fmt.Errorf("%q is not an index; write numbers and ranges such as 0-3,5", text)
@@ -55,7 +55,7 @@ func parseIndex(text string) (int, error) {
 	return int(n), nil
 }
 
-// ParsePFRange reads a PF with VF indexes: "ens1f0", or "ens1f0#0-3,5".
+// ParsePFRange parses a PF with VF indexes: "ens1f0", or "ens1f0#0-3,5".
 func ParsePFRange(text string) (PFRange, error) {
 	name, indexes, hasIndexes := strings.Cut(text, "#")
 	if name == "" {
@@ -72,7 +72,7 @@ func ParsePFRange(text string) (PFRange, error) {
 	return r, nil
 }
 
-// ParseRootRange reads a PF's address with VF indexes: "0000:3b:00.0#0-3,5".
+// ParseRootRange parses a PF's address with VF indexes: "0000:3b:00.0#0-3,5".
 func ParseRootRange(text string) (RootRange, error) {
 	r, err := ParsePFRange(text)
 	if err != nil {
@@ -82,7 +82,7 @@ func ParseRootRange(text string) (RootRange, error) {
 	return RootRange{PF: pf, VFs: r.VFs}, err
 }
 
-// ParseAddresses reads PCI addresses, with or without their domain.
+// ParseAddresses parses PCI addresses, with or without their domain.
 func ParseAddresses(texts []string) (Addresses, error) {
 	if len(texts) == 0 {
 		return nil, nil
@@ -98,7 +98,7 @@ func ParseAddresses(texts []string) (Addresses, error) {
 	return out, nil
 }
 
-// String is the form that ParseIndexRanges reads.
+// String returns the form that ParseIndexRanges parses.
 func (r IndexRange) String() string {
 	if r.First == r.Last {
 		return strconv.Itoa(r.First)
@@ -106,7 +106,7 @@ func (r IndexRange) String() string {
 	return fmt.Sprintf("%d-%d", r.First, r.Last)
 }
 
-// String is the form that ParsePFRange reads.
+// String returns the form that ParsePFRange parses.
 func (r PFRange) String() string {
 	if len(r.VFs) == 0 {
 		return r.Name
@@ -114,7 +114,7 @@ func (r PFRange) String() string {
 	return r.Name + "#" + FormatIndexRanges(r.VFs)
 }
 
-// FormatIndexRanges is the reverse of ParseIndexRanges.
+// FormatIndexRanges is the inverse of ParseIndexRanges.
 func FormatIndexRanges(ranges []IndexRange) string {
 	parts := make([]string, len(ranges))
 	for i, r := range ranges {

@@ -5,14 +5,14 @@ import (
 	"slices"
 )
 
-// Settings is what can be set of a VF. A nil or empty field has no value: it was
-// not asked for, or the driver does not report it. The table Knobs has a row for
-// each setting; code that handles settings loops over the table.
+// Settings are the values that can be set on a VF. A nil or empty field has no value: it was
+// not requested, or the driver does not report it. The table Knobs has a row for each setting;
+// code that handles settings loops over the table.
 type Settings struct {
-	Driver     string  `json:"driver,omitempty"`   // the kernel driver that is bound; KernelDriver for the kernel's own choice
-	MAC        string  `json:"mac,omitempty"`      // of the netdev
-	AdminMAC   *string `json:"adminMAC,omitempty"` // at the PF; NoMAC if none is set
-	MTU        *int    `json:"mtu,omitempty"`      // of the netdev, in bytes
+	Driver     string  `json:"driver,omitempty"`   // the bound kernel driver; KernelDriver for the kernel's own choice
+	MAC        string  `json:"mac,omitempty"`      // the netdev's
+	AdminMAC   *string `json:"adminMAC,omitempty"` // set at the PF; NoMAC if no MAC is set
+	MTU        *int    `json:"mtu,omitempty"`      // the netdev's, in bytes
 	VLAN       *int    `json:"vlan,omitempty"`     // 0: untagged
 	QoS        *int    `json:"qos,omitempty"`
 	VLANProto  *string `json:"vlanProto,omitempty"` // 802.1q, 802.1ad
@@ -23,10 +23,10 @@ type Settings struct {
 	MaxTxRate  *int    `json:"maxTxRateMbps,omitempty"` // 0: no limit
 }
 
-// NoMAC is the administrative MAC of a VF for which the PF has set none.
+// NoMAC is the administrative MAC of a VF for which the PF has set no MAC.
 const NoMAC = "00:00:00:00:00:00"
 
-// Place says who has a knob.
+// Place is the object that a knob belongs to.
 type Place int
 
 // The places of knobs.
@@ -36,27 +36,26 @@ const (
 	AtDevice              // the PCI function: its driver
 )
 
-// Knob is one row of Knobs: one setting of a VF, or several that the kernel sets
-// together.
+// Knob is one row of Knobs: one setting of a VF, or several that the kernel sets together.
 type Knob struct {
-	Name  string // as messages name it: "spoof check"
-	Field string // of an sriov network: "spoofchk"; empty if networks have no such field
-	Group string // of a profile's VF group: "spoofCheck"; empty if profiles have no such field
+	Name  string // its name in messages: "spoof check"
+	Field string // its field in an sriov network: "spoofchk"; empty if networks have no such field
+	Group string // its field in a profile's VF group: "spoofCheck"; empty if profiles have no such field
 	Place Place
 	// Has reports whether the settings have a value for the knob.
 	Has func(Settings) bool
-	// Equal reports whether both settings have the same value. Both must have one.
+	// Equal reports whether both settings have the same value for the knob. Both must have one.
 	Equal func(a, b Settings) bool
-	// Text is the value as people read it; the settings must have one.
+	// Text returns the value for people to read. The settings must have one.
 	Text func(Settings) string
-	// Copy sets the value in one of the settings to that of the other, or to none.
+	// Copy copies the value in from to to. If from has no value, neither has to afterwards.
 	Copy func(to *Settings, from Settings)
-	// Default gives the value that a new VF has; nil if it differs from NIC to NIC.
+	// Default sets the value of a new VF; nil if it differs between NICs.
 	Default func(*Settings)
 }
 
-// Names of knobs that need more than a table: a MAC has two places and an order in
-// which drivers accept it; a driver and an MTU have their own steps.
+// Names of knobs that need more than the table. A MAC has two places, and drivers accept it in
+// different orders; a driver and an MTU have their own steps.
 const (
 	KnobMAC    = "MAC"
 	KnobMTU    = "MTU"
@@ -69,7 +68,7 @@ var Knobs = []Knob{
 		Name: "VLAN", Field: "vlan", Group: "vlan", Place: AtPF,
 		Has: func(s Settings) bool { return s.VLAN != nil },
 		Equal: func(a, b Settings) bool {
-			// Without a VLAN there is no tag that could have a priority or protocol.
+			// Without a VLAN there is no tag with a priority or protocol.
 			return *a.VLAN == *b.VLAN && orZero(a.QoS) == orZero(b.QoS) && (*a.VLAN == 0 || proto(a) == proto(b))
 		},
 		Text: func(s Settings) string {
@@ -151,13 +150,13 @@ func KnobsAt(place Place) []Knob {
 	return slices.DeleteFunc(slices.Clone(Knobs), func(k Knob) bool { return k.Place != place })
 }
 
-// Same reports whether have is known to have the value that want asks for.
+// Same reports whether have is known to have the value that want has.
 func (k Knob) Same(want, have Settings) bool {
 	return k.Has(want) && k.Has(have) && k.Equal(want, have)
 }
 
-// Differ returns the knobs of a place that want has a value for, and have another
-// value or none.
+// Differ returns the knobs of a place for which want has a value, and have has another value or
+// no value.
 func Differ(place Place, want, have Settings) []Knob {
 	var out []Knob
 	for _, k := range Knobs {
@@ -168,7 +167,7 @@ func Differ(place Place, want, have Settings) []Knob {
 	return out
 }
 
-// Only returns the values that the given knobs have in s, and no others.
+// Only returns a copy of s with the values of the given knobs, and no others.
 func (s Settings) Only(knobs ...Knob) Settings {
 	var out Settings
 	for _, k := range knobs {
@@ -190,10 +189,11 @@ func proto(s Settings) string {
 	return *s.VLANProto
 }
 
-// kernelDriver: any driver that makes a netdev is the kernel's own choice.
+// kernelDriver reports whether a driver that creates a netdev is meant: any of them counts as
+// the kernel's own choice.
 func kernelDriver(s Settings) bool { return s.Driver != "" && !UserspaceDriver(s.Driver) }
 
-// OnOff is a switch as users write it.
+// OnOff returns a switch as users write it.
 func OnOff(on bool) string {
 	if on {
 		return "on"

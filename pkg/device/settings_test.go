@@ -15,8 +15,8 @@ func full() Settings {
 	}
 }
 
-// Every field of Settings but the netdev's MAC, which goes with the one at the PF,
-// has a row: a setting that no row copies would be forgotten by every loop.
+// Every field of Settings has a row, except the netdev's MAC, which goes with the one at the
+// PF. A setting that no row copies would be forgotten by every loop.
 func TestKnobsCoverSettings(t *testing.T) {
 	s := full()
 	for _, v := range reflect.ValueOf(s).Fields() {

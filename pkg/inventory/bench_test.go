@@ -13,7 +13,7 @@ import (
 	"fairlead.dev/fairlead/pkg/sysfs/sysfstest"
 )
 
-// bigNode is 8 PFs with 128 VFs each.
+// bigNode is a node with 8 PFs of 128 VFs each.
 func bigNode(b *testing.B) *sysfstest.Tree {
 	b.Helper()
 	tree := sysfstest.New(b)
@@ -36,8 +36,8 @@ func BenchmarkCold1024VFs(b *testing.B) {
 	b.ReportMetric(float64((cpuTime(b)-started).Microseconds())/1000/float64(b.N), "cpu-ms/op")
 }
 
-// cpuTime returns the time that this process has used. On a busy machine it says more
-// than the clock.
+// cpuTime returns the CPU time that this process has used. On a busy machine it is more
+// meaningful than the clock.
 func cpuTime(b *testing.B) time.Duration {
 	var used unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &used); err != nil {
@@ -46,7 +46,7 @@ func cpuTime(b *testing.B) time.Duration {
 	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
 
-// The promise: under 5 ms, without the pause that gathers events.
+// The promise: under 5 ms, without the pause that collects events.
 func BenchmarkOneChangeOf1024VFs(b *testing.B) {
 	tree := bigNode(b)
 	inv := inventory.New(inventory.Options{FS: tree.FS()})

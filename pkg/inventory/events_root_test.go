@@ -17,8 +17,7 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// The kernel's own events, both kinds, about a netdev that appears in this
-// namespace and vanishes.
+// Both kinds of kernel events about a netdev that appears in this namespace and vanishes.
 func TestKernelEvents(t *testing.T) {
 	inOwnNetns(t, func(*link.Handle) {
 		for name, source := range map[string]inventory.Source{
@@ -33,7 +32,7 @@ func TestKernelEvents(t *testing.T) {
 			check(t, deleteLink("fl0"))
 			expect(t, name+", removed", events, "fl1")
 			cancel()
-			for range events { // Open promises that it closes
+			for range events { // Open must close the channel
 			}
 		}
 	})
@@ -50,7 +49,7 @@ func expect(t *testing.T, what string, events <-chan inventory.Event, netdev str
 	runtime.Goexit()
 }
 
-// check ends the goroutine, which is not the test's own.
+// check ends the goroutine: it is not the test's own.
 func check(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
@@ -79,15 +78,15 @@ func TestAltNamesFromTheKernel(t *testing.T) {
 	})
 }
 
-// devlink has nothing to say about a function that is not there.
+// devlink reports nothing about a function that does not exist.
 func TestEswitchOfNothing(t *testing.T) {
 	if got := inventory.Eswitch(pci.MustParseAddress("ffff:ff:1f.7")); got != "" {
 		t.Errorf("eswitch mode %q, want none", got)
 	}
 }
 
-// inOwnNetns runs fn on a thread of its own in a new network namespace. The
-// thread stays locked, so that the runtime throws it away with its namespace.
+// inOwnNetns runs fn on a thread of its own in a new network namespace. The thread stays
+// locked, so that the runtime discards it together with its namespace.
 func inOwnNetns(t *testing.T, fn func(*link.Handle)) {
 	t.Helper()
 	done := make(chan struct{})

@@ -9,8 +9,8 @@ import (
 	"fairlead.dev/fairlead/pkg/sysfs"
 )
 
-// Host is the options for a real node: sysfs below root, and the kernel's events
-// and answers in the caller's network namespace, which is to be the host's.
+// Host returns the options for a real node: sysfs below root, and the kernel's events and
+// answers in the caller's network namespace, which must be the host's.
 func Host(root string, links *link.Handle, log *slog.Logger) Options {
 	return Options{
 		FS:       sysfs.New(root),
@@ -22,8 +22,8 @@ func Host(root string, links *link.Handle, log *slog.Logger) Options {
 	}
 }
 
-// hostRoot is the host's file system, as a privileged container with the host's
-// PIDs sees it: the agent's image has no PCI id database, most hosts have one.
+// hostRoot is the host's file system, as a privileged container with the host's PIDs sees it.
+// The agent's image has no PCI id database, but most hosts have one.
 const hostRoot = "proc/1/root"
 
 // Links asks rtnetlink for altnames, without VF data.
@@ -50,8 +50,8 @@ func (l Links) Of(netdev string) ([]string, error) {
 	return link.AltNames, err
 }
 
-// LinkEvents is the source of rtnetlink's messages: changes that uevents don't report, such
-// as MTU, MAC, link state, and a netdev that moved to another namespace.
+// LinkEvents is the source of rtnetlink's messages. They report changes that uevents do not:
+// MTU, MAC, link state, and a netdev that moved to another namespace.
 type LinkEvents struct{}
 
 // Open implements Source.
@@ -66,7 +66,7 @@ func (LinkEvents) Open(ctx context.Context) (<-chan Event, error) {
 		for l := range links {
 			select {
 			case events <- Event{Netdev: l.Link.Name, Lost: l.Lost}:
-			case <-ctx.Done(): // links is closed, too
+			case <-ctx.Done(): // links is closed too
 			}
 		}
 	}()

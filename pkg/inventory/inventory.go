@@ -1,22 +1,22 @@
-// Package inventory keeps a picture of a node's PFs and VFs: an immutable
-// Snapshot, and a new one whenever something changed. The kernel reports changes
-// (rtnetlink for netdevs, uevents for functions and drivers) and reads
-// just the PF or VF concerned; a slow full reading is the safety net. It writes
-// nothing, decides nothing, and keeps no record of who uses a VF.
+// Package inventory keeps a picture of a node's PFs and VFs: an immutable Snapshot, and a new
+// one after each change. The kernel reports changes (rtnetlink for netdevs, uevents for
+// functions and drivers), and only the PF or VF concerned is read again. An occasional full
+// reading is the safety net. The package writes nothing, decides nothing, and keeps no record
+// of who uses a VF.
 //
 // Sources:
 //   - pkg/sysfs: functions, drivers, NUMA nodes, IOMMU groups, RDMA devices, and
-//     the netdevs' MAC, MTU, state, all below one root. Each is one small file, so
-//     one VF can be read alone; and no netlink dump of a PF's VFs, which outgrows
-//     its message with many VFs, is ever asked for.
+//     the netdevs' MAC, MTU and state, all below one root. Each is one small file,
+//     so one VF can be read by itself. A netlink dump of all VFs is never
+//     requested: with many VFs it does not fit into its message.
 //   - pkg/link: netdevs' altnames, and the events of changes.
 //   - vishvananda/netlink's devlink: the eswitch mode.
 //   - jaypipes/pcidb, the PCI id database of ghw: vendors' and products' names.
-//     ghw's own PCI scan is not used: it reads the whole bus at each call and knows
-//     no SR-IOV attribute; the NUMA node stands in a file that is read anyway.
-//   - sriovnet and rdmamap are not used here: both look at /sys itself, not below
-//     a root, and answer one question per pass over a directory. deviceplugin uses
-//     them for representors and RDMA character devices.
+//     ghw's own PCI scan is not used: it reads the whole bus at each call and
+//     knows no SR-IOV attribute.
+//   - sriovnet and rdmamap are not used here: both read /sys itself, not a tree
+//     below a root, and answer one question per pass over a directory.
+//     deviceplugin uses them for representors and RDMA character devices.
 package inventory
 
 import (
@@ -39,26 +39,26 @@ type Options struct {
 	Names    func(vendor, device string) (vendorName, product string) // "" if unknown
 	Events   []Source
 
-	Quiet    time.Duration // events are gathered until none came for this long; default 50 ms
+	Quiet    time.Duration // events are collected until none came for this long; default 50 ms
 	MaxDelay time.Duration // but no longer than this; default 500 ms
 	Resync   time.Duration // a full reading this long after the last one; default 10 min
 	Log      *slog.Logger
 }
 
-// AltNames has the alternative names of netdevs in the host's network namespace.
+// AltNames returns the alternative names of netdevs in the host's network namespace.
 type AltNames interface {
-	All() (map[string][]string, error) // netdev -> its altnames, only those that have any
+	All() (map[string][]string, error) // netdev -> its altnames; netdevs without any are left out
 	Of(netdev string) ([]string, error)
 }
 
-// Source reports changes. Open returns once no change can be missed any more; it
-// closes the channel when it fails, and when ctx ends.
+// Source reports changes. Open returns once no further change can be missed. It closes the
+// channel when the source fails or ctx ends.
 type Source interface {
 	Open(ctx context.Context) (<-chan Event, error)
 }
 
-// Event says what may have changed: a function, a netdev, or, if events were
-// lost, anything.
+// Event names something that may have changed: a function, a netdev, or everything if events
+// were lost.
 type Event struct {
 	Function pci.Address
 	Netdev   string
@@ -71,14 +71,14 @@ type Inventory struct {
 	opts    Options
 	current atomic.Pointer[Snapshot]
 
-	reading sync.Mutex   // held while reading and publishing, so that an older reading never replaces a newer
-	read    atomic.Int64 // when everything was read last, in nanoseconds since 1970
+	reading sync.Mutex   // held while reading and publishing, so that an older reading never replaces a newer one
+	read    atomic.Int64 // time of the last full reading, in nanoseconds since 1970
 
 	mu          sync.Mutex // guards subscribers
 	subscribers map[chan *Snapshot]struct{}
 }
 
-// New makes an Inventory, which is empty until Refresh or Run.
+// New creates an Inventory. It is empty until Refresh or Run.
 func New(opts Options) *Inventory {
 	if opts.Quiet == 0 {
 		opts.Quiet = 50 * time.Millisecond
@@ -97,11 +97,11 @@ func New(opts Options) *Inventory {
 	return inv
 }
 
-// Snapshot is the latest picture.
+// Snapshot returns the latest picture.
 func (inv *Inventory) Snapshot() *Snapshot { return inv.current.Load() }
 
-// Subscribe gives the current snapshot, and then each newer one; a reader that is
-// slow skips to the newest. cancel ends it and closes the channel.
+// Subscribe sends the current snapshot and then each newer one. A slow reader skips to the
+// newest. cancel ends the subscription and closes the channel.
 func (inv *Inventory) Subscribe() (snapshots <-chan *Snapshot, cancel func()) {
 	ch := make(chan *Snapshot, 1)
 	inv.mu.Lock()
@@ -118,9 +118,9 @@ func (inv *Inventory) Subscribe() (snapshots <-chan *Snapshot, cancel func()) {
 	}
 }
 
-// Refresh reads everything again before it returns: for use right after a change
-// that the caller made itself. If single functions cannot be read, both the
-// snapshot and an *UnreadError are returned.
+// Refresh reads everything again before it returns. Callers use it right after a change of
+// their own. If single functions cannot be read, it returns both the snapshot and an
+// *UnreadError.
 func (inv *Inventory) Refresh(ctx context.Context) (*Snapshot, error) {
 	inv.reading.Lock()
 	defer inv.reading.Unlock()
@@ -135,7 +135,7 @@ func (inv *Inventory) Refresh(ctx context.Context) (*Snapshot, error) {
 	return inv.publish(next), err
 }
 
-// reread reads the named functions.
+// reread reads the named functions again.
 func (inv *Inventory) reread(dirty map[pci.Address]bool) error {
 	inv.reading.Lock()
 	defer inv.reading.Unlock()
@@ -147,7 +147,7 @@ func (inv *Inventory) reread(dirty map[pci.Address]bool) error {
 	return nil
 }
 
-// publish makes next the current snapshot, unless nothing has changed.
+// publish makes next the current snapshot, unless it equals the current one.
 func (inv *Inventory) publish(next *Snapshot) *Snapshot {
 	last := inv.current.Load()
 	changes := Diff(last, next)
@@ -161,7 +161,7 @@ func (inv *Inventory) publish(next *Snapshot) *Snapshot {
 	inv.current.Store(next)
 	for ch := range inv.subscribers {
 		select {
-		case <-ch: // not read yet: the newest is enough
+		case <-ch: // the last one is not read yet: the newest replaces it
 		default:
 		}
 		ch <- next

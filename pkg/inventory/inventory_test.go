@@ -26,7 +26,7 @@ var (
 	pf1 = pci.MustParseAddress("0000:5e:00.0")
 )
 
-// nic is a PF with n VFs, in which VF i is named after the PF.
+// nic returns a PF with n VFs whose netdevs are named after the PF's.
 func nic(addr pci.Address, netdev string, n int) device.PF {
 	pf := device.PF{
 		Address: addr, Vendor: "8086", Device: "10c9", Driver: "igb", Netdev: netdev, MAC: "02:00:00:00:00:01",
@@ -42,13 +42,13 @@ func nic(addr pci.Address, netdev string, n int) device.PF {
 	return pf
 }
 
-// altNames is a node's answer about altnames.
+// altNames has a node's altnames.
 type altNames map[string][]string
 
 func (a altNames) All() (map[string][]string, error)  { return a, nil }
 func (a altNames) Of(netdev string) ([]string, error) { return a[netdev], nil }
 
-// source is a kernel whose events the test makes up.
+// source is a kernel whose events come from the test.
 type source struct {
 	opened int
 	fail   error
@@ -84,7 +84,7 @@ func (s *source) Open(ctx context.Context) (<-chan inventory.Event, error) {
 	return out, nil
 }
 
-// text is a snapshot as a human would note it.
+// text describes a snapshot for people to read.
 func text(s *inventory.Snapshot) string {
 	var b strings.Builder
 	for _, pf := range s.PFs {
@@ -165,10 +165,10 @@ func TestLoneVFs(t *testing.T) {
 	}
 	add("0000:00:03.0", "1af4", "1000", "virtio-pci") // the machine's uplink: never touched
 	add("0000:00:04.0", "8086", "10ca", "igbvf")
-	add("0000:00:05.0", "8086", "10ca", "vfio-pci") // by id, since the driver says nothing any longer
+	add("0000:00:05.0", "8086", "10ca", "vfio-pci") // by id, since the driver does not show it any more
 	add("0000:00:06.0", "15b3", "1018", "mlx5_core")
-	add("0000:00:07.0", "15b3", "1017", "mlx5_core") // a whole NIC handed through
-	add("0000:00:08.0", "8086", "ffff", "igbvf")     // an id that nobody knew, by its driver
+	add("0000:00:07.0", "15b3", "1017", "mlx5_core") // a whole NIC passed through
+	add("0000:00:08.0", "8086", "ffff", "igbvf")     // an unknown id, by its driver
 	inv := inventory.New(inventory.Options{FS: tree.FS()})
 	s, err := inv.Refresh(t.Context())
 	if err != nil {
@@ -186,7 +186,7 @@ func TestLoneVFs(t *testing.T) {
 	}
 }
 
-// running is an Inventory that follows a tree, in a bubble of fake time.
+// running is an Inventory that follows a tree, in a synctest bubble with fake time.
 type running struct {
 	*inventory.Inventory
 	tree   *sysfstest.Tree
@@ -219,8 +219,8 @@ func follow(t *testing.T, alt altNames, test func(r running)) {
 	})
 }
 
-// next is the snapshot after events; nil where none is published before the
-// slow resync could have had a hand in it.
+// next returns the snapshot after events; nil if no snapshot is published before the resync
+// could have caused it.
 func (r running) next(events ...inventory.Event) *inventory.Snapshot {
 	for _, e := range events {
 		r.src.events <- e
@@ -243,7 +243,7 @@ func TestEventsUpdateWhatTheyName(t *testing.T) {
 	tests := map[string]struct {
 		change func(*sysfstest.Tree)
 		events []inventory.Event
-		want   string // nothing: no snapshot
+		want   string // empty: no snapshot
 	}{
 		"MTU of a PF": {
 			change: func(tr *sysfstest.Tree) { tr.SetAttr(pf0, "net/ens1f0/mtu", "9000") },
@@ -363,7 +363,7 @@ func must(err error) {
 func TestBurstsAreGathered(t *testing.T) {
 	follow(t, nil, func(r running) {
 		started := time.Now()
-		for i := range 30 { // 20 ms apart: the pause never comes, the longest delay does
+		for i := range 30 { // 20 ms apart: the events never pause, so the longest delay applies
 			r.tree.SetAttr(pf0, "net/ens1f0/mtu", fmt.Sprint(2000+i))
 			r.src.events <- netdev("ens1f0")
 			time.Sleep(20 * time.Millisecond)
@@ -392,7 +392,7 @@ func TestResyncFindsWhatNoEventTold(t *testing.T) {
 
 func TestFailedSourceIsOpenedAnew(t *testing.T) {
 	follow(t, nil, func(r running) {
-		r.tree.HideNetdev(sysfstest.VFAddress(pf1, 128, 2, 0)) // an event that is lost with the source
+		r.tree.HideNetdev(sysfstest.VFAddress(pf1, 128, 2, 0)) // an event that is lost when the source ends
 		close(r.src.events)
 		if s := r.next(); s == nil || s.PFs[1].VFs[0].Netdev != "" {
 			t.Errorf("after the source failed: %v, want what was missed", s)
@@ -419,8 +419,8 @@ func (f *flaky) All() (map[string][]string, error) {
 
 func (f *flaky) Of(string) ([]string, error) { return nil, nil }
 
-// Events were lost, and the reading that makes up for them fails: it is repeated
-// soon, and not left to the next resync.
+// Events were lost, and the reading that makes up for them fails: it is repeated soon, not only
+// at the next resync.
 func TestLostEventsAreMadeUpFor(t *testing.T) {
 	tree := sysfstest.New(t)
 	tree.AddPF(nic(pf0, "ens1f0", 2))
@@ -431,7 +431,7 @@ func TestLostEventsAreMadeUpFor(t *testing.T) {
 		inv := inventory.New(inventory.Options{FS: tree.FS(), Events: []inventory.Source{src}, AltNames: names})
 		go inv.Run(ctx)
 		synctest.Wait()
-		tree.Remove(sysfstest.VFAddress(pf0, 128, 2, 1)) // its event is among those lost
+		tree.Remove(sysfstest.VFAddress(pf0, 128, 2, 1)) // its event is among the lost ones
 		names.times = 3
 		src.events <- inventory.Event{Lost: true}
 		begin := time.Now()
@@ -444,7 +444,8 @@ func TestLostEventsAreMadeUpFor(t *testing.T) {
 	})
 }
 
-// One PF that cannot be read keeps its last reading, is named, and hinders no other.
+// If one PF cannot be read, its last reading stays, the error names it, and no other PF is
+// affected.
 func TestOneUnreadablePF(t *testing.T) {
 	tree := sysfstest.New(t)
 	tree.AddPF(nic(pf0, "ens1f0", 1))
@@ -496,7 +497,7 @@ func TestReadsWithoutAnySourceOfEvents(t *testing.T) {
 			t.Errorf("next reading: %s, want the new PF", text(s))
 		}
 		unsubscribe()
-		unsubscribe() // twice does no harm
+		unsubscribe() // a second call does no harm
 		cancel()
 		if err := <-done; err != nil {
 			t.Errorf("Run = %v, want nil", err)
@@ -564,7 +565,7 @@ func TestDiff(t *testing.T) {
 	}
 }
 
-// An update and a full reading must find the same.
+// An update and a full reading must give the same snapshot.
 func TestUpdateEqualsRefresh(t *testing.T) {
 	follow(t, nil, func(r running) {
 		must(r.tree.FS().BindDriver(sysfstest.VFAddress(pf0, 128, 2, 1), "vfio-pci"))
@@ -611,7 +612,7 @@ func TestRefreshPutsTheResyncOff(t *testing.T) {
 	})
 }
 
-// devices A2: a module that makes a VF's device node is news.
+// devices A2: a module that creates a VF's device node causes a new snapshot.
 func TestDeviceNodesAreNews(t *testing.T) {
 	tree := sysfstest.New(t)
 	p := nic(pf0, "ens1f0", 1)

@@ -8,9 +8,9 @@ import (
 	"github.com/jaypipes/pcidb"
 )
 
-// PCINames looks names up in the machine's PCI id database. The database takes
-// megabytes once parsed: it is read when an id turns up that was not seen before,
-// and only the names found are kept. Without a database all names are empty.
+// PCINames looks names up in the machine's PCI id database. The parsed database takes
+// megabytes, so it is read only for an id that is new, and only the names found are kept.
+// Without a database all names are empty.
 type PCINames struct {
 	roots []string
 	log   *slog.Logger
@@ -19,13 +19,13 @@ type PCINames struct {
 	names map[[2]string][2]string // vendor and device id -> their names
 }
 
-// NewPCINames looks for the database below each of the roots, in that order: "/" for
-// the machine's own.
+// NewPCINames searches the database below each of the roots, in that order; "/" is the
+// machine's own.
 func NewPCINames(log *slog.Logger, roots ...string) *PCINames {
 	return &PCINames{roots: roots, log: log, names: map[[2]string][2]string{}}
 }
 
-// Lookup gives the names of a vendor and its product.
+// Lookup returns the names of a vendor and its product.
 func (p *PCINames) Lookup(vendor, device string) (vendorName, product string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -43,8 +43,8 @@ func (p *PCINames) read(id [2]string) [2]string {
 	if db == nil {
 		return [2]string{}
 	}
-	// A handful of ids is looked up in the agent's life, and the rest of the parsed
-	// database would stay with the process: it is a quarter of an idle agent's memory.
+	// The agent looks up only a handful of ids in its life, and the rest of the parsed database
+	// would be a quarter of an idle agent's memory.
 	defer debug.FreeOSMemory()
 	var names [2]string
 	if v := db.Vendors[id[0]]; v != nil {
@@ -56,7 +56,7 @@ func (p *PCINames) read(id [2]string) [2]string {
 	return names
 }
 
-// open never asks the network, which pcidb could: an agent does not call out.
+// open never uses the network, which pcidb could: an agent makes no outgoing calls.
 func (p *PCINames) open() *pcidb.PCIDB {
 	offline := false
 	for _, root := range p.roots {
@@ -64,7 +64,7 @@ func (p *PCINames) open() *pcidb.PCIDB {
 		if err == nil {
 			return db
 		}
-		p.log.Debug("no PCI id database", "root", root, "error", err)
+		p.log.Debug("PCI id database not found", "root", root, "error", err)
 	}
 	return nil
 }

@@ -39,7 +39,7 @@ func TestPCINames(t *testing.T) {
 }
 
 func TestNoPCIDatabase(t *testing.T) {
-	t.Setenv("PCIDB_ENABLE_NETWORK_FETCH", "1") // not even then does it call out
+	t.Setenv("PCIDB_ENABLE_NETWORK_FETCH", "1") // the network is not used even then
 	names := NewPCINames(slog.New(slog.DiscardHandler), t.TempDir())
 	if vendor, product := names.Lookup("8086", "10c9"); vendor != "" || product != "" {
 		t.Errorf("Lookup = %q, %q; want nothing", vendor, product)

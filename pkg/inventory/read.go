@@ -17,12 +17,11 @@ import (
 	"fairlead.dev/fairlead/pkg/sysfs"
 )
 
-// UnreadError says which functions could not be read, each with its cause. The
-// snapshot that comes with it shows these as they were last, if they were known,
-// and all others as they are.
+// UnreadError names the functions that could not be read, each with its cause. The snapshot
+// that comes with it has their last known state, and the current state of all others.
 type UnreadError struct{ Causes map[pci.Address]error }
 
-// Error names the functions in order of their addresses.
+// Error lists the functions in order of address.
 func (e *UnreadError) Error() string {
 	var parts []string
 	for _, addr := range slices.SortedFunc(maps.Keys(e.Causes), pci.Address.Compare) {
@@ -31,8 +30,8 @@ func (e *UnreadError) Error() string {
 	return strings.Join(parts, "; ")
 }
 
-// readAll reads the whole node, PFs side by side. The error is an *UnreadError
-// if there is a snapshot all the same.
+// readAll reads the whole node, all PFs in parallel. If there is a snapshot despite the error,
+// the error is an *UnreadError.
 func (inv *Inventory) readAll(ctx context.Context, old *Snapshot) (*Snapshot, error) {
 	functions, err := inv.opts.FS.Scan()
 	if err != nil {
@@ -64,8 +63,8 @@ func (inv *Inventory) readAll(ctx context.Context, old *Snapshot) (*Snapshot, er
 		pf := pfs[i]
 		if errs[i] != nil {
 			unread.Causes[addr], pf = errs[i], nil
-			if was, ok := old.PF(addr); ok {
-				pf = &was
+			if lastRead, ok := old.PF(addr); ok {
+				pf = &lastRead
 			}
 		}
 		if pf != nil {
@@ -85,8 +84,8 @@ func (inv *Inventory) readAllLone(old *Snapshot, nics []pci.Address, names altNa
 		lone, err := inv.readLone(addr, names)
 		if err != nil {
 			unread.Causes[addr] = err
-			if pf, was, ok := old.VF(addr); ok && pf.Address.IsZero() {
-				lone = &was
+			if pf, lastRead, ok := old.VF(addr); ok && pf.Address.IsZero() {
+				lone = &lastRead
 			}
 		}
 		if lone != nil {
@@ -96,8 +95,8 @@ func (inv *Inventory) readAllLone(old *Snapshot, nics []pci.Address, names altNa
 	return all
 }
 
-// altNamesOf gives the altnames of a netdev: from one dump in a full reading, by
-// one request in an update.
+// altNamesOf returns the altnames of a netdev: from one dump in a full reading, from one
+// request in an update.
 type altNamesOf func(netdev string) []string
 
 func (inv *Inventory) allAltNames() (altNamesOf, error) {
@@ -111,8 +110,8 @@ func (inv *Inventory) allAltNames() (altNamesOf, error) {
 	return func(netdev string) []string { return all[netdev] }, nil
 }
 
-// oneAltName takes a netdev that is not found for one that has just been renamed
-// or moved: the event that says so is on its way.
+// oneAltName treats a netdev that is not found as just renamed or moved: the event for that is
+// on its way.
 func (inv *Inventory) oneAltName(netdev string) []string {
 	if inv.opts.AltNames == nil || netdev == "" {
 		return nil
@@ -124,7 +123,7 @@ func (inv *Inventory) oneAltName(netdev string) []string {
 	return names
 }
 
-// readPF reads a PF and its VFs; nil if it is gone.
+// readPF reads a PF and its VFs. It returns nil if the PF is gone.
 func (inv *Inventory) readPF(addr pci.Address, names altNamesOf) (*device.PF, error) {
 	pf, err := inv.readPFAlone(addr, names)
 	if err != nil || pf == nil {
@@ -136,7 +135,7 @@ func (inv *Inventory) readPF(addr pci.Address, names altNamesOf) (*device.PF, er
 	for i := range pf.VFs {
 		pf.VFs[i].AltNames = names(pf.VFs[i].Netdev)
 	}
-	pf.NumVFs = len(pf.VFs) // VFs may have come since the PF was read: never two numbers in one snapshot
+	pf.NumVFs = len(pf.VFs) // VFs may have appeared since the PF was read; a snapshot never has two different numbers
 	return pf, nil
 }
 
@@ -158,7 +157,7 @@ func (inv *Inventory) readPFAlone(addr pci.Address, names altNamesOf) (*device.P
 	return &pf, nil
 }
 
-// readLone is nil for a function that is gone, and for one that is no VF of its own.
+// readLone returns nil if the function is gone or is not a lone VF.
 func (inv *Inventory) readLone(addr pci.Address, names altNamesOf) (*device.VF, error) {
 	vf, err := inv.opts.FS.VF(addr)
 	if err != nil {
@@ -187,7 +186,7 @@ func (inv *Inventory) readChanged(old *Snapshot, dirty map[pci.Address]bool) (*S
 		if pf != nil {
 			continue
 		}
-		// Neither a PF nor a VF with a PF: a VF of its own, or gone.
+		// It is neither a PF nor a VF with a PF, so it is a lone VF or gone.
 		lone = slices.DeleteFunc(slices.Clone(lone), func(vf device.VF) bool { return vf.Address == addr })
 		if single, err := inv.readLone(addr, inv.oneAltName); err != nil {
 			return nil, err
@@ -200,8 +199,8 @@ func (inv *Inventory) readChanged(old *Snapshot, dirty map[pci.Address]bool) (*S
 	return NewSnapshot(pfs, lone), nil
 }
 
-// owners maps functions to those to be read: VFs to their PF, as it was and as
-// it is now.
+// owners maps functions to those that must be read: a VF to its PF, the former and the current
+// one.
 func (inv *Inventory) owners(old *Snapshot, dirty map[pci.Address]bool) map[pci.Address]bool {
 	owners := map[pci.Address]bool{}
 	for addr := range dirty {
@@ -219,11 +218,11 @@ func (inv *Inventory) owners(old *Snapshot, dirty map[pci.Address]bool) map[pci.
 	return owners
 }
 
-// rereadPF reads a PF's own attributes if it is dirty itself, and those of its VFs
-// that are dirty or new. It keeps the others. It is nil if the PF is gone or no PF.
+// rereadPF reads a PF's own attributes if the PF is dirty, and those of its VFs that are dirty
+// or new. It keeps the others. It returns nil if the function is gone or no PF.
 func (inv *Inventory) rereadPF(old *Snapshot, addr pci.Address, dirty map[pci.Address]bool) (*device.PF, error) {
-	was, known := old.PF(addr)
-	pf := was
+	oldPF, known := old.PF(addr)
+	pf := oldPF
 	if !known || dirty[addr] {
 		read, err := inv.readPFAlone(addr, inv.oneAltName)
 		if err != nil || read == nil {

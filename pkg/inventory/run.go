@@ -9,9 +9,9 @@ import (
 	"fairlead.dev/fairlead/pkg/retry"
 )
 
-// Run keeps the inventory up to date until ctx ends, which is no error. A source
-// of events that fails is opened again, and everything read again, since events
-// were missed meanwhile; a reading that fails is logged and tried again.
+// Run keeps the inventory up to date until ctx ends, which is no error. If a source of events
+// fails, it is opened again and everything is read again, since events were missed. A failed
+// reading is logged and tried again.
 func (inv *Inventory) Run(ctx context.Context) error {
 	const firstWait, maxWait = time.Second, 30 * time.Second
 	for wait := firstWait; ; wait = min(2*wait, maxWait) {
@@ -25,16 +25,16 @@ func (inv *Inventory) Run(ctx context.Context) error {
 }
 
 // follow reads everything, and then the functions that events name, until a source ends. It
-// reports whether it worked at all.
+// reports whether the sources could be opened.
 func (inv *Inventory) follow(ctx context.Context) (worked bool) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // closes the sources that are still open
 	events, err := inv.open(ctx)
-	// The full reading comes after opening, so that nothing falls between; and
-	// whether or not the sources could be opened.
+	// The full reading comes after opening, so that no change falls between the two. It happens
+	// even if the sources could not be opened.
 	read := inv.refresh(ctx)
 	if err != nil {
-		inv.logUnlessDone(ctx, "kernel events are not available; trying again", err)
+		inv.logUnlessDone(ctx, "opening the kernel's event sources failed; trying again", err)
 		return false
 	}
 	inv.process(ctx, events, read)
@@ -44,7 +44,7 @@ func (inv *Inventory) follow(ctx context.Context) (worked bool) {
 	return true
 }
 
-// open merges the sources into one channel, which closes as soon as one of them does.
+// open merges the sources into one channel, which closes as soon as one of the sources ends.
 func (inv *Inventory) open(ctx context.Context) (<-chan Event, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	merged := make(chan Event)
@@ -56,7 +56,7 @@ func (inv *Inventory) open(ctx context.Context) (<-chan Event, error) {
 			return nil, err
 		}
 		forwarders.Go(func() {
-			defer cancel() // the others end, too
+			defer cancel() // the others end too
 			for e := range events {
 				select {
 				case merged <- e:
@@ -76,28 +76,28 @@ func (inv *Inventory) open(ctx context.Context) (<-chan Event, error) {
 	return merged, nil
 }
 
-// No further event reports the changes that a failed reading missed: it is tried
-// again after firstReread, and then ever more slowly.
-const firstReread, maxReread = 2 * time.Second, 30 * time.Second
-
-// process gathers events and updates until the channel closes. read says whether
-// the full reading before it succeeded.
+// process collects events and updates until the channel closes. read says whether the full
+// reading before it succeeded.
 func (inv *Inventory) process(ctx context.Context, events <-chan Event, read bool) {
 	resync := time.NewTimer(inv.opts.Resync)
 	defer resync.Stop()
-	again, wait := time.NewTimer(firstReread), firstReread
-	defer again.Stop()
+	// No further event reports the changes that a failed reading missed.
+	pauses := retry.Backoff{First: 2 * time.Second, Max: 30 * time.Second}
+	failures, nextTry := 0, time.NewTimer(pauses.First)
+	defer nextTry.Stop()
 	if read {
-		again.Stop()
+		nextTry.Stop()
+	} else {
+		failures = 1
 	}
-	reread := func() {
+	readAgain := func() {
 		if inv.refresh(ctx) {
-			again.Stop()
-			wait = firstReread
+			failures = 0
+			nextTry.Stop()
 			return
 		}
-		again.Reset(wait)
-		wait = min(2*wait, maxReread)
+		failures++
+		nextTry.Reset(pauses.After(failures))
 	}
 	for {
 		select {
@@ -106,13 +106,13 @@ func (inv *Inventory) process(ctx context.Context, events <-chan Event, read boo
 				return
 			}
 			if dirty, all := inv.gather(e, events); all || !inv.update(dirty) {
-				reread()
+				readAgain()
 			}
-		case <-again.C:
-			reread()
+		case <-nextTry.C:
+			readAgain()
 		case <-resync.C:
-			if untilResync(inv) <= 0 { // else a caller's Refresh has read everything meanwhile
-				reread()
+			if untilResync(inv) <= 0 { // otherwise a caller's Refresh has just read everything
+				readAgain()
 			}
 			resync.Reset(max(untilResync(inv), 0))
 		}
@@ -124,8 +124,8 @@ func untilResync(inv *Inventory) time.Duration {
 	return inv.opts.Resync - time.Since(time.Unix(0, inv.read.Load()))
 }
 
-// gather collects the functions that events name until they pause: creating VFs, or moving
-// one into a pod, makes a burst of them.
+// gather collects the functions that events name until the events pause: creating VFs, or
+// moving one into a pod, causes a burst of them.
 func (inv *Inventory) gather(first Event, events <-chan Event) (dirty map[pci.Address]bool, all bool) {
 	dirty = map[pci.Address]bool{}
 	all = inv.mark(first, dirty)
@@ -148,8 +148,8 @@ func (inv *Inventory) gather(first Event, events <-chan Event) (dirty map[pci.Ad
 	}
 }
 
-// mark notes the function that an event is about; most events on a node are
-// about netdevs without one.
+// mark records the function that an event is about. Most events on a node are about netdevs
+// without one.
 func (inv *Inventory) mark(e Event, dirty map[pci.Address]bool) (all bool) {
 	if !e.Function.IsZero() {
 		dirty[e.Function] = true
@@ -158,7 +158,8 @@ func (inv *Inventory) mark(e Event, dirty map[pci.Address]bool) (all bool) {
 		if addr, ok := inv.opts.FS.FunctionOf(e.Netdev); ok {
 			dirty[addr] = true
 		}
-		// The netdev may be gone, or another by now: whoever had the name has changed, too.
+		// The netdev may be gone, or its name may now belong to another: then the function that
+		// had the name has changed too.
 		if addr, ok := inv.current.Load().netdevs[e.Netdev]; ok {
 			dirty[addr] = true
 		}
@@ -166,14 +167,14 @@ func (inv *Inventory) mark(e Event, dirty map[pci.Address]bool) (all bool) {
 	return e.Lost
 }
 
-// update reads the functions that events named. It is false if a full reading is needed.
+// update reads the functions that events named. It returns false if a full reading is needed.
 func (inv *Inventory) update(dirty map[pci.Address]bool) bool {
 	if len(dirty) == 0 {
 		return true
 	}
 	err := inv.reread(dirty)
 	if err != nil {
-		inv.opts.Log.Warn("a changed device could not be read; reading all", "error", err)
+		inv.opts.Log.Warn("reading changed devices failed; reading all devices", "error", err)
 	}
 	return err == nil
 }
@@ -181,7 +182,7 @@ func (inv *Inventory) update(dirty map[pci.Address]bool) bool {
 func (inv *Inventory) refresh(ctx context.Context) (read bool) {
 	_, err := inv.Refresh(ctx)
 	if err != nil {
-		inv.logUnlessDone(ctx, "devices could not be read; trying again", err)
+		inv.logUnlessDone(ctx, "reading devices failed; trying again", err)
 	}
 	return err == nil
 }

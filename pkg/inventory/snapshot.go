@@ -10,15 +10,15 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// Snapshot is the node's devices at one moment. It is never changed once made, and
-// shares its unchanged parts with the one before: callers must not write into it.
+// Snapshot is the node's devices at one moment. It is immutable, and shares its unchanged parts
+// with the snapshot before: callers must not write to it.
 type Snapshot struct {
 	PFs []device.PF `json:"pfs"` // in order of address, each with its VFs
-	// Lone are VFs without a visible PF, as a virtual machine sees those that it
-	// was given.
+	// Lone are VFs without a visible PF: a virtual machine sees the VFs that it was given in
+	// this way.
 	Lone []device.VF `json:"lone,omitempty"`
 
-	read    bool                     // from a node, rather than the empty one at the start
+	read    bool                     // false for the empty snapshot at the start
 	pfs     map[pci.Address]int      // PF -> position in PFs
 	vfs     map[pci.Address]position // VF -> where it is
 	netdevs map[string]pci.Address   // netdev -> its function
@@ -27,7 +27,8 @@ type Snapshot struct {
 // position is a VF's place: PFs[pf].VFs[vf], or Lone[vf] if pf is -1.
 type position struct{ pf, vf int }
 
-// NewSnapshot is the snapshot of given devices. It takes the slices over.
+// NewSnapshot returns the snapshot of the given devices. The slices must not be used
+// afterwards.
 func NewSnapshot(pfs []device.PF, lone []device.VF) *Snapshot {
 	s := &Snapshot{
 		PFs: pfs, Lone: lone,
@@ -53,10 +54,10 @@ func (s *Snapshot) indexVFs(vfs []device.VF, pf int) {
 	}
 }
 
-// Read reports whether the node has been read: before that, a snapshot is empty.
+// Read reports whether the node has been read. Until then a snapshot is empty.
 func (s *Snapshot) Read() bool { return s.read }
 
-// PF is the PF at an address.
+// PF returns the PF at an address.
 func (s *Snapshot) PF(addr pci.Address) (device.PF, bool) {
 	i, ok := s.pfs[addr]
 	if !ok {
@@ -65,7 +66,7 @@ func (s *Snapshot) PF(addr pci.Address) (device.PF, bool) {
 	return s.PFs[i], true
 }
 
-// VF is the VF at an address, with its PF; pf is the zero value for a lone VF.
+// VF returns the VF at an address, with its PF; pf is the zero value for a lone VF.
 func (s *Snapshot) VF(addr pci.Address) (pf device.PF, vf device.VF, ok bool) {
 	at, ok := s.vfs[addr]
 	switch {
@@ -77,11 +78,11 @@ func (s *Snapshot) VF(addr pci.Address) (pf device.PF, vf device.VF, ok bool) {
 	return s.PFs[at.pf], s.PFs[at.pf].VFs[at.vf], true
 }
 
-// NumVFs counts all VFs, lone ones too.
+// NumVFs counts all VFs, including lone ones.
 func (s *Snapshot) NumVFs() int { return len(s.vfs) }
 
-// Changes says which functions differ between two snapshots, each list in order
-// of address. A PF has changed if its own attributes have, whatever its VFs did.
+// Changes lists the functions that differ between two snapshots, in order of address. A PF
+// counts as changed if its own attributes differ, whatever its VFs did.
 type Changes struct {
 	Added, Removed, Changed []pci.Address
 }
@@ -90,14 +91,14 @@ type Changes struct {
 func Diff(old, new *Snapshot) Changes {
 	var c Changes
 	for _, pf := range new.PFs {
-		was, ok := old.PF(pf.Address)
+		oldPF, ok := old.PF(pf.Address)
 		switch {
 		case !ok:
 			c.Added = append(c.Added, pf.Address)
-		case !samePF(was, pf):
+		case !samePF(oldPF, pf):
 			c.Changed = append(c.Changed, pf.Address)
 		}
-		if !ok || !shared(was.VFs, pf.VFs) {
+		if !ok || !shared(oldPF.VFs, pf.VFs) {
 			c.addVFs(old, pf.VFs)
 		}
 	}
@@ -120,17 +121,17 @@ func Diff(old, new *Snapshot) Changes {
 
 func (c *Changes) addVFs(old *Snapshot, vfs []device.VF) {
 	for i := range vfs {
-		_, was, ok := old.VF(vfs[i].Address)
+		_, oldVF, ok := old.VF(vfs[i].Address)
 		switch {
 		case !ok:
 			c.Added = append(c.Added, vfs[i].Address)
-		case !reflect.DeepEqual(was, vfs[i]):
+		case !reflect.DeepEqual(oldVF, vfs[i]):
 			c.Changed = append(c.Changed, vfs[i].Address)
 		}
 	}
 }
 
-// shared reports whether both are one slice: nothing in it changed.
+// shared reports whether both are the same slice, so that nothing in it changed.
 func shared(a, b []device.VF) bool {
 	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
@@ -151,7 +152,7 @@ func (c Changes) String() string {
 		list []pci.Address
 	}{{"+", c.Added}, {"-", c.Removed}, {"~", c.Changed}} {
 		for i, addr := range group.list {
-			if i == 8 { // all 1,024 of a node are no help in a log
+			if i == 8 { // a log line with all 1,024 VFs of a node would be useless
 				parts = append(parts, fmt.Sprintf("%s(%d more)", group.sign, len(group.list)-i))
 				break
 			}

@@ -14,9 +14,9 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// Uevents is the source of the kernel's messages about devices: functions that
-// come and go, drivers bound and unbound, netdevs and RDMA devices added,
-// renamed, removed.
+// Uevents is the source of the kernel's messages about devices: functions that appear and
+// disappear, drivers that are bound and unbound, netdevs and RDMA devices that are added,
+// renamed or removed.
 type Uevents struct {
 	Log *slog.Logger
 }
@@ -35,10 +35,10 @@ func (u Uevents) Open(ctx context.Context) (<-chan Event, error) {
 		unix.Close(fd)
 		return nil, fmt.Errorf("subscribe to uevents: %w", err)
 	}
-	// Hundreds of VFs appear in one burst. Without the privilege the default size
-	// stays, and ENOBUFS reports an overflow.
+	// Hundreds of VFs appear in one burst. Without the privilege the default size stays, and
+	// ENOBUFS reports an overflow.
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 4<<20)
-	file := os.NewFile(uintptr(fd), "uevents") // non-blocking, so Close ends a wait
+	file := os.NewFile(uintptr(fd), "uevents") // non-blocking, so that Close ends a wait
 	context.AfterFunc(ctx, func() { file.Close() })
 	events := make(chan Event)
 	go func() {
@@ -56,7 +56,7 @@ func receive(ctx context.Context, file *os.File, events chan<- Event) error {
 	if err != nil {
 		return err
 	}
-	buf := make([]byte, 16<<10) // the kernel's messages are at most 2 KiB and a few dozen bytes
+	buf := make([]byte, 16<<10) // the kernel's messages have at most 2 KiB and a few dozen bytes
 	for {
 		var n int
 		var from unix.Sockaddr
@@ -75,7 +75,7 @@ func receive(ctx context.Context, file *os.File, events chan<- Event) error {
 		case rerr != nil:
 			return rerr
 		default:
-			// Anybody with CAP_NET_ADMIN in the namespace may send; the kernel's port is 0.
+			// Any process with CAP_NET_ADMIN in the namespace may send; the kernel's port is 0.
 			if sender, ok := from.(*unix.SockaddrNetlink); !ok || sender.Pid != 0 {
 				continue
 			}
@@ -92,8 +92,8 @@ func receive(ctx context.Context, file *os.File, events chan<- Event) error {
 	}
 }
 
-// parseUevent reads a message of the form "add@/devices/…\0ACTION=add\0DEVPATH=…\0…".
-// ok is false for one that cannot concern a PF or VF.
+// parseUevent parses a message of the form "add@/devices/…\0ACTION=add\0DEVPATH=…\0…". ok
+// is false if the message cannot concern a PF or VF.
 func parseUevent(msg []byte) (e Event, ok bool) {
 	var devpath, subsystem string
 	for field := range bytes.SplitSeq(msg, []byte{0}) {
@@ -116,7 +116,7 @@ func parseUevent(msg []byte) (e Event, ok bool) {
 	return e, !e.Function.IsZero() || e.Netdev != ""
 }
 
-// lastFunction is the PCI function nearest to a device:
+// lastFunction returns the PCI function nearest to a device:
 // /devices/pci0000:00/0000:00:02.0/0000:3b:00.0/net/ens1f0 → 0000:3b:00.0.
 func lastFunction(devpath string) pci.Address {
 	for devpath != "" {

@@ -6,11 +6,10 @@ import (
 	"fairlead.dev/fairlead/pkg/device"
 )
 
-// knownVF reports whether a network function without a PF is a VF all the same,
-// as it is inside a virtual machine, in which PCI doesn't say so. Its driver does,
-// if it drives only VFs; else its id, which counts also while a
-// userspace driver is bound. A function that is not known here is left alone: it
-// may be the machine's own uplink.
+// knownVF reports whether a network function without a PF is a VF. Inside a virtual machine,
+// PCI does not show it. A driver that drives only VFs does; otherwise the device id does, even
+// while a userspace driver is bound. An unknown function is left alone: it may be the machine's
+// own uplink.
 func knownVF(vf device.VF) bool {
 	return slices.Contains([]string{"igbvf", "ixgbevf", "iavf", "i40evf"}, vf.Driver) ||
 		slices.Contains(vfIDs(vf.Vendor), vf.Device)

@@ -6,8 +6,9 @@ import (
 	"strings"
 )
 
-// splitIPs takes a list of addresses ("IP=10.1.2.3,fd00::3") out of CNI_ARGS. A
-// networks annotation may ask for several; the stock parser accepts only one.
+// splitIPs removes a list of addresses ("IP=10.1.2.3,fd00::3") from CNI_ARGS and returns it.
+// A networks annotation may ask for several addresses, but the stock parser accepts only
+// one.
 func splitIPs(cniArgs string) (rest string, ips []net.IP, err error) {
 	var kept []string
 	for _, pair := range strings.Split(cniArgs, ";") {
@@ -35,5 +36,5 @@ func parseIP(s string) (net.IP, error) {
 	if ip, _, err := net.ParseCIDR(s); err == nil {
 		return ip, nil
 	}
-	return nil, fmt.Errorf("%q is no IP address", s)
+	return nil, fmt.Errorf("%q is not an IP address", s)
 }

@@ -44,7 +44,7 @@ func (b binary) run(ctx context.Context, command string) error {
 
 func (b binary) find() (string, error) {
 	if b.exec == nil {
-		return "", errors.New("is not built in, and there is no way to run plugins here")
+		return "", errors.New("it is not built in, and plugins cannot be run here")
 	}
 	return b.exec.FindInPath(b.typ, filepath.SplitList(b.args.Path))
 }

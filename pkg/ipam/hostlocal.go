@@ -45,19 +45,20 @@ func (h hostLocal) add(ctx context.Context) (*types100.Result, error) {
 	return result, nil
 }
 
-// refuseSecondAdd keeps an interface from getting addresses twice.
+// refuseSecondAdd returns an error if the interface already has addresses.
 func (h hostLocal) refuseSecondAdd(s *store) error {
 	if h.args.NewSandbox {
 		return nil
 	}
 	held, err := s.held(h.args.Known)
 	if err == nil && len(held) > 0 {
-		err = fmt.Errorf("sandbox %s holds %s for %s already, from an ADD without a DEL", h.args.SandboxID, join(held), h.args.IfName)
+		err = fmt.Errorf("sandbox %s already holds %s for %s, from an ADD without a DEL", h.args.SandboxID, join(held), h.args.IfName)
 	}
 	return err
 }
 
-// allocate takes one address of each range set: a requested one if the set has one.
+// allocate takes one address of each range set: a requested address if the set contains
+// one.
 func (h hostLocal) allocate(s *store, sets []allocator.RangeSet, requested []net.IP) ([]*types100.IPConfig, error) {
 	left := unique(requested)
 	var got []*types100.IPConfig
@@ -70,7 +71,7 @@ func (h hostLocal) allocate(s *store, sets []allocator.RangeSet, requested []net
 		got = append(got, ip)
 	}
 	if len(left) > 0 {
-		return nil, fmt.Errorf("requested address %s lies in no range of network %q, or its range set has given one already (ranges: %s)",
+		return nil, fmt.Errorf("requested address %s is in no range of network %q, or its range set has already given an address (ranges: %s)",
 			join(left), h.name, ranges(sets))
 	}
 	return got, nil
@@ -78,7 +79,7 @@ func (h hostLocal) allocate(s *store, sets []allocator.RangeSet, requested []net
 
 func (h hostLocal) del(ctx context.Context) error {
 	if _, err := os.Stat(h.dir()); errors.Is(err, fs.ErrNotExist) {
-		return nil // the network has never given an address
+		return nil // no address was ever allocated
 	}
 	store, err := openStore(ctx, h.pool, h.args)
 	if err != nil {

@@ -1,10 +1,10 @@
 // Package ipam gets the addresses of one interface and releases them.
 //
-// host-local and static are built in. The state files of host-local stay readable and
-// writable by the stock plugin, under its lock. Any other type is a plugin binary, run
-// through the caller's invoke.Exec. So is a host-local whose conf names files of the
-// host that an agent in a container does not see. The package puts no address on a
-// link: pkg/attach does.
+// host-local and static are built in. The state files of host-local are those of the stock
+// plugin, under the same lock, so both can be used. Any other type is a plugin binary,
+// which runs through the caller's invoke.Exec. So does a host-local whose conf names files
+// of the host that an agent in a container does not see. The package does not set addresses
+// on links: pkg/attach does.
 package ipam
 
 import (
@@ -19,20 +19,23 @@ import (
 	"fairlead.dev/fairlead/cni/wire"
 )
 
-// Args says whose addresses they are. SandboxID and IfName are the key.
+// Args identifies the owner of addresses. SandboxID and IfName are the key.
 type Args struct {
 	SandboxID string
 	IfName    string
 	Netns     string
 	CNIArgs   string // CNI_ARGS: "IP=10.1.2.3;GATEWAY=…"
 	Path      string // where plugin binaries are: CNI_PATH
-	DataDir   string // host-local's, unless the conf names one; empty: the stock plugin's
+	DataDir   string // for host-local, unless the conf names one; empty: the stock plugin's
 
-	// NewSandbox says that the sandbox has had no ADD before. Add then does not look
-	// for addresses that the interface already holds.
+	// NewSandbox means that this is the sandbox's first ADD. Then Add does not look for
+	// addresses that the interface already holds.
 	NewSandbox bool
-	// Known has the addresses of the recorded result. Check and Del look at them
-	// first, and read the files of the whole network only if no one is the interface's.
+	// Type is the IPAM type on record, for Del. A conf of another type is an error: the
+	// addresses stay allocated. If Type is empty, Del releases whatever the conf names.
+	Type string
+	// Known has the addresses of the recorded result. Check and Del look at these first.
+	// Only if the interface owns no such address, they read the files of the whole network.
 	Known []net.IP
 }
 
@@ -46,22 +49,17 @@ type head struct {
 	} `json:"ipam"`
 }
 
+// readHead returns the fields that can be read, also with an error.
 func readHead(conf json.RawMessage) (head, error) {
 	var c head
 	if err := json.Unmarshal(conf, &c); err != nil {
-		return head{}, fmt.Errorf("ipam: %w", err)
+		return c, fmt.Errorf("ipam: read the conf: %w", err) // with the type, if it could be read
 	}
 	return c, nil
 }
 
-// Type returns the conf's IPAM type. It is empty if the network has no addresses.
-func Type(conf json.RawMessage) (string, error) {
-	c, err := readHead(conf)
-	return c.IPAM.Type, err
-}
-
-// Add allocates addresses as the "ipam" section of a plugin's conf says. On an error
-// a built-in type has nothing allocated; for the others call Del.
+// Add allocates addresses according to the "ipam" section of a plugin's conf. After an error
+// of a built-in type, nothing is allocated. After an error of another type, call Del.
 func Add(ctx context.Context, exec invoke.Exec, args Args, conf json.RawMessage) (*types100.Result, error) {
 	b, typ, err := backendFor(exec, args, conf)
 	if err != nil {
@@ -77,11 +75,14 @@ func Add(ctx context.Context, exec invoke.Exec, args Args, conf json.RawMessage)
 	return result, nil
 }
 
-// Del releases the addresses that Add allocated under the same key. It succeeds if
-// no address is left, and if the conf has no backend, since Add failed on that. A plugin
-// that is not installed is an fs.ErrNotExist.
+// Del releases the addresses that Add allocated under the same key. It succeeds if there are
+// no addresses, and if the conf has no valid backend, because then Add has failed. If a
+// plugin is not installed, the error is fs.ErrNotExist.
 func Del(ctx context.Context, exec invoke.Exec, args Args, conf json.RawMessage) error {
 	b, typ, err := backendFor(exec, args, conf)
+	if args.Type != "" && typ != args.Type {
+		return fmt.Errorf("the addresses of ipam %s cannot be given back: the record's config does not have that ipam", args.Type)
+	}
 	if err != nil || b == nil {
 		return nil
 	}
@@ -91,8 +92,8 @@ func Del(ctx context.Context, exec invoke.Exec, args Args, conf json.RawMessage)
 	return nil
 }
 
-// Check verifies that the addresses are still allocated. Plugin binaries want the
-// ADD's result as "prevResult" in conf.
+// Check verifies that the addresses are still allocated. Plugin binaries need the ADD's
+// result as "prevResult" in conf.
 func Check(ctx context.Context, exec invoke.Exec, args Args, conf json.RawMessage) error {
 	b, typ, err := backendFor(exec, args, conf)
 	if err != nil || b == nil {
@@ -117,7 +118,7 @@ type backend interface {
 func backendFor(exec invoke.Exec, args Args, conf json.RawMessage) (backend, string, error) {
 	c, err := readHead(conf)
 	if err != nil {
-		return nil, "", err
+		return nil, c.IPAM.Type, err
 	}
 	if typ := c.IPAM.Type; wire.IsMeta(typ) {
 		return nil, typ, fmt.Errorf("ipam %s: it would call Fairlead from within Fairlead without end; use host-local, static, or another ipam plugin", typ)

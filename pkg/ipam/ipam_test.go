@@ -61,13 +61,13 @@ func TestHostLocalRefuses(t *testing.T) {
 		{"an address that somebody has", conf(small, `"runtimeConfig": {"ips": ["10.1.2.4"]},`), "",
 			map[string]string{"10.1.2.4": "other\r\nnet7"}, []string{"requested address 10.1.2.4", "taken by sandbox other", "net7"}},
 		{"an address outside", conf(small, `"runtimeConfig": {"ips": ["10.9.9.9"]},`), "", nil,
-			[]string{"10.9.9.9 lies in no range", "10.1.2.1-10.1.2.6"}},
-		{"two of one range set", conf(small, `"runtimeConfig": {"ips": ["10.1.2.4", "10.1.2.5"]},`), "", nil, []string{"10.1.2.5", "has given one already"}},
+			[]string{"10.9.9.9 is in no range", "10.1.2.1-10.1.2.6"}},
+		{"two of one range set", conf(small, `"runtimeConfig": {"ips": ["10.1.2.4", "10.1.2.5"]},`), "", nil, []string{"10.1.2.5", "has already given an address"}},
 		{"the gateway", conf(small, `"runtimeConfig": {"ips": ["10.1.2.1"]},`), "", nil, []string{"10.1.2.1", "gateway"}},
-		{"an ADD without a DEL before", conf(small, ""), "", map[string]string{"10.1.2.4": "s1\r\nnet1"}, []string{"sandbox s1 holds 10.1.2.4"}},
+		{"an ADD without a DEL before", conf(small, ""), "", map[string]string{"10.1.2.4": "s1\r\nnet1"}, []string{"sandbox s1 already holds 10.1.2.4"}},
 		{"no range", conf(`"dataDir": ""`, ""), "", nil, []string{"no IP ranges"}},
 		{"a name that is a path", strings.Replace(conf(small, ""), `"n1"`, `"../../etc"`, 1), "", nil, []string{`network name "../../etc"`}},
-		{"an address that is none in CNI_ARGS", conf(small, ""), "IP=10.1.2.3,x", nil, []string{`CNI_ARGS: IP: "x" is no IP address`}},
+		{"an address that is none in CNI_ARGS", conf(small, ""), "IP=10.1.2.3,x", nil, []string{`CNI_ARGS: IP: "x" is not an IP address`}},
 		{"the second range set full: the first gets its address back",
 			conf(`"ranges": [[{"subnet": "10.7.0.0/24"}], [{"subnet": "10.1.2.0/29"}]]`, ""), "", holders("10.1.2.", 2, 6, "other\r\nnet1"),
 			[]string{"no free address in 10.1.2.1-10.1.2.6"}},
@@ -154,6 +154,18 @@ func TestDelNeedsNoValidRanges(t *testing.T) {
 	}
 	if left := addresses(t, filepath.Join(dir, "n1")); len(left) > 0 {
 		t.Errorf("left: %v", left)
+	}
+}
+
+// Addresses of one type are not given up because the conf on record names another.
+func TestDelOfAnotherTypeThanOnRecord(t *testing.T) {
+	dir := t.TempDir()
+	for text, fails := range map[string]bool{conf(`"subnet": "10.1.2.0/24"`, ""): false, `{"name":"n1"}`: true, `{"name":"n1","ipam":{"type":"static"}}`: true, `{`: true} {
+		args := Args{SandboxID: "s1", IfName: "net1", DataDir: dir, Type: "host-local"}
+		err := Del(t.Context(), nil, args, json.RawMessage(text))
+		if (err != nil) != fails || fails && !strings.Contains(err.Error(), "ipam host-local cannot be given back") {
+			t.Errorf("%s: %v", text, err)
+		}
 	}
 }
 
@@ -253,7 +265,7 @@ func TestIPAMErrorsNameTheType(t *testing.T) {
 	}{
 		{"no ipam", `{"name": "n1"}`, `has no "ipam"`},
 		{"no JSON", `{`, "ipam: "},
-		{"nothing to run it with", `{"name": "n1", "ipam": {"type": "whereabouts"}}`, "ipam whereabouts: is not built in"},
+		{"nothing to run it with", `{"name": "n1", "ipam": {"type": "whereabouts"}}`, "ipam whereabouts: it is not built in"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -17,19 +17,20 @@ import (
 // stockDataDir is the directory of the stock plugin.
 const stockDataDir = "/var/lib/cni/networks"
 
-// pool is where a network's addresses are recorded: one file each.
+// pool is the directory of a network's addresses, with one file for each.
 type pool struct {
 	name, dataDir string
 	// onlyOnHost is set if the conf names a file outside the directory that the agent
-	// shares with the host. The agent's container has another file there, or no file.
-	// Addresses recorded in the container are lost, and given again, when it restarts.
+	// shares with the host. The agent's container has another file there, or no file. If
+	// addresses were recorded in the container, they would be lost when it restarts, and
+	// would be allocated again.
 	onlyOnHost bool
 }
 
 func (p pool) dir() string { return filepath.Join(p.dataDir, p.name) }
 
 func openPool(args Args, c head) (pool, error) {
-	// The name becomes a directory; libcni's rule keeps it from being a path.
+	// The name becomes a directory. libcni's rule forbids paths.
 	if err := utils.ValidateNetworkName(c.Name); err != nil {
 		return pool{}, fmt.Errorf("network name %q: %w", c.Name, err)
 	}
@@ -52,11 +53,12 @@ func below(path, dir string) bool {
 	return err == nil && filepath.IsLocal(rest)
 }
 
-// explain adds to the allocator's error: who has the address, or how many are taken.
+// explain adds the holder of the address, or the number of taken addresses, to the
+// allocator's error.
 func (p pool) explain(err error, set allocator.RangeSet, wanted net.IP) error {
 	var pathErr *fs.PathError
 	if errors.As(err, &pathErr) {
-		return fmt.Errorf("network %q: %w", p.name, err) // the disk, not the range
+		return fmt.Errorf("network %q: %w", p.name, err) // a fault of the disk, not of the range
 	}
 	if wanted == nil {
 		return p.full(set)
@@ -77,8 +79,8 @@ func (p pool) full(set allocator.RangeSet) error {
 		p.name, set.String(), taken, p.dir())
 }
 
-// taken counts the addresses of a range set that are given, and those whose file
-// names no holder.
+// taken counts the allocated addresses of a range set, and those of them whose file names no
+// holder.
 func (p pool) taken(set allocator.RangeSet) (taken, nameless int) {
 	entries, _ := os.ReadDir(p.dir())
 	for _, e := range entries {
@@ -94,7 +96,7 @@ func (p pool) taken(set allocator.RangeSet) (taken, nameless int) {
 	return taken, nameless
 }
 
-// holder reads who has an address: the file holds container id and interface.
+// holder returns who has an address. The file contains the container id and the interface.
 func (p pool) holder(ip net.IP) (string, bool) {
 	data, err := os.ReadFile(filepath.Join(p.dir(), ip.String()))
 	if err != nil {

@@ -31,14 +31,14 @@ type staticConf struct {
 	} `json:"args"`
 }
 
-// staticEnv is what static reads from CNI_ARGS.
+// staticEnv has the keys of CNI_ARGS that static reads.
 type staticEnv struct {
 	types.CommonArgs
 	IP      types.UnmarshallableString
 	GATEWAY types.UnmarshallableString
 }
 
-// static is the built-in static: the conf is the allocation.
+// static is the built-in static. The conf has the addresses, so nothing is recorded.
 type static struct {
 	args Args
 	conf json.RawMessage
@@ -47,8 +47,9 @@ type static struct {
 func (static) del(context.Context) error   { return nil }
 func (static) check(context.Context) error { return nil }
 
-// add follows the stock plugin's order. The conf's addresses and those of CNI_ARGS are
-// taken together, args.cni.ips replace them, and runtimeConfig.ips replace all.
+// add follows the stock plugin. The addresses of ipam.addresses and CNI_ARGS are joined. If
+// there are args.cni.ips, they replace these. If there are runtimeConfig.ips, they replace
+// all others.
 func (s static) add(context.Context) (*types100.Result, error) {
 	var conf staticConf
 	if err := json.Unmarshal(s.conf, &conf); err != nil {
@@ -97,8 +98,8 @@ func (c staticConf) addresses(cniArgs string) ([]*types100.IPConfig, error) {
 	}
 	if env.IP != "" {
 		parsed, err := parseCIDRs("CNI_ARGS: IP", strings.Split(string(env.IP), ","))
-		// If runtimeConfig replaces the list anyway, a bare address is no error: the
-		// meta-CNI writes the same request into both places.
+		// If runtimeConfig replaces the list anyway, an address without a prefix length is not
+		// an error: the meta-CNI writes the same request into both places.
 		if err != nil && len(c.RuntimeConfig.IPs) == 0 {
 			return nil, err
 		}
@@ -112,14 +113,14 @@ func parseCIDRs(field string, list []string) ([]*types100.IPConfig, error) {
 	for _, s := range list {
 		ip, ipNet, err := net.ParseCIDR(strings.TrimSpace(s))
 		if err != nil {
-			return nil, fmt.Errorf("%s: %q is no address with prefix length, such as 192.168.1.5/24", field, s)
+			return nil, fmt.Errorf("%s: %q is not an address with a prefix length, such as 192.168.1.5/24", field, s)
 		}
 		ips = append(ips, &types100.IPConfig{Address: net.IPNet{IP: canonical(ip), Mask: ipNet.Mask}})
 	}
 	return ips, nil
 }
 
-// setGateways gives each address the gateway that lies in its subnet.
+// setGateways sets the gateway of each address whose subnet contains one.
 func setGateways(ips []*types100.IPConfig, list string) error {
 	if list == "" {
 		return nil
@@ -127,7 +128,7 @@ func setGateways(ips []*types100.IPConfig, list string) error {
 	for _, word := range strings.Split(list, ",") {
 		gw := net.ParseIP(strings.TrimSpace(word))
 		if gw == nil {
-			return fmt.Errorf("CNI_ARGS: GATEWAY: %q is no IP address", word)
+			return fmt.Errorf("CNI_ARGS: GATEWAY: %q is not an IP address", word)
 		}
 		for _, ip := range ips {
 			if ip.Address.Contains(gw) {

@@ -13,6 +13,8 @@ import (
 
 	"github.com/containernetworking/plugins/plugins/ipam/host-local/backend/disk"
 	"golang.org/x/sys/unix"
+
+	"fairlead.dev/fairlead/pkg/retry"
 )
 
 const (
@@ -23,16 +25,15 @@ const (
 	longestPause = 10 * time.Millisecond
 )
 
-// store is a network's directory, locked, on behalf of one interface. It implements
-// the stock plugin's backend.Store. Reading and writing of files is left to the
-// stock store; looking for the interface's own files is not, because the stock store
-// reads all files each time.
+// store is a network's directory, locked on behalf of one interface. It implements the
+// stock plugin's backend.Store. The stock store reads and writes the files. It does not
+// search for the interface's own files, because it would read all files each time.
 type store struct {
 	dir   string
 	lock  *os.File
 	files *disk.Store
 	owner owner
-	tried []net.IP // addresses that Reserve may have left a file of
+	tried []net.IP // addresses for which Reserve may have left a file
 }
 
 // openStore makes the network's directory and takes its lock.
@@ -49,8 +50,7 @@ func openStore(ctx context.Context, p pool, args Args) (*store, error) {
 }
 
 // lockDir takes the lock that the stock plugin takes: an flock of the file "lock".
-// It asks again and again instead of waiting in the kernel, where nothing ends the
-// wait for a stock plugin that hangs.
+// It polls, because a wait in the kernel could not be ended if a stock plugin hangs.
 func lockDir(ctx context.Context, dir string) (*os.File, error) {
 	path := filepath.Join(dir, "lock")
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDONLY, 0o750)
@@ -69,7 +69,8 @@ func flock(ctx context.Context, f *os.File) error {
 		ctx, cancel = context.WithTimeout(ctx, lockWait)
 		defer cancel()
 	}
-	for pause := firstPause; ; pause = min(2*pause, longestPause) {
+	pause := retry.Backoff{First: firstPause, Max: longestPause}
+	for tries := 1; ; tries++ {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
 			return nil
@@ -77,10 +78,8 @@ func flock(ctx context.Context, f *os.File) error {
 		if err != unix.EWOULDBLOCK && err != unix.EINTR {
 			return err
 		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("another process holds it (a host-local plugin that hangs? see /proc/locks): %w", ctx.Err())
-		case <-time.After(pause):
+		if err := retry.Sleep(ctx, pause.After(tries)); err != nil {
+			return fmt.Errorf("another process holds it (a host-local plugin that hangs? see /proc/locks): %w", err)
 		}
 	}
 }
@@ -88,13 +87,13 @@ func flock(ctx context.Context, f *os.File) error {
 // Close releases the lock.
 func (s *store) Close() error { return errors.Join(s.files.Close(), s.lock.Close()) }
 
-// Lock does nothing: the store is locked from openStore to Close.
+// Lock does nothing, because the store is locked from openStore to Close.
 func (s *store) Lock() error { return nil }
 
-// Unlock does nothing, as Lock.
+// Unlock does nothing, like Lock.
 func (s *store) Unlock() error { return nil }
 
-// Reserve creates the address's file, unless there is one.
+// Reserve creates the file of an address, unless the file exists.
 func (s *store) Reserve(id, ifName string, ip net.IP, rangeID string) (bool, error) {
 	reserved, err := s.files.Reserve(id, ifName, ip, rangeID)
 	if reserved || err != nil {
@@ -103,20 +102,20 @@ func (s *store) Reserve(id, ifName string, ip net.IP, rangeID string) (bool, err
 	return reserved, err
 }
 
-// LastReservedIP returns the address from which the search goes on.
+// LastReservedIP returns the address after which the search continues.
 func (s *store) LastReservedIP(rangeID string) (net.IP, error) {
 	return s.files.LastReservedIP(rangeID)
 }
 
-// GetByID returns no address: hostLocal.add has made sure that the interface holds
-// none before it allocates, and each range set is asked once.
+// GetByID returns no address: hostLocal.add has already checked that the interface holds no
+// address, and each range set is asked once.
 func (s *store) GetByID(string, string) []net.IP { return nil }
 
-// ReleaseByID releases the owner's addresses; the allocator does not call it.
+// ReleaseByID releases the owner's addresses. The allocator does not call it.
 func (s *store) ReleaseByID(string, string) error { return s.release(nil) }
 
-// held returns the owner's addresses. If known has some of them, no other file is
-// read.
+// held returns the owner's addresses. If some of them are in known, it reads no other
+// files.
 func (s *store) held(known []net.IP) ([]net.IP, error) {
 	if ips, err := s.owned(known); err != nil || len(ips) > 0 {
 		return ips, err
@@ -134,7 +133,7 @@ func (s *store) held(known []net.IP) ([]net.IP, error) {
 	return s.owned(all)
 }
 
-// owned returns those of ips whose file names the owner.
+// owned returns the addresses of ips whose file names the owner.
 func (s *store) owned(ips []net.IP) ([]net.IP, error) {
 	var own []net.IP
 	for _, ip := range ips {
@@ -152,8 +151,8 @@ func (s *store) owned(ips []net.IP) ([]net.IP, error) {
 	return own, nil
 }
 
-// release removes the owner's files. It reports a file that it cannot remove.
-// The stock store does not (m#1239), and an address that leaks unnoticed is lost.
+// release removes the owner's files, and returns an error if one cannot be removed. The
+// stock store ignores that (m#1239), and such an address leaks unnoticed.
 func (s *store) release(known []net.IP) error {
 	ips, err := s.held(known)
 	if err != nil {
@@ -162,7 +161,7 @@ func (s *store) release(known []net.IP) error {
 	return s.remove(ips)
 }
 
-// rollBack removes what Reserve has left.
+// rollBack removes the files that Reserve has left.
 func (s *store) rollBack() error {
 	ips, err := s.owned(s.tried)
 	return errors.Join(err, s.remove(ips))
@@ -183,8 +182,8 @@ func (s *store) path(ip net.IP) string { return disk.GetEscapedPath(s.dir, ip.St
 // owner is the key under which addresses are allocated.
 type owner struct{ sandboxID, ifName string }
 
-// wrote reports whether a file's content names the owner. Old versions of the stock
-// plugin wrote the sandbox's id only.
+// wrote reports whether a file's content names the owner. Old versions of the stock plugin
+// wrote only the sandbox's id.
 func (o owner) wrote(content []byte) bool {
 	text, id := strings.TrimSpace(string(content)), strings.TrimSpace(o.sandboxID)
 	return text == id || text == id+disk.LineBreak+o.ifName

@@ -36,28 +36,28 @@ func (o object) text(field string) string {
 	return s
 }
 
-// apiServer answers as the real one does, for the few verbs in use: get, list,
-// watch (with initial events), create, merge patch; field selectors on name and
-// node; 404 without body for a kind that it doesn't know.
+// apiServer answers as the real one does, for the few verbs in use: get, list, watch (with
+// initial events), create, merge patch. It supports field selectors on name and node, and
+// answers 404 without a body for an unknown kind.
 type apiServer struct {
 	t   testing.TB
 	url string
 	srv *httptest.Server
 
 	closing sync.Once
-	closed  chan struct{} // ends the watches, which Close would wait for
+	closed  chan struct{} // ends the watches, for which Close would wait
 
-	mu       sync.Mutex // guards all below
+	mu       sync.Mutex // guards the fields below
 	version  int
-	objects  map[string]object // by path
+	objects  map[string]object // path -> object
 	log      []change
 	watchers map[chan struct{}]bool
 	requests []string
 	posted   []object
 	unknown  map[string]bool                 // resources that no CRD declares
-	refuse   func(method, path string) error // an answer in place of the right one
+	refuse   func(method, path string) error // if set, an error to answer with
 	created  chan object
-	drop     chan struct{} // closed, and made anew, to end the watches that stand
+	drop     chan struct{} // closed to end the current watches, then replaced
 }
 
 type change struct {
@@ -129,7 +129,7 @@ func (s *apiServer) setRefusal(f func(method, path string) error) {
 	s.refuse = f
 }
 
-// dropWatches ends the watches that stand, as a server's restart does.
+// dropWatches ends the current watches, as a server's restart does.
 func (s *apiServer) dropWatches() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -192,7 +192,7 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// isCollection tells /api/v1/[namespaces/N/]RESOURCE from an object's path.
+// isCollection distinguishes /api/v1/[namespaces/N/]RESOURCE from an object's path.
 func (s *apiServer) isCollection(parts []string) bool {
 	rest := parts[2:]
 	if parts[0] == "apis" {
@@ -389,7 +389,7 @@ func (s *apiServer) patch(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, s.objects[path])
 }
 
-// shape is the object in the form that the request asks for.
+// shape returns the object in the form that the request asks for.
 func shape(r *http.Request, o object) object {
 	if !metaOnly(r) {
 		return o
@@ -431,7 +431,7 @@ func toObject(v any) object {
 	return o
 }
 
-// cluster is a Client at work, with its server.
+// cluster is a running Client with its server.
 type cluster struct {
 	*Client
 	server  *apiServer
@@ -477,7 +477,7 @@ func ownObject(uid string) object {
 	return object{"kind": "DaemonSet", "apiVersion": "apps/v1", "metadata": map[string]any{"namespace": "fairlead-system", "name": "fairlead-agent", "uid": uid}}
 }
 
-// newCluster makes a Client that does not run yet.
+// newCluster creates a Client that does not run yet.
 func newCluster(t *testing.T, s *apiServer) cluster {
 	t.Helper()
 	changed := make(chan struct{}, 100)
@@ -491,7 +491,7 @@ func newCluster(t *testing.T, s *apiServer) cluster {
 	return cluster{c, s, changed}
 }
 
-// start makes a Client whose caches are filled.
+// start creates a Client and waits until its caches are filled.
 func start(t *testing.T, s *apiServer) cluster {
 	t.Helper()
 	c := newCluster(t, s)

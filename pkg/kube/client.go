@@ -21,29 +21,29 @@ import (
 	"k8s.io/client-go/tools/record"
 )
 
-// Options configure the watches of a Client, and its patience.
+// Options configure the watches and time limits of a Client.
 type Options struct {
 	NodeName   string
-	Namespace  string   // of the agent's own objects
-	DaemonSet  string   // the agent's own; empty: Uninstalled is always false
+	Namespace  string   // the namespace of the agent's own objects
+	DaemonSet  string   // the agent's own DaemonSet; empty: Uninstalled is always false
 	ConfigMaps []string // names in Namespace
 
-	// Changed is called when the node's labels or a ConfigMap's data changed. It
-	// must not block.
+	// Changed is called when the node's labels or a ConfigMap's data have changed. It must not
+	// block.
 	Changed func()
-	// RequestTimeout bounds one request; 0: 5 seconds.
+	// RequestTimeout limits one request; 0: 5 seconds.
 	RequestTimeout time.Duration
 	Log            *slog.Logger
 }
 
 const defaultRequestTimeout = 5 * time.Second
 
-// Client is the agent's view of the cluster. Its methods may be called from
-// several goroutines, also before and after Run.
+// Client is the agent's view of the cluster. Its methods may be called from several goroutines,
+// before, during and after Run.
 type Client struct {
 	o    Options
 	log  *slog.Logger
-	host string // of the API server, for messages
+	host string // the API server's host, for messages
 
 	core rest.Interface
 	nads rest.Interface
@@ -52,21 +52,21 @@ type Client struct {
 	pods       cache.SharedIndexInformer
 	networks   cache.SharedIndexInformer
 	node       cache.SharedIndexInformer
-	configMaps map[string]cache.SharedIndexInformer // by name
-	daemonSet  cache.SharedIndexInformer            // nil: none to watch
+	configMaps map[string]cache.SharedIndexInformer // name -> informer
+	daemonSet  cache.SharedIndexInformer            // nil: no DaemonSet to watch
 
 	broadcaster record.EventBroadcaster
 	recorder    record.EventRecorder
 
-	watches []*watched // one for each informer; the list is not changed after New
+	watches []*watched // one for each informer; fixed after New
 
-	mu  sync.Mutex // guards all below, and the contents of watches
+	mu  sync.Mutex // guards the fields below, and the contents of watches
 	own ownDaemonSet
 }
 
-// New makes a Client, which knows nothing until Run. An empty kubeconfig means
-// the ServiceAccount of the pod that the agent runs in; client-go reads its token
-// again after each rotation (m#852).
+// New creates a Client. Its caches are empty until Run. An empty kubeconfig means the
+// ServiceAccount of the agent's own pod; client-go reads the token again after each rotation
+// (m#852).
 func New(kubeconfig string, o Options) (*Client, error) {
 	cfg, err := restConfig(kubeconfig)
 	if err != nil {
@@ -79,20 +79,20 @@ func restConfig(kubeconfig string) (*rest.Config, error) {
 	if kubeconfig == "" {
 		cfg, err := rest.InClusterConfig()
 		if err != nil {
-			return nil, fmt.Errorf("API server: not in a pod with a ServiceAccount, and no kubeconfig given: %w", err)
+			return nil, fmt.Errorf("connect to the API server: not in a pod with a ServiceAccount, and no kubeconfig given: %w", err)
 		}
 		return cfg, nil
 	}
 	cfg, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
-		return nil, fmt.Errorf("API server: kubeconfig %s: %w", kubeconfig, err)
+		return nil, fmt.Errorf("connect to the API server: read kubeconfig %s: %w", kubeconfig, err)
 	}
 	return cfg, nil
 }
 
 func newForConfig(cfg *rest.Config, o Options) (*Client, error) {
 	if o.NodeName == "" {
-		return nil, errors.New("API server: the node's name is not set; the manifest passes it as --node-name")
+		return nil, errors.New("connect to the API server: the node's name is not set: pass it as --node-name, like the manifest")
 	}
 	if o.RequestTimeout == 0 {
 		o.RequestTimeout = defaultRequestTimeout
@@ -105,23 +105,23 @@ func newForConfig(cfg *rest.Config, o Options) (*Client, error) {
 	}
 	c := &Client{o: o, log: o.Log, host: cfg.Host, configMaps: map[string]cache.SharedIndexInformer{}}
 	if err := c.connect(cfg); err != nil {
-		return nil, fmt.Errorf("API server: %w", err)
+		return nil, fmt.Errorf("connect to the API server: %w", err)
 	}
 	if err := c.newInformers(); err != nil {
-		return nil, fmt.Errorf("API server: %w", err)
+		return nil, fmt.Errorf("connect to the API server: %w", err)
 	}
 	c.newRecorder()
 	return c, nil
 }
 
-// connect makes the clients, which share one connection. The scheme holds just
-// the kinds in use: that of client-go's clientset holds all of Kubernetes, some
-// 10 MiB of the agent's binary.
+// connect creates the clients, which share one connection. The scheme has only the kinds in
+// use: the scheme of client-go's clientset has all of Kubernetes, some 10 MiB of the agent's
+// binary.
 func (c *Client) connect(cfg *rest.Config) error {
 	cfg = rest.CopyConfig(cfg)
-	// No limit on this side: one agent's calls are few, but come in bursts when many
-	// pods start at once, and a call that waits here is a pod that waits. The API
-	// server has its own fairness among clients.
+	// No client-side limit: an agent's calls are few, but come in bursts when many pods start
+	// at once, and each delayed call delays a pod. The API server ensures fairness among its
+	// clients.
 	cfg.QPS = -1
 	cfg.UserAgent = "fairlead-agent/" + c.o.NodeName
 	scheme, err := newScheme()
@@ -155,7 +155,7 @@ func newScheme() (*runtime.Scheme, error) {
 	return scheme, errors.Join(corev1.AddToScheme(scheme), nadv1.AddToScheme(scheme))
 }
 
-// Run watches until ctx ends. The caches stay readable after that.
+// Run watches until ctx ends. The caches stay readable afterwards.
 func (c *Client) Run(ctx context.Context) error {
 	c.broadcaster.StartRecordingToSink(eventSink{c})
 	defer c.broadcaster.Shutdown()
@@ -164,20 +164,20 @@ func (c *Client) Run(ctx context.Context) error {
 		wg.Go(func() { w.informer.RunWithContext(ctx) })
 	}
 	for _, i := range c.configMaps {
-		wg.Go(func() { c.tellOfAbsence(ctx, i) })
+		wg.Go(func() { c.reportAbsence(ctx, i) })
 	}
 	wg.Wait()
 	return nil
 }
 
-// Ready says why pods cannot be looked up: their cache has not been filled since
-// the agent's start. An API server that goes away later does not keep pods that
-// it has told of from being attached.
+// Ready says why pods cannot be looked up: their cache has not been filled since the agent's
+// start. If the API server goes away later, pods that are already in the cache can still be
+// attached.
 func (c *Client) Ready() error {
 	if c.pods.HasSynced() {
 		return nil
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return fmt.Errorf("the pods of node %s are not known yet: %w", c.o.NodeName, c.cause(c.pods))
+	return fmt.Errorf("the pods of node %s have not been read yet: %w", c.o.NodeName, c.cause(c.pods))
 }

@@ -8,8 +8,8 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// WaitDeclared waits until the node's labels and the ConfigMaps have been looked
-// for, or ctx ends; it reports whether they have.
+// WaitDeclared waits until the node's labels and the ConfigMaps have been read or found
+// missing, or ctx ends. It reports whether they have.
 func (c *Client) WaitDeclared(ctx context.Context) bool {
 	synced := []cache.InformerSynced{c.node.HasSynced}
 	for _, i := range c.configMaps {
@@ -18,16 +18,15 @@ func (c *Client) WaitDeclared(ctx context.Context) bool {
 	return cache.WaitForCacheSync(ctx.Done(), synced...)
 }
 
-// tellOfAbsence calls Options.Changed after a ConfigMap was looked up and not found:
-// there is no event for that. Until then the caller may have worked with the content
-// from before the agent's start.
-func (c *Client) tellOfAbsence(ctx context.Context, i cache.SharedIndexInformer) {
+// reportAbsence calls Options.Changed once a ConfigMap is known not to exist: no event reports
+// that. Until then the caller may have used the content from before the agent's start.
+func (c *Client) reportAbsence(ctx context.Context, i cache.SharedIndexInformer) {
 	if cache.WaitForCacheSync(ctx.Done(), i.HasSynced) && len(i.GetStore().ListKeys()) == 0 {
 		c.o.Changed()
 	}
 }
 
-// NodeLabels gives the node's labels; known is false until they have been read.
+// NodeLabels returns the node's labels; known is false until they have been read.
 func (c *Client) NodeLabels() (labels map[string]string, known bool) {
 	o, found, err := c.node.GetStore().GetByKey(c.o.NodeName)
 	if err != nil || !found {
@@ -40,8 +39,8 @@ func (c *Client) NodeLabels() (labels map[string]string, known bool) {
 	return m.Labels, true
 }
 
-// ConfigMap gives the data of one of Options.ConfigMaps; known is false until it
-// has been looked for.
+// ConfigMap returns the data of one of Options.ConfigMaps; known is false until the ConfigMap
+// has been read or found missing.
 func (c *Client) ConfigMap(namespace, name string) (data map[string]string, exists, known bool) {
 	i := c.configMaps[name]
 	if i == nil || namespace != c.o.Namespace || !i.HasSynced() {

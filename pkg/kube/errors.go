@@ -15,18 +15,18 @@ import (
 )
 
 // explain turns a failed request into one of three errors: the object does not exist
-// (network.ErrNotFound), the API server is unreachable, or it refuses.
+// (network.ErrNotFound), the API server is unreachable, or it rejects the request.
 func (c *Client) explain(doing string, err error) error {
 	var status apierrors.APIStatus
 	switch {
 	case err == nil:
 		return nil
 	case noSuchKind(err):
-		return fmt.Errorf("%s: the cluster has no such kind of object (deployments/crds has net-attach-defs): %w", doing, network.ErrNotFound)
+		return fmt.Errorf("%s: the cluster does not have the CRD (for net-attach-defs, apply deployments/crds): %w", doing, network.ErrNotFound)
 	case apierrors.IsNotFound(err):
 		return fmt.Errorf("%s: the API server has no such object: %w", doing, network.ErrNotFound)
 	case apierrors.IsForbidden(err):
-		return fmt.Errorf("%s: the agent's ServiceAccount may not: apply the permissions of its manifest again: %w", doing, err)
+		return fmt.Errorf("%s: the agent's ServiceAccount lacks the permission: apply the permissions of its manifest again: %w", doing, err)
 	case apierrors.IsUnauthorized(err):
 		return fmt.Errorf("%s: the API server does not accept the agent's credentials: %w", doing, err)
 	case apierrors.IsInvalid(err):
@@ -51,7 +51,7 @@ func unreachable(err error) bool {
 	return errors.As(err, &urlErr) || errors.As(err, &netErr) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// bare leaves out the request's URL: its long query does not help a reader.
+// bare removes the request's URL: its long query does not help a reader.
 func bare(err error) error {
 	var request *url.Error
 	if errors.As(err, &request) {
@@ -60,7 +60,7 @@ func bare(err error) error {
 	return err
 }
 
-// expected are the ends of a watch that belong to its life.
+// expected reports whether a watch ended as watches regularly do.
 func expected(err error) bool {
 	return apierrors.IsResourceExpired(err) || apierrors.IsGone(err) || errors.Is(err, io.EOF) || errors.Is(err, context.Canceled)
 }

@@ -19,7 +19,7 @@ const (
 	nadsResource = "network-attachment-definitions"
 )
 
-// newInformers makes the caches, each of as little as is read of it.
+// newInformers creates the caches. Each requests and keeps only the fields that are read.
 func (c *Client) newInformers() error {
 	var err error
 	ofNode := fields.OneTermEqualSelector("spec.nodeName", c.o.NodeName)
@@ -27,9 +27,9 @@ func (c *Client) newInformers() error {
 		cache.NewListWatchFromClient(c.core, podsResource, metav1.NamespaceAll, ofNode)); err != nil {
 		return err
 	}
-	// If the CRD is missing, the watch is retried until it appears, with pauses of some
+	// If the CRD is missing, the watch is retried until it appears, with pauses of a few
 	// seconds at first and 30 at most.
-	if c.networks, err = c.informer(nadsResource, &nadv1.NetworkAttachmentDefinition{}, stripNetwork,
+	if c.networks, err = c.informer(nadsResource, &nadv1.NetworkAttachmentDefinition{}, c.parseNetwork,
 		cache.NewListWatchFromClient(c.nads, nadsResource, metav1.NamespaceAll, fields.Everything())); err != nil {
 		return err
 	}
@@ -95,7 +95,7 @@ func (c *Client) metaListWatch(resource schema.GroupVersionResource, namespace, 
 
 func named(name string) fields.Selector { return fields.OneTermEqualSelector("metadata.name", name) }
 
-// onChange calls Options.Changed unless an update left everything the same.
+// onChange calls Options.Changed unless an update changed nothing.
 func (c *Client) onChange(same func(old, new any) bool) cache.ResourceEventHandler {
 	return cache.ResourceEventHandlerFuncs{
 		AddFunc:    func(any) { c.o.Changed() },
@@ -131,14 +131,6 @@ func stripPod(o any) (any, error) {
 		ObjectMeta: bareMeta(p.ObjectMeta),
 		Status:     corev1.PodStatus{Phase: p.Status.Phase},
 	}, nil
-}
-
-func stripNetwork(o any) (any, error) {
-	n, ok := o.(*nadv1.NetworkAttachmentDefinition)
-	if !ok {
-		return o, nil
-	}
-	return &nadv1.NetworkAttachmentDefinition{ObjectMeta: bareMeta(n.ObjectMeta), Spec: n.Spec}, nil
 }
 
 func stripMeta(o any) (any, error) {

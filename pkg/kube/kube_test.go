@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	nadv1 "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/apis/k8s.cni.cncf.io/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -26,7 +27,7 @@ import (
 	"fairlead.dev/fairlead/pkg/network"
 )
 
-// eventually waits for what an informer will do, as long as the test may take.
+// eventually waits until holds returns true, at most until the test's deadline.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	for !holds() {
@@ -38,7 +39,7 @@ func eventually(t *testing.T, what string, holds func() bool) {
 	}
 }
 
-// lines is a log that is read while it is written.
+// lines is a log that can be read while it is written.
 type lines struct {
 	mu   sync.Mutex // guards text
 	text strings.Builder
@@ -72,7 +73,7 @@ func TestPodComesFromTheCacheUnlessItCannotKnow(t *testing.T) {
 	c := start(t, s)
 	tests := []struct {
 		what, name, uid string
-		want            string // UID, else the error
+		want            string // the UID, or else the error
 		gets            int
 	}{
 		{"in the cache", "upf", "u1", "u1", 0},
@@ -108,7 +109,7 @@ func TestPodComesFromTheCacheUnlessItCannotKnow(t *testing.T) {
 	}
 }
 
-// m#499: a pod that was made anew under its old name is never taken for the old one.
+// m#499: a pod that was recreated under its old name is never taken for the old one.
 func TestPodMadeAnew(t *testing.T) {
 	s := newAPIServer(t)
 	s.put(podPath, podObject("u1"))
@@ -146,7 +147,7 @@ func TestTerminal(t *testing.T) {
 	}
 }
 
-// The remedies differ: what isn't there, what may not be asked, what is away.
+// The remedies differ for a missing object, a forbidden request and an unreachable server.
 func TestErrorsSayInWhichWay(t *testing.T) {
 	s := newAPIServer(t)
 	c := start(t, s)
@@ -155,8 +156,8 @@ func TestErrorsSayInWhichWay(t *testing.T) {
 		refusal error
 		want    string
 	}{
-		{apierrors.NewForbidden(group, "upf", errors.New("no role")), `get pod nfv/upf: the agent's ServiceAccount may not: apply the permissions of its manifest again: `},
-		// m#852: stale credentials are called by their name.
+		{apierrors.NewForbidden(group, "upf", errors.New("no role")), `get pod nfv/upf: the agent's ServiceAccount lacks the permission: apply the permissions of its manifest again: `},
+		// m#852: stale credentials are reported as such.
 		{apierrors.NewUnauthorized("token expired"), `get pod nfv/upf: the API server does not accept the agent's credentials: `},
 		{apierrors.NewInternalError(errors.New("etcd")), `get pod nfv/upf: the API server at ` + s.url + ` refuses: `},
 	}
@@ -174,12 +175,12 @@ func TestErrorsSayInWhichWay(t *testing.T) {
 	}
 }
 
-// m#1461: the time-out is an option, and holds.
+// m#1461: the timeout is an option, and is kept.
 func TestRequestTimeout(t *testing.T) {
 	s := newAPIServer(t)
 	release := make(chan struct{})
 	t.Cleanup(func() { close(release) })
-	// It holds the server's mutex meanwhile, as there is nothing else to do for it.
+	// The request keeps the server's mutex meanwhile: the server has nothing else to do.
 	s.setRefusal(func(string, string) error { <-release; return nil })
 	c := newCluster(t, s)
 	c.o.RequestTimeout = time.Millisecond
@@ -191,9 +192,9 @@ func TestRequestTimeout(t *testing.T) {
 
 func TestReady(t *testing.T) {
 	s := newAPIServer(t)
-	s.setUnknown(nadsResource, true) // no reason to keep pods waiting: it may never come
+	s.setUnknown(nadsResource, true) // no reason to delay pods: the CRD may never be installed
 	c := newCluster(t, s)
-	want := "the pods of node node1 are not known yet: the API server at " + s.url + " has not answered"
+	want := "the pods of node node1 have not been read yet: the API server at " + s.url + " has not answered"
 	if err := c.Ready(); err == nil || err.Error() != want {
 		t.Errorf("got %v", err)
 	}
@@ -203,7 +204,7 @@ func TestReady(t *testing.T) {
 	c.run(t)
 	eventually(t, "Ready says why", func() bool {
 		err := c.Ready()
-		return err != nil && strings.Contains(err.Error(), "watch pods: the agent's ServiceAccount may not")
+		return err != nil && strings.Contains(err.Error(), "watch pods: the agent's ServiceAccount lacks the permission")
 	})
 	s.setRefusal(func(string, string) error { return nil })
 	eventually(t, "it is ready", func() bool { return c.Ready() == nil })
@@ -241,6 +242,52 @@ func TestNetAttachDef(t *testing.T) {
 	})
 }
 
+// All pods share one parsed definition, or one error, until the object changes: an ADD
+// decodes nothing of it (test/decodes counts on that).
+func TestNetAttachDefIsParsedOnce(t *testing.T) {
+	s := newAPIServer(t)
+	const brokenPath = "/apis/k8s.cni.cncf.io/v1/namespaces/nfv/network-attachment-definitions/broken"
+	s.put(nadPath, nadObject(`{"type": "sriov"}`))
+	broken := nadObject(`{`)
+	broken.meta()["name"] = "broken"
+	s.put(brokenPath, broken)
+	c := start(t, s)
+	eventually(t, "the net-attach-defs are cached", c.networks.HasSynced)
+	first := parsed(t, c, "data")
+	_, firstErr := c.NetAttachDef(t.Context(), "nfv", "broken")
+	if firstErr == nil {
+		t.Fatal("no error of a broken one")
+	}
+	for range 3 {
+		if parsed(t, c, "data") != first {
+			t.Error("it is parsed again")
+		}
+		if _, err := c.NetAttachDef(t.Context(), "nfv", "broken"); err != firstErr {
+			t.Errorf("it is parsed again: %v", err)
+		}
+	}
+	cached, _ := c.cachedNetwork("nfv/data")
+	again := &nadv1.NetworkAttachmentDefinition{ObjectMeta: cached.ObjectMeta}
+	if got, err := c.parseNetwork(again); err != nil || got != any(cached) {
+		t.Errorf("listed again, unchanged: %v, %v", got, err)
+	}
+	s.put(nadPath, nadObject(`{"type": "sriov", "vlan": 1}`))
+	eventually(t, "the edit is parsed", func() bool { return parsed(t, c, "data") != first })
+	if _, err := c.NetAttachDef(t.Context(), "nfv", "broken"); err != firstErr {
+		t.Errorf("another object's change has it parsed again: %v", err)
+	}
+}
+
+// parsed identifies the memory of a parsed definition.
+func parsed(t *testing.T, c cluster, name string) *network.Plugin {
+	t.Helper()
+	d, err := c.NetAttachDef(t.Context(), "nfv", name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &d.List.Plugins[0]
+}
+
 // The CRD may be missing when the agent starts, and come later.
 func TestNetAttachDefWithoutCRD(t *testing.T) {
 	s := newAPIServer(t)
@@ -248,7 +295,7 @@ func TestNetAttachDefWithoutCRD(t *testing.T) {
 	s.put(nadPath, nadObject(`{"type": "macvlan"}`))
 	c := start(t, s)
 	_, err := c.NetAttachDef(t.Context(), "nfv", "data")
-	const want = "get net-attach-def nfv/data: the cluster has no such kind of object (deployments/crds has net-attach-defs): not found"
+	const want = "get net-attach-def nfv/data: the cluster does not have the CRD (for net-attach-defs, apply deployments/crds): not found"
 	if err == nil || err.Error() != want || !errors.Is(err, network.ErrNotFound) {
 		t.Errorf("got %v", err)
 	}
@@ -259,8 +306,8 @@ func TestNetAttachDefWithoutCRD(t *testing.T) {
 	eventually(t, "they are cached", c.networks.HasSynced)
 }
 
-// A watch that fails is told of in the log and as a problem, until it stands again;
-// a second failure is told of like the first.
+// A failing watch is logged and reported as a problem until it is up again; a second failure is
+// reported like the first.
 func TestWatchProblems(t *testing.T) {
 	s := newAPIServer(t)
 	s.put(nodePath, nodeObject("a"))
@@ -286,7 +333,7 @@ func TestWatchProblems(t *testing.T) {
 			return len(p) == 1 && strings.HasPrefix(p[0], prefix) && strings.HasSuffix(p[0], end)
 		}
 	}
-	const may = "watch configmap profiles: the agent's ServiceAccount may not: apply the permissions"
+	const may = "watch configmap profiles: the agent's ServiceAccount lacks the permission: apply the permissions"
 	eventually(t, "the refused ConfigMap is the only problem", only(may, "(not read since the agent's start)"))
 	s.setRefusal(func(string, string) error { return nil })
 	eventually(t, "it is over", func() bool { return got() == "" })
@@ -295,15 +342,15 @@ func TestWatchProblems(t *testing.T) {
 	eventually(t, "it is a problem again", only(may, "(the last content read stays in effect)"))
 	s.setRefusal(func(string, string) error { return nil })
 	eventually(t, "it is over again", func() bool { return got() == "" })
-	if failed, again := log.count("level=WARN"), log.count("watching the API server again"); failed != 2 || again != 2 {
-		t.Errorf("%d failures and %d recoveries are logged, want 2 and 2:\n%s", failed, again, log.String())
+	if failed, restored := log.count("level=WARN"), log.count("watch of the API server restored"); failed != 2 || restored != 2 {
+		t.Errorf("%d failures and %d recoveries are logged, want 2 and 2:\n%s", failed, restored, log.String())
 	}
 	s.remove(nodePath)
 	eventually(t, "the node that is not there is a problem", only("the API server has no node node1", "set --node-name to the node's name there"))
 }
 
-// An API server that goes away refuses connections: the reflector tries that again
-// without a word to its error handler.
+// An API server that goes away refuses connections: the reflector then retries without calling
+// its error handler.
 func TestAPIServerThatGoesAwayIsAProblem(t *testing.T) {
 	s := newAPIServer(t)
 	s.put(nodePath, nodeObject("a"))
@@ -318,7 +365,7 @@ func TestAPIServerThatGoesAwayIsAProblem(t *testing.T) {
 	})
 }
 
-// A ConfigMap that was deleted while the agent was away sends no event.
+// No event reports a ConfigMap that was deleted while the agent was away.
 func TestAbsentConfigMapIsToldOf(t *testing.T) {
 	c := newCluster(t, newAPIServer(t))
 	c.run(t)
@@ -331,7 +378,7 @@ func TestAbsentConfigMapIsToldOf(t *testing.T) {
 	}
 }
 
-// dp#276: an edit is told of at once; a node's heartbeat is none.
+// dp#276: an edit is reported at once; a node's heartbeat is not.
 func TestDeclared(t *testing.T) {
 	s := newAPIServer(t)
 	before := newCluster(t, s)
@@ -344,7 +391,7 @@ func TestDeclared(t *testing.T) {
 	s.put(nodePath, nodeObject("a"))
 	c := start(t, s)
 	<-c.changed // the labels are there
-	<-c.changed // the ConfigMap has been looked for, and is not there
+	<-c.changed // the ConfigMap is known not to exist
 	if labels, known := c.NodeLabels(); !known || labels["rack"] != "a" {
 		t.Errorf("labels %v, known %t", labels, known)
 	}
@@ -387,7 +434,7 @@ func TestWaitDeclaredEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// m#1527, m#1468: only what is known to be an uninstall is one.
+// m#1527, m#1468: only a certain uninstall counts.
 func TestUninstalled(t *testing.T) {
 	forbid := func(s *apiServer) {
 		s.setRefusal(func(string, string) error {
@@ -402,7 +449,7 @@ func TestUninstalled(t *testing.T) {
 	}
 	tests := []struct {
 		name   string
-		before object // nil: never there
+		before object // nil: never existed
 		then   func(*testing.T, cluster)
 		want   bool
 	}{
@@ -476,19 +523,19 @@ func TestSetNetworkStatus(t *testing.T) {
 		}
 		return apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, "upf", errors.New("no role"))
 	})
-	if err := c.SetNetworkStatus(t.Context(), ref, "[]"); err == nil || !strings.HasPrefix(err.Error(), "write the network status of pod nfv/upf: the agent's ServiceAccount may not") {
+	if err := c.SetNetworkStatus(t.Context(), ref, "[]"); err == nil || !strings.HasPrefix(err.Error(), "write the network status of pod nfv/upf: the agent's ServiceAccount lacks the permission") {
 		t.Errorf("got %v", err)
 	}
 }
 
-// A refusal that says nothing of the UID is no word that the pod is gone: the status
-// is owed on, and the error says what to do.
+// A rejection that does not concern the UID does not mean that the pod is gone: the status must
+// still be written, and the error says what to do.
 func TestSetNetworkStatusRefused(t *testing.T) {
 	s := newAPIServer(t)
 	s.put(podPath, podObject("u1"))
 	c := start(t, s)
 	policy := apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, "upf", errors.New("ValidatingAdmissionPolicy 'p' denied request: no annotations"))
-	policy.ErrStatus.Reason, policy.ErrStatus.Code = metav1.StatusReasonInvalid, 422 // as the API server makes it
+	policy.ErrStatus.Reason, policy.ErrStatus.Code = metav1.StatusReasonInvalid, 422 // as the API server encodes it
 	policy.ErrStatus.Details.Causes = []metav1.StatusCause{{Message: "no annotations"}}
 	conflict := apierrors.NewConflict(schema.GroupResource{Resource: "pods"}, "upf", errors.New("the object has been modified"))
 	for want, refusal := range map[string]error{
@@ -529,8 +576,8 @@ func TestEvents(t *testing.T) {
 	if len(message) > maxMessage || !strings.HasSuffix(message, "é …") {
 		t.Errorf("message of %d bytes ends in %q", len(message), message[len(message)-6:])
 	}
-	// A pod in trouble doesn't flood the API server. The one of another pod comes
-	// after all of its events have been looked at.
+	// A pod in trouble does not flood the API server. The other pod's event arrives after all
+	// events of the first have been handled.
 	for i := range 100 {
 		c.Event(ledger.PodRef{Namespace: "nfv", Name: "noisy", UID: "u2"}, "Warning", fmt.Sprint("Reason", i), "x")
 	}
@@ -573,7 +620,7 @@ func TestStrip(t *testing.T) {
 		t.Error("the object that was handed in has been changed")
 	}
 	tombstone := cache.DeletedFinalStateUnknown{Key: "a/b"}
-	for _, strip := range []cache.TransformFunc{stripPod, stripNetwork, stripMeta, stripConfigMap} {
+	for _, strip := range []cache.TransformFunc{stripPod, (&Client{}).parseNetwork, stripMeta, stripConfigMap} {
 		if got, err := strip(tombstone); err != nil || got != any(tombstone) {
 			t.Errorf("a tombstone became %v, %v", got, err)
 		}
@@ -583,11 +630,11 @@ func TestStrip(t *testing.T) {
 func TestNew(t *testing.T) {
 	t.Setenv("KUBERNETES_SERVICE_HOST", "")
 	_, err := New("", Options{NodeName: "node1"})
-	if err == nil || !strings.HasPrefix(err.Error(), "API server: not in a pod with a ServiceAccount, and no kubeconfig given: ") {
+	if err == nil || !strings.HasPrefix(err.Error(), "connect to the API server: not in a pod with a ServiceAccount, and no kubeconfig given: ") {
 		t.Errorf("got %v", err)
 	}
 	_, err = New("/absent", Options{NodeName: "node1"})
-	if err == nil || !strings.HasPrefix(err.Error(), "API server: kubeconfig /absent: ") {
+	if err == nil || !strings.HasPrefix(err.Error(), "connect to the API server: read kubeconfig /absent: ") {
 		t.Errorf("got %v", err)
 	}
 	s := newAPIServer(t)

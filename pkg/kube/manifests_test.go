@@ -9,6 +9,9 @@ import (
 func TestManifestsAreTheCachedObjects(t *testing.T) {
 	s := newAPIServer(t)
 	s.put(nadPath, nadObject(`{"type": "macvlan"}`))
+	broken := nadObject(`{`)
+	broken.meta()["name"] = "broken"
+	s.put(strings.Replace(nadPath, "data", "broken", 1), broken)
 	s.put(podPath, podObject("u1"))
 	s.put(mapPath, mapObject("kind: NICProfile"))
 	c := start(t, s)
@@ -18,7 +21,8 @@ func TestManifestsAreTheCachedObjects(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		`"kind":"List"`, `"kind":"NetworkAttachmentDefinition"`, `{"config":"{\"type\": \"macvlan\"}"}`,
+		`"kind":"List"`, `"kind":"NetworkAttachmentDefinition"`, `\"type\":\"macvlan\"`,
+		`"status":{"error":"net-attach-def nfv/broken, spec.config: `,
 		`"kind":"Pod"`, `"k8s.v1.cni.cncf.io/networks":"data"`, `"kind":"ConfigMap"`, `"a.yaml":"kind: NICProfile"`,
 	} {
 		if !strings.Contains(string(body), want) {

@@ -10,12 +10,12 @@ import (
 	"fairlead.dev/fairlead/pkg/network"
 )
 
-// staticPodUID is the annotation that holds, on the mirror that the API server
-// has of a static pod, the UID by which kubelet and runtime know it.
+// staticPodUID is the annotation of a static pod's mirror in the API server. It has the UID
+// that the kubelet and the runtime use for the pod.
 const staticPodUID = "kubernetes.io/config.hash"
 
-// Pod finds a pod of this node. An empty uid matches any. The error wraps
-// network.ErrNotFound if the pod is gone, or if another one has its name.
+// Pod finds a pod of this node. An empty uid matches any. The error wraps network.ErrNotFound
+// if the pod is gone, or if another pod has its name.
 func (c *Client) Pod(ctx context.Context, namespace, name, uid string) (network.Pod, error) {
 	p, err := c.pod(ctx, namespace, name, uid)
 	if err != nil {
@@ -27,8 +27,8 @@ func (c *Client) Pod(ctx context.Context, namespace, name, uid string) (network.
 	}, nil
 }
 
-// pod asks the API server only if the cache cannot have the answer: the pod is so new
-// that its event has not arrived, or it has replaced the one in the cache.
+// pod asks the API server only if the cache cannot have the answer: the pod is so new that its
+// event has not arrived, or it has replaced the pod in the cache.
 func (c *Client) pod(ctx context.Context, namespace, name, uid string) (*corev1.Pod, error) {
 	if p, ok := c.cachedPod(namespace, name, uid); ok {
 		return p, nil
@@ -59,7 +59,8 @@ func isPod(p *corev1.Pod, uid string) bool {
 	return uid == "" || string(p.UID) == uid || p.Annotations[staticPodUID] == uid
 }
 
-// terminal: a deletionTimestamp is the moment at which the grace period is over.
+// terminal reports whether a pod is over. A deletionTimestamp is the moment at which the grace
+// period ends.
 func terminal(p *corev1.Pod, now time.Time) bool {
 	return p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed ||
 		p.DeletionTimestamp != nil && now.After(p.DeletionTimestamp.Time)

@@ -13,9 +13,9 @@ import (
 
 var daemonSets = schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "daemonsets"}
 
-// ownDaemonSet is the last known state of the DaemonSet that the agent belongs to.
+// ownDaemonSet is the last known state of the agent's own DaemonSet.
 type ownDaemonSet struct {
-	uid     types.UID // of the one seen last; empty: never seen
+	uid     types.UID // the UID last seen; empty: never seen
 	deleted bool      // it is gone, or is being deleted
 }
 
@@ -38,10 +38,9 @@ func (c *Client) sawOwn(o any) {
 	c.own = ownDaemonSet{uid: m.UID, deleted: m.DeletionTimestamp != nil}
 }
 
-// Uninstalled reports whether the agent's DaemonSet was deleted, so that nothing
-// will take this agent's place. The agent asks when it is stopped. Any
-// doubt counts as no: a restart must never remove the CNI configuration (m#1527,
-// m#1468).
+// Uninstalled reports whether the agent's DaemonSet was deleted, so that no other agent will
+// replace this one. The agent asks when it is stopped. Any doubt counts as no: a restart must
+// never remove the CNI configuration (m#1527, m#1468).
 func (c *Client) Uninstalled(ctx context.Context) bool {
 	if c.daemonSet == nil {
 		return false
@@ -56,12 +55,12 @@ func (c *Client) Uninstalled(ctx context.Context) bool {
 	case err == nil:
 		return m.DeletionTimestamp != nil
 	case apierrors.IsNotFound(err):
-		// One that was never seen was perhaps never there under that name.
+		// A DaemonSet that was never seen may never have existed under that name.
 		return seen.uid != ""
 	}
-	// The agent's permissions may have been deleted together with its DaemonSet:
-	// the last event of the watch is good enough.
-	c.log.Warn("is the agent being uninstalled?", "seen", seen.deleted,
+	// The agent's permissions may have been deleted together with its DaemonSet. The watch's
+	// last event then decides.
+	c.log.Warn("reading the agent's DaemonSet failed; its last watch event decides", "deleted", seen.deleted,
 		"error", c.explain(fmt.Sprintf("get daemonset %s/%s", c.o.Namespace, c.o.DaemonSet), err))
 	return seen.deleted
 }

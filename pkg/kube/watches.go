@@ -11,20 +11,20 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// watched is an informer, and how its watch of the API server fares.
+// watched is an informer with the state of its watch of the API server.
 type watched struct {
 	what     string // "pods", "configmap fairlead-profiles"
 	informer cache.SharedIndexInformer
 
 	// Guarded by Client.mu.
-	err  error  // the last failure; nil while the watch stands
-	kind string // the class of err, so that each is logged once
+	err  error  // the last failure; nil while the watch is up
+	kind string // the class of err, so that each class is logged once
 }
 
-// observe notes when a watch is refused and when it stands again. The reflector's
-// error handler is not told of either: it keeps trying an API server that refuses
-// connections by itself. A list that succeeds is no sign, since the watch that
-// follows may still be forbidden.
+// observe records when a watch is refused and when it is up again. The reflector's error
+// handler hears of neither: if an API server refuses connections, the reflector retries by
+// itself. A successful list does not count, since the watch that follows may still be
+// forbidden.
 func (c *Client) observe(w *watched, lw cache.ListerWatcher) cache.ListerWatcher {
 	inner := cache.ToListerWatcherWithContext(lw)
 	return &cache.ListWatch{
@@ -41,9 +41,8 @@ func (c *Client) observe(w *watched, lw cache.ListerWatcher) cache.ListerWatcher
 	}
 }
 
-// watchFailed keeps a watch's error, and logs it when it fails in another way than
-// before: the texts of one failure differ from try to try, by ports and time-outs.
-// The reflector tries again, with backoff.
+// watchFailed stores a watch's error, and logs it if its class is new: the texts of one failure
+// differ from try to try, by ports and timeouts. The reflector retries with backoff.
 func (c *Client) watchFailed(w *watched, err error) {
 	if expected(err) {
 		return
@@ -53,7 +52,7 @@ func (c *Client) watchFailed(w *watched, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if w.kind != kind {
-		c.log.Warn("watching the API server; it goes on as soon as it can", "what", w.what, "error", err)
+		c.log.Warn("watch of the API server failed; trying again", "resource", w.what, "error", err)
 	}
 	w.err, w.kind = err, kind
 }
@@ -62,12 +61,12 @@ func (c *Client) watchStands(w *watched) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if w.err != nil {
-		c.log.Info("watching the API server again", "what", w.what)
+		c.log.Info("watch of the API server restored", "resource", w.what)
 	}
 	w.err, w.kind = nil, ""
 }
 
-// failure names the way in which a request failed.
+// failure returns the class of a failed request's error.
 func failure(err error) string {
 	var status apierrors.APIStatus
 	switch {
@@ -81,8 +80,7 @@ func failure(err error) string {
 	return err.Error()
 }
 
-// Problems returns a sentence for each watch that fails or has not begun, with the
-// reason.
+// Problems returns a sentence for each watch that fails or has not begun, with the reason.
 func (c *Client) Problems() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()

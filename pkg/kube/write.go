@@ -19,17 +19,17 @@ import (
 	"fairlead.dev/fairlead/pkg/network"
 )
 
-// SetNetworkStatus writes the network-status annotation of a pod: a merge patch of
-// that one key, which meets no conflict with other writers of the pod. It goes to
-// the pod's status subresource, which takes annotations and cannot change the spec:
-// the agent needs no permission to change a pod's containers. The error wraps
-// network.ErrNotFound if the pod is gone, or if another one has its name.
+// SetNetworkStatus writes the network-status annotation of a pod. The merge patch has only that
+// key, so it conflicts with no other writer of the pod. It goes to the pod's status
+// subresource, which accepts annotations but no change of the spec: the agent needs no
+// permission to change a pod's containers. The error wraps network.ErrNotFound if the pod is
+// gone, or if another pod has its name.
 func (c *Client) SetNetworkStatus(ctx context.Context, pod ledger.PodRef, status string) error {
 	doing := fmt.Sprintf("write the network status of pod %s", pod)
 	metadata := map[string]any{"annotations": map[string]string{network.StatusAnnotation: status}}
 	if uid := c.apiUID(pod); uid != "" {
-		// A precondition: a UID can't be changed, so that the patch of another pod of
-		// this name is refused.
+		// A precondition: a UID cannot be changed, so a patch of another pod with this name is
+		// rejected.
 		metadata["uid"] = uid
 	}
 	patch, err := json.Marshal(map[string]any{"metadata": metadata})
@@ -45,8 +45,8 @@ func (c *Client) SetNetworkStatus(ctx context.Context, pod ledger.PodRef, status
 	return c.explain(doing, err)
 }
 
-// refusesUID distinguishes a UID mismatch from the other reasons for which the API
-// server calls an object invalid: a ValidatingAdmissionPolicy denies with the same code.
+// refusesUID distinguishes a UID mismatch from other reasons for which the API server calls an
+// object invalid: a ValidatingAdmissionPolicy denies with the same code.
 func refusesUID(err error) bool {
 	if !apierrors.IsInvalid(err) {
 		return false
@@ -58,8 +58,8 @@ func refusesUID(err error) bool {
 	return slices.ContainsFunc(status.Status().Details.Causes, func(c metav1.StatusCause) bool { return c.Field == "metadata.uid" })
 }
 
-// apiUID is the UID by which the API server knows a pod. It is another than the
-// runtime's for a static pod, of which the API server has a mirror.
+// apiUID returns the UID that the API server has for a pod. It differs from the runtime's if
+// the pod is static, since the API server has a mirror of it.
 func (c *Client) apiUID(pod ledger.PodRef) string {
 	if p, ok := c.cachedPod(pod.Namespace, pod.Name, pod.UID); ok {
 		return string(p.UID)
@@ -68,8 +68,8 @@ func (c *Client) apiUID(pod ledger.PodRef) string {
 }
 
 func (c *Client) newRecorder() {
-	// The default correlator lets 25 events about one object pass, then one in five
-	// minutes, and counts equal ones up instead of repeating them.
+	// The default correlator accepts 25 events about one object, then one in five minutes, and
+	// counts equal events instead of repeating them.
 	c.broadcaster = record.NewBroadcaster()
 	c.recorder = c.broadcaster.NewRecorder(runtime.NewScheme(), corev1.EventSource{Component: "fairlead-agent", Host: c.o.NodeName})
 }
@@ -77,8 +77,8 @@ func (c *Client) newRecorder() {
 // maxMessage is the longest event message that the API server accepts, in bytes.
 const maxMessage = 1024
 
-// Event reports an event of a pod; eventType is Normal or Warning. It does not wait:
-// the event is written later, or dropped if there are too many.
+// Event records an event of a pod; eventType is Normal or Warning. It does not wait: the event
+// is written later, or dropped if there are too many.
 func (c *Client) Event(pod ledger.PodRef, eventType, reason, message string) {
 	if len(message) > maxMessage {
 		message = strings.ToValidUTF8(message[:maxMessage-4], "") + " …"
@@ -88,7 +88,7 @@ func (c *Client) Event(pod ledger.PodRef, eventType, reason, message string) {
 	}, eventType, reason, message)
 }
 
-// eventSink writes events through the one core client.
+// eventSink writes events through the shared core client.
 type eventSink struct{ c *Client }
 
 const eventsResource = "events"

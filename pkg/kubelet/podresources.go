@@ -1,6 +1,6 @@
-// Package kubelet asks the kubelet which devices it gave to which pods, through
-// its PodResources socket. It asks the moment it is asked, keeps nothing, and
-// changes nothing; advertising devices is deviceplugin's.
+// Package kubelet asks the kubelet which devices it gave to which pods, through its
+// PodResources socket. Each call asks the kubelet; nothing is cached or changed. Package
+// deviceplugin advertises devices.
 package kubelet
 
 import (
@@ -17,29 +17,30 @@ import (
 	podresources "k8s.io/kubelet/pkg/apis/podresources/v1"
 )
 
-// PodResources is a client of the socket. It connects when first used, and again
-// after the kubelet has restarted.
+// PodResources is a client of the socket. It connects on first use, and again after the kubelet
+// has restarted.
 type PodResources struct {
 	socket string
 	client podresources.PodResourcesListerClient
 	conn   *grpc.ClientConn
 }
 
-// maxReply bounds an answer. A node with hundreds of pods that list CPUs and
-// NUMA nodes for each outgrows gRPC's own 4 MiB.
+// maxReply limits a reply. A node with hundreds of pods that list CPUs and NUMA nodes for each
+// exceeds gRPC's default of 4 MiB.
 const maxReply = 16 << 20
 
-// New makes a client; it does not connect yet.
+// New creates a client; it does not connect yet.
 func New(socket string) (*PodResources, error) {
 	between := backoff.DefaultConfig
-	// gRPC's own longest pause, two minutes, would outlast the kubelet's absence by that.
+	// gRPC's longest pause by default is two minutes, which would prolong the kubelet's
+	// absence.
 	between.BaseDelay, between.MaxDelay = 100*time.Millisecond, time.Second
 	conn, err := grpc.NewClient("unix://"+socket,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: between, MinConnectTimeout: time.Second}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxReply)))
 	if err != nil {
-		return nil, fmt.Errorf("kubelet's pod resources socket %s: %w", socket, err)
+		return nil, fmt.Errorf("connect to the kubelet's pod resources socket %s: %w", socket, err)
 	}
 	return &PodResources{socket: socket, client: podresources.NewPodResourcesListerClient(conn), conn: conn}, nil
 }
@@ -47,11 +48,11 @@ func New(socket string) (*PodResources, error) {
 // Close ends the connection.
 func (p *PodResources) Close() error { return p.conn.Close() }
 
-// PodDevices gives the ids of the devices that the kubelet allocated to a pod, by
-// resource: in the order of its containers, and sorted for each. Empty for a pod
-// that has none. It fails at the latest when ctx ends.
+// PodDevices returns the ids of the devices that the kubelet allocated to a pod, by resource,
+// in the order of its containers, and sorted for each container. The map is empty if the pod
+// has no devices. PodDevices fails at the latest when ctx ends.
 func (p *PodResources) PodDevices(ctx context.Context, namespace, name string) (map[string][]string, error) {
-	// Get is there since Kubernetes 1.27, and on by default since 1.34.
+	// Get exists since Kubernetes 1.27, and is on by default since 1.34.
 	got, err := p.client.Get(ctx, &podresources.GetPodResourcesRequest{PodNamespace: namespace, PodName: name})
 	switch status.Code(err) {
 	case codes.OK:
@@ -60,8 +61,8 @@ func (p *PodResources) PodDevices(ctx context.Context, namespace, name string) (
 	default:
 		return nil, p.wrap(err)
 	}
-	// Switched off, unknown, or no such pod (all of one code, by the kubelet's
-	// release): the list says which.
+	// Get is switched off or unknown, or the pod does not exist: the kubelet's code may be the
+	// same for all three, so the list decides.
 	pods, err := p.list(ctx)
 	if err != nil {
 		return nil, err
@@ -74,13 +75,13 @@ func (p *PodResources) PodDevices(ctx context.Context, namespace, name string) (
 	return map[string][]string{}, nil
 }
 
-// Allocation is the devices of one resource that one container has.
+// Allocation is the devices of one resource that a container has.
 type Allocation struct {
 	Namespace, Pod, Container string
 	Devices                   []string // sorted
 }
 
-// Allocated gives all that the kubelet has handed out, by resource.
+// Allocated returns all devices that the kubelet has handed out, by resource.
 func (p *PodResources) Allocated(ctx context.Context) (map[string][]Allocation, error) {
 	pods, err := p.list(ctx)
 	if err != nil {
@@ -97,7 +98,7 @@ func (p *PodResources) Allocated(ctx context.Context) (map[string][]Allocation, 
 	return all, nil
 }
 
-// InUse gives the ids of the devices of all pods on the node, by resource, sorted.
+// InUse returns the ids of the devices of all pods on the node, by resource, sorted.
 func (p *PodResources) InUse(ctx context.Context) (map[string][]string, error) {
 	allocated, err := p.Allocated(ctx)
 	if err != nil {
@@ -141,7 +142,7 @@ func devices(pod *podresources.PodResources) map[string][]string {
 	return all
 }
 
-// containerDevices are sorted, as the kubelet's own order is that of a set; and it
+// containerDevices sorts the ids, since the kubelet's own order is random. The kubelet also
 // repeats a resource for each NUMA node.
 func containerDevices(c *podresources.ContainerResources) map[string][]string {
 	all := map[string][]string{}

@@ -19,11 +19,11 @@ import (
 	"fairlead.dev/fairlead/pkg/kubelet"
 )
 
-// fakeKubelet answers as a kubelet of some age does.
+// fakeKubelet answers as a kubelet of a certain release.
 type fakeKubelet struct {
 	v1.UnimplementedPodResourcesListerServer
 	pods  []*v1.PodResources
-	get   error // what Get answers, nil: the pod
+	get   error // the error that Get returns; nil: it returns the pod
 	list  error
 	lists int
 	hang  bool // Get never answers
@@ -84,8 +84,8 @@ var node = []*v1.PodResources{
 	{Namespace: "default", Name: "router", Containers: []*v1.ContainerResources{container("main", devices("fairlead.dev/fast", "0000:3b:12.0"))}},
 }
 
-// m#499, cni#215: the devices' order is that of the containers, whatever the
-// kubelet's sets give.
+// m#499, cni#215: devices are in the order of the containers, whatever the order of the
+// kubelet's sets.
 func TestPodDevices(t *testing.T) {
 	router := map[string][]string{
 		"fairlead.dev/fast":  {"0000:3b:11.0", "0000:3b:10.2", "0000:3b:10.4", "0000:5e:10.2"},

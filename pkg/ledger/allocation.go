@@ -1,8 +1,8 @@
 package ledger
 
-// PutAllocations records devices that the kubelet is about to be handed, all or none.
-// It fails with *HeldError if a sandbox holds one under another resource, or has named
-// it, and with *UplinkError if a pod has links on one.
+// PutAllocations records devices that the kubelet is about to get, all of them or
+// nothing. It fails with *HeldError if a sandbox holds one under another resource, or has
+// named it. It fails with *UplinkError if a pod has links on one.
 func (l *Ledger) PutAllocations(allocations []Allocation) error {
 	return l.w.update(func(b *batch) error {
 		for _, a := range allocations {
@@ -19,8 +19,8 @@ func (l *Ledger) PutAllocations(allocations []Allocation) error {
 	})
 }
 
-// DeleteAllocations removes allocations. It is no error if one is not there. One that
-// was made again since it was read stays.
+// DeleteAllocations removes allocations. A missing allocation is not an error. An
+// allocation that was made again after the caller has read it stays.
 func (l *Ledger) DeleteAllocations(stale []Allocation) error {
 	return l.w.update(func(b *batch) error {
 		for _, a := range stale {

@@ -10,13 +10,12 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// batch is a transaction of the file, with the same changes made to the index.
+// batch is a transaction of the file. It makes the same changes to the index.
 type batch struct {
-	tx       *bolt.Tx
-	index    *index  // has the changes of this batch already
-	revision *uint64 // last one given out
-	edits    []edit
-	writes   int // changes of the file or the index so far
+	tx     *bolt.Tx
+	index  *index // has the changes of this batch already
+	edits  []edit
+	writes int // changes of the file or the index so far
 }
 
 // edit is one change of the index: of a sandbox's entry, or of an allocation.
@@ -24,8 +23,8 @@ type edit struct {
 	sandbox string      // empty: device
 	device  pci.Address // of the allocation
 
-	oldEntry, newEntry           *entry      // nil: none
-	oldAllocation, newAllocation *Allocation // nil: none
+	oldEntry, newEntry           *entry      // nil: no entry
+	oldAllocation, newAllocation *Allocation // nil: no allocation
 }
 
 func (e edit) apply(x *index) {
@@ -42,7 +41,7 @@ func (e edit) reverse() edit {
 	return e
 }
 
-// revert takes the batch's changes out of the index.
+// revert undoes the batch's changes of the index.
 func (b *batch) revert() {
 	for len(b.edits) > 0 {
 		last := len(b.edits) - 1
@@ -51,21 +50,17 @@ func (b *batch) revert() {
 	}
 }
 
-// edit changes the index. It is called before the file is changed: a change that
-// fails without writes needs no roll back.
+// edit changes the index, before the file is changed. It counts as a write, so that a
+// later failure rolls the batch back.
 func (b *batch) edit(e edit) {
 	b.writes++
 	b.edits = append(b.edits, e)
 	e.apply(b.index)
 }
 
-// put writes a record, whose entry is e. raw is the sandbox without its status.
+// put writes the record of e. Raw is the sandbox without its status.
 func (b *batch) put(e *entry, raw []byte) error {
-	old := b.index.sandboxes[e.ID]
-	fresh := *e // a batch that is repeated finds e as it was
-	*b.revision++
-	fresh.revision = *b.revision
-	b.edit(edit{sandbox: e.ID, oldEntry: old, newEntry: &fresh})
+	b.edit(edit{sandbox: e.ID, oldEntry: b.index.sandboxes[e.ID], newEntry: e})
 	if err := b.putStatus(e.ID, e.status); err != nil {
 		return err
 	}
@@ -92,7 +87,7 @@ func (b *batch) delete(id string) error {
 	return b.tx.Bucket(sandboxesBucket).Delete([]byte(id))
 }
 
-// putAllocation writes an allocation, in place of one that the device may have.
+// putAllocation writes an allocation. It replaces an earlier one of the same device.
 func (b *batch) putAllocation(a Allocation) error {
 	raw, err := json.Marshal(a)
 	if err != nil {
@@ -108,7 +103,7 @@ func (b *batch) deleteAllocation(device pci.Address) error {
 	return b.tx.Bucket(allocationsBucket).Delete([]byte(device.String()))
 }
 
-// allocation returns the device's allocation; nil if it has none.
+// allocation returns the device's allocation, or nil.
 func (b *batch) allocation(device pci.Address) *Allocation {
 	if a, ok := b.index.allocations[device]; ok {
 		return &a
@@ -125,7 +120,7 @@ func (b *batch) statusesWritten(statuses map[string]json.RawMessage) error {
 	return nil
 }
 
-// statusWritten takes a status off its record, unless the record has another one
+// statusWritten removes a status from its record, unless the record has another one
 // by now.
 func (b *batch) statusWritten(id string, status json.RawMessage) error {
 	old := b.index.sandboxes[id]
@@ -134,8 +129,6 @@ func (b *batch) statusWritten(id string, status json.RawMessage) error {
 	}
 	fresh := *old
 	fresh.status, fresh.OwesStatus = nil, false
-	*b.revision++
-	fresh.revision = *b.revision
 	b.edit(edit{sandbox: id, oldEntry: old, newEntry: &fresh})
 	return b.putStatus(id, nil)
 }

@@ -93,7 +93,7 @@ func BenchmarkPutSandboxAmong1000(b *testing.B) {
 	}
 }
 
-// meta-cni E5: what the background loop and the release of a VLAN link ask.
+// meta-cni E5: the questions of the background loop and of the release of a VLAN link.
 func BenchmarkEntriesAmong1000(b *testing.B) {
 	l := among1000(b)
 	for b.Loop() {

@@ -5,9 +5,9 @@ import (
 	"slices"
 )
 
-const pluginBinary = "binary" // Member.Plugin of plugins that are programs
+const pluginBinary = "binary" // Member.Plugin of plugins that are executed
 
-var bootKey = []byte("boot") // in the bucket meta: the kernel's boot id that the records are of
+var bootKey = []byte("boot") // in the bucket meta: the kernel's boot id at the time of the records
 
 // setBoot is Ledger.Boot in a batch.
 func (b *batch) setBoot(id string) (rebooted bool, err error) {

@@ -9,9 +9,9 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// PAINS 14 (op#322): after a reboot the VFs are new ones that nobody has, while
-// addresses are still to be given back, and an old sandbox's late release neither
-// touches a VF nor comes after a new pod has it (cni#219).
+// PAINS 14 (op#322): after a reboot the VFs are new, and nobody has them, but the addresses
+// are still to be released. A late release of an old sandbox touches no VF that a new pod
+// may have (cni#219).
 func TestBoot(t *testing.T) {
 	l, path := openTemp(t)
 	boot := func(id string, want bool) {
@@ -71,7 +71,7 @@ func TestBoot(t *testing.T) {
 	if err := l.PutSandbox(sandbox("c", vf3)); err == nil {
 		t.Error("a new sandbox took a VF that the release of an old one's program may reset")
 	}
-	if err := l.UpdateSandbox("a", func(s *Sandbox) error { s.Releasing = true; return nil }); err != nil {
+	if err := rewrite(l, "a", func(s *Sandbox) { s.Releasing = true }); err != nil {
 		t.Fatal(err)
 	}
 	after.Releasing = true

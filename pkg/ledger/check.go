@@ -9,7 +9,7 @@ import (
 )
 
 // The errors below name pods and netdevs, for administrators. TenantText is for the
-// reply that the pod's owner sees.
+// reply to the pod's owner, and names no other pod.
 
 // HeldError reports a device that another sandbox holds.
 type HeldError struct {
@@ -26,10 +26,10 @@ func (e *HeldError) Error() string {
 	if e.Releasing {
 		state = "being released"
 	}
-	return fmt.Sprintf("device %s is held by pod %s (sandbox %s, interface %s), where it is %s", named(e.Device, e.Netdev), e.Pod, e.Sandbox, e.IfName, state)
+	return fmt.Sprintf("device %s is held by pod %s (sandbox %s, interface %s), where it is %s", deviceText(e.Device, e.Netdev), e.Pod, e.Sandbox, e.IfName, state)
 }
 
-// TenantText is the error without a word about the other pod.
+// TenantText returns the error without the other pod's name.
 func (e *HeldError) TenantText() string {
 	if e.Releasing {
 		return fmt.Sprintf("device %s is being released by another pod", e.Device)
@@ -46,19 +46,19 @@ type AllocatedError struct {
 
 func (e *AllocatedError) Error() string {
 	if e.Netdev != "" {
-		return fmt.Sprintf("device %s is allocated to a pod as %s; use another uplink", named(e.Device, e.Netdev), e.Resource)
+		return fmt.Sprintf("device %s is allocated to a pod as %s; use another uplink", deviceText(e.Device, e.Netdev), e.Resource)
 	}
 	return fmt.Sprintf("device %s, which the pod or the network names, is allocated to another pod as %s; request %s in the pod's resources instead of naming a device",
 		e.Device, e.Resource, e.Resource)
 }
 
-// TenantText is the error without a word about the other pod.
+// TenantText returns the error without the other pod's name.
 func (e *AllocatedError) TenantText() string {
 	return fmt.Sprintf("device %s is allocated to another pod; request the network's resource instead of naming a device", e.Device)
 }
 
-// UplinkError reports a device whose netdev carries links of a pod. They stay on
-// it when it is moved to another pod, and that pod then decides over them.
+// UplinkError reports a device whose netdev carries links of a pod. If the netdev moved
+// to another pod, the links would stay on it, and that pod would control them.
 type UplinkError struct {
 	Device  pci.Address
 	Netdev  string
@@ -69,24 +69,24 @@ type UplinkError struct {
 
 func (e *UplinkError) Error() string {
 	return fmt.Sprintf("device %s is below interface %s of pod %s (sandbox %s); use another device, or give that pod's network another uplink",
-		named(e.Device, e.Netdev), e.IfName, e.Pod, e.Sandbox)
+		deviceText(e.Device, e.Netdev), e.IfName, e.Pod, e.Sandbox)
 }
 
-// TenantText is the error without a word about the other pod.
+// TenantText returns the error without the other pod's name.
 func (e *UplinkError) TenantText() string {
 	return fmt.Sprintf("device %s is in use by another pod", e.Device)
 }
 
-func named(device pci.Address, netdev string) string {
+func deviceText(device pci.Address, netdev string) string {
 	if netdev == "" {
 		return device.String()
 	}
 	return fmt.Sprintf("%s (netdev %s)", device, netdev)
 }
 
-// checkSandbox returns an error if e must not be recorded in place of old, which is
-// nil for a new sandbox. Only what e takes and old does not have can be refused:
-// nothing may keep a sandbox from being released.
+// checkSandbox returns an error if e must not be recorded in place of old, which is nil
+// for a new sandbox. It checks only the holdings that old does not have, because nothing
+// may prevent the release of a sandbox.
 func (x *index) checkSandbox(old, e *entry) error {
 	if old != nil && old.Releasing && !e.Releasing {
 		return fmt.Errorf("%w: %s", ErrReleasing, e.ID)
@@ -172,8 +172,8 @@ func (x *index) checkUplink(e *entry, netdev string) error {
 	return nil
 }
 
-// checkAllocation returns an error if the kubelet must not be handed the device. A
-// device that a sandbox holds under the same resource is on its way back.
+// checkAllocation returns an error if the kubelet must not get the device. A sandbox may
+// hold it under the same resource: then it is about to be returned.
 func (x *index) checkAllocation(a Allocation) error {
 	if by, ok := x.devices[a.Device]; ok {
 		e := x.sandboxes[by.SandboxID]

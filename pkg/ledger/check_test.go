@@ -102,7 +102,7 @@ func TestWhatIsAnothersIsRefused(t *testing.T) {
 				}
 			}
 			before := string(dump(t, l))
-			for range 2 { // what is refused is refused again, by what was read at Open too
+			for range 2 { // refused again, also from the index that Open has made
 				got := ""
 				err := put(l, test.write)
 				if err != nil {
@@ -170,7 +170,7 @@ func TestReleaseIsNeverRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, id := range []string{"a", "b"} {
-		if err := l.UpdateSandbox(id, func(s *Sandbox) error { s.Releasing, s.Failure = true, "busy"; return nil }); err != nil {
+		if err := rewrite(l, id, func(s *Sandbox) { s.Releasing, s.Failure = true, "busy" }); err != nil {
 			t.Errorf("sandbox %s: %v", id, err)
 		}
 	}

@@ -30,16 +30,15 @@ func Example() {
 			{Network: "default/fast", IfName: "net1", Phase: ledger.Intent, Members: []ledger.Member{vf}},
 		}}
 	}
-	fmt.Println(l.PutSandbox(sandbox("a")))
+	a := sandbox("a")
+	fmt.Println(l.PutSandbox(a))
 	held := new(ledger.HeldError)
 	if errors.As(l.PutSandbox(sandbox("b")), &held) {
 		fmt.Println("b waits for", held.Pod)
 	}
-	fmt.Println(l.UpdateSandbox("a", func(s *ledger.Sandbox) error {
-		s.Releasing = true
-		s.Attachments[0].Members[0].DeviceReturned = true
-		return nil
-	}))
+	a.Releasing = true
+	a.Attachments[0].Members[0].DeviceReturned = true
+	fmt.Println(l.PutSandbox(a))
 	fmt.Println(l.PutSandbox(sandbox("b")))
 	for _, e := range l.Entries() {
 		fmt.Println(e.ID, e.Releasing, len(e.Holdings))

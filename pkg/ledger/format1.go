@@ -11,7 +11,7 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// The records of format 1. One attachment had one kind and the whole config list.
+// The types of format 1. An attachment had one kind and the whole config list.
 
 type sandbox1 struct {
 	ID          string          `json:"id"`
@@ -134,8 +134,8 @@ func (a attachment1) vfMember() *VFMember {
 	return m
 }
 
-// convert completes what format 1 did not record by what a new netdev has; 0 stands
-// for what differs from driver to driver.
+// convert fills fields that format 1 did not have with the values of a new netdev.
+// Values that differ from driver to driver stay 0.
 func (s vf1State) convert() VFState {
 	out := VFState{PF: s.PF, PFName: s.PFName, Index: s.Index, Settings: s.Settings}
 	if s.Netdev != "" {
@@ -149,8 +149,8 @@ func (s vf1State) convert() VFState {
 
 func isSet(b *bool) bool { return b != nil && *b }
 
-// childMember takes from the config what format 1 did not record. A fallback had the
-// default modes: its config is that of an sriov network.
+// childMember reads the mode, which format 1 did not record, from the config. A fallback
+// had the default mode: its config is that of an sriov network.
 func (a attachment1) childMember(config json.RawMessage) (*ChildMember, error) {
 	if a.Link == nil {
 		return nil, errors.New("the record names no uplink")
@@ -167,7 +167,7 @@ func (a attachment1) childMember(config json.RawMessage) (*ChildMember, error) {
 	}
 	if a.Kind == "ipvlan" {
 		m.Mode = cmp.Or(conf.Mode, "l2")
-		m.MAC = "" // the uplink's: nobody can ask for another
+		m.MAC = "" // an ipvlan has the uplink's MAC
 	} else {
 		m.Mode, m.QueueLen = cmp.Or(conf.Mode, "bridge"), conf.BcQueueLen
 	}
@@ -193,7 +193,7 @@ func parseList1(raw json.RawMessage) (list1, error) {
 	return list, nil
 }
 
-// members makes a member that is a binary of each plugin.
+// members returns a member for each plugin of the list, as a binary.
 func (l list1) members() ([]Member, error) {
 	members := make([]Member, len(l.Plugins))
 	for i, plugin := range l.Plugins {

@@ -118,7 +118,7 @@ func checkFile(t testing.TB, l *Ledger) {
 	}
 }
 
-// What the converted records hold is held.
+// The converted records hold their devices.
 func TestFormat1KeepsHolders(t *testing.T) {
 	tests := []struct {
 		file, device, want string

@@ -2,20 +2,20 @@ package ledger
 
 import "fairlead.dev/fairlead/pkg/pci"
 
-// Holding is what one member of an attachment has of the host: a PCI function, a
-// place on a host netdev, or both.
+// Holding lists the parts of the host that a member of an attachment holds: a PCI
+// function, a place on a host netdev, or both.
 type Holding struct {
 	Network, IfName string
-	Resource        string      // extended resource that backs it; empty: none
-	Device          pci.Address // the function that it holds; zero: none
+	Resource        string      // extended resource that backs it; may be empty
+	Device          pci.Address // the function that it holds; may be zero
 	Named           bool        // Device was named by the pod or the network, not given by the kubelet
-	Original        *VFState    // how Device will be when it is released; nil: as it is now
-	Uplink          string      // the host netdev below its link; empty: none
-	VLANLink        string      // the shared VLAN netdev between Uplink and its link; empty: none
+	Original        *VFState    // the state of Device when it has been released; nil: as it is now
+	Uplink          string      // the host netdev below its link; may be empty
+	VLANLink        string      // the shared VLAN netdev between Uplink and its link; may be empty
 }
 
-// Holdings lists what the sandbox has of the host and has not given back. Links do
-// not survive a reboot of the node.
+// Holdings lists the parts of the host that the sandbox has not returned. Links are left
+// out after a reboot, which they do not survive.
 func (s Sandbox) Holdings() []Holding {
 	var out []Holding
 	for _, a := range s.Attachments {
@@ -52,7 +52,8 @@ func (m Member) holding(a Attachment) Holding {
 	return h
 }
 
-// netdev is the name that Device's netdev had on the host; empty if there was none.
+// netdev returns the name of Device's netdev on the host. It is empty if there was no
+// netdev.
 func (h Holding) netdev() string {
 	if h.Original == nil || h.Original.Netdev == nil {
 		return ""

@@ -28,11 +28,10 @@ type Entry struct {
 // entry is an Entry in the index. It is never changed, only replaced.
 type entry struct {
 	Entry
-	revision uint64          // another one with each change of the record
-	status   json.RawMessage // Sandbox.Status
+	status json.RawMessage // Sandbox.Status
 }
 
-// Entry is the part of the record that the ledger keeps in memory.
+// Entry returns the part of the record that the ledger keeps in memory.
 func (s Sandbox) Entry() Entry {
 	return Entry{
 		ID: s.ID, IfName: s.IfName, Pod: s.Pod, Netns: s.Netns, Path: s.Path, Created: s.Created,
@@ -44,7 +43,7 @@ func (s Sandbox) Entry() Entry {
 
 func newEntry(s Sandbox) *entry { return &entry{Entry: s.Entry(), status: s.Status} }
 
-// holding returns what the sandbox holds of a device.
+// holding returns the sandbox's holding of a device.
 func (e *entry) holding(device pci.Address) (Holding, bool) {
 	if e != nil {
 		for _, h := range e.Holdings {
@@ -62,12 +61,12 @@ type LinkUser struct {
 	IfName    string
 }
 
-// index is in memory, and has all that checks and loops ask of the records. Open
-// derives it from them.
+// index has the parts of the records that checks and loops need. It is in memory, and
+// Open makes it from the records.
 type index struct {
 	sandboxes   map[string]*entry
 	allocations map[pci.Address]Allocation
-	devices     map[pci.Address]LinkUser // who holds it
+	devices     map[pci.Address]LinkUser // who holds the device
 	children    relation[string, LinkUser]
 	vlanLinks   relation[string, LinkUser]
 	held        relation[string, pci.Address] // netdev → held devices of that name
@@ -82,7 +81,7 @@ func newIndex() *index {
 	}
 }
 
-// setSandbox puts an entry in the place of the sandbox's last one; nil removes it.
+// setSandbox replaces the entry of a sandbox. If e is nil, it removes the entry.
 func (x *index) setSandbox(id string, e *entry) {
 	if old := x.sandboxes[id]; old != nil {
 		for _, h := range old.Holdings {
@@ -117,8 +116,8 @@ func (x *index) removeHolding(by LinkUser, h Holding) {
 	x.vlanLinks.remove(h.VLANLink, by)
 }
 
-// setAllocation puts an allocation in the place of the device's last one; nil
-// removes it.
+// setAllocation replaces the allocation of a device. If a is nil, it removes the
+// allocation.
 func (x *index) setAllocation(device pci.Address, a *Allocation) {
 	if old, ok := x.allocations[device]; ok {
 		x.allocated.remove(old.Netdev, device)
@@ -131,12 +130,12 @@ func (x *index) setAllocation(device pci.Address, a *Allocation) {
 	x.allocated.add(a.Netdev, device)
 }
 
-// relation maps a key to a set. The zero key stands for no key.
+// relation maps a key to a set. It ignores the zero key.
 type relation[K, V comparable] map[K]map[V]struct{}
 
 func (r relation[K, V]) add(key K, value V) {
-	var none K
-	if key == none {
+	var zero K
+	if key == zero {
 		return
 	}
 	if r[key] == nil {

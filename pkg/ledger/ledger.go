@@ -1,11 +1,11 @@
-// Package ledger is the agent's journal on disk: which sandbox has which
-// attachments, which devices they hold and how those were before, and which
-// devices the kubelet was handed. A call that changes it returns when the change
-// is durable.
+// Package ledger is the agent's journal on disk. It records the attachments of each
+// sandbox, the devices that they hold, the original state of these devices, and the
+// devices that the kubelet got. A call that changes the ledger returns when the change is
+// durable.
 //
-// It refuses what would give one device to two: a sandbox does not get a device of
-// another sandbox, of the kubelet, or with another pod's links on it. It decides
-// nothing else: package sandbox decides when a sandbox is released, and how.
+// The ledger refuses to give one device to two users: a sandbox does not get a device of
+// another sandbox, of the kubelet, or one with another pod's links on it. It decides
+// nothing else: package sandbox decides when and how a sandbox is released.
 package ledger
 
 import (
@@ -21,13 +21,15 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
+
+	"fairlead.dev/fairlead/pkg/host/file"
 )
 
 // formatVersion is the version of the buckets and records, in the bucket meta.
 const formatVersion = "2"
 
-// lockWait is how long Open waits for the file's lock: a predecessor that is
-// shutting down needs a moment.
+// lockWait bounds Open's wait for the file's lock. An earlier agent that is shutting
+// down needs a moment.
 const lockWait = 5 * time.Second
 
 var (
@@ -53,9 +55,10 @@ var (
 type Ledger struct{ w *writer }
 
 // Open opens the ledger file. It makes the file and its directory if they are missing,
-// and rewrites a file of the last format in today's.
-// A damaged file is left as it is and reported: its records are all that is
-// known about the VFs that pods hold, so only the administrator puts it aside.
+// and converts a file of the last format.
+//
+// A damaged file is an error and stays as it is. Only its records say which VFs pods hold,
+// so Open does not replace it. That is for the administrator to decide.
 func Open(path string) (*Ledger, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("make the ledger's directory: %w", err)
@@ -66,16 +69,16 @@ func Open(path string) (*Ledger, error) {
 		return nil, err
 	}
 	if errors.Is(statErr, fs.ErrNotExist) {
-		if err := syncDir(filepath.Dir(path)); err != nil {
+		if err := file.SyncDir(filepath.Dir(path)); err != nil {
 			return nil, errors.Join(err, l.Close())
 		}
 	}
 	return l, nil
 }
 
-// open turns the faults of a damaged file into errors. bbolt maps the file into
-// memory and trusts its page numbers: a wrong one is a panic, one beyond the end
-// of the file a SIGBUS.
+// open turns the faults of a damaged file into errors. bbolt maps the file into memory
+// and trusts its page numbers. A wrong number causes a panic, and one beyond the end of
+// the file a SIGBUS.
 func open(path string, wait time.Duration) (l *Ledger, err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
@@ -89,7 +92,7 @@ func open(path string, wait time.Duration) (l *Ledger, err error) {
 		return nil, fmt.Errorf("%w: %s is held by another process: is a second agent running on this node? Stop it, then start this one again", ErrLocked, path)
 	case errors.As(err, new(syscall.Errno)):
 		return nil, fmt.Errorf("open the ledger %s: %w", path, describe(err))
-	case err != nil: // bbolt's own objections are all to the file's content
+	case err != nil: // bbolt's own errors are all about the file's content
 		return nil, damaged(path, err)
 	}
 	w, err := load(db, path)
@@ -101,17 +104,18 @@ func open(path string, wait time.Duration) (l *Ledger, err error) {
 }
 
 func damaged(path string, cause error) error {
-	return fmt.Errorf("%w: %s: %w; its records say which VFs pods hold and how to restore them, so it is not replaced by itself: "+
+	return fmt.Errorf("%w: %s: %w; its records say which VFs pods hold and how to restore them, so the agent does not replace it: "+
 		"restore the file from a backup, or drain the node, move the file aside (mv %[2]s %[2]s.damaged) and start the agent again", ErrDamaged, path, cause)
 }
 
-// Boot says which boot of the node this is, by the kernel's boot id. If the node has
-// rebooted, the records no longer describe the kernel: no container from before is
-// running, so no allocation is valid, and every VF is fresh and unconfigured. The
-// sandboxes stay, marked EarlierBoot, for the addresses that they hold. Their VFs count
-// as returned: their release touches no VF, whoever has it by then (cni#219). Only a
-// plugin that is a program touches the VF of its config all the same: nobody else gets
-// that VF before the release.
+// Boot records the kernel's boot id, and reports whether the node has rebooted. If it
+// has, the records no longer describe the kernel: no container from before is running, so
+// no allocation is valid, and every VF is fresh and unconfigured.
+//
+// The sandboxes stay, marked EarlierBoot, because they still hold IP addresses. Their VFs
+// count as returned, so that a release does not touch the VF of a new pod (cni#219). The
+// exception is a plugin binary, whose DEL touches the VF of its config anyway: nobody else
+// gets that VF before the release.
 func (l *Ledger) Boot(id string) (rebooted bool, err error) {
 	err = l.w.update(func(b *batch) (err error) {
 		rebooted, err = b.setBoot(id)
@@ -120,7 +124,8 @@ func (l *Ledger) Boot(id string) (rebooted bool, err error) {
 	return rebooted, err
 }
 
-// Close writes changes that are still only noted (StatusWritten), and releases the file.
+// Close writes the changes that are not yet durable (StatusWritten), and releases the
+// file.
 func (l *Ledger) Close() error { return l.w.close() }
 
 // describe marks the errors that a full disk causes.
@@ -129,14 +134,6 @@ func describe(err error) error {
 		return fmt.Errorf("%w: %w; nothing was changed: free space in the agent's state directory", ErrFull, err)
 	}
 	return err
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 func decode(what string, key, raw []byte, to any) error {

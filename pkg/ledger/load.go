@@ -7,8 +7,8 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// load reads every record once, so that a damaged one is found at start and not in a
-// pod's way. On an error the file is as it was.
+// load reads every record once, so that a damaged record is found at the start and not
+// during a pod's ADD. On an error the file is unchanged.
 func load(db *bolt.DB, path string) (*writer, error) {
 	w := newWriter(db)
 	err := db.Update(func(tx *bolt.Tx) error {
@@ -23,7 +23,7 @@ func load(db *bolt.DB, path string) (*writer, error) {
 	return w, describe(err)
 }
 
-// prepare makes the buckets, and a file of format 1 one of today's format.
+// prepare makes the buckets and converts a file of format 1.
 func prepare(tx *bolt.Tx, path string) error {
 	for _, name := range [][]byte{sandboxesBucket, statusesBucket, allocationsBucket, metaBucket} {
 		if _, err := tx.CreateBucketIfNotExists(name); err != nil {

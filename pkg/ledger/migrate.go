@@ -8,14 +8,14 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 )
 
-// devicesBucket was format 1's index of devices.
+// devicesBucket is the index of devices in format 1.
 var devicesBucket = []byte("devices")
 
-// damagedRecord is an error of a record that cannot be read.
+// damagedRecord is the error of a record that cannot be read.
 type damagedRecord struct{ error }
 
-// migrate1 rewrites a file of format 1, all of it in the caller's transaction: a crash
-// leaves one format or the other. Allocations and the boot id are the same in both.
+// migrate1 converts a file of format 1 in the caller's transaction, so that a crash leaves
+// one format or the other. Allocations and the boot id are the same in both.
 func migrate1(tx *bolt.Tx) error {
 	bucket := tx.Bucket(sandboxesBucket)
 	var all []Sandbox // a bucket must not be changed while it is walked

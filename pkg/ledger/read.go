@@ -30,7 +30,7 @@ func (l *Ledger) Entries() []Entry {
 	return all
 }
 
-// Holder returns which sandbox has a device, and as which interface.
+// Holder returns the sandbox and the interface that hold a device.
 func (l *Ledger) Holder(device pci.Address) (sandboxID, ifName string, ok bool) {
 	l.w.mu.RLock()
 	defer l.w.mu.RUnlock()
@@ -38,9 +38,9 @@ func (l *Ledger) Holder(device pci.Address) (sandboxID, ifName string, ok bool) 
 	return by.SandboxID, by.IfName, ok
 }
 
-// VLANLinkUsers returns the interfaces that are on a shared VLAN link of the host.
-// Sandboxes that are being released do not count: two of them, released at the same
-// time, would each leave the link for the other to delete.
+// VLANLinkUsers returns the interfaces on a shared VLAN link of the host. Sandboxes that
+// are being released do not count. Otherwise two of them, released at the same time,
+// would each leave the link for the other to delete.
 func (l *Ledger) VLANLinkUsers(name string) []LinkUser {
 	l.w.mu.RLock()
 	defer l.w.mu.RUnlock()
@@ -56,14 +56,14 @@ func (l *Ledger) VLANLinkUsers(name string) []LinkUser {
 	return users
 }
 
-// Allocations returns all, in the order of their addresses.
+// Allocations returns all allocations, in the order of their addresses.
 func (l *Ledger) Allocations() ([]Allocation, error) {
 	l.w.mu.RLock()
 	defer l.w.mu.RUnlock()
 	return slices.SortedFunc(maps.Values(l.w.index.allocations), func(a, b Allocation) int { return a.Device.Compare(b.Device) }), nil
 }
 
-// Subscribe returns a channel of changes that are durable. Equal changes that the
-// subscriber has not taken yet are merged. The channel is closed by cancel, and with
-// the ledger. Whoever subscribes first and then reads misses nothing.
+// Subscribe returns a channel of durable changes. Equal changes that the subscriber has
+// not received yet are merged. The channel is closed by cancel and by Close. A caller that
+// subscribes before it reads misses no change.
 func (l *Ledger) Subscribe() (changes <-chan Change, cancel func()) { return l.w.watchers.subscribe() }

@@ -18,9 +18,9 @@ type PodRef struct {
 // String is namespace/name, as users write it.
 func (p PodRef) String() string { return p.Namespace + "/" + p.Name }
 
-// Sandbox is the record of one pod sandbox: everything that was, or was about to
-// be, attached to it. It is written before the first mutation, and removed only when
-// every attachment in it has been released.
+// Sandbox is the record of one pod sandbox, with all attachments that were made or begun.
+// It is written before the first change of the node, and removed only when every
+// attachment has been released.
 type Sandbox struct {
 	ID          string       `json:"id"`     // the runtime's container id
 	IfName      string       `json:"ifName"` // of the primary network, usually eth0
@@ -29,13 +29,14 @@ type Sandbox struct {
 	Path        string       `json:"path,omitempty"` // CNI_PATH: the directories of the plugins that made it
 	Created     time.Time    `json:"created"`
 	Attachments []Attachment `json:"attachments"` // in attach order; the primary is first
-	// Releasing is set, durably, when DEL (or a failed ADD's roll back) has begun: a
-	// sandbox in this state is never used again, only released further.
+	// Releasing is set when DEL, or the roll back of a failed ADD, has begun. From then on
+	// the sandbox can only be released.
 	Releasing bool `json:"releasing,omitempty"`
-	// EarlierBoot means that the node has been rebooted since (see Ledger.Boot): the
-	// sandbox no longer runs, and the VFs that it names are new ones, which it does not hold.
+	// EarlierBoot means that the node has rebooted since (see Ledger.Boot). The sandbox no
+	// longer runs, and does not hold the VFs that it names.
 	EarlierBoot bool `json:"earlierBoot,omitempty"`
-	// Failure is the last error of a release that will be retried; Attempts counts.
+	// Failure is the last error of a release that will be retried. Attempts counts the
+	// failures.
 	Failure  string    `json:"failure,omitempty"`
 	Attempts int       `json:"attempts,omitempty"`
 	RetryAt  time.Time `json:"retryAt,omitzero"`
@@ -43,8 +44,8 @@ type Sandbox struct {
 	Status json.RawMessage `json:"status,omitempty"`
 }
 
-// Netns identifies a network namespace. A path is reused, and so are inode numbers
-// after a reboot: all three must match for it to be the namespace on record.
+// Netns identifies a network namespace. Paths are reused, and inode numbers are reused
+// after a reboot, so path, inode and boot must all match.
 type Netns struct {
 	Path   string `json:"path"`             // as the runtime gave it
 	Device uint64 `json:"device,omitempty"` // of the nsfs file; 0: not known (format 1)
@@ -57,13 +58,13 @@ type Phase string
 
 // An attachment goes Intent → Bound → Released, or Intent → Released.
 const (
-	Intent   Phase = "intent"   // may have been changed in part: release undoes from the record
+	Intent   Phase = "intent"   // may be made in part: a release follows the record
 	Bound    Phase = "bound"    // complete, Result is valid
 	Released Phase = "released" // every undo has succeeded
 )
 
-// Attachment is one network in one sandbox. Its fields are enough to release it with
-// no API server, no namespace, and no config but this record.
+// Attachment is one network in one sandbox. Its fields are enough for a release without
+// the API server, the namespace, and the network's present config.
 type Attachment struct {
 	Network      string          `json:"network"` // namespace/name of the net-attach-def; the conf's name for the primary
 	IfName       string          `json:"ifName"`
@@ -82,26 +83,26 @@ type Attachment struct {
 // ResultVersion is the CNI version of the results on record.
 const ResultVersion = "1.0.0"
 
-// Fallback is why an attachment is not of the kind that was asked for.
+// Fallback explains why an attachment is not of the kind that was asked for.
 type Fallback struct {
 	From   string `json:"from"` // the plugin that was asked for
 	Reason string `json:"reason"`
 }
 
-// Member is one plugin of an attachment's chain, and what it has made. At most one of
-// the typed states is set: that of Plugin.
+// Member is one plugin of an attachment's chain, with the state that it has made. Of the
+// typed states VF, Child and Tuning, at most the one of Plugin is set.
 type Member struct {
 	Type     string          `json:"type"`               // as the config names it: "sriov"
-	Plugin   string          `json:"plugin"`             // what makes it: "sriov", "vfio", "macvlan", "ipvlan", "tuning", "binary"
+	Plugin   string          `json:"plugin"`             // the implementation: "sriov", "vfio", "macvlan", "ipvlan", "tuning", "binary"
 	Config   json.RawMessage `json:"config"`             // complete, with name, cniVersion, device, runtimeConfig, args; without prevResult
 	IPAM     string          `json:"ipam,omitempty"`     // type of the IPAM that holds addresses for it
-	Released bool            `json:"released,omitempty"` // its Del has succeeded: a retry leaves it out
-	Device   pci.Address     `json:"device,omitzero"`    // the function that it holds; zero: none
-	// Named means that the pod or the network has named Device: the kubelet has not
-	// given it to the pod.
+	Released bool            `json:"released,omitempty"` // its Del has succeeded, so a retry skips it
+	Device   pci.Address     `json:"device,omitzero"`    // the function that it holds; may be zero
+	// Named means that the pod or the network named Device. The kubelet did not give it to
+	// the pod.
 	Named bool `json:"named,omitempty"`
-	// DeviceReturned means that Device is restored and free again; the rest of the
-	// member is still to be undone.
+	// DeviceReturned means that Device is restored and free again, although the member is
+	// not yet released.
 	DeviceReturned bool `json:"deviceReturned,omitempty"`
 
 	VF     *VFMember     `json:"vf,omitempty"`     // sriov, vfio
@@ -113,8 +114,8 @@ type Member struct {
 type VFMember struct {
 	Original VFState         `json:"original"`
 	Asked    device.Settings `json:"asked"` // fields without a value were not asked for
-	// Assumed names the knobs that the driver does not report: Original has the
-	// kernel's defaults for them.
+	// Assumed names the knobs that the driver does not report. Original has the kernel's
+	// defaults for them.
 	Assumed []string `json:"assumed,omitempty"`
 	Ifindex int      `json:"ifindex,omitempty"` // in the pod's namespace; 0: not there yet
 }
@@ -127,21 +128,22 @@ type ChildMember struct {
 	MAC      string `json:"mac,omitempty"`      // asked for; empty: the kernel's choice
 	MTU      int    `json:"mtu,omitempty"`      // asked for; 0: the uplink's
 	VLAN     int    `json:"vlan,omitempty"`
-	// VLANLink is a host VLAN netdev that was made for pods of this network; the last
-	// of its users removes it.
+	// VLANLink is a host VLAN netdev that was made for pods of this network. Its last user
+	// removes it.
 	VLANLink string `json:"vlanLink,omitempty"`
 	Ifindex  int    `json:"ifindex,omitempty"` // in the pod's namespace; 0: not there yet
 	// Fallback is set if the link stands in for a VF. The attachment has a copy.
 	Fallback *Fallback `json:"fallback,omitempty"`
-	// OtherKinds are the declared fallbacks after this one: ADD makes the next of
-	// them if the kernel turns out not to have this kind.
+	// OtherKinds are the declared fallbacks after this one. If the kernel does not have
+	// this kind, ADD makes the next.
 	OtherKinds []string `json:"otherKinds,omitempty"`
 }
 
-// TuningMember is what tuning was asked for, and what it found in the pod and will put back.
+// TuningMember has the settings that tuning was asked for, and the pod's original values,
+// which it restores.
 type TuningMember struct {
 	Asked    TuningSettings `json:"asked"`
-	Original TuningSettings `json:"original"` // of what was asked for
+	Original TuningSettings `json:"original"` // of the settings in Asked
 }
 
 // TuningSettings are settings of an interface and of its namespace. Empty and nil
@@ -155,8 +157,8 @@ type TuningSettings struct {
 	AllMulti *bool             `json:"allMulti,omitempty"`
 }
 
-// VFState is what ADD found of a VF, so that DEL can put all of it back. A nil field
-// means that the driver does not report it, or that it is not touched.
+// VFState is the state of a VF before ADD, which DEL restores. A nil field means that the
+// driver does not report it, or that ADD does not change it.
 type VFState struct {
 	PF     pci.Address `json:"pf,omitzero"`
 	PFName string      `json:"pfName,omitempty"`
@@ -165,7 +167,7 @@ type VFState struct {
 	Netdev *NetdevState `json:"netdev,omitempty"` // nil: a userspace driver has it
 }
 
-// NetdevState is what a pod can change of a netdev.
+// NetdevState has the settings of a netdev that a pod can change.
 type NetdevState struct {
 	Name      string   `json:"name"`
 	AltNames  []string `json:"altNames,omitzero"` // nil: not known
@@ -187,7 +189,7 @@ type NetdevState struct {
 	Features []string `json:"features,omitzero"`
 }
 
-// Allocation is a device that the kubelet has been handed for some container.
+// Allocation is a device that the kubelet got for a container.
 type Allocation struct {
 	Resource string      `json:"resource"`
 	Device   pci.Address `json:"device"`

@@ -8,18 +8,12 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// ErrNotFound: the ledger has no such sandbox.
-var ErrNotFound = errors.New("no such sandbox in the ledger")
-
 // ErrReleasing: the sandbox is being released and cannot be used again.
 var ErrReleasing = errors.New("sandbox is being released")
 
-// errChanged: the record is no longer the one that was read.
-var errChanged = errors.New("the record has changed meanwhile")
-
-// PutSandbox writes a sandbox's record, in place of one it may have. It is durable on
-// return. It fails with *HeldError, *AllocatedError or *UplinkError if the sandbox takes
-// something that is another's. On any error nothing has changed.
+// PutSandbox writes a sandbox's record, or replaces it. The record is durable on return.
+// If the sandbox takes a device or uplink of somebody else, the error is *HeldError,
+// *AllocatedError or *UplinkError. On any error nothing has changed.
 func (l *Ledger) PutSandbox(s Sandbox) error {
 	e, raw, err := encode(s)
 	if err != nil {
@@ -33,10 +27,11 @@ func (l *Ledger) PutSandbox(s Sandbox) error {
 	})
 }
 
-// encode returns the record as it is stored: the status has a bucket of its own.
+// encode returns the record as it is stored, without the status, which has a bucket of
+// its own.
 func encode(s Sandbox) (*entry, []byte, error) {
 	if s.ID == "" {
-		return nil, nil, errors.New("a sandbox without an id cannot be recorded")
+		return nil, nil, errors.New("record a sandbox: it has no id")
 	}
 	e := newEntry(s)
 	s.Status = nil
@@ -47,55 +42,12 @@ func encode(s Sandbox) (*entry, []byte, error) {
 	return e, raw, nil
 }
 
-// UpdateSandbox changes a record in one transaction. An error of change is
-// returned as it is, and nothing is written. change may be called more than once.
-func (l *Ledger) UpdateSandbox(id string, change func(*Sandbox) error) error {
-	for {
-		err := l.tryUpdate(id, change)
-		if !errors.Is(err, errChanged) {
-			return err
-		}
-	}
-}
-
-// tryUpdate fails with errChanged if somebody else was faster.
-func (l *Ledger) tryUpdate(id string, change func(*Sandbox) error) error {
-	// The revision first: it is never newer than the record that is read after it.
-	revision := l.w.revisionOf(id)
-	s, ok, err := l.Sandbox(id)
-	if err != nil {
-		return err
-	}
-	if !ok {
-		return fmt.Errorf("%w: %s", ErrNotFound, id)
-	}
-	if err := change(&s); err != nil {
-		return err
-	}
-	s.ID = id
-	e, raw, err := encode(s)
-	if err != nil {
-		return err
-	}
-	return l.w.update(func(b *batch) error {
-		old := b.index.sandboxes[id]
-		if old == nil || old.revision != revision {
-			return errChanged
-		}
-		if err := b.index.checkSandbox(old, e); err != nil {
-			return err
-		}
-		return b.put(e, raw)
-	})
-}
-
-// StatusWritten takes a network-status document off the sandbox's record: it is on the
-// pod. Readers see that at once. It is durable with the next change or at Close, and
-// is lost in a crash: the same status is then written to the pod once more.
+// StatusWritten removes a network-status document from the sandbox's record, because it
+// is on the pod. Readers see that at once. It becomes durable with the next change or at
+// Close. After a crash the same status is written to the pod once more.
 func (l *Ledger) StatusWritten(id string, status []byte) { l.w.statusWritten(id, status) }
 
-// DeleteSandbox removes a record and frees its devices. It is no error if there is
-// none.
+// DeleteSandbox removes a record and frees its devices. A missing record is not an error.
 func (l *Ledger) DeleteSandbox(id string) error {
 	return l.w.update(func(b *batch) error { return b.delete(id) })
 }
@@ -118,8 +70,8 @@ func (l *Ledger) Sandbox(id string) (s Sandbox, ok bool, err error) {
 	return s, ok, err
 }
 
-// Sandboxes reads all records, in the order of their ids. It decodes all of them: a
-// loop takes Entries instead.
+// Sandboxes reads all records, in the order of their ids. It decodes all of them, so a
+// loop should use Entries.
 func (l *Ledger) Sandboxes() (all []Sandbox, err error) {
 	err = l.w.db.View(func(tx *bolt.Tx) error {
 		return tx.Bucket(sandboxesBucket).ForEach(func(id, raw []byte) error {

@@ -2,32 +2,32 @@ package ledger
 
 import "sync"
 
-// Change reports what has changed on disk: a sandbox's record, or allocations.
+// Change reports a change on disk: of a sandbox's record, or of allocations.
 type Change struct {
 	SandboxID   string // empty: allocations
 	Allocations bool
 }
 
-// watchers are those who have subscribed.
+// watchers are the subscribers.
 type watchers struct {
 	mu     sync.Mutex // guards all and closed
 	all    map[*watcher]struct{}
 	closed bool
 }
 
-// watcher keeps changes until its subscriber takes them. Equal ones are kept once, so
-// that a slow subscriber costs no more than a place for each sandbox.
+// watcher keeps changes until its subscriber receives them. It keeps equal changes once,
+// so the queue of a slow subscriber has at most one place for each sandbox.
 type watcher struct {
 	out    chan Change
 	wake   chan struct{} // has room for one: something is queued
-	stop   chan struct{} // closed: no more
+	stop   chan struct{} // closed by cancel
 	once   sync.Once     // closes stop
 	mu     sync.Mutex    // guards queue and queued
 	queue  []Change
 	queued map[Change]bool
 }
 
-// subscribe starts a goroutine, which ends with cancel or the ledger.
+// subscribe starts a goroutine that ends with cancel or with the ledger.
 func (w *watchers) subscribe() (<-chan Change, func()) {
 	s := &watcher{out: make(chan Change), wake: make(chan struct{}, 1), stop: make(chan struct{}), queued: map[Change]bool{}}
 	w.mu.Lock()
@@ -92,7 +92,7 @@ func (s *watcher) next() (Change, bool) {
 	return c, true
 }
 
-// run hands changes to the subscriber, one at a time. The channel is closed at the end.
+// run sends changes to the subscriber, and closes the channel at the end.
 func (s *watcher) run() {
 	defer close(s.out)
 	for {

@@ -13,24 +13,23 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 )
 
-// writer commits changes. A commit waits for the disk twice. Changes that are asked
-// for meanwhile are committed together in the next one: a burst of pods costs a few
-// waits instead of one a pod, and a single change waits for nobody.
+// writer commits changes. A commit waits for the disk twice. Changes that arrive during a
+// commit are committed together in the next one. So a burst of pods waits for a few
+// commits instead of one commit per pod, and a single change waits for nobody.
 type writer struct {
-	db       *bolt.DB
-	staged   *index // of run: with the changes that are being committed
-	revision uint64 // likewise
+	db     *bolt.DB
+	staged *index // used by run only: includes the changes that are being committed
 
 	queueMu sync.Mutex // guards queue, closed and broken
 	queue   []*change
 	closed  bool
-	broken  error         // set for good if bbolt has panicked
+	broken  error         // set when bbolt has panicked, and never reset
 	wake    chan struct{} // has room for one: something is queued; closed by close
 	ended   chan struct{} // closed when run has ended
 
 	mu      sync.RWMutex               // guards index and written
-	index   *index                     // of the durable records
-	written map[string]json.RawMessage // sandbox id → a status that is on the pod, and still on record
+	index   *index                     // of the durable records only
+	written map[string]json.RawMessage // sandbox id → a status that is on the pod, but also still on record
 
 	watchers watchers
 }
@@ -44,7 +43,7 @@ func newWriter(db *bolt.DB) *writer {
 
 type change struct {
 	apply func(*batch) error // may be called more than once
-	done  chan error         // has room for the outcome
+	done  chan error         // buffered; gets the outcome
 }
 
 // Errors that roll a transaction back.
@@ -53,8 +52,8 @@ var (
 	errHalfDone = errors.New("a change has failed halfway")
 )
 
-// update makes a change durable. An error of apply is returned as it is, and the
-// change has then not happened.
+// update makes a change durable. It returns an error of apply unchanged. On an error the
+// change has not happened.
 func (w *writer) update(apply func(*batch) error) error {
 	c := &change{apply: apply, done: make(chan error, 1)}
 	w.queueMu.Lock()
@@ -71,7 +70,7 @@ func (w *writer) update(apply func(*batch) error) error {
 	return <-c.done
 }
 
-// refuses returns why there are no more changes. The caller has queueMu.
+// refuses returns an error if the writer takes no more changes. The caller holds queueMu.
 func (w *writer) refuses() error {
 	if w.closed {
 		return bolterrors.ErrDatabaseNotOpen
@@ -79,11 +78,11 @@ func (w *writer) refuses() error {
 	return w.broken
 }
 
-// run commits, until close.
+// run commits changes until close.
 func (w *writer) run() {
 	defer close(w.ended)
-	// bbolt maps the file into memory. A file that is cut short under it is a SIGBUS,
-	// which commitQueue answers like a panic.
+	// bbolt maps the file into memory. If the file is truncated, a read is a SIGBUS, which
+	// commitQueue handles like a panic.
 	debug.SetPanicOnFault(true)
 	for range w.wake {
 		w.commitQueue()
@@ -92,11 +91,11 @@ func (w *writer) run() {
 	broken := w.broken
 	w.queueMu.Unlock()
 	if broken == nil && len(w.writtenStatuses()) > 0 {
-		w.commitQueue() // a status that stays on record is written to the pod once more
+		w.commitQueue() // otherwise the next agent would write these statuses again
 	}
 }
 
-// commitQueue commits all changes that wait.
+// commitQueue commits all changes in the queue.
 func (w *writer) commitQueue() {
 	w.queueMu.Lock()
 	changes := w.queue
@@ -104,7 +103,7 @@ func (w *writer) commitQueue() {
 	w.queueMu.Unlock()
 	defer func() {
 		if p := recover(); p != nil {
-			w.giveUp(changes, fmt.Errorf("%w: %v; restart the agent, which says more when it opens the file", ErrDamaged, p))
+			w.giveUp(changes, fmt.Errorf("%w: %v; restart the agent: it reports the damage when it opens the file", ErrDamaged, p))
 		}
 	}()
 	for again := true; again; {
@@ -112,8 +111,8 @@ func (w *writer) commitQueue() {
 	}
 }
 
-// giveUp answers everyone who waits, now and later. bbolt panics if the file is damaged,
-// and may then keep its locks: a later transaction would wait for ever.
+// giveUp answers all waiting callers, and makes later ones fail at once. bbolt panics if
+// the file is damaged, and may then keep its locks: a later transaction would hang.
 func (w *writer) giveUp(changes []*change, why error) {
 	w.queueMu.Lock()
 	w.broken = why
@@ -123,15 +122,15 @@ func (w *writer) giveUp(changes []*change, why error) {
 	for _, c := range changes {
 		select {
 		case c.done <- why:
-		default: // it has its answer
+		default: // it has been answered already
 		}
 	}
 }
 
-// commit commits the changes and answers them. It returns those that are to be tried
-// again, because one among them has failed.
+// commit commits the changes and answers them. If one has failed halfway, it returns the
+// others, which have to be tried again.
 func (w *writer) commit(changes []*change) (rest []*change, again bool) {
-	b := &batch{index: w.staged, revision: &w.revision}
+	b := &batch{index: w.staged}
 	committed := false
 	defer func() { // also if bbolt panics
 		if !committed {
@@ -168,9 +167,8 @@ func (w *writer) commit(changes []*change) (rest []*change, again bool) {
 	return nil, false
 }
 
-// applyAll applies changes and answers those that fail. The traces of one that fails
-// halfway must not be committed: applyAll stops there with errHalfDone, and returns
-// all others as rest.
+// applyAll applies changes and answers those that fail. If one fails halfway, its writes
+// must not be committed: applyAll stops with errHalfDone and returns all others as rest.
 func (b *batch) applyAll(changes []*change) (applied, rest []*change, err error) {
 	for i, c := range changes {
 		before := b.writes
@@ -193,7 +191,7 @@ func (w *writer) writtenStatuses() map[string]json.RawMessage {
 	return maps.Clone(w.written)
 }
 
-// publish shows readers what has been committed.
+// publish makes committed changes visible to readers.
 func (w *writer) publish(edits []edit, written map[string]json.RawMessage) {
 	w.mu.Lock()
 	for _, e := range edits {
@@ -208,7 +206,7 @@ func (w *writer) publish(edits []edit, written map[string]json.RawMessage) {
 	w.watchers.notify(edits)
 }
 
-// close commits all changes that are queued or noted, and closes the file.
+// close commits the queue and the written statuses, and closes the file.
 func (w *writer) close() error {
 	w.queueMu.Lock()
 	if !w.closed {
@@ -218,13 +216,13 @@ func (w *writer) close() error {
 	w.queueMu.Unlock()
 	<-w.ended
 	w.watchers.close()
-	if w.broken != nil { // nobody writes it any more
+	if w.broken != nil { // run has ended: nobody changes it any more
 		return w.broken
 	}
 	return w.db.Close()
 }
 
-// statusWritten notes that a status is on the pod.
+// statusWritten records, in memory, that a status is on the pod.
 func (w *writer) statusWritten(id string, status []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -239,18 +237,9 @@ func (w *writer) writtenStatus(id string) json.RawMessage {
 	return w.written[id]
 }
 
-// current is an entry as readers see it. The caller has mu.
+// current returns an entry as readers see it. The caller holds mu.
 func (w *writer) current(e *entry) Entry {
 	out := e.Entry
 	out.OwesStatus = len(e.status) > 0 && !bytes.Equal(e.status, w.written[e.ID])
 	return out
-}
-
-func (w *writer) revisionOf(id string) uint64 {
-	w.mu.RLock()
-	defer w.mu.RUnlock()
-	if e := w.index.sandboxes[id]; e != nil {
-		return e.revision
-	}
-	return 0
 }

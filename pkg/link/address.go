@@ -12,24 +12,24 @@ import (
 // Address is an IP address of a link.
 type Address struct {
 	IPNet net.IPNet
-	// Tentative: duplicate address detection runs, and the address cannot be used
-	// yet, unless it is Optimistic. Duplicate: somebody else on the link has it.
+	// Tentative means that duplicate address detection is running. The address cannot be
+	// used yet, unless it is Optimistic. Duplicate means that another host on the link has
+	// the address.
 	Tentative, Optimistic, Duplicate bool
-	// Expires: it is held for a time, as of DHCP or router advertisements.
+	// Expires means a limited lifetime, as with DHCP or router advertisements.
 	Expires bool
 }
 
-// InUse reports whether somebody gave the link this address. Link-local addresses
-// do not count: any link gets one when it is up. Nor do the IPv6 addresses that the
-// kernel makes of router advertisements: any link that is up can receive those. They
-// are known by their limited lifetime. With IPv4 a limited lifetime means DHCP, which
-// somebody runs.
+// InUse reports whether somebody configured this address. Link-local addresses do not
+// count: any link gets one when it is up. IPv6 addresses with a limited lifetime do not
+// count either: the kernel makes them from router advertisements, which any link that is
+// up can receive. An IPv4 address with a limited lifetime counts: somebody runs DHCP.
 func (a Address) InUse() bool {
 	ip, _ := netip.AddrFromSlice(a.IPNet.IP)
-	return counts(ip, a.Expires)
+	return countsAsUse(ip, a.Expires)
 }
 
-func counts(ip netip.Addr, expires bool) bool {
+func countsAsUse(ip netip.Addr, expires bool) bool {
 	ip = ip.Unmap()
 	advertised := ip.Is6() && expires
 	return !ip.IsLinkLocalUnicast() && !advertised
@@ -38,21 +38,21 @@ func counts(ip netip.Addr, expires bool) bool {
 // addresses sets and lists IP addresses.
 type addresses struct{ conn *conn }
 
-// AddAddress gives a link an address with its prefix length. An IPv6 address can be
-// asked for as Optimistic, usable at once. The kernel does so if the link's sysctl
-// optimistic_dad is on. The sysctl has no effect on an address that does not ask.
+// AddAddress adds an address with its prefix length to a link. An Optimistic IPv6 address
+// is usable at once, if the link's sysctl optimistic_dad is on. The sysctl has no effect on
+// other addresses.
 func (a addresses) AddAddress(index int, addr Address) error {
-	req := aboutAddress(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, index, addr)
-	return wrap(fmt.Sprintf("add address %s to", &addr.IPNet), indexed(index), a.conn.acknowledged(req))
+	req := addressRequest(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, index, addr)
+	return wrap(fmt.Sprintf("add address %s to", &addr.IPNet), linkNumber(index), a.conn.acknowledged(req))
 }
 
-// DeleteAddress takes an address from a link.
+// DeleteAddress removes an address from a link.
 func (a addresses) DeleteAddress(index int, addr net.IPNet) error {
-	req := aboutAddress(unix.RTM_DELADDR, 0, index, Address{IPNet: addr})
-	return wrap(fmt.Sprintf("delete address %s of", &addr), indexed(index), a.conn.acknowledged(req))
+	req := addressRequest(unix.RTM_DELADDR, 0, index, Address{IPNet: addr})
+	return wrap(fmt.Sprintf("delete address %s of", &addr), linkNumber(index), a.conn.acknowledged(req))
 }
 
-func aboutAddress(message, flags, index int, addr Address) *nl.NetlinkRequest {
+func addressRequest(message, flags, index int, addr Address) *nl.NetlinkRequest {
 	family, ip := familyOf(addr.IPNet.IP)
 	msg := nl.NewIfAddrmsg(family)
 	ones, _ := addr.IPNet.Mask.Size()
@@ -94,7 +94,7 @@ func (a addresses) Addresses(index int) ([]Address, error) {
 		return err
 	})
 	if err != nil {
-		return nil, wrap("list addresses of", indexed(index), err)
+		return nil, wrap("list addresses of", linkNumber(index), err)
 	}
 	return addrs, nil
 }
@@ -104,8 +104,8 @@ func dumpAddresses(c *conn, begin func(), each func(payload []byte) error) error
 	return c.dump(req, unix.RTM_NEWADDR, begin, each)
 }
 
-// parseAddress reads an RTM_NEWADDR or RTM_DELADDR message. The address has no IP
-// if it is of another family than IP.
+// parseAddress reads an RTM_NEWADDR or RTM_DELADDR message. If the family is not IPv4 or
+// IPv6, the address has no IP.
 func parseAddress(msg []byte) (index int, addr Address, err error) {
 	m, err := ifaddr(msg)
 	if err != nil {
@@ -123,17 +123,17 @@ func parseAddress(msg []byte) (index int, addr Address, err error) {
 	return m.index, addr, nil
 }
 
-// addressMessage is what a message about an address says.
+// addressMessage is the content of a message about an address.
 type addressMessage struct {
 	index  int
-	prefix netip.Prefix // not valid if it is of another family than IP
-	peer   netip.Addr   // the other end, if prefix is a single address with a peer
+	prefix netip.Prefix // not valid if the family is not IPv4 or IPv6
+	peer   netip.Addr   // the other end of a point-to-point address; else not valid
 	flags  uint32       // IFA_F_…
 }
 
-// inUse is Address.InUse.
+// inUse is Address.InUse for a message.
 func (m addressMessage) inUse() bool {
-	return counts(m.prefix.Addr(), m.flags&unix.IFA_F_PERMANENT == 0)
+	return countsAsUse(m.prefix.Addr(), m.flags&unix.IFA_F_PERMANENT == 0)
 }
 
 // ifaddr reads a message about an address. IPv4 has IFA_LOCAL, and IFA_ADDRESS for

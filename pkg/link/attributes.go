@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Attributes are settings of a link that survive a change of namespace, so that one
-// user of a NIC leaves them to the next. Nil means: leave it as it is.
+// Attributes are settings of a link that survive a move to another namespace. So one user
+// of a NIC would leave them to the next. Nil fields are not changed.
 type Attributes struct {
 	Alias                                 *string // empty removes it
 	TxQLen                                *int    // packets
@@ -18,16 +18,16 @@ type Attributes struct {
 	Promisc, AllMulti, ARP, Multicast, Up *bool
 }
 
-// SetAttributes sets all attributes that are not nil, in one message. If all are nil
-// it sends nothing. After an error some of them may be set: the kernel (do_setlink)
-// goes through them in an order of its own and stops at the first that fails.
+// SetAttributes sets all attributes that are not nil, in one message. If all are nil, it
+// sends nothing. After an error some attributes may be set: the kernel (do_setlink) has its
+// own order, and stops at the first failure.
 func (c changes) SetAttributes(index int, a Attributes) error {
 	flags, mask := a.flags()
 	attrs := a.encode()
 	if mask == 0 && len(attrs) == 0 {
 		return nil
 	}
-	return wrap("set attributes of", indexed(index), c.setFlags(index, flags, mask, attrs...))
+	return wrap("set attributes of", linkNumber(index), c.setFlags(index, flags, mask, attrs...))
 }
 
 func (a Attributes) flags() (flags, mask uint32) {
@@ -51,11 +51,11 @@ func (a Attributes) flags() (flags, mask uint32) {
 	return flags, mask
 }
 
-// encode puts the IPv4 limits last: to set the general ones sets these as well, if
-// they are not above 64 KiB (netif_set_gso_max_size).
+// encode puts the IPv4 limits last, because the kernel copies the general limits to them,
+// up to 64 KiB (netif_set_gso_max_size).
 func (a Attributes) encode() []nl.NetlinkRequestData {
 	var attrs []nl.NetlinkRequestData
-	if a.Alias != nil { // without a zero byte, which the kernel would count
+	if a.Alias != nil { // without a final zero byte, which the kernel would count
 		attrs = append(attrs, nl.NewRtAttr(unix.IFLA_IFALIAS, []byte(*a.Alias)))
 	}
 	if a.Group != nil {
@@ -75,10 +75,9 @@ func (a Attributes) encode() []nl.NetlinkRequestData {
 	return attrs
 }
 
-// DetachXDP takes the XDP programs from a link, whatever the mode in which they are
-// attached: generic, in the driver, in the NIC. A program that a bpf_link holds
-// (BPF_LINK_CREATE) stays, with EBUSY. It goes with the last file descriptor of the
-// bpf_link, that is, with the process that made it.
+// DetachXDP detaches the XDP programs of a link, in all modes: generic, in the driver, in
+// the NIC. It fails with EBUSY if a bpf_link (BPF_LINK_CREATE) holds a program. Such a
+// program is detached when the process that made the bpf_link ends.
 func (c changes) DetachXDP(index int) error {
 	var modes []uint32
 	err := queryLink(c.conn, index, 0, func(payload []byte) error {
@@ -98,14 +97,14 @@ func (c changes) DetachXDP(index int) error {
 			nl.NewRtAttr(unix.IFLA_XDP_FD, nl.Uint32Attr(^uint32(0))), // -1
 			nl.NewRtAttr(unix.IFLA_XDP_FLAGS, nl.Uint32Attr(modes[i]))))
 	}
-	return wrap("detach XDP programs of", indexed(index), err)
+	return wrap("detach XDP programs of", linkNumber(index), err)
 }
 
 // xdpHardware is XDP_FLAGS_HW_MODE, which the library does not name.
 const xdpHardware = 1 << 3
 
-// xdpModes returns the modes in which programs are attached, as flags
-// (XDP_FLAGS_…_MODE), out of an IFLA_XDP. There can be one program in each mode.
+// xdpModes reads from an IFLA_XDP the modes in which programs are attached, as flags
+// (XDP_FLAGS_…_MODE). There can be one program in each mode.
 func xdpModes(value []byte) []uint32 {
 	var modes []uint32
 	add := func(mode uint32) {
@@ -121,7 +120,7 @@ func xdpModes(value []byte) []uint32 {
 			add(nl.XDP_FLAGS_SKB_MODE)
 		case unix.IFLA_XDP_HW_PROG_ID:
 			add(xdpHardware)
-		case unix.IFLA_XDP_ATTACHED: // kernels before 4.20 say no more than this
+		case unix.IFLA_XDP_ATTACHED: // the only attribute of kernels before 4.20
 			switch number(a.value) {
 			case nl.XDP_ATTACHED_DRV:
 				add(nl.XDP_FLAGS_DRV_MODE)

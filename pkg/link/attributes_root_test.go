@@ -15,7 +15,7 @@ import (
 	"fairlead.dev/fairlead/pkg/link"
 )
 
-// security S9, meta-cni A3: what a pod changes of its VF can be read and written back.
+// security S9, meta-cni A3: the settings that a pod can change can be read and restored.
 func TestAttributesAreReadAndWrittenBack(t *testing.T) {
 	h := handle(t)
 	l := veth(t, h, "eth3", "peer")

@@ -54,7 +54,7 @@ func BenchmarkUse1000Links(b *testing.B) {
 			flip(b, 1)
 		}
 	}
-	b.Run("change/floor", func(b *testing.B) { // what the change itself costs, and the watch behind it
+	b.Run("change/floor", func(b *testing.B) { // the cost of the change itself, and of the watch
 		defer reportCPU(b)()
 		n := 0
 		for ; b.Loop(); n++ {

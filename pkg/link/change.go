@@ -9,23 +9,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// changes sets what a link is: its state, names, addresses, namespace.
+// changes sets the properties of links: state, names, MAC, namespace.
 type changes struct{ conn *conn }
 
 // SetUp brings a link up administratively.
 func (c changes) SetUp(index int) error {
-	return wrap("bring up", indexed(index), c.setFlags(index, unix.IFF_UP, unix.IFF_UP))
+	return wrap("bring up", linkNumber(index), c.setFlags(index, unix.IFF_UP, unix.IFF_UP))
 }
 
 // SetDown takes a link down administratively.
 func (c changes) SetDown(index int) error {
-	return wrap("take down", indexed(index), c.setFlags(index, 0, unix.IFF_UP))
+	return wrap("take down", linkNumber(index), c.setFlags(index, 0, unix.IFF_UP))
 }
 
-// SetListening has a link take all packets, all multicast ones, or only its own.
+// SetListening sets whether a link receives all packets, or all multicast packets.
 func (c changes) SetListening(index int, promisc, allMulti bool) error {
 	flags := unix.IFF_PROMISC*bit(promisc) | unix.IFF_ALLMULTI*bit(allMulti)
-	return wrap("set promiscuous mode of", indexed(index), c.setFlags(index, flags, unix.IFF_PROMISC|unix.IFF_ALLMULTI))
+	return wrap("set promiscuous mode of", linkNumber(index), c.setFlags(index, flags, unix.IFF_PROMISC|unix.IFF_ALLMULTI))
 }
 
 func (c changes) setFlags(index int, flags, mask uint32, attrs ...nl.NetlinkRequestData) error {
@@ -36,7 +36,7 @@ func (c changes) setFlags(index int, flags, mask uint32, attrs ...nl.NetlinkRequ
 
 // SetMTU sets the MTU in bytes.
 func (c changes) SetMTU(index, mtu int) error {
-	return wrap(fmt.Sprintf("set MTU %d of", mtu), indexed(index),
+	return wrap(fmt.Sprintf("set MTU %d of", mtu), linkNumber(index),
 		c.conn.change(unix.RTM_SETLINK, 0, index, u32(unix.IFLA_MTU, uint32(mtu))))
 }
 
@@ -45,46 +45,45 @@ func (c changes) SetMAC(index int, mac string) error {
 	op := fmt.Sprintf("set MAC %s of", mac)
 	hw, err := net.ParseMAC(mac)
 	if err != nil {
-		return wrap(op, indexed(index), err)
+		return wrap(op, linkNumber(index), err)
 	}
-	return wrap(op, indexed(index), c.conn.change(unix.RTM_SETLINK, 0, index, nl.NewRtAttr(unix.IFLA_ADDRESS, hw)))
+	return wrap(op, linkNumber(index), c.conn.change(unix.RTM_SETLINK, 0, index, nl.NewRtAttr(unix.IFLA_ADDRESS, hw)))
 }
 
-// Rename gives a link another name. Kernels before 6.2 refuse it if the link is up.
-// An altname, even the link's own, is a name that is taken: call DeleteAltName first.
+// Rename gives a link another name. Kernels before 6.2 refuse this if the link is up. The
+// new name must not be an altname, not even the link's own: call DeleteAltName first.
 func (c changes) Rename(index int, name string) error {
-	return wrap(fmt.Sprintf("give name %q to", name), indexed(index),
+	return wrap(fmt.Sprintf("give name %q to", name), linkNumber(index),
 		c.conn.change(unix.RTM_SETLINK, 0, index, text(unix.IFLA_IFNAME, name)))
 }
 
-// AddAltName gives a link one more name, by which ByName finds it too.
+// AddAltName adds an alternative name to a link. ByName finds the link by it too.
 func (c changes) AddAltName(index int, name string) error {
-	return wrap(fmt.Sprintf("add altname %q to", name), indexed(index), c.changeAltName(unix.RTM_NEWLINKPROP, index, name))
+	return wrap(fmt.Sprintf("add altname %q to", name), linkNumber(index), c.changeAltName(unix.RTM_NEWLINKPROP, index, name))
 }
 
-// DeleteAltName takes such a name from a link.
+// DeleteAltName removes an alternative name from a link.
 func (c changes) DeleteAltName(index int, name string) error {
-	return wrap(fmt.Sprintf("delete altname %q of", name), indexed(index), c.changeAltName(unix.RTM_DELLINKPROP, index, name))
+	return wrap(fmt.Sprintf("delete altname %q of", name), linkNumber(index), c.changeAltName(unix.RTM_DELLINKPROP, index, name))
 }
 
 func (c changes) changeAltName(message, index int, name string) error {
 	return c.conn.change(message, 0, index, nested(unix.IFLA_PROP_LIST, nl.NewRtAttr(unix.IFLA_ALT_IFNAME, nl.ZeroTerminated(name))))
 }
 
-// MoveTo puts a link into target's namespace under newName and newIndex, in one
-// message. The link arrives down and without addresses. The index is a wish: if it
-// is 0 or taken, and before kernel 5.14, the link keeps its old index or gets one of
-// the kernel's choice.
+// MoveTo moves a link to target's namespace under newName and newIndex, in one message. The
+// link arrives down and without addresses. If newIndex is 0 or taken, or the kernel is
+// older than 5.14, the link keeps its index or the kernel chooses another one.
 //
-// MoveTo looks the name up in target before it moves. The kernel's own refusal would
-// come too late: do_setlink moves the link first, under its old name, and renames it
-// then. With EEXIST the link would be in target, down and without addresses. Since
-// 6.6 the kernel itself refuses an altname of the link that is taken in target.
+// MoveTo looks up newName in target before the move. The kernel (do_setlink) would check
+// too late: it moves the link under its old name and then renames it. After EEXIST the
+// link would be in target, down and without addresses. Since 6.6 the kernel refuses a move
+// if an altname of the link is taken in target.
 //
 // After an error the link may be in either namespace.
 func (c changes) MoveTo(index int, target Target, newName string, newIndex int) error {
 	const op = "move"
-	object := fmt.Sprintf("%s as %q", indexed(index), newName)
+	object := fmt.Sprintf("%s as %q", linkNumber(index), newName)
 	if _, err := target.ByName(newName); err == nil {
 		return wrap(op, object, fmt.Errorf("the name is taken in the other namespace: %w", unix.EEXIST))
 	} else if !errors.Is(err, ErrNotFound) {
@@ -107,12 +106,12 @@ func (c changes) move(index int, target Target, newName string, newIndex int) er
 
 // Delete removes a link. It returns after an RCU grace period (some 20 ms).
 func (c changes) Delete(index int) error {
-	return wrap("delete", indexed(index), c.conn.change(unix.RTM_DELLINK, 0, index))
+	return wrap("delete", linkNumber(index), c.conn.change(unix.RTM_DELLINK, 0, index))
 }
 
-// DeleteGroup removes all links of a group (not 0) in the time that one takes. A
-// group without links is no error. If one of them cannot be deleted, such as a NIC,
-// all stay.
+// DeleteGroup removes all links of a group in the time that one takes. The group must not
+// be 0. A group without links is not an error. If one link cannot be deleted, such as a
+// NIC, all links stay.
 func (c changes) DeleteGroup(group uint32) error {
 	err := c.conn.change(unix.RTM_DELLINK, 0, 0, u32(unix.IFLA_GROUP, group))
 	if errors.Is(err, unix.ENODEV) {

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// conn is one rtnetlink socket. The library has one as well. Ours reads messages of
-// any size: the library's buffer has 64 KiB, and a link with 496 altnames takes more.
+// conn is one rtnetlink socket. It replaces the library's, whose buffer has 64 KiB: a link
+// with 496 altnames needs more. A conn reads messages of up to maxMessage.
 type conn struct {
 	file *os.File // non-blocking: the runtime's poller waits, so that time-outs and Close work
 	raw  syscall.RawConn
@@ -24,22 +24,22 @@ type conn struct {
 	buf []byte
 }
 
-// Sizes of receive buffers in bytes. A dump comes in larger messages, and fewer of
-// them, if the buffer has room. The kernel's own limit for that is 32 KiB. A single
-// message can be larger than any of these, up to maxMessage.
+// Sizes of receive buffers in bytes. With a larger buffer, a dump has larger and fewer
+// messages, up to the kernel's limit of 32 KiB. A single message can be larger than any of
+// these, up to maxMessage.
 const (
 	plainBuffer = 8 << 10
 	dumpBuffer  = 32 << 10
-	keepBuffer  = 64 << 10 // a larger one is not kept for the next exchange
+	keepBuffer  = 64 << 10 // a larger buffer is not kept for the next exchange
 	maxMessage  = 8 << 20
 )
 
-// requestTimeout is far beyond what the kernel needs: rtnetlink answers within the
-// same call. It keeps a lost answer from blocking a pod's sandbox for ever.
+// requestTimeout keeps a lost answer from blocking a pod's sandbox for ever. The kernel
+// never needs that long: rtnetlink answers within the same call.
 const requestTimeout = 30 * time.Second
 
-// errInterrupted says that links, addresses or routes changed during a dump, so
-// that it may have left some out.
+// errInterrupted means that links, addresses or routes changed during a dump. The dump may
+// be incomplete.
 var errInterrupted = errors.New("changed while it was being read")
 
 // dial opens a socket in the namespace of the calling thread, and joins groups
@@ -70,19 +70,19 @@ func (c *conn) setUp(fd int, groups []uint) error {
 		return err
 	}
 	c.port = name.(*unix.SockaddrNetlink).Pid
-	// Ask for the kernel's own words about an error, and for no copy of the request.
-	// Without them errors are only less clear.
+	// Ask for the kernel's error message, and for no copy of the request. If the kernel
+	// has neither option, errors are only less clear.
 	_ = unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_EXT_ACK, 1)
 	_ = unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_CAP_ACK, 1)
 	c.raw, err = c.file.SyscallConn()
 	return err
 }
 
-// close wakes whoever waits for the socket.
+// close closes the socket, and wakes the goroutines that wait for it.
 func (c *conn) close() { c.file.Close() }
 
-// exchange sends a request and passes each message of the answer to each, which
-// must not keep the payload. After an error of each, the rest is read and dropped.
+// exchange sends a request and calls each for every message of the answer. Each must not
+// keep the payload. After an error of each, the other messages are read and dropped.
 func (c *conn) exchange(req *nl.NetlinkRequest, each func(typ uint16, payload []byte) error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -116,15 +116,14 @@ func (c *conn) makeRoom(dump bool) {
 	}
 }
 
-// receive returns the next datagram from the kernel, valid until the next call. It
-// waits for one until the timeout; 0 means without end. Only one goroutine at a time
-// may receive.
+// receive returns the next datagram from the kernel, which is valid until the next call. It
+// waits until the timeout; 0 means no timeout. Only one goroutine at a time may receive.
 func (c *conn) receive(timeout time.Duration) ([]byte, error) {
 	datagram, err := c.receiveNow()
 	if !errors.Is(err, unix.EAGAIN) {
 		return datagram, err
 	}
-	if timeout > 0 { // a deadline costs more than an answer that is there already
+	if timeout > 0 { // setting a deadline is slower than reading an answer that is there already
 		if err := c.file.SetReadDeadline(time.Now().Add(timeout)); err != nil {
 			return nil, err
 		}
@@ -140,15 +139,17 @@ func (c *conn) receive(timeout time.Duration) ([]byte, error) {
 	return datagram, err
 }
 
-// await waits until there is something to receive, and leaves it there.
+// await waits until there is a message or an error to receive, and leaves it there.
+// It polls, because even a peek takes the socket's error: the kernel reports only once
+// that it has dropped messages (ENOBUFS).
 func (c *conn) await() error {
 	return c.raw.Read(func(fd uintptr) bool {
-		_, _, err := unix.Recvfrom(int(fd), nil, unix.MSG_PEEK|unix.MSG_TRUNC)
-		return !errors.Is(err, unix.EAGAIN)
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+		return n != 0 || err != nil && !errors.Is(err, unix.EINTR)
 	})
 }
 
-// receiveNow does not wait: EAGAIN says that there is no message.
+// receiveNow does not wait. It returns EAGAIN if there is no message.
 func (c *conn) receiveNow() (datagram []byte, err error) {
 	err = c.control(func(fd int) error {
 		datagram, err = c.read(fd)
@@ -157,7 +158,8 @@ func (c *conn) receiveNow() (datagram []byte, err error) {
 	return datagram, err
 }
 
-// read asks for the size first: a message that is larger than the buffer is lost.
+// read asks for the size first, because a message that is larger than the buffer would be
+// lost.
 func (c *conn) read(fd int) ([]byte, error) {
 	for {
 		size, _, err := unix.Recvfrom(fd, nil, unix.MSG_PEEK|unix.MSG_TRUNC)
@@ -200,7 +202,7 @@ type answer struct {
 
 func (a *answer) read(datagram []byte) {
 	for m := messagesOf(datagram); m.next(); {
-		// What belongs to an earlier request, whose caller gave up, is skipped.
+		// Answers to an earlier request, whose caller gave up, are skipped.
 		if m.header.Seq == a.seq && m.header.Pid == a.port && !a.complete {
 			a.message(m.header, m.payload)
 		}
@@ -224,8 +226,8 @@ func (a *answer) message(header unix.NlMsghdr, payload []byte) {
 	}
 }
 
-// kernelError reads the errno of an acknowledgement or of a dump's end. A dump
-// that ends early, since a link does not fit into a message, says so there.
+// kernelError reads the errno of an acknowledgement or of a dump's end. A dump can end
+// early with an errno, because a link does not fit into a message.
 func kernelError(header unix.NlMsghdr, payload []byte) error {
 	if len(payload) < 4 {
 		return nil // before kernel 4.15 a dump's end has no errno

@@ -45,7 +45,7 @@ func TestExchangeSkipsAnswersToEarlierRequests(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.close()
-	late := about(unix.RTM_GETLINK, 0, 1)
+	late := linkRequest(unix.RTM_GETLINK, 0, 1)
 	late.Seq = 4711
 	err = c.control(func(fd int) error {
 		return unix.Sendto(fd, late.Serialize(), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Spec is what the links that this package makes have in common.
+// Spec has the settings that all links of this package share.
 type Spec struct {
 	Name   string
 	Parent int    // ifindex of the link below, in the handle's namespace
@@ -20,13 +20,13 @@ type Spec struct {
 	Group  uint32 // for DeleteGroup; 0: none
 }
 
-// births makes links inside other namespaces.
-type births struct{ conn *conn }
+// creations makes links inside other namespaces.
+type creations struct{ conn *conn }
 
 // AddMacvlan makes a macvlan inside target's namespace, under its final name. Its
 // parent is in the handle's namespace. Mode is bridge, private, vepa or passthru.
 // QueueLen is the length of the broadcast queue; 0 is the kernel's default.
-func (b births) AddMacvlan(s Spec, mode string, queueLen uint32, target Target) (Link, error) {
+func (b creations) AddMacvlan(s Spec, mode string, queueLen uint32, target Target) (Link, error) {
 	m, ok := macvlanModes.number(mode)
 	if !ok {
 		return Link{}, wrap("create", "macvlan "+s.Name, fmt.Errorf("unknown mode %q", mode))
@@ -40,7 +40,7 @@ func (b births) AddMacvlan(s Spec, mode string, queueLen uint32, target Target) 
 
 // AddIPvlan makes an ipvlan inside target's namespace, as AddMacvlan does. Mode is
 // l2, l3 or l3s. An ipvlan has its parent's MAC: Spec.MAC must be empty.
-func (b births) AddIPvlan(s Spec, mode string, target Target) (Link, error) {
+func (b creations) AddIPvlan(s Spec, mode string, target Target) (Link, error) {
 	m, ok := ipvlanModes.number(mode)
 	if !ok {
 		return Link{}, wrap("create", "ipvlan "+s.Name, fmt.Errorf("unknown mode %q", mode))
@@ -50,13 +50,13 @@ func (b births) AddIPvlan(s Spec, mode string, target Target) (Link, error) {
 
 // AddVLAN makes a VLAN link with 802.1q tags inside target's namespace, as
 // AddMacvlan does.
-func (b births) AddVLAN(s Spec, id int, target Target) (Link, error) {
+func (b creations) AddVLAN(s Spec, id int, target Target) (Link, error) {
 	return b.add("vlan", s, []*nl.RtAttr{nl.NewRtAttr(nl.IFLA_VLAN_ID, nl.Uint16Attr(uint16(id)))}, target)
 }
 
-// add reads the new link back from target. The kernel does not echo it to us
-// (NLM_F_ECHO) if it is born in another namespace than the request's.
-func (b births) add(kind string, s Spec, data []*nl.RtAttr, target Target) (Link, error) {
+// add makes the link and reads it back from target. The kernel does not echo a link
+// (NLM_F_ECHO) that is made in another namespace than the request's.
+func (b creations) add(kind string, s Spec, data []*nl.RtAttr, target Target) (Link, error) {
 	err := b.create(kind, s, data, target)
 	if errors.Is(err, unix.EEXIST) {
 		err = b.createAndRename(kind, s, data, target)
@@ -67,7 +67,7 @@ func (b births) add(kind string, s Spec, data []*nl.RtAttr, target Target) (Link
 	return target.ByName(s.Name)
 }
 
-func (b births) create(kind string, s Spec, data []*nl.RtAttr, target Target) error {
+func (b creations) create(kind string, s Spec, data []*nl.RtAttr, target Target) error {
 	attrs := []nl.NetlinkRequestData{
 		text(unix.IFLA_IFNAME, s.Name),
 		u32(unix.IFLA_LINK, uint32(s.Parent)),
@@ -92,9 +92,9 @@ func (b births) create(kind string, s Spec, data []*nl.RtAttr, target Target) er
 	return b.conn.change(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, 0, attrs...)
 }
 
-// createAndRename is for kernels before 6.15. They look the new link's name up in
-// the sender's namespace, so that a host link called net1 prevents one in a pod.
-func (b births) createAndRename(kind string, s Spec, data []*nl.RtAttr, target Target) error {
+// createAndRename is for kernels before 6.15. They look up the new link's name in the
+// sender's namespace, so a host link called net1 prevents one in a pod.
+func (b creations) createAndRename(kind string, s Spec, data []*nl.RtAttr, target Target) error {
 	if _, err := target.ByName(s.Name); err == nil {
 		return unix.EEXIST // the name is taken in target
 	} else if !errors.Is(err, ErrNotFound) {

@@ -150,7 +150,7 @@ func operState(b []byte) string {
 	return "unknown"
 }
 
-// names gives the kernel's numbers the words that users write.
+// names maps the kernel's numbers to the words that users write.
 type names map[uint32]string
 
 func (n names) name(v uint32) string { return n[v] }

@@ -1,20 +1,24 @@
-// Package link is the part of rtnetlink that Fairlead needs. It looks links up
-// without VF data, reads and sets the settings of a PF's VFs, makes links inside
-// another namespace, moves links there under their final names, sets addresses and
-// routes, and says which links the host itself uses. Each call is one message if the
-// kernel allows it.
+// Package link is the part of rtnetlink that Fairlead needs. It can
 //
-// It decides nothing. Which setting to write, in which order, and what to undo is for
-// pkg/attach and pkg/profile. Whether a link in use may be taken is for pkg/custody.
-// It reads no sysfs: links are found by name, by index, or by the PCI address that the
-// kernel reports in Link.ParentDev. It sees one namespace at a time: Uses does not
-// know the links that pods have on top of a host's.
+//   - look up links, without VF data
+//   - read and set the settings of a PF's VFs
+//   - make links inside another namespace, and move links there
+//   - set addresses and routes
+//   - report which links the host itself uses
+//
+// Each call is one message if the kernel allows it.
+//
+// The package decides nothing. Which settings to write, and how to undo them, is decided by
+// pkg/attach and pkg/profile. Whether a link in use may be taken is decided by pkg/custody.
+// The package reads no sysfs: links are found by name, by index, or by the PCI address in
+// Link.ParentDev. It sees one namespace at a time: Uses does not see the links that pods
+// have on top of a host link.
 //
 // # Settings of VFs
 //
-// The kernel has no question about a single VF, so VFs reads all of a PF. A
-// caller that changes several reads once before and once after. SetVF sets all
-// settings of a VF in one message.
+// The kernel cannot be asked about a single VF, so VFs reads all VFs of a PF. A caller that
+// changes several VFs reads once before and once after. SetVF sets all settings of a VF in
+// one message.
 //
 //	settings, err := h.VFs(pf.Index)
 //	if differ := device.Differ(device.AtPF, want, settings[3]); len(differ) > 0 {

@@ -14,7 +14,7 @@ var (
 	ErrUnsupported = errors.New("not supported by the driver or kernel")
 )
 
-// Error says which operation on which object failed, and why.
+// Error reports a failed operation on an object, with the cause.
 type Error struct {
 	Op     string // "set MTU 9000 of", "create"
 	Object string // "link 7", "macvlan net1"
@@ -34,8 +34,8 @@ func (e *Error) Is(target error) bool {
 	}
 	switch target {
 	case ErrNotFound:
-		// ESRCH is for a route that is not there. EADDRNOTAVAIL is left out: a driver
-		// that refuses a MAC says the same.
+		// ESRCH is for a missing route. EADDRNOTAVAIL does not count: drivers also use it to
+		// refuse a MAC.
 		return errno == unix.ENODEV || errno == unix.ENOENT || errno == unix.ESRCH
 	case ErrExists:
 		return errno == unix.EEXIST
@@ -45,7 +45,7 @@ func (e *Error) Is(target error) bool {
 	return false
 }
 
-// enotsupp is the kernel-internal ENOTSUPP, which some drivers let through.
+// enotsupp is ENOTSUPP, which is internal to the kernel but returned by some drivers.
 const enotsupp = unix.Errno(524)
 
 func wrap(op, object string, err error) error {
@@ -55,4 +55,4 @@ func wrap(op, object string, err error) error {
 	return &Error{Op: op, Object: object, Err: err}
 }
 
-func indexed(index int) string { return fmt.Sprintf("link %d", index) }
+func linkNumber(index int) string { return fmt.Sprintf("link %d", index) }

@@ -2,9 +2,9 @@ package link
 
 import "fairlead.dev/fairlead/pkg/netns"
 
-// Handle speaks to the kernel about one network namespace. It is safe for use by
-// several goroutines, but has one socket: calls wait for each other. Callers that
-// must not wait, such as for a delete of 20 ms, open a handle of their own.
+// Handle makes calls about one network namespace. It may be used by several goroutines, but
+// has only one socket, so calls wait for each other. A caller that must not wait, such as
+// 20 ms for another's delete, opens a handle of its own.
 type Handle struct {
 	ns   *netns.NS
 	conn *conn
@@ -12,14 +12,15 @@ type Handle struct {
 	// Each part has the calls about one subject. All of them use conn.
 	lookups
 	changes
-	births
+	creations
 	vfKnobs
 	addresses
 	routes
 	uses
 }
 
-// A Target is another namespace that a link is moved to or born in. *Handle is one.
+// Target is another namespace, to which a link is moved or in which it is made. *Handle is
+// one.
 type Target interface {
 	FD() int // the namespace's file descriptor
 	ByName(name string) (Link, error)
@@ -46,7 +47,7 @@ func OpenAt(nsPath string) (*Handle, error) {
 	return open(ns, ns.Do)
 }
 
-// open takes ns over: the handle closes it. Inside runs a function in ns.
+// open makes a handle, which closes ns in Close. Inside runs a function in ns.
 func open(ns *netns.NS, inside func(func() error) error) (*Handle, error) {
 	h := &Handle{ns: ns}
 	err := inside(func() (err error) {
@@ -58,7 +59,7 @@ func open(ns *netns.NS, inside func(func() error) error) (*Handle, error) {
 		return nil, wrap("open netlink in", "namespace", err)
 	}
 	c := h.conn
-	h.lookups, h.changes, h.births, h.vfKnobs = lookups{c}, changes{c}, births{c}, vfKnobs{c}
+	h.lookups, h.changes, h.creations, h.vfKnobs = lookups{c}, changes{c}, creations{c}, vfKnobs{c}
 	h.addresses, h.routes, h.uses = addresses{c}, routes{c}, uses{c}
 	return h, nil
 }
@@ -71,7 +72,7 @@ func (h *Handle) Close() {
 	h.ns.Close()
 }
 
-// FD is the file descriptor of the handle's namespace, valid until Close.
+// FD returns the file descriptor of the handle's namespace, which is valid until Close.
 func (h *Handle) FD() int { return h.ns.FD() }
 
 // Do runs fn on a thread inside the handle's namespace; see netns.NS.Do.

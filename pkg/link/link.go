@@ -12,22 +12,22 @@ type Link struct {
 	Index     int
 	Name      string
 	AltNames  []string
-	Alias     string // free text, of whoever set it: it may hold any bytes
+	Alias     string // free text by anybody: it may contain any bytes
 	Type      string // "ether", "infiniband", "loopback", else the ARPHRD number
 	Kind      string // "macvlan", "vlan", "veth" …; empty for hardware
-	MAC       string // lower case, empty if the link has none
+	MAC       string // lower case; may be empty
 	MTU       int    // bytes
 	MaxMTU    int    // 0: not reported
 	Up        bool   // administratively
-	Promisc   bool   // somebody asked for it; the kernel's own need of it is not reported
+	Promisc   bool   // requested by a user; the kernel does not report its own use of this mode
 	AllMulti  bool   // as Promisc
 	NoARP     bool
 	Multicast bool
 	Carrier   bool
 	OperState string // "up", "down", "lowerlayerdown" …
 	Group     uint32
-	Parent    int    // ifindex of the link below (IFLA_LINK), in whatever namespace it lies; 0: none
-	Master    int    // ifindex of the bridge or bond it is a port of; 0: none
+	Parent    int    // ifindex of the link below (IFLA_LINK), which may be in another namespace; 0: no such link
+	Master    int    // ifindex of its bridge or bond; 0: it is not a port
 	ParentDev string // bus address of the device, a PCI address for a NIC; empty before kernel 5.14
 	Mode      string // of a macvlan or ipvlan
 	VLAN      int    // id of a vlan link
@@ -44,7 +44,7 @@ type lookups struct{ conn *conn }
 
 // ByName finds a link by name or by altname.
 func (l lookups) ByName(name string) (Link, error) {
-	attr := text(unix.IFLA_IFNAME, name) // finds altnames too, as far as they fit
+	attr := text(unix.IFLA_IFNAME, name) // also finds altnames that are short enough
 	if len(name) >= unix.IFNAMSIZ {
 		attr = text(unix.IFLA_ALT_IFNAME, name)
 	}
@@ -52,7 +52,7 @@ func (l lookups) ByName(name string) (Link, error) {
 }
 
 // ByIndex finds a link by its ifindex.
-func (l lookups) ByIndex(index int) (Link, error) { return l.get(index, indexed(index)) }
+func (l lookups) ByIndex(index int) (Link, error) { return l.get(index, linkNumber(index)) }
 
 func (l lookups) get(index int, object string, attrs ...nl.NetlinkRequestData) (Link, error) {
 	var found Link
@@ -63,18 +63,18 @@ func (l lookups) get(index int, object string, attrs ...nl.NetlinkRequestData) (
 	return found, wrap("look up", object, err)
 }
 
-// skipStats is RTEXT_FILTER_SKIP_STATS, which the library does not name.
-//
-// Each request for links has it. Statistics are most of a PF's VF data, drivers ask
-// their hardware for them, and we have no use for them. And only if a request has a
-// mask at all does the kernel make a dump's messages as large as the largest link
-// needs. Without one a dump ends at a link with some 240 altnames.
+// skipStats is RTEXT_FILTER_SKIP_STATS, which the library does not name. Each request for
+// links has it, for two reasons. Statistics are the largest part of a PF's VF data, and
+// drivers ask their hardware for them. And if a request has a mask, the kernel makes a
+// dump's messages as large as the largest link needs. Without a mask, a dump ends at a
+// link with some 240 altnames.
 const skipStats = 1 << 3
 
-// queryLink asks about one link. The mask says what the kernel adds: RTEXT_FILTER_….
+// queryLink asks about one link. The mask (RTEXT_FILTER_…) selects optional parts of the
+// answer.
 func queryLink(c *conn, index int, mask uint32, each func(payload []byte) error, attrs ...nl.NetlinkRequestData) error {
 	attrs = append(attrs, u32(unix.IFLA_EXT_MASK, mask|skipStats))
-	return c.exchange(about(unix.RTM_GETLINK, 0, index, attrs...), func(typ uint16, payload []byte) error {
+	return c.exchange(linkRequest(unix.RTM_GETLINK, 0, index, attrs...), func(typ uint16, payload []byte) error {
 		if typ != unix.RTM_NEWLINK {
 			return unix.ENODEV
 		}

@@ -55,7 +55,7 @@ func TestErrorsKeepErrnoAndMeaning(t *testing.T) {
 		{io.EOF, []error{io.EOF}, []error{ErrNotFound, ErrExists, ErrUnsupported}},
 	}
 	for _, tt := range tests {
-		err := wrap("set MTU 9000 of", indexed(7), tt.err)
+		err := wrap("set MTU 9000 of", linkNumber(7), tt.err)
 		for _, want := range tt.is {
 			if !errors.Is(err, want) {
 				t.Errorf("%v is not %v", err, want)

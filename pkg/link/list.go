@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// List returns all links of the namespace. A listing that is not complete is an error.
+// List returns all links of the namespace. An incomplete listing is an error.
 func (l lookups) List() ([]Link, error) {
 	exist, err := indexes(l.conn)
 	if err != nil {
@@ -29,34 +29,34 @@ func (l lookups) List() ([]Link, error) {
 }
 
 func dumpLinks(c *conn, begin func(), each func(payload []byte) error) error {
-	req := about(unix.RTM_GETLINK, unix.NLM_F_DUMP, 0, u32(unix.IFLA_EXT_MASK, skipStats))
+	req := linkRequest(unix.RTM_GETLINK, unix.NLM_F_DUMP, 0, u32(unix.IFLA_EXT_MASK, skipStats))
 	return c.dump(req, unix.RTM_NEWLINK, begin, each)
 }
 
-// checkListed reports a link that exists and is not listed.
+// checkListed returns an error if a link exists but is not listed.
 //
-// A dump of links ends at one that does not fit into a message, and does not say so:
-// the kernel sends NLMSG_DONE without an errno (seen with 6.18). Callers would believe
-// that nobody uses the links behind it. The mask of our requests prevents that; see
-// skipStats. This check reports it if the mask ever does not.
+// A dump ends early at a link that does not fit into a message. The kernel then sends
+// NLMSG_DONE without an errno (seen with 6.18), and callers would believe that nobody uses
+// the links that are left out. The mask of our requests should prevent that (skipStats),
+// and this check reports it if it happens anyway.
 func checkListed(c *conn, listed map[int]bool, exist []int) error {
 	for _, index := range exist {
 		if listed[index] {
 			continue
 		}
-		if l, err := (lookups{c}).ByIndex(index); err == nil { // otherwise it has gone meanwhile
+		if l, err := (lookups{c}).ByIndex(index); err == nil { // otherwise it was deleted meanwhile
 			return fmt.Errorf("the kernel left out link %d (%s): %w", index, l.Name, unix.EMSGSIZE)
 		}
 	}
 	return nil
 }
 
-// statsOfNobody is IFLA_STATS_FILTER_BIT(IFLA_STATS_AF_SPEC). Hardly any link has
-// such statistics (those with MPLS).
-const statsOfNobody = 1 << 4
+// rareStats is IFLA_STATS_FILTER_BIT(IFLA_STATS_AF_SPEC). Only links with MPLS have such
+// statistics.
+const rareStats = 1 << 4
 
-// indexes lists the ifindexes of all links. It asks for statistics that links do not
-// have: messages of a few bytes, which always fit.
+// indexes lists the ifindexes of all links. It asks for statistics that links do not have,
+// so the messages have a few bytes and always fit.
 func indexes(c *conn) ([]int, error) {
 	var found []int
 	req := request(unix.RTM_GETSTATS, unix.NLM_F_DUMP, statsHeader{})
@@ -78,5 +78,5 @@ const statsHeaderSize = 12
 func (statsHeader) Len() int { return statsHeaderSize }
 
 func (statsHeader) Serialize() []byte {
-	return native.AppendUint32(make([]byte, 8), statsOfNobody)
+	return native.AppendUint32(make([]byte, 8), rareStats)
 }

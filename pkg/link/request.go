@@ -7,14 +7,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// about builds one rtnetlink message about a link.
-func about(message, flags int, index int, attrs ...nl.NetlinkRequestData) *nl.NetlinkRequest {
+// linkRequest builds one rtnetlink message about a link.
+func linkRequest(message, flags int, index int, attrs ...nl.NetlinkRequestData) *nl.NetlinkRequest {
 	ifi := nl.NewIfInfomsg(unix.AF_UNSPEC)
 	ifi.Index = int32(index)
 	return request(message, flags, ifi, attrs...)
 }
 
-// request builds one rtnetlink message. Flags has NLM_F_ACK or NLM_F_DUMP, or the
+// request builds one rtnetlink message. If flags have neither NLM_F_ACK nor NLM_F_DUMP, the
 // answer is a single message.
 func request(message, flags int, header nl.NetlinkRequestData, attrs ...nl.NetlinkRequestData) *nl.NetlinkRequest {
 	req := nl.NewNetlinkRequest(message, flags)
@@ -22,19 +22,18 @@ func request(message, flags int, header nl.NetlinkRequestData, attrs ...nl.Netli
 	return req
 }
 
-// change sends a message about a link that is only acknowledged.
+// change sends a message about a link, whose only answer is an acknowledgement.
 func (c *conn) change(message, flags int, index int, attrs ...nl.NetlinkRequestData) error {
-	return c.acknowledged(about(message, flags|unix.NLM_F_ACK, index, attrs...))
+	return c.acknowledged(linkRequest(message, flags|unix.NLM_F_ACK, index, attrs...))
 }
 
 func (c *conn) acknowledged(req *nl.NetlinkRequest) error { return c.exchange(req, nil) }
 
-// dumpTries bounds how often a listing is begun again because something changed
-// while the kernel wrote it.
+// dumpTries bounds the attempts to get a listing that no change interrupts.
 const dumpTries = 10
 
-// dump lists what req asks for, and begins again if a change interrupted it. It
-// calls begin before each attempt, and each for every message of the given type.
+// dump sends a request for a listing, and repeats it if a change interrupted the listing.
+// It calls begin before each attempt, and each for every message of the given type.
 func (c *conn) dump(req *nl.NetlinkRequest, typ uint16, begin func(), each func(payload []byte) error) error {
 	err := errInterrupted
 	for try := 0; try < dumpTries && errors.Is(err, errInterrupted); try++ {

@@ -31,17 +31,17 @@ func (r Route) String() string {
 // routes sets and lists routes.
 type routes struct{ conn *conn }
 
-// AddRoute adds a route, beside others to the same destination as the stock CNI
-// plugins do. Adding the same route twice is ErrExists.
+// AddRoute adds a route. Like the stock CNI plugins, it allows several routes to one
+// destination. If the same route exists, the error is ErrExists.
 func (t routes) AddRoute(r Route) error {
 	req := r.message(unix.RTM_NEWROUTE, unix.NLM_F_CREATE, nl.NewRtMsg())
-	return wrap(fmt.Sprintf("add route %s to", r), indexed(r.Link), t.conn.acknowledged(req))
+	return wrap(fmt.Sprintf("add route %s to", r), linkNumber(r.Link), t.conn.acknowledged(req))
 }
 
 // DeleteRoute removes a route.
 func (t routes) DeleteRoute(r Route) error {
 	req := r.message(unix.RTM_DELROUTE, 0, nl.NewRtDelMsg())
-	return wrap(fmt.Sprintf("delete route %s of", r), indexed(r.Link), t.conn.acknowledged(req))
+	return wrap(fmt.Sprintf("delete route %s of", r), linkNumber(r.Link), t.conn.acknowledged(req))
 }
 
 func (r Route) message(typ, flags int, msg *nl.RtMsg) *nl.NetlinkRequest {
@@ -92,7 +92,7 @@ func (t routes) Routes(index int) ([]Route, error) {
 		return err
 	})
 	if err != nil {
-		return nil, wrap("list routes of", indexed(index), err)
+		return nil, wrap("list routes of", linkNumber(index), err)
 	}
 	return routes, nil
 }
@@ -101,8 +101,8 @@ func dumpRoutes(c *conn, begin func(), each func(payload []byte) error) error {
 	return c.dump(request(unix.RTM_GETROUTE, unix.NLM_F_DUMP, &nl.RtMsg{}), unix.RTM_NEWROUTE, begin, each)
 }
 
-// parseRoute reads an RTM_NEWROUTE message. A route that is not unicast, or not of
-// IPv4 or IPv6, or that is an entry of a cache, is none.
+// parseRoute reads an RTM_NEWROUTE message. Unicast is false for other types of routes, for
+// families that are not IPv4 or IPv6, and for cache entries.
 func parseRoute(msg []byte) (r Route, unicast bool, err error) {
 	rt, err := rtmsg(msg)
 	if err != nil || !rt.unicast() {
@@ -176,7 +176,7 @@ func (t routes) DefaultLink() (Link, error) {
 	}
 	var best *Route
 	for i, r := range routes {
-		if ones, _ := r.Dst.Mask.Size(); ones == 0 && r.Table == unix.RT_TABLE_MAIN && r.Link != 0 && better(r, best) {
+		if ones, _ := r.Dst.Mask.Size(); ones == 0 && r.Table == unix.RT_TABLE_MAIN && r.Link != 0 && betterRoute(r, best) {
 			best = &routes[i]
 		}
 	}
@@ -186,7 +186,7 @@ func (t routes) DefaultLink() (Link, error) {
 	return lookups(t).ByIndex(best.Link)
 }
 
-func better(r Route, than *Route) bool {
+func betterRoute(r Route, than *Route) bool {
 	if than == nil {
 		return true
 	}

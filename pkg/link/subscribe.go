@@ -11,8 +11,8 @@ import (
 type Event struct {
 	Link Link
 	Gone bool // it was deleted, or moved to another namespace
-	// Lost: the kernel dropped events because the reader was too slow. Link is not
-	// set, and the reader has to read everything again.
+	// Lost means that the kernel dropped events because the reader was too slow. Link is
+	// not set, and the reader has to read everything again.
 	Lost bool
 }
 
@@ -20,8 +20,8 @@ type Event struct {
 // come or go at once.
 const eventBuffer = 4 << 20
 
-// Subscribe reports link changes in the caller's namespace until ctx ends, or the
-// socket fails. Then it closes the channel.
+// Subscribe reports link changes in the caller's namespace. When ctx ends or the socket
+// fails, it closes the channel.
 func Subscribe(ctx context.Context) (<-chan Event, error) {
 	c, err := subscribe(unix.RTNLGRP_LINK)
 	if err != nil {
@@ -45,8 +45,8 @@ func subscribe(groups ...uint) (*conn, error) {
 		return nil, err
 	}
 	c.makeRoom(true)
-	// Force is for privileged callers. Without it the size is capped, and messages
-	// are lost sooner.
+	// Only privileged callers may use FORCE. Otherwise the size is capped, and messages are
+	// lost sooner.
 	_ = c.control(func(fd int) error {
 		if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, eventBuffer) == nil {
 			return nil
@@ -84,8 +84,8 @@ func report(ctx context.Context, c *conn, events chan<- Event) {
 	}
 }
 
-// aboutLink leaves out a bridge's news of its ports (family AF_BRIDGE). There
-// RTM_DELLINK means that the port left the bridge, not that it is gone.
+// aboutLink is false for a bridge's messages about its ports (family AF_BRIDGE): their
+// RTM_DELLINK means that a port left the bridge, not that a link was deleted.
 func aboutLink(typ uint16, payload []byte) bool {
 	isLink := typ == unix.RTM_NEWLINK || typ == unix.RTM_DELLINK
 	return isLink && len(payload) > 0 && payload[0] == unix.AF_UNSPEC

@@ -9,10 +9,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Use is what the namespace's own network uses a link for.
+// Use describes how the namespace's own network uses a link.
 type Use struct {
 	Name         string   // of the link
-	Master       int      // ifindex of the bridge, bond or VRF of which it is a port; 0: none
+	Master       int      // ifindex of its bridge, bond or VRF; 0: it is not a port
 	OnTop        []string // names of the links on top of it, sorted
 	DefaultRoute bool
 	Addresses    []netip.Prefix // those that count, sorted; see Address.InUse
@@ -26,8 +26,8 @@ func (u Use) Any() bool {
 // onTopShown bounds how many links on top a message names.
 const onTopShown = 3
 
-// String says what the link is used for, the most important use only: "below
-// ens1f0.5". It is empty if the link is not in use.
+// String describes the most important use, such as "below ens1f0.5". It is empty if the
+// link is not in use.
 func (u Use) String() string {
 	switch {
 	case u.DefaultRoute:
@@ -44,20 +44,22 @@ func (u Use) String() string {
 	return ""
 }
 
-// uses says which links the namespace's own network uses.
+// uses reports which links the namespace's own network uses.
 type uses struct{ conn *conn }
 
-// Uses returns the links that the namespace's own network uses, by ifindex. It takes
-// one dump each of addresses, routes and links, whatever their number. WatchUse
-// answers the same from memory.
+// Uses returns the links that the namespace's own network uses, by ifindex. It takes one
+// dump of addresses, one of routes and one of links. WatchUse answers the same from memory.
 //
-// A link is in use if it is a port of a bridge, bond or VRF, if another link of the
-// namespace lies on top of it, if a default route leads over it, or if it has an
-// address that counts. Whatever any link gets that is up does not count: see
-// Address.InUse, and the IPv6 default route of router advertisements.
+// A link is in use if one of these is true:
 //
-// Only this namespace's links are seen: a macvlan in a pod is not, though its parent
-// lies here.
+//   - it is a port of a bridge, bond or VRF
+//   - another link of the namespace is on top of it
+//   - a default route leads over it
+//   - it has an address that counts (Address.InUse)
+//
+// The IPv6 default route of router advertisements does not count, because any link that is
+// up can get one. Links of other namespaces are not seen, such as a macvlan in a pod whose
+// parent is here.
 func (u uses) Uses() (map[int]Use, error) {
 	t, err := readUse(u.conn)
 	if err != nil {
@@ -66,8 +68,8 @@ func (u uses) Uses() (map[int]Use, error) {
 	return t.all(), nil
 }
 
-// Use returns what the namespace's own network uses a link for. It costs as much as
-// Uses: the kernel cannot be asked which links are on top of one.
+// Use returns how the namespace's own network uses a link. It costs as much as Uses, because
+// the kernel cannot be asked which links are on top of another.
 func (u uses) Use(index int) (Use, error) {
 	t, err := readUse(u.conn)
 	if err != nil {
@@ -76,8 +78,7 @@ func (u uses) Use(index int) (Use, error) {
 	return t.of(index)
 }
 
-// Busy returns the links that the namespace's own network uses, and for what, by
-// name; see Uses.
+// Busy returns the links that the namespace's own network uses, by name, with Use.String.
 func (u uses) Busy() (map[string]string, error) {
 	all, err := u.Uses()
 	if err != nil {
@@ -90,8 +91,8 @@ func (u uses) Busy() (map[string]string, error) {
 	return busy, nil
 }
 
-// readUse reads a table. Links come last: each address and route belongs to a link
-// that is listed, or that has gone meanwhile.
+// readUse reads a table. It reads links last, so that the link of each address and route is
+// listed, unless it was deleted meanwhile.
 func readUse(c *conn) (*useTable, error) {
 	exist, err := indexes(c)
 	if err != nil {
@@ -136,7 +137,7 @@ func (t *useTable) all() map[int]Use {
 	uses := make(map[int]Use, len(t.addresses)+len(t.defaults))
 	at := func(index int, change func(*Use)) {
 		row, listed := t.links[index]
-		if !listed { // it went while the rest was read
+		if !listed { // it was deleted while the table was read
 			return
 		}
 		u, ok := uses[index]
@@ -170,7 +171,7 @@ func (t *useTable) all() map[int]Use {
 func (t *useTable) of(index int) (Use, error) {
 	row, ok := t.links[index]
 	if !ok {
-		return Use{}, wrap("look up", indexed(index), unix.ENODEV)
+		return Use{}, wrap("look up", linkNumber(index), unix.ENODEV)
 	}
 	u := Use{Name: row.name, Master: row.master, Addresses: t.prefixes(index)}
 	_, u.DefaultRoute = t.defaults[index]

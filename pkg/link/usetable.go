@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// useTable has the facts by which links of a namespace are in use. Dumps fill it, and
-// the kernel's messages about single changes keep it up: both have the same form. It
-// decodes only what it needs.
+// useTable has the facts that decide which links of a namespace are in use. Dumps fill it,
+// and the kernel's messages about single changes keep it up to date: both have the same
+// form. It decodes only the attributes that it needs.
 type useTable struct {
 	links     map[int]linkRow
 	addresses map[int][]addressKey    // by link; those that count, sorted
@@ -22,11 +22,11 @@ type useTable struct {
 type linkRow struct {
 	name   string
 	master int
-	lower  int // the link below, if it lies in the same namespace; 0: none
+	lower  int // the link below in the same namespace; 0: no such link
 	up     bool
 }
 
-// addressKey tells addresses of one link apart: there can be several peers.
+// addressKey identifies an address of a link: one address can have several peers.
 type addressKey struct {
 	prefix netip.Prefix
 	peer   netip.Addr
@@ -36,10 +36,10 @@ func (k addressKey) compare(other addressKey) int {
 	return cmp.Or(k.prefix.Compare(other.prefix), k.peer.Compare(other.peer))
 }
 
-// change is what a message changes of a table.
+// change lists the parts of a table that a message affects.
 type change struct {
-	use      bool // the use of some link
-	defaults bool // perhaps the default routes: the message does not say how
+	use      bool // the use of some link has changed
+	defaults bool // the default routes may have changed, and have to be read again
 }
 
 // apply takes a message about a single change. It ignores other messages.
@@ -92,17 +92,17 @@ func (t *useTable) setLink(payload []byte) (change, error) {
 	_, hasDefault := t.defaults[index]
 	return change{
 		use: !known || row.name != was.name || row.master != was.master || row.lower != was.lower,
-		// The kernel says nothing of the IPv4 routes that it drops with a link.
+		// The kernel sends no message about IPv4 routes that it drops with a link.
 		defaults: hasDefault && was.up && !row.up,
 	}, a.err
 }
 
-// sameText compares without making a string of the attribute.
+// sameText compares an attribute with a string, without an allocation.
 func sameText(value []byte, s string) bool {
 	return len(value) == len(s)+1 && string(value[:len(s)]) == s && value[len(s)] == 0
 }
 
-// removeLink takes an RTM_DELLINK message: the link is gone, or in another namespace.
+// removeLink takes an RTM_DELLINK message: the link was deleted, or moved away.
 func (t *useTable) removeLink(payload []byte) (change, error) {
 	ifi, err := ifinfo(payload)
 	if err != nil {
@@ -119,8 +119,8 @@ func (t *useTable) removeLink(payload []byte) (change, error) {
 // kindReader finds the link below another.
 type kindReader struct {
 	link      int    // IFLA_LINK
-	elsewhere bool   // it lies in another namespace
-	kind      string // only as far as it matters
+	elsewhere bool   // link is in another namespace
+	kind      string // only the kinds of setKind
 	underlay  int    // of a vxlan, which has no IFLA_LINK
 }
 
@@ -158,9 +158,8 @@ func (k *kindReader) setVXLAN(data []byte) {
 	}
 }
 
-// lower is the link below, of whatever kind: vlan, macvlan, macvtap, ipvlan, ipvtap,
-// macsec, ipoib, xfrm, tunnels. The link of a veth and its like is no link below but
-// the other end.
+// lower returns the link below a vlan, macvlan, macvtap, ipvlan, ipvtap, macsec, ipoib, xfrm
+// or tunnel. The IFLA_LINK of a veth, netkit or vxcan is its other end, not a link below.
 func (k *kindReader) lower() int {
 	switch {
 	case k.elsewhere:
@@ -173,8 +172,8 @@ func (k *kindReader) lower() int {
 	return k.link
 }
 
-// setAddress takes an RTM_NEWADDR or RTM_DELADDR message. An address that is there
-// already is announced again when its lifetime changes: it may no longer count.
+// setAddress takes an RTM_NEWADDR or RTM_DELADDR message. The kernel announces an address
+// again when its lifetime changes: then it may no longer count.
 func (t *useTable) setAddress(payload []byte, deleted bool) (change, error) {
 	m, err := ifaddr(payload)
 	if err != nil || !m.prefix.IsValid() {
@@ -196,18 +195,17 @@ func (t *useTable) setAddress(payload []byte, deleted bool) (change, error) {
 	if len(list) == 1 {
 		delete(t.addresses, index)
 	}
-	// With the last IPv4 address go the link's routes, and no message says so. With
-	// any IPv4 address go the routes that have it as their source. Only new kernels
-	// send a message about these.
+	// With the last IPv4 address of a link, the kernel drops the link's routes, without a
+	// message. With any IPv4 address, it drops the routes that have it as their source.
+	// Only new kernels send a message about these.
 	_, hasDefault := t.defaults[index]
 	_, isSource := t.sources[key.prefix.Addr()]
 	return change{use: true, defaults: hasDefault || isSource}, nil
 }
 
-// isDefault reports whether the route counts as a default route. Those that the
-// kernel makes of IPv6 router advertisements do not. Every link that is up gets one
-// as soon as a router advertises itself, idle VFs included: such a route does not
-// show that somebody uses the link.
+// isDefault reports whether the route counts as a default route. A default route from an
+// IPv6 router advertisement does not count: every link that is up gets one, even an idle
+// VF, so it does not show that somebody uses the link.
 func (r routeHeader) isDefault() bool {
 	return r.Dst_len == 0 && r.Protocol != unix.RTPROT_RA && r.Flags&unix.RTM_F_CLONED == 0 && r.addressSize() > 0
 }
@@ -236,7 +234,7 @@ func (t *useTable) addDefault(payload []byte) error {
 	return a.err
 }
 
-// hops returns the links of a route over several (struct rtnexthop).
+// hops returns the links of a multipath route (struct rtnexthop).
 func hops(b []byte) []int {
 	var links []int
 	for len(b) >= unix.SizeofRtNexthop {

@@ -8,30 +8,31 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"fairlead.dev/fairlead/pkg/retry"
 )
 
 // UseTable answers from memory which links are in use; see Handle.Uses for the rule.
 //
-// The kernel puts a message about each change into the table's socket while it makes
-// the change. Each answer reads these messages first, so it is as current as a
-// listing. If messages were lost, it reads everything again.
+// The kernel queues a message about each change in the table's socket while it makes the
+// change. Each answer reads these messages first, so it is as current as a listing. If
+// messages were lost, it reads everything again.
 //
 // The kernel announces two changes late. An IPv6 address without duplicate address
-// detection is announced a moment after the link is up, however long it is down. A
-// new lifetime of an IPv6 address during the detection is announced when that ends.
-// Reread sees both at once.
+// detection is announced only when the link is up. A new lifetime of an IPv6 address during
+// the detection is announced when the detection ends. Reread sees both at once.
 type UseTable struct {
 	dumps   *conn
 	events  *conn
 	changed chan struct{}
 
-	mu    sync.Mutex // guards what follows, and the reading of events
+	mu    sync.Mutex // guards the fields below, and the reading of events
 	table *useTable
-	uses  map[int]Use // made of table; nil if table has changed since
-	stale bool        // table does not have all changes
+	uses  map[int]Use // made from table; nil if table has changed since
+	stale bool        // table may lack changes, and has to be read again
 }
 
-// WatchUse reads which links of the caller's namespace are in use, and follows it
+// WatchUse reads which links of the caller's namespace are in use, and follows the changes
 // until ctx ends.
 func WatchUse(ctx context.Context) (*UseTable, error) {
 	events, err := subscribe(unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
@@ -64,11 +65,11 @@ func (t *UseTable) close() {
 	t.dumps.close()
 }
 
-// Changed gets a value at first, and after the use of a link has changed: one for
-// any number of changes. It is closed when the watch has ended. It is for one reader.
+// Changed returns a channel for one reader. It gets a value at first, and after the use of
+// links has changed: several changes may share one value. It is closed when the watch ends.
 func (t *UseTable) Changed() <-chan struct{} { return t.changed }
 
-// All returns the links that are in use, by ifindex. The map is not to be changed.
+// All returns the links that are in use, by ifindex. The caller must not change the map.
 func (t *UseTable) All() (map[int]Use, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -81,7 +82,7 @@ func (t *UseTable) All() (map[int]Use, error) {
 	return t.uses, nil
 }
 
-// Of returns what one link is used for. If there is no such link, it is ErrNotFound.
+// Of returns the use of one link. If there is no such link, the error is ErrNotFound.
 func (t *UseTable) Of(index int) (Use, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -99,7 +100,7 @@ func (t *UseTable) Reread() error {
 	return wrap("read", "the use of links", t.refresh())
 }
 
-// followRetry is the pause after the table could not be read.
+// followRetry is the pause after a failure to read the table.
 const followRetry = time.Second
 
 func (t *UseTable) follow(ctx context.Context) {
@@ -110,18 +111,15 @@ func (t *UseTable) follow(ctx context.Context) {
 		if err == nil {
 			continue
 		}
-		t.signal() // the reader's next question gets the error
-		select {
-		case <-ctx.Done():
-		case <-time.After(followRetry):
-		}
+		t.signal() // the reader's next call gets the error
+		_ = retry.Sleep(ctx, followRetry)
 	}
 }
 
 func (t *UseTable) signal() {
 	select {
 	case t.changed <- struct{}{}:
-	default: // the reader has not taken the last one yet
+	default: // the reader has not received the last signal yet
 	}
 }
 
@@ -149,7 +147,7 @@ func (t *UseTable) refresh() error {
 	return t.finish(sum)
 }
 
-// finish reads the table again as far as the messages left it incomplete.
+// finish reads the parts of the table again that the messages have left incomplete.
 func (t *UseTable) finish(sum change) error {
 	switch {
 	case t.stale:
@@ -158,7 +156,7 @@ func (t *UseTable) finish(sum change) error {
 		}
 		sum.use = true
 	case sum.defaults:
-		t.stale = true // in case that this fails
+		t.stale = true // if this fails
 		if err := dumpDefaultRoutes(t.dumps, t.table); err != nil {
 			return fmt.Errorf("list routes: %w", err)
 		}
@@ -172,8 +170,8 @@ func (t *UseTable) finish(sum change) error {
 	return nil
 }
 
-// reread replaces the table. Messages that arrive meanwhile are applied to the new
-// one: they end with the state that is in it already, or with a later one.
+// reread replaces the table. Messages that arrive meanwhile are applied to the new table,
+// which may contain their changes already. The last message is always as new as the table.
 func (t *UseTable) reread() error {
 	fresh, err := readUse(t.dumps)
 	if err != nil {

@@ -21,8 +21,8 @@ import (
 	"fairlead.dev/fairlead/pkg/netns/netnstest"
 )
 
-// devices B9: a table that events keep up says after each change what a listing says.
-// Some changes the kernel does not announce: IPv4 routes go silently with a link that
+// devices B9: after each change, a table that follows events equals a listing.
+// The kernel does not announce some changes: it drops IPv4 routes silently with a link that
 // is taken down, with a link's last address, and in older kernels with their source.
 func TestUseTableSaysWhatAListingSays(t *testing.T) {
 	path := netnstest.New(t)
@@ -48,7 +48,7 @@ func TestUseTableSaysWhatAListingSays(t *testing.T) {
 			t.Fatalf("%s: %v (-listing +table):\n%s", s.name, err, diff)
 		}
 		if u, err := uses.Of(w.a.Index); err != nil || text(u) != text(table[w.a.Index]) {
-			t.Errorf("%s: of a0 alone %q, %v", s.name, text(u), err)
+			t.Errorf("%s: of only a0 %q, %v", s.name, text(u), err)
 		}
 	}
 	if _, err := uses.Of(9999); !errors.Is(err, link.ErrNotFound) {
@@ -141,7 +141,7 @@ func TestUseTableIsReadAgainOnDemand(t *testing.T) {
 	}
 }
 
-// devices C6: what has no IPv4 is seen too.
+// devices C6: links without IPv4 are seen too.
 func TestUseOfOneLink(t *testing.T) {
 	h := handle(t)
 	l := veth(t, h, "eth3", "peer")

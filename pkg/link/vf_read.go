@@ -10,37 +10,38 @@ import (
 	"fairlead.dev/fairlead/pkg/device"
 )
 
-// vfKnobs reads and sets, at the PF, what can be set of VFs.
+// vfKnobs reads and sets the settings of VFs at their PF.
 type vfKnobs struct{ conn *conn }
 
-// VFs reads the settings of all VFs of a PF, by VF number, in one message.
-// The kernel has no smaller question: it asks the driver about every VF each time,
-// so read once before a batch of changes and once after it.
+// VFs reads the settings of all VFs of a PF, by VF number, in one message. The kernel cannot
+// be asked about a single VF, and asks the driver about every VF each time. So read once
+// before a batch of changes and once after it.
 //
-// A field is nil if the driver does not report it. Some drivers report a default
-// for a knob that they do not have: the link state is "auto" for all of those.
-// If the driver reports no VFs at all, the error is ErrUnsupported.
+// A field is nil if the driver does not report it. Some drivers report a default for a knob
+// that they do not have, such as the link state "auto". If the driver reports no VFs at
+// all, the error is ErrUnsupported.
 func (v vfKnobs) VFs(pfIndex int) (map[int]device.Settings, error) {
 	const op = "read the VFs of"
 	raw, err := readVFs(v.conn, pfIndex)
 	if err != nil {
-		return nil, wrap(op, indexed(pfIndex), err)
+		return nil, wrap(op, linkNumber(pfIndex), err)
 	}
 	if raw == nil {
-		return nil, wrap(op, indexed(pfIndex), fmt.Errorf("the driver reports no VFs: %w", unix.EOPNOTSUPP))
+		return nil, wrap(op, linkNumber(pfIndex), fmt.Errorf("the driver reports no VFs: %w", unix.EOPNOTSUPP))
 	}
 	settings := make(map[int]device.Settings, len(raw))
 	for _, attrs := range raw {
 		vf, s, err := parseSettings(attrs)
 		if err != nil {
-			return nil, wrap(op, indexed(pfIndex), err)
+			return nil, wrap(op, linkNumber(pfIndex), err)
 		}
 		settings[vf] = s
 	}
 	return settings, nil
 }
 
-// readVFs returns the raw attributes of each VF, or nil if the driver reports no list.
+// readVFs returns the raw attributes of each VF. It returns nil if the driver reports no
+// list.
 func readVFs(c *conn, pfIndex int) (list [][]byte, err error) {
 	err = queryLink(c, pfIndex, nl.RTEXT_FILTER_VF, func(payload []byte) (err error) {
 		if _, err := ifinfo(payload); err != nil {
@@ -52,13 +53,13 @@ func readVFs(c *conn, pfIndex int) (list [][]byte, err error) {
 	return list, err
 }
 
-// vfList finds the attributes of each VF among those of a PF, or nil if they have no
-// list.
+// vfList finds the attributes of each VF among those of a PF. It returns nil if they have
+// no list.
 //
-// The list's own length has 16 bits. With some 300 VFs it overflows, and the kernel
-// writes its low bits nevertheless. So the list ends where its entries end: no
-// attribute that can follow it has their type. A VF that the driver could not
-// report, such as one that is being reset, is not in the list.
+// The length of the list has 16 bits. With some 300 VFs it overflows, and the kernel writes
+// only the low bits. So the list ends with its last entry: no attribute that can follow the
+// list has the type of an entry. A VF that the driver could not report, such as one that is
+// being reset, is not in the list.
 func vfList(attrs []byte) ([][]byte, error) {
 	a := attributesOf(attrs)
 	for a.nextType() != unix.IFLA_VFINFO_LIST {
@@ -105,7 +106,7 @@ func parseSettings(raw []byte) (vf int, s device.Settings, err error) {
 	return vf, s, nil
 }
 
-// setSetting sets the fields that one attribute holds. V follows the VF's number.
+// setSetting sets the fields of one attribute. V is the value after the VF's number.
 func setSetting(s *device.Settings, typ int, v []byte) {
 	switch {
 	case typ == nl.IFLA_VF_MAC && len(v) >= 6:
@@ -116,9 +117,9 @@ func setSetting(s *device.Settings, typ int, v []byte) {
 	case typ == nl.IFLA_VF_RATE && len(v) >= 8:
 		s.MinTxRate, s.MaxTxRate = intAt(v), intAt(v[4:])
 	case typ == nl.IFLA_VF_SPOOFCHK:
-		s.SpoofCheck = onOff(native.Uint32(v))
+		s.SpoofCheck = switchAt(native.Uint32(v))
 	case typ == nl.IFLA_VF_TRUST:
-		s.Trust = onOff(native.Uint32(v))
+		s.Trust = switchAt(native.Uint32(v))
 	case typ == nl.IFLA_VF_LINK_STATE:
 		if state := vfLinkStates.name(native.Uint32(v)); state != "" {
 			s.LinkState = &state
@@ -143,8 +144,8 @@ func vlanProto(list []byte) string {
 	return device.Proto8021Q
 }
 
-// onOff reads a switch. The kernel reports all ones if the driver has left it out.
-func onOff(v uint32) *bool {
+// switchAt reads a switch. The kernel reports all ones if the driver does not report it.
+func switchAt(v uint32) *bool {
 	if v == ^uint32(0) {
 		return nil
 	}

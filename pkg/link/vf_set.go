@@ -11,16 +11,15 @@ import (
 	"fairlead.dev/fairlead/pkg/device"
 )
 
-// SetVF sets every knob at the PF that s has a value for, in one message. Other
-// values of s (the driver, the MTU, the netdev's own MAC) are not for it, and with
-// no value for the PF it sends nothing. A rate that is nil counts as 0, no limit:
-// the kernel sets both rates as one.
+// SetVF sets all knobs at the PF for which s has a value, in one message. It ignores the
+// other values of s: the driver, the MTU, the netdev's own MAC. If s has no value for the
+// PF, it sends nothing. The kernel sets both rates together, so a rate that is nil is set
+// to 0, which means no limit.
 //
-// The kernel (do_setvfinfo) applies the values in an order of its own, whatever
-// theirs in the message: MAC, VLAN, rate, spoof check, link state, trust. It stops
-// at the first one that the driver refuses, and does not say which that was: the
-// values before it stay set. After an error read the settings back, or set one
-// value at a time:
+// The kernel (do_setvfinfo) applies the values in its own order: MAC, VLAN, rate, spoof
+// check, link state, trust. It stops at the first value that the driver refuses, and does
+// not report which. The values before it stay set. After an error, read the settings back,
+// or set one value at a time:
 //
 //	for _, k := range device.KnobsAt(device.AtPF) {
 //		err := h.SetVF(pf, vf, s.Only(k))
@@ -38,9 +37,9 @@ func (v vfKnobs) SetVF(pfIndex, vf int, s device.Settings) error {
 	op := fmt.Sprintf("set %s of VF %d of", strings.Join(asked, ", "), vf)
 	info, err := vfInfo(uint32(vf), s)
 	if err != nil {
-		return wrap(op, indexed(pfIndex), err)
+		return wrap(op, linkNumber(pfIndex), err)
 	}
-	return wrap(op, indexed(pfIndex), v.conn.change(unix.RTM_SETLINK, 0, pfIndex, nested(unix.IFLA_VFINFO_LIST, info)))
+	return wrap(op, linkNumber(pfIndex), v.conn.change(unix.RTM_SETLINK, 0, pfIndex, nested(unix.IFLA_VFINFO_LIST, info)))
 }
 
 // vfInfo encodes the values as one IFLA_VF_INFO, in the order of device.Knobs.
@@ -85,7 +84,7 @@ func vfInfo(vf uint32, s device.Settings) (*nl.RtAttr, error) {
 func vlanAttr(vf uint32, s device.Settings) *nl.RtAttr {
 	vlan := nl.VfVlan{Vf: vf, Vlan: orZero(s.VLAN), Qos: orZero(s.QoS)}
 	if s.VLANProto == nil || !strings.EqualFold(*s.VLANProto, device.Proto8021AD) {
-		// The old attribute means 802.1q. Every driver that has VLANs knows it.
+		// The old attribute means 802.1q. Every driver with VLANs supports it.
 		return nl.NewRtAttr(nl.IFLA_VF_VLAN, vlan.Serialize())
 	}
 	// struct ifla_vf_vlan_info: the same three numbers, the protocol in network order, padding.

@@ -37,8 +37,8 @@ func (m *messages) next() bool {
 	return true
 }
 
-// attributes walks through netlink attributes, without copying. Malformed ones end
-// the walk with err set.
+// attributes walks through netlink attributes, without copying. At a malformed attribute
+// the walk ends, and err is set.
 type attributes struct {
 	rest  []byte
 	typ   int // without the flags of nested attributes and byte order
@@ -65,7 +65,7 @@ func (a *attributes) next() bool {
 	return true
 }
 
-// nextType returns the type of the attribute that next would go to, or -1 at the end.
+// nextType returns the type of the next attribute, or -1 at the end.
 func (a *attributes) nextType() int {
 	if len(a.rest) < attrHeader {
 		return -1
@@ -73,7 +73,7 @@ func (a *attributes) nextType() int {
 	return int(native.Uint16(a.rest[2:]) & nl.NLA_TYPE_MASK)
 }
 
-// aligned rounds up to the 4 bytes on which messages and attributes begin.
+// aligned rounds up to a multiple of 4, where the next message or attribute begins.
 func aligned(size int) int { return (size + 3) &^ 3 }
 
 // number reads an unsigned attribute of 1, 2 or 4 bytes. Any other length gives 0.

@@ -86,6 +86,10 @@ func (l *linter) warn(file, format string, args ...any) {
 }
 
 func (l *linter) checkNetwork(o object) {
+	if o.Status.Error != "" {
+		l.refuse(o.file.Name, errors.New(o.Status.Error))
+		return
+	}
 	d, err := network.ParseDefinition(o.namespace(), o.Metadata.Name, o.Spec.Config, o.Metadata.Annotations)
 	if err != nil {
 		l.refuse(o.file.Name, err)

@@ -35,6 +35,9 @@ type object struct {
 			} `json:"spec"`
 		} `json:"jobTemplate"`
 	} `json:"spec"`
+	Status struct {
+		Error string `json:"error"` // of a net-attach-def that the agent could not parse
+	} `json:"status"`
 	Data  map[string]string `json:"data"` // of a ConfigMap
 	Items []json.RawMessage `json:"items"`
 }

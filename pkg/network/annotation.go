@@ -64,7 +64,7 @@ func parseList(annotation, text, podNamespace string) ([]Selection, error) {
 	return list, p.checkWhole(list)
 }
 
-// parser carries what error texts and defaults need.
+// parser has the values for error texts and defaults.
 type parser struct{ annotation, podNamespace string }
 
 func (p parser) fault(position int, field string, reason error, remedy string) error {
@@ -101,7 +101,7 @@ func (p parser) parseShort(text string) ([]Selection, error) {
 	return list, nil
 }
 
-// parseShortItem reads `[namespace/]name[@interface]`.
+// parseShortItem parses `[namespace/]name[@interface]`.
 func (p parser) parseShortItem(position int, item string) (Selection, error) {
 	s := Selection{Position: position, Namespace: p.podNamespace, Name: item}
 	if item == "" {
@@ -165,7 +165,7 @@ func (p parser) inspect(text string) error {
 }
 
 // jsonFault adds line and column to an error of encoding/json: annotations are
-// often YAML blocks of many lines, where a byte offset helps nobody.
+// often YAML blocks of many lines, in which a byte offset helps nobody.
 func jsonFault(text string, err error) string {
 	var offset int64 = -1
 	switch e := err.(type) {
@@ -183,15 +183,15 @@ func jsonFault(text string, err error) string {
 	return fmt.Sprintf("%v (line %d, column %d)", err, line, max(column, 1))
 }
 
-// parseObject reads one object. Keys match in any letter case and unknown ones
-// are ignored, as they always were for this annotation.
+// parseObject parses one object. Keys match in any letter case and unknown keys are ignored, as
+// this annotation has always been read.
 func (p parser) parseObject(position int, item json.RawMessage) (Selection, error) {
 	s := Selection{Position: position, Namespace: p.podNamespace}
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(item, &fields); err != nil || fields == nil {
 		return s, p.fault(position, "", fmt.Errorf("is not an object: %s", short(item)), `write {"name": "…"}`)
 	}
-	for _, key := range slices.Sorted(maps.Keys(fields)) { // sorted: of two faults always the same is told
+	for _, key := range slices.Sorted(maps.Keys(fields)) { // sorted, so that the first of several faults is always the same
 		raw := fields[key]
 		if bytes.Equal(bytes.TrimSpace(raw), []byte("null")) {
 			continue
@@ -206,13 +206,13 @@ func (p parser) parseObject(position int, item json.RawMessage) (Selection, erro
 	return s, p.checkNames(s)
 }
 
-// fieldError is a fault in one field, before its position is known.
+// fieldError is a fault in one field. The position is added later.
 type fieldError struct {
 	reason error
 	remedy string
 }
 
-// setField decodes and checks one field of an object; key is in lower case.
+// setField decodes and validates one field of an object; key is in lower case.
 func (s *Selection) setField(key string, raw json.RawMessage) *fieldError {
 	switch key {
 	case "name":
@@ -224,7 +224,7 @@ func (s *Selection) setField(key string, raw json.RawMessage) *fieldError {
 		return fault
 	case "interface":
 		return decodeString(raw, &s.Interface, checkInterface, interfaceRemedy)
-	case "interfacerequest": // the old key, which comes later in the order of keys
+	case "interfacerequest": // the former key; it comes later in the order of keys and wins
 		var old string
 		fault := decodeString(raw, &old, checkInterface, interfaceRemedy)
 		s.Interface = cmp.Or(s.Interface, old)
@@ -265,8 +265,8 @@ func decodeString(raw json.RawMessage, to *string, check func(string) error, rem
 	return nil
 }
 
-// setDeviceID keeps the canonical form: a device has one name wherever it is locked,
-// recorded and compared.
+// setDeviceID stores the canonical form, so that a device has the same name wherever it is
+// locked, recorded or compared.
 func (s *Selection) setDeviceID(raw json.RawMessage) *fieldError {
 	fault := decodeString(raw, &s.DeviceID, checkDeviceID, "write a PCI address such as 0000:3b:02.1")
 	if fault == nil {
@@ -348,8 +348,8 @@ func (s *Selection) setPortMappings(raw json.RawMessage) *fieldError {
 	return nil
 }
 
-// checkWhole applies the rules that span the elements: explicit interface names
-// are unique, and each family has at most one default route in the pod.
+// checkWhole applies the rules across elements: explicit interface names are unique, and each
+// address family has at most one default route in the pod.
 func (p parser) checkWhole(list []Selection) error {
 	interfaces := map[string]int{}
 	families := map[bool]int{} // is IPv4 → position

@@ -15,21 +15,21 @@ func BenchmarkParseConfList(b *testing.B) {
 	}
 }
 
-// The cost of reading a recorded list, which was checked when it was parsed.
-func BenchmarkReadRecordedConfList(b *testing.B) {
-	list, err := ParseConfList([]byte(`{"cniVersion":"1.0.0","name":"n","plugins":[{"type":"macvlan","mode":"bridge","ipam":{"type":"host-local"}}]}`), "")
+// The cost for each pod, once a net-attach-def is parsed.
+func BenchmarkResolve(b *testing.B) {
+	d, err := ParseDefinition("ns", "fast", `{"cniVersion":"1.0.0","type":"sriov","vlan":100,"capabilities":{"mac":true},"ipam":{"type":"host-local","subnet":"10.1.0.0/24"}}`,
+		map[string]string{ResourceAnnotation: "example.com/vf"})
 	if err != nil {
 		b.Fatal(err)
 	}
-	raw, err := list.MarshalJSON()
-	if err != nil {
-		b.Fatal(err)
-	}
+	in := Input{PrimaryIfName: "eth0", Selections: []Selection{{Namespace: "ns", Name: "fast", Position: 1, MAC: "02:00:00:00:00:01"}},
+		Definitions: map[string]Definition{"ns/fast": d}, Devices: map[string][]string{"example.com/vf": {"0000:3b:02.1"}}}
 	b.ReportAllocs()
 	for b.Loop() {
-		var again ConfList
-		if err := again.UnmarshalJSON(raw); err != nil {
+		plan, err := Resolve(in)
+		if err != nil {
 			b.Fatal(err)
 		}
+		plan[0].List.Member(0).JSON()
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// DefaultCNIVersion is what a config without a cniVersion gets: the version of
+// DefaultCNIVersion is the version of a config without a cniVersion: that of
 // most published examples, which practically every plugin speaks. (The CNI
 // specification's own default, 0.1.0, has results without interfaces.)
 const DefaultCNIVersion = "0.3.1"

@@ -12,7 +12,7 @@ func TestParseDefinition(t *testing.T) {
 		{"single plugin", `{"type":"macvlan","mtu":9000}`, `{"cniVersion":"0.3.1","name":"nad","plugins":[{"cniVersion":"0.3.1","mtu":9000,"name":"nad","type":"macvlan"}]}`},
 		{"name kept", `{"name":"x.y_z-1","cniVersion":"1.0.0","type":"macvlan"}`, `{"cniVersion":"1.0.0","name":"x.y_z-1","plugins":[{"cniVersion":"1.0.0","name":"x.y_z-1","type":"macvlan"}]}`},
 		{"empty name", `{"name":"","type":"macvlan"}`, `{"cniVersion":"0.3.1","name":"nad","plugins":[{"cniVersion":"0.3.1","name":"nad","type":"macvlan"}]}`},
-		{"list", "{\n\"cniVersion\":\"0.4.0\",\"disableCheck\":\"true\",\"plugins\":[{\"type\":\"a\"},{\"type\":\"b\",\"big\":12345678901234567890}]}", `{"cniVersion":"0.4.0","name":"nad","disableCheck":true,"plugins":[{"type":"a"},{"type":"b","big":12345678901234567890}]}`},
+		{"list", "{\n\"cniVersion\":\"0.4.0\",\"disableCheck\":\"true\",\"plugins\":[{\"type\":\"a\"},{\"type\":\"b\",\"big\":12345678901234567890}]}", `{"cniVersion":"0.4.0","name":"nad","disableCheck":true,"plugins":[{"type":"a"},{"big":12345678901234567890,"type":"b"}]}`},
 		{"newest of several versions", `{"cniVersion":"0.4.0","cniVersions":["0.4.0","1.0.0","9.0.0"],"plugins":[{"type":"a"}]}`, `{"cniVersion":"1.0.0","name":"nad","plugins":[{"type":"a"}]}`},
 	}
 	for _, tt := range tests {
@@ -21,16 +21,16 @@ func TestParseDefinition(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			raw, err := json.Marshal(d.List)
-			if err != nil || string(raw) != tt.want {
-				t.Fatalf("got  %s, %v\nwant %s", raw, err, tt.want)
+			raw := written(t, d.List)
+			if raw != tt.want {
+				t.Fatalf("got  %s\nwant %s", raw, tt.want)
 			}
-			var again ConfList
-			if err := json.Unmarshal(raw, &again); err != nil {
-				t.Fatalf("a recorded list is not read again: %v", err)
+			again, err := ParseConfList([]byte(raw), "")
+			if err != nil {
+				t.Fatal(err)
 			}
-			if second, err := json.Marshal(again); err != nil || string(second) != tt.want {
-				t.Errorf("read again: %s, %v", second, err)
+			if second := written(t, again); second != tt.want {
+				t.Errorf("parsed again: %s", second)
 			}
 		})
 	}
@@ -91,14 +91,33 @@ func TestDefinitionFromFile(t *testing.T) {
 	}
 }
 
-func TestStdin(t *testing.T) {
+// written is the list as a CNI config list.
+func written(t *testing.T, l ConfList) string {
+	t.Helper()
+	var plugins []Object
+	for _, p := range l.Plugins {
+		plugins = append(plugins, p.Fields)
+	}
+	raw, err := json.Marshal(struct {
+		CNIVersion   string   `json:"cniVersion"`
+		Name         string   `json:"name"`
+		DisableCheck bool     `json:"disableCheck,omitempty"`
+		Plugins      []Object `json:"plugins"`
+	}{l.CNIVersion, l.Name, l.DisableCheck, plugins})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(raw)
+}
+
+func TestMember(t *testing.T) {
 	list, err := ParseConfList([]byte(`{"cniVersion":"1.0.0","name":"n","plugins":[{"type":"a","name":"own"}]}`), "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := list.Stdin(0, json.RawMessage(`{"ips":[]}`))
-	if want := `{"cniVersion":"1.0.0","name":"n","prevResult":{"ips":[]},"type":"a"}`; err != nil || string(got) != want {
-		t.Errorf("got %s, %v; want %s", got, err, want)
+	got := list.Member(0).With(Object{"prevResult": json.RawMessage(`{"ips":[]}`)}).JSON()
+	if want := `{"cniVersion":"1.0.0","name":"n","prevResult":{"ips":[]},"type":"a"}`; string(got) != want {
+		t.Errorf("got %s; want %s", got, want)
 	}
 }
 
@@ -117,13 +136,10 @@ func FuzzParseDefinition(f *testing.F) {
 		if err != nil {
 			return
 		}
-		raw, err := json.Marshal(plan[0].List)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var again ConfList
-		if err := json.Unmarshal(raw, &again); err != nil {
-			t.Fatalf("a recorded list is not read again: %v\n%s", err, raw)
+		for i := range plan[0].List.Plugins {
+			if conf := plan[0].List.Member(i).JSON(); !json.Valid(conf) {
+				t.Fatalf("a plugin gets a config that is no JSON: %s", conf)
+			}
 		}
 	})
 }

@@ -6,19 +6,19 @@ import (
 	nadv1 "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/apis/k8s.cni.cncf.io/v1"
 )
 
-// DeviceInfoFileName is the name of an attachment's device-info file in the
-// directory devinfo/cni.
+// DeviceInfoFileName returns the name of an attachment's device-info file in the directory
+// devinfo/cni.
 func DeviceInfoFileName(namespace, name, sandboxID, ifName string) string {
 	return strings.ReplaceAll(namespace+"-"+name+"-"+sandboxID+"_"+ifName, "/", "-")
 }
 
-// DeviceFileName is the name of the file that a device plugin writes for a device
-// in the directory devinfo/dp.
+// DeviceFileName returns the name of the file that a device plugin writes for a device in the
+// directory devinfo/dp.
 func DeviceFileName(resource, deviceID string) string {
 	return strings.ReplaceAll(resource+"-"+deviceID, "/", "-") + "-device.json"
 }
 
-// PCIDeviceInfo is the document for a PCI device of which no device plugin wrote one.
+// PCIDeviceInfo returns the document for a PCI device if no device plugin has written one.
 func PCIDeviceInfo(address, pfAddress string) *nadv1.DeviceInfo {
 	return &nadv1.DeviceInfo{
 		Type:    nadv1.DeviceInfoTypePCI,

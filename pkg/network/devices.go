@@ -10,13 +10,13 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// devicePool hands a pod's devices out to its selections: by resource, in the
-// order of the ids, to the selections in their order. It stays the same however
-// the kubelet orders its answer.
+// devicePool hands a pod's devices out to its selections: by resource, in the order of the ids,
+// to the selections in their order. The result does not depend on the order of the kubelet's
+// answer.
 type devicePool struct {
 	all   map[string][]string
 	free  map[string][]string
-	users map[string][]string // resource → networks that ask for it, for messages
+	users map[string][]string // resource → networks that request it, for messages
 }
 
 func newDevicePool(devices map[string][]string, selections []Selection, definitions map[string]Definition) *devicePool {
@@ -34,9 +34,9 @@ func newDevicePool(devices map[string][]string, selections []Selection, definiti
 	return p
 }
 
-// take gives the selection its device, and says whether the kubelet gave it to the
-// pod. fallback is true if the pod has no device of the resource at all and the
-// network's own config declares what to do then.
+// take returns the selection's device, and whether the kubelet gave it to the pod. fallback is
+// true if the pod has no device of the resource and the network's own config declares a
+// fallback.
 func (p *devicePool) take(s Selection, d Definition) (id string, given, fallback bool, err error) {
 	if d.Resource == "" {
 		id := namedDevice(s, d)
@@ -57,7 +57,7 @@ func (p *devicePool) take(s Selection, d Definition) (id string, given, fallback
 		s.Network(), d.Resource, len(users), strings.Join(users, ", "), len(p.all[d.Resource]), d.Resource, len(users))
 }
 
-// given reports a device that the kubelet gave to the pod.
+// given reports whether the kubelet gave a device to the pod.
 func (p *devicePool) given(device string) bool {
 	for _, ids := range p.all {
 		if slices.Contains(ids, device) {
@@ -67,9 +67,9 @@ func (p *devicePool) given(device string) bool {
 	return false
 }
 
-// namedDevice is the device of a network without a resource. A config that names
-// one has the last word: a pod's annotation never replaces it. What the deviceID of
-// a plugin other than sriov means is that plugin's matter.
+// namedDevice returns the device of a network without a resource. A config that names a device
+// takes precedence: a pod's annotation never replaces it. For plugins other than sriov,
+// deviceID means whatever the plugin says.
 func namedDevice(s Selection, d Definition) string {
 	first := d.List.Plugins[0]
 	switch configured := configDevice(d); {
@@ -81,10 +81,10 @@ func namedDevice(s Selection, d Definition) string {
 	return ""
 }
 
-// configDevice is the deviceID that the network's own config names, if any, in the
-// canonical form if it is a PCI address.
+// configDevice returns the deviceID in the network's own config, or "". A PCI address has its
+// canonical form.
 func configDevice(d Definition) string {
-	conf := deviceKeys(d.List.Plugins[0].Conf)
+	conf := d.List.Plugins[0].names
 	return canonicalDevice(cmp.Or(conf.DeviceID, conf.PCIBusID, conf.Runtime.DeviceID))
 }
 
@@ -93,12 +93,14 @@ type deviceConf struct {
 	PCIBusID string `json:"pciBusID"`
 	Runtime  struct {
 		DeviceID string `json:"deviceID"`
-	} `json:"runtimeConfig"` // that an author wrote by hand: plugins read it like ours
+	} `json:"runtimeConfig"` // written by hand by the author: plugins read it like ours
 }
 
-func deviceKeys(raw json.RawMessage) deviceConf {
+func deviceKeys(config Object) deviceConf {
 	var conf deviceConf
-	_ = json.Unmarshal(raw, &conf) // a value that is no string is the plugin's to refuse
+	if named := config.Only("deviceID", "pciBusID", "runtimeConfig"); len(named) > 0 {
+		_ = json.Unmarshal(named.JSON(), &conf) // a value that is no string is the plugin's to refuse
+	}
 	return conf
 }
 
@@ -109,22 +111,22 @@ func canonicalDevice(id string) string {
 	return id
 }
 
-// NamedDevice is a device that somebody names without the kubelet having given it to
-// the pod.
+// NamedDevice is a device that a pod or a network names although the kubelet has not given it
+// to the pod.
 type NamedDevice struct {
 	Address pci.Address
-	Member  int    // whose config names it, counted from 0; -1: the pod's annotation
+	Member  int    // index of the member whose config names it; -1: the pod's annotation
 	By      string // for messages: "deviceID of the pod's annotation"
-	BusID   bool   // by pciBusID, which has no meaning to Fairlead: it is for a plugin's binary
+	BusID   bool   // named by pciBusID, which means nothing to Fairlead: it is for a plugin's binary
 }
 
-// NamesDevice reports a member that names a PCI device in its config.
+// NamesDevice reports whether a member names a PCI device in its config.
 func (d Definition) NamesDevice() bool {
 	return len((&devicePool{}).named(Selection{}, d)) > 0
 }
 
-// named lists the devices that the selection or the network's config names and that
-// the kubelet did not give to the pod. If it gave one, no member sees another.
+// named lists the devices that the selection or the network's config names although the kubelet
+// did not give them to the pod. If the kubelet gave it a device, no member sees another one.
 func (p *devicePool) named(s Selection, d Definition) []NamedDevice {
 	var all []NamedDevice
 	add := func(id string, n NamedDevice) {
@@ -135,7 +137,7 @@ func (p *devicePool) named(s Selection, d Definition) []NamedDevice {
 		}
 	}
 	for i, plugin := range d.List.Plugins {
-		conf := deviceKeys(plugin.Conf)
+		conf := plugin.names
 		add(conf.DeviceID, NamedDevice{Member: i, By: "deviceID of plugin " + plugin.Type + " in the net-attach-def"})
 		add(conf.Runtime.DeviceID, NamedDevice{Member: i, By: "runtimeConfig.deviceID of plugin " + plugin.Type + " in the net-attach-def"})
 		add(conf.PCIBusID, NamedDevice{Member: i, By: "pciBusID of plugin " + plugin.Type + " in the net-attach-def", BusID: plugin.Type != "sriov"})
@@ -145,14 +147,15 @@ func (p *devicePool) named(s Selection, d Definition) []NamedDevice {
 }
 
 // declaresFallback reports a built-in sriov network with a non-empty "fallback".
-// Its values are checked by the attacher, which can make them.
 func declaresFallback(d Definition) bool {
 	first := d.List.Plugins[0]
-	if first.Type != "sriov" || !first.Builtin {
-		return false
-	}
-	var conf struct {
-		Fallback []json.RawMessage `json:"fallback"`
-	}
-	return json.Unmarshal(first.Conf, &conf) == nil && len(conf.Fallback) > 0
+	return first.Type == "sriov" && first.Builtin && first.fallback
+}
+
+// hasFallback reports a list that is not empty. Its values are checked by the attacher,
+// which can make them.
+func hasFallback(config Object) bool {
+	var kinds []json.RawMessage
+	declared := config.Get("fallback")
+	return declared != nil && json.Unmarshal(declared, &kinds) == nil && len(kinds) > 0
 }

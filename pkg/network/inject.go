@@ -17,7 +17,7 @@ func (p *Planned) resolve(in Input, d Definition) error {
 	p.CNIArgs = cniArgs(in.CNIArgs, p.Selection)
 	p.Capabilities = capabilities(p.Selection, cmp.Or(p.Device, p.Selection.DeviceID), p.DeviceInfo)
 	if p.Primary {
-		// What the annotation asks for wins over what the runtime passed.
+		// The annotation's values win over the runtime's.
 		merged := map[string]any{}
 		maps.Copy(merged, in.RuntimeConfig)
 		maps.Copy(merged, p.Capabilities)
@@ -25,27 +25,27 @@ func (p *Planned) resolve(in Input, d Definition) error {
 	}
 	given := ""
 	if p.Given {
-		given = p.Device // one that is only named reaches plugins as the capability deviceID
+		given = p.Device // a device that is only named reaches plugins as the capability deviceID
 	}
 	list, err := resolveList(d.List, given, args(p.Selection), p.Capabilities)
 	p.List = list
 	return err
 }
 
-// ResolvePrimary is resolve for the cluster's own network: it gets the
-// capabilities that the runtime passed, and nothing of an annotation.
+// ResolvePrimary is resolve for the cluster's own network: it gets the capabilities that the
+// runtime passed, and nothing from an annotation.
 func ResolvePrimary(list ConfList, runtimeConfig map[string]any) (ConfList, error) {
 	return resolveList(list, "", nil, runtimeConfig)
 }
 
-// cniArgs adds what plugins without capabilities read from CNI_ARGS.
+// cniArgs adds the values that plugins without capabilities read from CNI_ARGS.
 func cniArgs(base string, s Selection) string {
 	var parts []string
 	if base != "" {
 		parts = append(parts, base)
 	}
 	if !slices.Contains(strings.Split(base, ";"), "IgnoreUnknown=1") {
-		parts = append(parts, "IgnoreUnknown=1") // plugins that know no K8S_POD_… refuse the whole otherwise
+		parts = append(parts, "IgnoreUnknown=1") // without it, plugins that do not know K8S_POD_… reject all arguments
 	}
 	if len(s.IPs) > 0 {
 		parts = append(parts, "IP="+strings.Join(s.IPs, ","))
@@ -56,7 +56,7 @@ func cniArgs(base string, s Selection) string {
 	return strings.Join(parts, ";")
 }
 
-// capabilities is the runtimeConfig on offer; a plugin gets what it declares.
+// capabilities is the runtimeConfig on offer. A plugin gets the part that it declares.
 func capabilities(s Selection, device, deviceInfo string) map[string]any {
 	c := map[string]any{}
 	if len(s.IPs) > 0 {
@@ -83,7 +83,7 @@ func capabilities(s Selection, device, deviceInfo string) map[string]any {
 	return c
 }
 
-// args is what goes into args.cni of every member. An IPAM claim goes the same
+// args returns the values for args.cni of every member. An IPAM claim goes the same
 // way: it has no capability of its own.
 func args(s Selection) map[string]any {
 	a := maps.Clone(s.CNIArgs)
@@ -96,67 +96,72 @@ func args(s Selection) map[string]any {
 	return a
 }
 
+// resolveList gives each member the device, the pod's args, and the offered capabilities
+// that it declares. It decodes args that the config has itself, and nothing else.
 func resolveList(list ConfList, device string, cniArgs, offered map[string]any) (ConfList, error) {
+	args, err := encodeObject(cniArgs)
+	if err != nil {
+		return list, fmt.Errorf("encode the pod's cni-args: %w", err)
+	}
+	capabilities, err := encodeObject(offered)
+	if err != nil {
+		return list, fmt.Errorf("encode the capabilities: %w", err)
+	}
 	resolved := list
 	resolved.Plugins = slices.Clone(list.Plugins)
 	for i := range resolved.Plugins {
 		p := &resolved.Plugins[i]
-		add := map[string]any{}
+		add := Object{}
 		if device != "" {
-			// Both names are in use, and not by the first plugin alone: rdma needs one, too.
-			add["deviceID"], add["pciBusID"] = device, device
+			// Both names are in use, and not by the first plugin only: rdma needs one too.
+			add["deviceID"], add["pciBusID"] = quote(device), quote(device)
 		}
-		if err := addArgs(add, p.Conf, cniArgs); err != nil {
+		if err := addArgs(add, p.Fields, args); err != nil {
 			return resolved, fmt.Errorf("plugin %s: %w", p.Type, err)
 		}
-		if declared := declaredPart(p.Capabilities, offered); len(declared) > 0 {
-			add["runtimeConfig"] = declared
+		if declared := p.declared(capabilities); len(declared) > 0 {
+			add["runtimeConfig"] = declared.JSON()
 		}
-		conf, err := mergeInto(p.Conf, add)
-		if err != nil {
-			return resolved, err
-		}
-		p.Conf = conf
+		p.Fields = p.Fields.With(add)
 	}
 	return resolved, nil
 }
 
 // addArgs merges into args.cni; other parts of args stay.
-func addArgs(add map[string]any, conf json.RawMessage, cniArgs map[string]any) error {
+func addArgs(add, conf, cniArgs Object) error {
 	if len(cniArgs) == 0 {
 		return nil
 	}
-	var have struct {
-		Args map[string]json.RawMessage `json:"args"`
-	}
-	if err := json.Unmarshal(conf, &have); err != nil {
+	args, err := parseOptional(conf.Get("args"))
+	if err != nil {
 		return fmt.Errorf("field args is not an object: %w", err)
 	}
-	if have.Args == nil {
-		have.Args = map[string]json.RawMessage{}
-	}
-	merged, err := mergeInto(orEmpty(have.Args["cni"]), cniArgs)
+	cni, err := parseOptional(args.Get("cni"))
 	if err != nil {
 		return fmt.Errorf("field args.cni is not an object: %w", err)
 	}
-	have.Args["cni"] = merged
-	add["args"] = have.Args
+	add["args"] = args.With(Object{"cni": cni.With(cniArgs).JSON()}).JSON()
 	return nil
 }
 
-func orEmpty(raw json.RawMessage) json.RawMessage {
-	if raw == nil {
-		return json.RawMessage(`{}`)
+func parseOptional(text json.RawMessage) (Object, error) {
+	if text == nil {
+		return nil, nil
 	}
-	return raw
+	o, err := ParseObject(text)
+	if err != nil {
+		return nil, fmt.Errorf("reading a plugin's config: %w", err)
+	}
+	return o, nil
 }
 
-func declaredPart(declared map[string]bool, offered map[string]any) map[string]any {
-	part := map[string]any{}
-	for name, wanted := range declared {
+// declared returns the capabilities that the plugin asks for.
+func (p Plugin) declared(offered Object) Object {
+	asked := Object{}
+	for name, wanted := range p.Capabilities {
 		if value, ok := offered[name]; wanted && ok {
-			part[name] = value
+			asked[name] = value
 		}
 	}
-	return part
+	return asked
 }

@@ -17,7 +17,7 @@ import (
 // to a check and another to the plugin (security S1). A config that passes here means the
 // same to every reader.
 
-// role says what an object means to who runs plugins.
+// role is the meaning of a value for programs that run plugins.
 type role int
 
 const (
@@ -163,8 +163,8 @@ func (in *inspector) checkType(plugin string) error {
 	return nil
 }
 
-// notPrintable reports what is not visible ASCII, white space included. Names of that
-// kind are shown on administrators' terminals (security S11).
+// notPrintable reports a character that is not visible ASCII, white space included. Names
+// are shown on administrators' terminals (security S11).
 func notPrintable(r rune) bool { return r <= ' ' || r > '~' }
 
 // checkMeta refuses meta-plugins in any object: a plugin that is not known here may run
@@ -241,8 +241,8 @@ func sameKeys(first, second string) string {
 	return fmt.Sprintf("keys %q and %q differ in letter case only, and plugins do not tell them apart", cut(first), cut(second))
 }
 
-// childRole says what the value of a key means, given what its object does, or why the
-// key is refused.
+// childRole returns the role of a key's value in an object of role r, or the reason why
+// the key is refused.
 func (in *inspector) childRole(r role, key string) (child role, reason, remedy string) {
 	is := func(name string) bool { return strings.EqualFold(key, name) }
 	switch {

@@ -2,8 +2,8 @@ package network
 
 import "fmt"
 
-// Limits on what a pod and a net-attach-def may ask for. They hold before anything is
-// parsed or made, for everybody: the agent works for all pods of its node (security S7).
+// Limits on pods' annotations and on configs. They are checked before anything is made, and
+// hold for everybody: the agent works for all pods of its node (security S7).
 const (
 	MaxNetworks        = 32       // of one pod's annotation
 	MaxAnnotationBytes = 64 << 10 // of one networks annotation
@@ -19,7 +19,7 @@ type LimitError struct {
 	Field  string // "" if it is the text as a whole
 	Value  int
 	Limit  int
-	Unit   string // what is counted
+	Unit   string // of Value and Limit: "bytes"
 	Remedy string
 }
 

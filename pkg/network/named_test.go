@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// S5: the deviceID of a pod's annotation never takes the place of the pciBusID or
-// deviceID that the administrator wrote into a plugin's config.
+// S5: the deviceID of a pod's annotation never replaces the pciBusID or deviceID that the
+// administrator wrote into a plugin's config.
 func TestAnAnnotationsDeviceNeverReplacesTheConfigs(t *testing.T) {
 	d, err := ParseDefinition("ns", "nad", `{"cniVersion":"1.0.0","plugins":[
 		{"type":"host-device","pciBusID":"0000:03:00.0","capabilities":{"deviceID":true}},{"type":"sriov","deviceID":"0000:03:00.1"}]}`, nil)
@@ -33,7 +33,7 @@ func TestAnAnnotationsDeviceNeverReplacesTheConfigs(t *testing.T) {
 	}
 }
 
-// S5: an id that is a path in disguise is refused, and so is one of another kind.
+// S5: an id that is really a path is rejected, and so is an id of another kind.
 func TestADeviceIDIsAPCIAddress(t *testing.T) {
 	for _, id := range []string{"../../../class/net/eth0/device", "0000:3b:02", "eth0"} {
 		_, err := ParseSelections(`[{"name":"nad","deviceID":"`+id+`"}]`, "ns")
@@ -43,7 +43,7 @@ func TestADeviceIDIsAPCIAddress(t *testing.T) {
 	}
 }
 
-// S3: a device that hides in a hand-written runtimeConfig is named like any other.
+// S3: a device that is hidden in a hand-written runtimeConfig is named like any other.
 func TestADeviceInAHandWrittenRuntimeConfigIsNamed(t *testing.T) {
 	d, err := ParseDefinition("ns", "nad", `{"type":"sriov","runtimeConfig":{"deviceID":"0000:3b:02.1"}}`, nil)
 	if err != nil {

@@ -1,10 +1,10 @@
 package network
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"strings"
 
 	"github.com/containernetworking/cni/pkg/version"
@@ -18,17 +18,19 @@ type ConfList struct {
 	DisableCheck bool
 	DisableGC    bool
 	Plugins      []Plugin
-	// Notices say what of the text has been left out, for the log.
+	// Notices name the parts of the config that are ignored, for the log.
 	Notices []string
 }
 
-// Plugin is one member of a list; Conf is its config without name and cniVersion
-// of the list, which Stdin adds.
+// Plugin is one member of a list.
 type Plugin struct {
 	Type         string
 	Capabilities map[string]bool
-	Builtin      bool // false if the config says "builtin": false, which forces the binary
-	Conf         json.RawMessage
+	Builtin      bool   // false if the config says "builtin": false, which forces the binary
+	Fields       Object // its config; ConfList.Member adds the list's name and version
+
+	names    deviceConf // devices that the config names
+	fallback bool       // the config has a "fallback" that is not empty
 }
 
 // ParseConfList reads a plugin's config or a config list, of a net-attach-def or of a
@@ -37,6 +39,7 @@ func ParseConfList(config []byte, defaultName string) (ConfList, error) {
 	if len(config) > MaxConfigBytes {
 		return ConfList{}, &LimitError{Value: len(config), Limit: MaxConfigBytes, Unit: "bytes", Remedy: "make the config smaller"}
 	}
+	config = withoutSpace(config)
 	top, err := readTop(config)
 	if err != nil {
 		return ConfList{}, err
@@ -55,13 +58,20 @@ func ParseConfList(config []byte, defaultName string) (ConfList, error) {
 		return ConfList{}, err
 	}
 	if top.members == nil {
-		single, err := mergeInto(config, map[string]any{"name": l.Name, "cniVersion": l.CNIVersion})
-		if err != nil {
-			return ConfList{}, err
-		}
-		return l.withMembers([]json.RawMessage{single}, "")
+		single := top.fields.With(Object{"name": quote(l.Name), "cniVersion": quote(l.CNIVersion)})
+		return l.withMembers([]json.RawMessage{single.JSON()}, "")
 	}
 	return l.withMembers(top.members, "plugin %d: ")
+}
+
+// withoutSpace drops the white space of a JSON object, which lives as long as its
+// net-attach-def. Other texts stay as they are: errors name places in them.
+func withoutSpace(config []byte) []byte {
+	var b bytes.Buffer
+	if err := json.Compact(&b, config); err != nil || !bytes.HasPrefix(b.Bytes(), []byte("{")) {
+		return config
+	}
+	return b.Bytes()
 }
 
 // top has the keys of a config's top level.
@@ -72,21 +82,22 @@ type top struct {
 	DisableCheck json.RawMessage `json:"disableCheck"`
 	DisableGC    json.RawMessage `json:"disableGC"`
 
+	fields  Object
 	members []json.RawMessage // nil: the config is one plugin's
 }
 
-// readTop finds out what the config is, and that it is not too large, before anything
-// else is decoded. It reads `plugins` as it is written, a member's bytes included:
+// readTop distinguishes a list from a plugin's config and counts the members, before anything else
+// is decoded. It reads `plugins` as it is written, a member's bytes included:
 // through float64, large integers would be ruined.
 func readTop(config []byte) (top, error) {
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(config, &fields); err != nil {
+	fields, err := ParseObject(config)
+	if err != nil {
 		return top{}, fmt.Errorf("is not a JSON object: %s", jsonFault(string(config), err))
 	}
 	if fields == nil {
 		return top{}, fmt.Errorf("is null, not a JSON object")
 	}
-	var t top
+	t := top{fields: fields}
 	if raw, isList := fields["plugins"]; isList {
 		if err := json.Unmarshal(raw, &t.members); err != nil {
 			return top{}, fmt.Errorf("field plugins is not a list: %s", short(raw))
@@ -105,7 +116,7 @@ func readTop(config []byte) (top, error) {
 }
 
 // topFault names the field that has a value of another type.
-func topFault(fields map[string]json.RawMessage, err error) error {
+func topFault(fields Object, err error) error {
 	for _, key := range []string{"name", "cniVersion"} {
 		if raw, ok := fields[key]; ok && json.Unmarshal(raw, new(string)) != nil {
 			return fmt.Errorf("field %s is not a string: %s", key, short(raw))
@@ -147,7 +158,8 @@ func looseBool(field string, raw json.RawMessage) (bool, error) {
 	return false, fmt.Errorf("field %s is neither true nor false: %s", field, short(raw))
 }
 
-// withMembers adds the plugins. where is the start of an error's text, with a number.
+// withMembers adds the plugins. An error's text begins with where, a format for the
+// member's number.
 func (l ConfList) withMembers(members []json.RawMessage, where string) (ConfList, error) {
 	if len(members) == 0 {
 		return ConfList{}, fmt.Errorf("field plugins has no plugins; list at least one")
@@ -163,11 +175,7 @@ func (l ConfList) withMembers(members []json.RawMessage, where string) (ConfList
 		if where != "" {
 			prefix = fmt.Sprintf(where, i+1)
 		}
-		conf, dropped, err := withoutResult(conf)
-		if err != nil {
-			return ConfList{}, fmt.Errorf("%s%w", prefix, err)
-		}
-		plugin, err := readPlugin(conf)
+		plugin, dropped, err := readPlugin(conf)
 		if err == nil && plugin.Type == "" {
 			err = fmt.Errorf("field type is missing; name the plugin's binary")
 		}
@@ -182,32 +190,24 @@ func (l ConfList) withMembers(members []json.RawMessage, where string) (ConfList
 	return l, nil
 }
 
-// withoutResult drops a result that the config's author wrote. A plugin would take it
-// for the work of the one before: portmap, for instance, forwards the host's ports to
-// the addresses in it.
-func withoutResult(conf json.RawMessage) (json.RawMessage, bool, error) {
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(conf, &fields); err != nil {
-		return nil, false, fmt.Errorf("is not a plugin's config: %w", err)
+// readPlugin reads a member. It drops a result that the config's author wrote, and
+// reports that. A plugin would take it for the work of the one before: portmap, for
+// instance, forwards the host's ports to the addresses in it.
+func readPlugin(conf json.RawMessage) (_ Plugin, dropped bool, err error) {
+	fields, err := ParseObject(conf)
+	if err != nil {
+		return Plugin{}, false, fmt.Errorf("is not a plugin's config: %w", err)
 	}
-	before := len(fields)
-	maps.DeleteFunc(fields, func(key string, _ json.RawMessage) bool { return strings.EqualFold(key, "prevResult") })
-	if len(fields) == before {
-		return conf, false, nil
-	}
-	raw, err := json.Marshal(fields)
-	return raw, true, err
-}
-
-// readPlugin reads what is needed of a member to run it.
-func readPlugin(conf json.RawMessage) (Plugin, error) {
 	var head struct {
 		Type         string          `json:"type"`
 		Capabilities map[string]bool `json:"capabilities"`
 		Builtin      *bool           `json:"builtin"`
 	}
 	if err := json.Unmarshal(conf, &head); err != nil {
-		return Plugin{}, fmt.Errorf("is not a plugin's config: %w", err)
+		return Plugin{}, false, fmt.Errorf("is not a plugin's config: %w", err)
 	}
-	return Plugin{Type: head.Type, Capabilities: head.Capabilities, Builtin: head.Builtin == nil || *head.Builtin, Conf: conf}, nil
+	p := Plugin{Type: head.Type, Capabilities: head.Capabilities, Builtin: head.Builtin == nil || *head.Builtin}
+	p.Fields = fields.Without("prevResult")
+	p.names, p.fallback = deviceKeys(p.Fields), hasFallback(p.Fields)
+	return p, len(p.Fields) < len(fields), nil
 }

@@ -14,37 +14,37 @@ type Planned struct {
 	Network    string // namespace/name
 	IfName     string
 	Resource   string
-	Device     string        // id of the device it gets; empty for none
+	Device     string        // id of its device; empty: no device
 	Given      bool          // the kubelet gave Device to the pod
-	Named      []NamedDevice // other devices that it names: whether it may have them is a policy
+	Named      []NamedDevice // other devices that it names: policy decides whether it may have them
 	List       ConfList
-	Fallback   bool // a device was asked for, the pod has none, and the network declares a fallback
+	Fallback   bool // a device was requested, the pod has no such device, and the network declares a fallback
 	DeviceInfo string
-	// Capabilities is the runtimeConfig that was offered; each member of List
-	// already holds the part that it declares.
+	// Capabilities is the runtimeConfig that was offered. Each member of List already has the
+	// part that it declares.
 	Capabilities map[string]any
 	CNIArgs      string
 	DefaultRoute []netip.Addr
 }
 
-// Input is everything that planning depends on.
+// Input is everything that a plan depends on.
 type Input struct {
 	Pod            Pod
 	SandboxID      string
 	PrimaryIfName  string
-	CNIArgs        string         // as the runtime gave it: K8S_POD_NAMESPACE=…;…
-	RuntimeConfig  map[string]any // capabilities that the runtime passed; for a primary
+	CNIArgs        string         // from the runtime: K8S_POD_NAMESPACE=…;…
+	RuntimeConfig  map[string]any // capabilities that the runtime passed, for a primary network
 	Default        *Selection     // replaces the cluster's own network; nil for most pods
 	Selections     []Selection
 	Definitions    map[string]Definition // by namespace/name, loaded
-	Devices        map[string][]string   // the pod's device ids by resource
+	Devices        map[string][]string   // resource → ids of the pod's devices
 	DeviceInfoPath func(fileName string) string
 }
 
 // Resolve gives each selection its interface name, its device and its resolved
 // config: a default network first, then the others in the order of the
 // annotation. The same input always gives the same plan: a pod's sandbox that is
-// made anew finds its devices on the same networks.
+// made again finds its devices on the same networks.
 func Resolve(in Input) ([]Planned, error) {
 	names, err := interfaceNames(in)
 	if err != nil {
@@ -80,8 +80,8 @@ func Resolve(in Input) ([]Planned, error) {
 	return plan, nil
 }
 
-// interfaceNames numbers the selections net1, net2, …; a selection with a name of
-// its own keeps its number unused.
+// interfaceNames numbers the selections net1, net2, …. If a selection has its own name, its
+// number stays unused.
 func interfaceNames(in Input) ([]string, error) {
 	taken := map[string]string{in.PrimaryIfName: "the primary network", "lo": "the loopback device"}
 	names := make([]string, len(in.Selections))
@@ -100,8 +100,8 @@ func interfaceNames(in Input) ([]string, error) {
 	return names, nil
 }
 
-// CheckIsolation is the namespace isolation option: a pod may use net-attach-defs
-// of its own namespace and of the global ones only.
+// CheckIsolation enforces namespace isolation: a pod may use only net-attach-defs of its own
+// namespace and of the global ones.
 func CheckIsolation(selections []Selection, podNamespace string, global []string) error {
 	for _, s := range selections {
 		if s.Namespace != podNamespace && !slices.Contains(global, s.Namespace) {
@@ -109,7 +109,7 @@ func CheckIsolation(selections []Selection, podNamespace string, global []string
 			if len(global) > 0 {
 				remedy += " or of " + strings.Join(global, ", ")
 			}
-			return fmt.Errorf("network %s lies in another namespace, and namespace isolation is on; %s", s.Network(), remedy)
+			return fmt.Errorf("network %s is in another namespace, and namespace isolation is on; %s", s.Network(), remedy)
 		}
 	}
 	return nil

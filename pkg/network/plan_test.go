@@ -17,18 +17,19 @@ import (
 
 var update = flag.Bool("update", false, "write golden files anew")
 
-// planCase is a file of testdata/plan: what a pod asks for, and what there is.
+// planCase is a file of testdata/plan: a pod's requests, and the objects and devices that
+// exist.
 type planCase struct {
-	Pod         map[string]string   `json:"pod"` // annotations by their short names: networks, default
+	Pod         map[string]string   `json:"pod"` // annotations by short name: networks, default
 	Devices     map[string][]string `json:"devices"`
 	Definitions map[string]struct {
 		Resource string `json:"resource"`
 		Config   string `json:"config"`
-	} `json:"definitions"` // by name, in namespace default unless it says otherwise
+	} `json:"definitions"` // by name; in namespace default unless the name has another
 	RuntimeConfig map[string]any `json:"runtimeConfig"`
 }
 
-// TestPlan: annotation and net-attach-defs in, the plan as text out.
+// TestPlan turns annotations and net-attach-defs into the plan as text.
 func TestPlan(t *testing.T) {
 	files, err := filepath.Glob("testdata/plan/*.yaml")
 	if err != nil || len(files) == 0 {
@@ -104,7 +105,7 @@ func text(plan []Planned) string {
 		}
 		fmt.Fprintf(&b, "    list %s %s\n", p.List.Name, p.List.CNIVersion)
 		for _, plugin := range p.List.Plugins {
-			fmt.Fprintf(&b, "    %s %s\n", plugin.Type, compact(plugin.Conf))
+			fmt.Fprintf(&b, "    %s %s\n", plugin.Type, compact(plugin.Fields))
 		}
 	}
 	if b.Len() == 0 {
@@ -145,8 +146,8 @@ func golden(t *testing.T, file, got string) {
 	}
 }
 
-// The kubelet's order of devices does not matter, and a plan made twice is the
-// same: m#499, m#1481, cni#215.
+// m#499, m#1481, cni#215: the kubelet's order of devices does not matter, and equal inputs give
+// equal plans.
 func TestPlanIsDeterministic(t *testing.T) {
 	orders := [][]string{
 		{"0000:3b:02.1", "0000:3b:02.2", "0000:3b:02.3"},

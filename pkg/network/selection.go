@@ -12,7 +12,7 @@ import (
 // Selection is one element of the networks annotation, validated.
 type Selection struct {
 	Namespace, Name string
-	Position        int    // in the annotation, from 1
+	Position        int    // position in the annotation, from 1
 	Interface       string // empty: net<position>
 	IPs             []string
 	MAC             string
@@ -21,14 +21,14 @@ type Selection struct {
 	PortMappings    []PortMapping
 	CNIArgs         map[string]any
 	DefaultRoute    []netip.Addr // gateways, at most one per family
-	DeviceID        string       // used only where no allocated device is found
+	DeviceID        string       // used only if no allocated device is found
 	IPAMClaim       string
 }
 
-// Network is namespace/name of the net-attach-def.
+// Network returns namespace/name of the net-attach-def.
 func (s Selection) Network() string { return s.Namespace + "/" + s.Name }
 
-// Bandwidth is the capability of that name; rates in bit/s, bursts in bits.
+// Bandwidth is the bandwidth capability; rates in bit/s, bursts in bits.
 type Bandwidth struct {
 	IngressRate  int64 `json:"ingressRate"`
 	IngressBurst int64 `json:"ingressBurst"`
@@ -36,7 +36,7 @@ type Bandwidth struct {
 	EgressBurst  int64 `json:"egressBurst"`
 }
 
-// PortMapping is one element of the capability portMappings.
+// PortMapping is one element of the portMappings capability.
 type PortMapping struct {
 	HostPort      int    `json:"hostPort"`
 	ContainerPort int    `json:"containerPort"`
@@ -44,12 +44,12 @@ type PortMapping struct {
 	HostIP        string `json:"hostIP,omitempty"`
 }
 
-// SelectionError is a fault in a networks annotation. It says where, what and
-// how to put it right; the pod's name is added by the caller, who knows it.
+// SelectionError is a fault in a networks annotation: its place, the reason and the
+// remedy. The pod's name is added by the caller, who knows it.
 type SelectionError struct {
 	Annotation string
 	Position   int    // of the network in the list, from 1; 0: the annotation as a whole
-	Field      string // "" where the fault is not in one field
+	Field      string // "" if the fault is not in one field
 	Reason     string
 	Remedy     string
 }
@@ -78,7 +78,7 @@ const (
 	maxInterface    = 15 // IFNAMSIZ less the terminating zero
 )
 
-// checkName applies the rule for names and namespaces of both forms.
+// checkName validates names and namespaces, in the short and the JSON form.
 func checkName(s string) error {
 	if !nameRE.MatchString(s) {
 		return fmt.Errorf("%q is not a valid name", cut(s))
@@ -107,8 +107,8 @@ func checkInterface(s string) error {
 	return nil
 }
 
-// checkIP accepts an address or an address with a prefix length. A zone is none of a
-// pod's business, and could be any text, such as another pod's name for CNI_ARGS.
+// checkIP accepts an address or an address with a prefix length. A pod has no use
+// for a zone, which could be any text, such as another pod's name for CNI_ARGS.
 func checkIP(s string) error {
 	if checkAddress(s) == nil {
 		return nil

@@ -10,14 +10,13 @@ import (
 )
 
 // StatusEntry is one entry of the network-status document: the usual fields, and
-// one more where the attachment is a declared fallback.
+// one more if the attachment is a declared fallback.
 type StatusEntry struct {
 	nadv1.NetworkStatus
 	Fallback *FallbackStatus `json:"fallback,omitempty"`
 }
 
-// FallbackStatus tells why an interface is not of the kind that the network
-// declares first.
+// FallbackStatus says why an interface is not of the kind that the network declares first.
 type FallbackStatus struct {
 	From   string `json:"from"`
 	To     string `json:"to"`
@@ -26,18 +25,18 @@ type FallbackStatus struct {
 
 // Attached is one attachment that has been made.
 type Attached struct {
-	Network    string // namespace/name; the conf's name for the primary
+	Network    string // namespace/name; for the primary the conf's name
 	IfName     string
 	Primary    bool
-	Result     *types100.Result // nil: only what is said here is known
+	Result     *types100.Result // nil: only the other fields are known
 	DeviceInfo *nadv1.DeviceInfo
-	MTU        int // where the result has none
+	MTU        int // if the result has no MTU
 	Fallback   *FallbackStatus
 }
 
 // BuildStatus is the document for the annotation StatusAnnotation. An attachment
 // has one entry for each interface that lies in the sandbox, and one without an
-// interface of the sandbox where it made none (a VF for a userspace driver).
+// interface of the sandbox if it made no interface (a VF for a userspace driver).
 func BuildStatus(attached []Attached) (json.RawMessage, error) {
 	entries := []StatusEntry{}
 	for _, a := range attached {
@@ -50,7 +49,7 @@ func statusEntries(a Attached) []StatusEntry {
 	var entries []StatusEntry
 	if a.Result != nil {
 		for i, iface := range a.Result.Interfaces {
-			// A sandbox is set on interfaces inside the pod only.
+			// Only interfaces inside the pod have a Sandbox.
 			if iface.Sandbox != "" {
 				entries = append(entries, interfaceEntry(a, i, iface))
 			}
@@ -59,8 +58,8 @@ func statusEntries(a Attached) []StatusEntry {
 	if len(entries) == 0 {
 		entries = append(entries, bareEntry(a))
 	}
-	// Addresses that name no interface (or one on the host) belong to the attachment
-	// as a whole: its first entry shows them.
+	// Addresses that name no interface, or one on the host, belong to the whole attachment: its
+	// first entry shows them.
 	if a.Result != nil {
 		for _, ip := range a.Result.IPs {
 			if !pointsIntoSandbox(a.Result, ip) {

@@ -1,5 +1,5 @@
-// Package pci holds PCI addresses and ids: how they are parsed, compared and
-// printed. It does no I/O; pkg/sysfs reads them from a node.
+// Package pci holds PCI addresses and ids: how they are parsed, compared and printed. It does
+// no I/O; pkg/sysfs reads them from a node.
 package pci
 
 import (
@@ -8,8 +8,8 @@ import (
 	"strconv"
 )
 
-// Address is the place of one PCI function. The zero value is 0000:00:00.0,
-// a host bridge on every PC, hence never an SR-IOV function; IsZero tells it.
+// Address is the address of one PCI function. The zero value is 0000:00:00.0: a host bridge on
+// every PC, so never an SR-IOV function. See IsZero.
 type Address struct {
 	Domain   uint32 // 16 bits on most machines; VMD domains are larger
 	Bus      uint8
@@ -19,13 +19,13 @@ type Address struct {
 
 var addressRE = regexp.MustCompile(`^(?:([0-9a-fA-F]{4,8}):)?([0-9a-fA-F]{2}):([0-9a-fA-F]{2})\.([0-7])$`)
 
-// ParseAddress reads "0000:3b:02.1", or "3b:02.1" for domain 0.
+// ParseAddress parses "0000:3b:02.1", or "3b:02.1" for domain 0.
 func ParseAddress(s string) (Address, error) {
 	m := addressRE.FindStringSubmatch(s)
 	if m == nil {
 		return Address{}, fmt.Errorf("%q is not a PCI address of the form 0000:3b:02.1", s)
 	}
-	// The expression admits nothing that ParseUint refuses.
+	// The expression matches nothing that ParseUint rejects.
 	domain, _ := strconv.ParseUint("0"+m[1], 16, 64)
 	bus, _ := strconv.ParseUint(m[2], 16, 8)
 	dev, _ := strconv.ParseUint(m[3], 16, 8)
@@ -45,7 +45,7 @@ func MustParseAddress(s string) Address {
 	return a
 }
 
-// String gives the form that sysfs uses as a directory name.
+// String returns the form that sysfs uses as a directory name.
 func (a Address) String() string {
 	return fmt.Sprintf("%04x:%02x:%02x.%d", a.Domain, a.Bus, a.Device, a.Function)
 }
@@ -77,7 +77,7 @@ func (a Address) MarshalText() ([]byte, error) {
 	return []byte(a.String()), nil
 }
 
-// UnmarshalText is the reverse of MarshalText; an empty text is the zero value.
+// UnmarshalText is the inverse of MarshalText; an empty text is the zero value.
 func (a *Address) UnmarshalText(text []byte) error {
 	if len(text) == 0 {
 		*a = Address{}

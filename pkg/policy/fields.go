@@ -46,7 +46,8 @@ type fields struct {
 type member struct {
 	fields
 	network.Plugin
-	runtimeDevice any // runtimeConfig.deviceID
+	raw           json.RawMessage // the whole config
+	runtimeDevice any             // runtimeConfig.deviceID
 	ipam          ipam
 }
 
@@ -67,8 +68,8 @@ type ipam struct {
 }
 
 func readMember(p network.Plugin) (member, error) {
-	m := member{Plugin: p}
-	if err := json.Unmarshal(p.Conf, &m.fields); err != nil {
+	m := member{Plugin: p, raw: p.Fields.JSON()}
+	if err := json.Unmarshal(m.raw, &m.fields); err != nil {
 		return m, fmt.Errorf("is not a plugin's config: %w", err)
 	}
 	var runtime struct {

@@ -44,7 +44,7 @@ func (c check) macs() {
 // eachText calls visit for each text in the config.
 func (c check) eachText(visit func(field, key, value string)) {
 	var conf map[string]any
-	if err := json.Unmarshal(c.m.Conf, &conf); err != nil {
+	if err := json.Unmarshal(c.m.raw, &conf); err != nil {
 		return // readMember has read it
 	}
 	walk("", conf, visit)

@@ -43,12 +43,5 @@ func checkOnOff(field string, asked *bool, allowed []bool, v *violations) {
 	if asked == nil || len(allowed) == 0 || slices.Contains(allowed, *asked) {
 		return
 	}
-	v.add(field, onOff(*asked), "allow."+field+": "+onOff(!*asked), "leave it out, "+askProfile)
-}
-
-func onOff(on bool) string {
-	if on {
-		return "on"
-	}
-	return "off"
+	v.add(field, device.OnOff(*asked), "allow."+field+": "+device.OnOff(!*asked), "leave it out, "+askProfile)
 }

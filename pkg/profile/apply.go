@@ -13,7 +13,7 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// Applier changes NICs. All fields but Wait and Log are needed.
+// Applier changes NICs. All exported fields except Wait and Log are required.
 type Applier struct {
 	FS      FS
 	Links   Links
@@ -24,7 +24,7 @@ type Applier struct {
 	Wait time.Duration
 	Log  *slog.Logger
 
-	refused map[pci.Address]refusal // Converge's memory, which takes one call at a time
+	refused map[pci.Address]refusal // used only by Converge, which runs once at a time
 }
 
 // FS is the part of sysfs.FS that Applier needs.
@@ -42,12 +42,12 @@ type Links interface {
 	ByName(name string) (link.Link, error)
 	SetUp(index int) error
 	SetMTU(index, mtu int) error
-	SetVF(pfIndex, vf int, s device.Settings) error // all values in one message
+	SetVF(pfIndex, vf int, s device.Settings) error // sets all values in one message
 }
 
-// Apply takes the steps, those of different PFs at once. A failure keeps back only
-// the steps that depend on the failed one. Blocked steps are reported as failures.
-// Every change is read back.
+// Apply takes the steps of all PFs concurrently. After a failure it skips only the steps
+// that depend on the failed one. It reports blocked steps as failures. It reads every
+// change back.
 func (a *Applier) Apply(ctx context.Context, steps []Step) []Failure {
 	perPF := byPF(steps)
 	failures := make([][]Failure, len(perPF))
@@ -63,7 +63,7 @@ func (a *Applier) Apply(ctx context.Context, steps []Step) []Failure {
 	return all
 }
 
-// byPF splits a plan into one for each PF.
+// byPF splits a plan into one plan for each PF.
 func byPF(steps []Step) [][]Step {
 	var out [][]Step
 	for i, s := range steps {
@@ -75,8 +75,8 @@ func byPF(steps []Step) [][]Step {
 	return out
 }
 
-// applyPF takes the PF's own steps one by one, then those of its VFs as one batch.
-// Without the VFs that it asks for, and after ctx has ended, a PF is left alone.
+// applyPF takes the PF's own steps one by one, then those of its VFs as one batch. It stops
+// if the number of VFs cannot be set, or if ctx ends.
 func (a *Applier) applyPF(ctx context.Context, steps []Step) []Failure {
 	var failures []Failure
 	var knobs []SetKnob
@@ -105,11 +105,11 @@ func (a *Applier) applyPF(ctx context.Context, steps []Step) []Failure {
 			}
 		}
 	}
-	return append(failures, a.setKnobs(ctx, possible(knobs, failed), endPF)...)
+	return append(failures, a.setKnobs(ctx, independent(knobs, failed), endPF)...)
 }
 
-// reserveNew keeps the VFs that the steps make from being given to anybody, until each
-// is reserved by itself: nobody gets one before it is configured.
+// reserveNew reserves the VFs that the steps will make, until each is reserved by itself.
+// So nobody gets a new VF before it is configured.
 func (a *Applier) reserveNew(ctx context.Context, steps []Step) (end func()) {
 	makes := func(s Step) bool { n, ok := s.(SetNumVFs); return ok && n.To > 0 }
 	if !slices.ContainsFunc(steps, makes) {
@@ -122,8 +122,8 @@ func (a *Applier) reserveNew(ctx context.Context, steps []Step) (end func()) {
 	return sync.OnceFunc(end)
 }
 
-// possible leaves out steps that need a failed one.
-func possible(steps []SetKnob, failed map[stepKey]bool) []SetKnob {
+// independent leaves out steps that need a failed one.
+func independent(steps []SetKnob, failed map[stepKey]bool) []SetKnob {
 	var out []SetKnob
 	for _, s := range steps {
 		if !s.dependsOn(failed) {

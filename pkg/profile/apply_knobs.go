@@ -8,20 +8,20 @@ import (
 	"fairlead.dev/fairlead/pkg/device"
 )
 
-// setAtPF sets the knobs that the PF has: one message a VF, and one reading of all
-// VFs afterwards. The kernel has no smaller question than that for all VFs.
+// setAtPF sets the knobs at the PF with one message per VF, and then reads all VFs once.
+// The kernel cannot be asked about fewer than all VFs.
 func (b *batch) setAtPF(ctx context.Context) {
 	sent := b.send(ctx, b.takeAtPF())
 	if len(sent) > 0 {
 		b.verify(sent)
 	}
 	for _, vf := range b.vfs {
-		vf.settled()
+		vf.releaseIfDone()
 	}
 }
 
-// takeAtPF returns the steps at the PF, by VF. If some are of new VFs, the PF is read
-// first: what these have by default is not set, since not every driver could.
+// takeAtPF returns the steps at the PF, by VF. If some VFs are new, the PF is read first,
+// and values that they have by default are not set: not every driver could set them.
 func (b *batch) takeAtPF() [][]SetKnob {
 	var out [][]SetKnob
 	fresh := false
@@ -35,7 +35,7 @@ func (b *batch) takeAtPF() [][]SetKnob {
 	}
 	have, err := b.a.Links.VFs(b.at.Ifindex)
 	if err != nil {
-		return out // setting them says more
+		return out // setting the knobs will fail with a better error
 	}
 	for i := range out {
 		out[i] = differing(out[i], have)
@@ -53,8 +53,8 @@ func differing(steps []SetKnob, have map[int]device.Settings) []SetKnob {
 	return out
 }
 
-// send sets the knobs of each VF, and returns the steps that the driver says it has
-// taken.
+// send sets the knobs of each VF, and returns the steps that the driver reports as
+// successful.
 func (b *batch) send(ctx context.Context, perVF [][]SetKnob) []SetKnob {
 	var sent []SetKnob
 	for _, steps := range perVF {
@@ -70,9 +70,9 @@ func (b *batch) send(ctx context.Context, perVF [][]SetKnob) []SetKnob {
 	return sent
 }
 
-// sendVF sets the knobs of one VF in one message. The kernel stops at the first that
-// the driver refuses, without saying which. After an error, each knob gets a message
-// of its own, so that one that the driver lacks does not cost the others.
+// sendVF sets the knobs of one VF in one message. The kernel stops at the first knob that
+// the driver refuses, and does not report which. After an error, each knob gets a message
+// of its own, so that a knob that the driver lacks does not prevent the others.
 func (b *batch) sendVF(steps []SetKnob) (sent []SetKnob) {
 	var all device.Settings
 	for _, s := range steps {
@@ -113,7 +113,7 @@ func verified(s SetKnob, have map[int]device.Settings, readErr error) error {
 	case !s.Knob.Has(now):
 		return errors.New("the driver reported success, but does not report the value")
 	case !s.Knob.Equal(s.To, now):
-		return fmt.Errorf("the driver reported success, but it is %s", s.Knob.Text(now))
+		return fmt.Errorf("the driver reported success, but the value is %s", s.Knob.Text(now))
 	}
 	return nil
 }

@@ -11,7 +11,7 @@ import (
 )
 
 func (s SetNumVFs) apply(ctx context.Context, a *Applier) error {
-	if s.Back == 0 { // else the step to 0 has asked
+	if s.Back == 0 { // otherwise the step to 0 has reserved the VFs
 		vfs, err := a.firstVFs(s.PF, s.From)
 		if err != nil {
 			return err
@@ -22,35 +22,35 @@ func (s SetNumVFs) apply(ctx context.Context, a *Applier) error {
 		}
 		defer end()
 	}
-	err := until(ctx, func() error { return a.FS.SetNumVFs(s.PF, s.To) })
-	if err == nil || s.Back == 0 || ctx.Err() != nil { // with ctx ended, it may yet succeed
+	err := awaitChange(ctx, func() error { return a.FS.SetNumVFs(s.PF, s.To) })
+	if err == nil || s.Back == 0 || ctx.Err() != nil { // if ctx has ended, the change may still succeed
 		return err
 	}
 	return s.goBack(a, err)
 }
 
-// goBack makes the VFs again that were there. A driver that made some of the new
-// ones has to drop these first.
+// goBack restores the former number of VFs. The driver may have made some of the new VFs,
+// and has to remove these first.
 func (s SetNumVFs) goBack(a *Applier, cause error) error {
 	err := a.FS.SetNumVFs(s.PF, 0)
 	if err == nil {
 		err = a.FS.SetNumVFs(s.PF, s.Back)
 	}
 	if err != nil {
-		return fmt.Errorf("%w; and the %d VFs that were there could not be made again: %w", cause, s.Back, err)
+		return fmt.Errorf("%w; and the former %d VFs could not be made again: %w", cause, s.Back, err)
 	}
 	return &refusedError{s.To, s.Back, cause}
 }
 
-// refusedError: another number of VFs failed. The number before it is there again,
-// with new VFs.
+// refusedError reports that the PF refused a number of VFs. It has the former number
+// again, with new VFs.
 type refusedError struct {
 	numVFs, back int
 	cause        error
 }
 
 func (e *refusedError) Error() string {
-	return fmt.Sprintf("%v; the %d VFs that were there are made again", e.cause, e.back)
+	return fmt.Sprintf("%v; the former %d VFs are made again", e.cause, e.back)
 }
 
 func (e *refusedError) Unwrap() error { return e.cause }
@@ -68,6 +68,40 @@ func (a *Applier) firstVFs(pf pci.Address, n int) (map[int]pci.Address, error) {
 		}
 	}
 	return vfs, nil
+}
+
+// reserve keeps a PF and its VFs from being given to anybody. Then it makes sure that
+// nobody has begun to use one since the plan was made.
+func (a *Applier) reserve(ctx context.Context, t Target, vfs map[int]pci.Address) (end func(), err error) {
+	functions := []pci.Address{t.PF}
+	for _, vf := range vfs {
+		functions = append(functions, vf)
+	}
+	end, err = a.Custody.Change(ctx, functions...)
+	if err != nil {
+		return nil, err
+	}
+	if err = a.recheck(ctx, t, vfs, functions); err != nil {
+		end()
+		return nil, err
+	}
+	return end, nil
+}
+
+func (a *Applier) recheck(ctx context.Context, t Target, vfs map[int]pci.Address, functions []pci.Address) error {
+	uses, err := a.Custody.Recheck(ctx, functions...)
+	if err != nil {
+		return err
+	}
+	if reason := pfInUse(t, uses.ToChange(t.PF)); reason != "" {
+		return &inUseError{reason}
+	}
+	for index, vf := range vfs {
+		if err := checkFree(uses, vf, index); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s SetPFMTU) apply(ctx context.Context, a *Applier) error {
@@ -124,8 +158,8 @@ func (a *Applier) setMTU(l link.Link, mtu int) error {
 	return nil
 }
 
-// until stops waiting for a change when ctx ends. The change itself goes on.
-func until(ctx context.Context, change func() error) error {
+// awaitChange stops waiting for a change when ctx ends. The change itself goes on.
+func awaitChange(ctx context.Context, change func() error) error {
 	result := make(chan error, 1)
 	go func() { result <- change() }()
 	select {

@@ -86,8 +86,8 @@ func TestConverge(t *testing.T) {
 	}
 }
 
-// op#306: a step that fails is named with its cause, the other NICs go on, and
-// the next run completes what is left.
+// op#306: a failed step is reported with its cause, the other NICs go on, and the next run
+// completes the rest.
 func TestConvergeFailsAtEachStepAndRecovers(t *testing.T) {
 	profiles := build(t, labProfile, `{nics: {pfNames: [ens2f0]}, pf: {numVFs: 1}, vfGroups: [{trust: "on"}]}`)
 	const want = `ens1f0 mtu 9000 up true
@@ -139,9 +139,9 @@ func TestConvergeReadsBack(t *testing.T) {
 	tests := map[string]string{
 		`{nics: {pfNames: [ens1f0]}, pf: {mtu: 9000}}`:                                      "ens1f0: MTU 1500 -> 9000: the driver reported success, but the MTU of ens1f0 is 1500 (PF driver igb)",
 		`{nics: {pfNames: [ens1f0]}, pf: {numVFs: 1}}`:                                      "ens1f0: up: the driver reported success, but the link is still down (PF driver igb)",
-		`{nics: {pfNames: [ens2f0]}, pf: {numVFs: 1}, vfGroups: [{vlan: 5}]}`:               "ens2f0: VF 0 (new): VLAN 5: the driver reported success, but it is 0 (PF driver igb)",
-		`{nics: {pfNames: [ens2f0]}, pf: {numVFs: 1}, vfGroups: [{trust: "on"}]}`:           "ens2f0: VF 0 (new): trust on: the driver reported success, but it is off (PF driver igb)",
-		`{nics: {pfNames: [ens2f0]}, pf: {numVFs: 1}, vfGroups: [{spoofCheck: "off"}]}`:     "ens2f0: VF 0 (new): spoof check off: the driver reported success, but it is on (PF driver igb)",
+		`{nics: {pfNames: [ens2f0]}, pf: {numVFs: 1}, vfGroups: [{vlan: 5}]}`:               "ens2f0: VF 0 (new): VLAN 5: the driver reported success, but the value is 0 (PF driver igb)",
+		`{nics: {pfNames: [ens2f0]}, pf: {numVFs: 1}, vfGroups: [{trust: "on"}]}`:           "ens2f0: VF 0 (new): trust on: the driver reported success, but the value is off (PF driver igb)",
+		`{nics: {pfNames: [ens2f0]}, pf: {numVFs: 1}, vfGroups: [{spoofCheck: "off"}]}`:     "ens2f0: VF 0 (new): spoof check off: the driver reported success, but the value is on (PF driver igb)",
 		`{nics: {pfNames: [ens2f0]}, pf: {numVFs: 1}, vfGroups: [{mtu: 1400}]}`:             "ens2f0: VF 0 (new): MTU 1400: the driver reported success, but the MTU of ens2f0v0 is 1500 (PF driver igb)",
 		`{nics: {pfNames: [ens2f0]}, pf: {numVFs: 1, mtu: 9300}, vfGroups: [{mtu: 9300}]}`:  "ens2f0: MTU 1500 -> 9300: ens2f0 supports an MTU of at most 9216 (PF driver igb)",
 		`{nics: {pfNames: [ens2f0]}, pf: {numVFs: 1}, vfGroups: [{driver: mlx5_vfio_pci}]}`: "ens2f0: VF 0 (new): driver mlx5_vfio_pci: load the kernel module mlx5_vfio_pci: no module mlx5_vfio_pci here (PF driver igb)",
@@ -185,7 +185,7 @@ func TestApplyLoadsAMissingModule(t *testing.T) {
 // again, configured, and are not taken away by each retry.
 func TestConvergeGoesBackToTheVFsThatWere(t *testing.T) {
 	const want = `a ready false on 1
-  ens1f0: numVFs 2 -> 4: set 4 VFs on PF 0000:3b:00.0: no bus numbers or memory for the VFs: try the kernel parameter pci=realloc or pci=assign-busses: refused by the kernel (write SYS: cannot allocate memory); the 2 VFs that were there are made again (PF driver igb)
+  ens1f0: numVFs 2 -> 4: set 4 VFs on PF 0000:3b:00.0: no bus numbers or memory for the VFs: try the kernel parameter pci=realloc or pci=assign-busses: refused by the kernel (write SYS: cannot allocate memory); the former 2 VFs are made again (PF driver igb)
 `
 	profiles := build(t, `{pf: {numVFs: 4}, vfGroups: [{vlan: 100, trust: "on"}]}`)
 	k := newKernel(t)
@@ -227,7 +227,7 @@ func TestConvergeSaysThatItCannotGoBack(t *testing.T) {
 	k.FailWrite(2, unix.ENOMEM)
 	k.FailWrite(3, unix.EIO)
 	got := statusText(converge(t, k, applier(k), build(t, `{pf: {numVFs: 4}}`)))
-	if !strings.Contains(got, "numVFs 0 -> 4: ") || !strings.Contains(got, "and the 2 VFs that were there could not be made again: ") {
+	if !strings.Contains(got, "numVFs 0 -> 4: ") || !strings.Contains(got, "and the former 2 VFs could not be made again: ") {
 		t.Error(got)
 	}
 	if got := statusText(converge(t, k, applier(k), build(t, `{pf: {numVFs: 4}}`))); got != "a ready true on 1\n" {
@@ -315,7 +315,7 @@ func TestConvergeEndsIfNothingTakes(t *testing.T) {
 		return pfs, unread, err
 	}
 	got := applier(k).Converge(t.Context(), build(t, `{nics: {pfNames: [ens1f0]}, pf: {mtu: 9000}}`), read)
-	const want = "a ready false on 1\n  ens1f0: MTU 1500 -> 9000: it was done without an error, and is still to be done (PF driver igb)\n"
+	const want = "a ready false on 1\n  ens1f0: MTU 1500 -> 9000: it succeeded, but the next plan asks for it again (PF driver igb)\n"
 	if d := cmp.Diff(want, statusText(got)); d != "" {
 		t.Errorf("-want +got\n%s", d)
 	}

@@ -13,14 +13,14 @@ import (
 	"fairlead.dev/fairlead/pkg/sysfs"
 )
 
-// batch is all steps of the VFs of one PF. It goes place by place, so that the PF is
-// read once after its messages, and netdevs are awaited together, after all drivers
-// are bound.
+// batch has all steps of the VFs of one PF. It sets the knobs at the PF first, then the
+// drivers, then the netdevs. So the PF is read once after its messages, and all netdevs
+// are awaited together.
 type batch struct {
 	a        *Applier
 	at       Target
 	vfs      []*vfWork
-	endPF    func() // ends the reservation of the PF, under which new VFs were made
+	endPF    func() // ends the reservation of the PF (reserveNew)
 	failures []Failure
 }
 
@@ -28,12 +28,11 @@ type batch struct {
 type vfWork struct {
 	index   int
 	address pci.Address
-	steps   []SetKnob // still to be done
+	steps   []SetKnob // not yet taken
 	release func()    // ends the reservation
 }
 
-// setKnobs takes the steps of one PF's VFs. It calls endPF when the VFs are
-// reserved.
+// setKnobs takes the steps of one PF's VFs. It calls endPF when these VFs are reserved.
 func (a *Applier) setKnobs(ctx context.Context, steps []SetKnob, endPF func()) []Failure {
 	if len(steps) == 0 {
 		return nil
@@ -61,7 +60,7 @@ func (a *Applier) setKnobs(ctx context.Context, steps []SetKnob, endPF func()) [
 	return b.failures
 }
 
-// abandon reports the first step that is left. The others have the same cause.
+// abandon reports the first step that was not taken. The others have the same cause.
 func (b *batch) abandon(err error) {
 	for _, vf := range b.vfs {
 		if len(vf.steps) > 0 {
@@ -71,7 +70,7 @@ func (b *batch) abandon(err error) {
 	}
 }
 
-// take removes the steps of one place from a VF's and returns them.
+// take removes the steps of one place from the VF's steps and returns them.
 func (vf *vfWork) take(place device.Place) []SetKnob {
 	var taken, left []SetKnob
 	for _, s := range vf.steps {
@@ -85,7 +84,7 @@ func (vf *vfWork) take(place device.Place) []SetKnob {
 	return taken
 }
 
-// result notes the outcome of one step, and reports whether it succeeded.
+// result records the outcome of one step, and reports whether it succeeded.
 func (b *batch) result(s SetKnob, err error) bool {
 	if err != nil {
 		b.failures = append(b.failures, failure(s, err))
@@ -95,8 +94,8 @@ func (b *batch) result(s SetKnob, err error) bool {
 	return true
 }
 
-// bindDrivers binds each VF to its group's driver. A VF that has another driver than
-// it should has no netdev whose MTU could be set.
+// bindDrivers binds each VF to its group's driver. If that fails, the VF's other steps are
+// dropped: they are for a netdev that the VF does not have.
 func (b *batch) bindDrivers(ctx context.Context) {
 	for _, vf := range b.vfs {
 		for _, s := range vf.take(device.AtDevice) {
@@ -104,7 +103,7 @@ func (b *batch) bindDrivers(ctx context.Context) {
 				vf.steps = nil
 			}
 		}
-		vf.settled()
+		vf.releaseIfDone()
 	}
 }
 
@@ -112,7 +111,7 @@ func (a *Applier) bind(ctx context.Context, vf pci.Address, driver string) error
 	if driver == device.KernelDriver {
 		driver = "" // no driver_override
 	}
-	bind := func() error { return until(ctx, func() error { return a.FS.BindDriver(vf, driver) }) }
+	bind := func() error { return awaitChange(ctx, func() error { return a.FS.BindDriver(vf, driver) }) }
 	err := bind()
 	if !errors.Is(err, sysfs.ErrDriverNotLoaded) {
 		return err
@@ -128,8 +127,8 @@ const (
 	pollEvery   = 50 * time.Millisecond
 )
 
-// setMTUs waits for all netdevs together: VFs that get none cost one wait, not one
-// each.
+// setMTUs waits for all netdevs with one deadline, so that several VFs without a netdev
+// cost only one wait.
 func (b *batch) setMTUs(ctx context.Context) {
 	deadline := time.Now().Add(b.a.wait())
 	for _, vf := range b.vfs {
@@ -140,14 +139,14 @@ func (b *batch) setMTUs(ctx context.Context) {
 			}
 			b.result(s, err)
 		}
-		vf.settled()
+		vf.releaseIfDone()
 	}
 }
 
 func (a *Applier) wait() time.Duration { return cmp.Or(a.Wait, defaultWait) }
 
-// awaitNetdev waits for the netdev of a VF. Its driver makes it some time after the
-// VF appears, and udev then renames it.
+// awaitNetdev waits for the netdev of a VF. The driver makes it some time after the VF has
+// appeared, and udev renames it then.
 func (a *Applier) awaitNetdev(ctx context.Context, vf pci.Address, deadline time.Time) (link.Link, error) {
 	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
@@ -172,13 +171,13 @@ func (a *Applier) noNetdev(vf pci.Address) error {
 		return err
 	}
 	if driver == "" {
-		return fmt.Errorf("VF %s has no driver, and so no netdev, after %v: is the module of its kernel driver there (lspci -k -s %s names it)", vf, a.wait(), vf)
+		return fmt.Errorf("VF %s has no driver, and so no netdev, after %v: install the module of its kernel driver (lspci -k -s %s names it)", vf, a.wait(), vf)
 	}
 	return fmt.Errorf("VF %s (driver %s) has no netdev in the host's network namespace after %v", vf, driver, a.wait())
 }
 
-// netdev returns the link of a VF. found is false if there is none, or if it is being
-// renamed at this moment.
+// netdev returns the link of a VF. Found is false if the VF has no link, or if the link is
+// being renamed at this moment.
 func (a *Applier) netdev(vf pci.Address) (l link.Link, found bool, err error) {
 	names, err := a.FS.Netdevs(vf)
 	if err != nil || len(names) == 0 {

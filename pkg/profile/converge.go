@@ -10,13 +10,13 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// rounds bounds Converge: one to change, one for a second change that only then
-// shows to be needed (a VF that came up without driver), one to see that nothing is
-// left.
+// rounds bounds the plans of one Converge. The second round makes changes that only the
+// first one reveals, such as a driver for a VF that came up without one. The third checks
+// that nothing is left.
 const rounds = 3
 
-// refusal keeps Plan from a number of VFs for a while: each try takes all VFs of the
-// PF away, and makes them again.
+// refusal keeps Plan from trying a number of VFs again for a while. Each try removes all
+// VFs of the PF and makes them again.
 type refusal struct {
 	Refused
 	until time.Time
@@ -24,13 +24,13 @@ type refusal struct {
 
 const tryRefused = 5 * time.Minute
 
-// Read reads the PFs as they are at this moment. unread has those that could not be
-// read, with the cause; pfs then has their last state.
+// Read reads the present state of the PFs. Unread has the PFs that could not be read, with
+// the cause. Pfs has the last known state of these.
 type Read func(context.Context) (pfs []device.PF, unread map[pci.Address]error, err error)
 
-// Converge plans and applies until nothing is left to do. A step that fails is not
-// tried again in the same call. The status of a profile says what the last plan
-// still asks for, and why it is not done. Calls come one at a time.
+// Converge plans and applies until nothing is left to do. It does not try a failed step
+// again in the same call. The status of a profile has the steps that the last plan still
+// contains, with their causes. Only one call may run at a time.
 func (a *Applier) Converge(ctx context.Context, profiles []config.Profile, read Read) []Status {
 	failed := map[stepKey]Failure{}
 	var last []NIC
@@ -75,8 +75,8 @@ func (a *Applier) plan(ctx context.Context, profiles []config.Profile, read Read
 	return Plan(profiles, nics), nics, nil
 }
 
-// refuse remembers a number of VFs that another try would not make. The next plan
-// then reports it as blocked, and configures the VFs that are there.
+// refuse remembers a number of VFs that the PF has refused. The next plan reports it as
+// blocked, and configures the existing VFs.
 func (a *Applier) refuse(f Failure) bool {
 	var r *refusedError
 	if !errors.As(f, &r) {
@@ -89,12 +89,12 @@ func (a *Applier) refuse(f Failure) bool {
 	return true
 }
 
-// untried returns the steps that can be taken: not blocked, not failed, and not
-// waiting for a failed one.
+// untried returns the steps that are not blocked, have not failed, and do not depend on a
+// failed step.
 func untried(steps []Step, failed map[stepKey]Failure) []Step {
 	tried := map[stepKey]bool{}
 	for k, f := range failed {
-		tried[k] = !errors.As(f, new(*inUseError)) // by the next plan, it may be free again
+		tried[k] = !errors.As(f, new(*inUseError)) // it may be free now
 	}
 	var out []Step
 	for _, s := range steps {
@@ -107,8 +107,8 @@ func untried(steps []Step, failed map[stepKey]Failure) []Step {
 	return out
 }
 
-// unfinished returns a failure for each step of the last plan, except those that wait for
-// a failed one: they have no cause of their own.
+// unfinished returns a failure for each step of the last plan. It leaves out the steps that
+// depend on a failed one, because they have no cause of their own.
 func unfinished(steps []Step, failed map[stepKey]Failure) []Failure {
 	var out []Failure
 	open := map[stepKey]bool{}
@@ -124,7 +124,7 @@ func unfinished(steps []Step, failed map[stepKey]Failure) []Failure {
 		case hasFailed:
 			out = append(out, f)
 		case open[s.key()]:
-			out = append(out, failure(s, errors.New("it was done without an error, and is still to be done")))
+			out = append(out, failure(s, errors.New("it succeeded, but the next plan asks for it again")))
 		}
 	}
 	return out

@@ -12,24 +12,24 @@ import (
 
 // Uses says who uses functions; *custody.View is one.
 type Uses interface {
-	// ToChange returns the uses that a change of the function disturbs, those of its
-	// netdev and of links on top of it included; nil: nobody notices the change.
+	// ToChange returns the uses that a change of the function would disturb, including
+	// those of its netdev and of links on top. If it returns nil, nobody is disturbed.
 	ToChange(function pci.Address) []custody.Use
 }
 
-// Custody is asked before each change. The agent makes one of custody.Oracle and the
+// Custody is asked before each change. The agent implements it with custody.Oracle and the
 // device plugin.
 type Custody interface {
-	// Known returns what is known without reading anything.
+	// Known returns the latest known uses, without reading anything.
 	Known() Uses
-	// Change keeps functions from being given to anybody until end is called. A PF
-	// stands for its VFs too, those included that are made meanwhile.
+	// Change keeps functions from being given to anybody until end is called. A PF stands
+	// for its VFs too, including those that are made meanwhile.
 	Change(ctx context.Context, functions ...pci.Address) (end func(), err error)
-	// Recheck reads the functions again, for a plan may be old.
+	// Recheck reads the functions again, because the plan may be out of date.
 	Recheck(ctx context.Context, functions ...pci.Address) (Uses, error)
 }
 
-// usedBy is the part of a sentence that follows "is".
+// usedBy returns the part of a sentence that follows "is".
 func usedBy(uses []custody.Use) string {
 	parts := make([]string, len(uses))
 	for i, u := range uses {
@@ -58,10 +58,9 @@ func phrase(u custody.Use) string {
 	return "held by " + u.Who
 }
 
-// pfInUse returns why a PF must not be changed, with a remedy; empty: it may be
-// changed. Uses may have those of its VFs, which do not count here. The host's own
-// use is no obstacle if the profile names this PF: its author has decided so. A pod
-// has not.
+// pfInUse returns why a PF must not be changed, with a remedy. It is empty if the PF may be
+// changed. Uses of its VFs do not count here. The host's own use is no obstacle if the
+// profile names this PF, because its author then accepts the effect on the host.
 func pfInUse(t Target, uses []custody.Use) string {
 	uses = slices.DeleteFunc(slices.Clone(uses), func(u custody.Use) bool {
 		return u.Function != t.PF || u.Kind == custody.Host && t.Named
@@ -72,41 +71,7 @@ func pfInUse(t Target, uses []custody.Use) string {
 	case slices.ContainsFunc(uses, func(u custody.Use) bool { return u.Kind != custody.Host }):
 		return "the PF is " + usedBy(uses) + ": free it first (delete these pods, or drain the node)"
 	}
-	return "the PF is " + usedBy(uses) + ": if it is to be changed all the same, name it in spec.nics.pfNames or spec.nics.pciAddresses, without a glob"
-}
-
-// reserve keeps a PF and VFs of it from being given to anybody, and then makes sure
-// that nobody has begun to use one since the plan was made.
-func (a *Applier) reserve(ctx context.Context, t Target, vfs map[int]pci.Address) (end func(), err error) {
-	functions := []pci.Address{t.PF}
-	for _, vf := range vfs {
-		functions = append(functions, vf)
-	}
-	end, err = a.Custody.Change(ctx, functions...)
-	if err != nil {
-		return nil, err
-	}
-	if err = a.recheck(ctx, t, vfs, functions); err != nil {
-		end()
-		return nil, err
-	}
-	return end, nil
-}
-
-func (a *Applier) recheck(ctx context.Context, t Target, vfs map[int]pci.Address, functions []pci.Address) error {
-	uses, err := a.Custody.Recheck(ctx, functions...)
-	if err != nil {
-		return err
-	}
-	if reason := pfInUse(t, uses.ToChange(t.PF)); reason != "" {
-		return &inUseError{reason}
-	}
-	for index, vf := range vfs {
-		if err := checkFree(uses, vf, index); err != nil {
-			return err
-		}
-	}
-	return nil
+	return "the PF is " + usedBy(uses) + ": to change it anyway, name it in spec.nics.pfNames or spec.nics.pciAddresses, without a glob"
 }
 
 // checkFree returns an error if somebody uses a VF.
@@ -117,8 +82,7 @@ func checkFree(uses Uses, vf pci.Address, index int) error {
 	return nil
 }
 
-// inUseError keeps a step from a PF or VF that somebody has begun to use since the
-// plan was made.
+// inUseError reports a PF or VF that somebody has begun to use since the plan was made.
 type inUseError struct{ reason string }
 
 func (e *inUseError) Error() string { return e.reason }

@@ -18,10 +18,10 @@ func TestConvergeSparesWhatTheHostUses(t *testing.T) {
 		`{nics: {pfNames: [ens1f0]}, pf: {numVFs: 3}}`: "numVFs 2 -> 3: VF 1 is " + used +
 			": the number of VFs changes only through 0, so free them first (delete these pods, or drain the node)",
 		`{nics: {pfNames: [ens1f0]}, pf: {mtu: 9000}}`: "MTU 1500 -> 9000: VF 1 is " + used +
-			": a change of the PF's MTU can take the link from its VFs; it follows when they are free",
-		`{pf: {numVFs: 2}, vfGroups: [{vfs: '1', driver: vfio-pci}]}`: "VF 1: driver igbvf -> vfio-pci: it is " + used + ": it follows when it is free",
-		`{pf: {numVFs: 2}, vfGroups: [{vfs: '1', vlan: 5}]}`:          "VF 1: VLAN 0 -> 5: it is " + used + ": it follows when it is free",
-		`{pf: {numVFs: 2}, vfGroups: [{vfs: '1', mtu: 1400}]}`:        "VF 1: MTU 1500 -> 1400: it is " + used + ": it follows when it is free",
+			": a change of the PF's MTU can interrupt the link of its VFs; it is made when they are free",
+		`{pf: {numVFs: 2}, vfGroups: [{vfs: '1', driver: vfio-pci}]}`: "VF 1: driver igbvf -> vfio-pci: it is " + used + ": the change is made when it is free",
+		`{pf: {numVFs: 2}, vfGroups: [{vfs: '1', vlan: 5}]}`:          "VF 1: VLAN 0 -> 5: it is " + used + ": the change is made when it is free",
+		`{pf: {numVFs: 2}, vfGroups: [{vfs: '1', mtu: 1400}]}`:        "VF 1: MTU 1500 -> 1400: it is " + used + ": the change is made when it is free",
 	} {
 		t.Run(spec, func(t *testing.T) {
 			k := newKernel(t)
@@ -41,10 +41,10 @@ func TestConvergeSparesWhatTheHostUses(t *testing.T) {
 	}
 }
 
-// Devices A1: a PF in use is changed only if its profile names it. What a pod has on
-// it is not for the profile to decide. To bring it up disturbs nobody.
+// devices A1: a PF that the host uses is changed only if its profile names it. A PF that a
+// pod uses is never changed. A PF can always be brought up, which disturbs nobody.
 func TestConvergeAsksForThePF(t *testing.T) {
-	const unnamed = "the PF is used by the host: ens1f0 is a port of bond0: if it is to be changed all the same, name it in spec.nics.pfNames or spec.nics.pciAddresses, without a glob\n"
+	const unnamed = "the PF is used by the host: ens1f0 is a port of bond0: to change it anyway, name it in spec.nics.pfNames or spec.nics.pciAddresses, without a glob\n"
 	const podOn = "the PF is used by pod ns/p (net1): free it first (delete these pods, or drain the node)\n"
 	children := []custody.Use{{Kind: custody.Children, Who: "pod ns/p (net1)"}}
 	for name, tt := range map[string]struct {
@@ -122,7 +122,7 @@ func TestApplySkipsOnlyTheHeldVF(t *testing.T) {
 	a := applier(k)
 	a.Custody = oracleOf(igb(pf0, "ens1f0", 3), pod("pod ns/p"), 1)
 	got := converge(t, k, a, build(t, `{pf: {numVFs: 3}, vfGroups: [{resourceName: fast, vlan: 100, trust: "on"}]}`))
-	const want = "a ready false on 1\n  ens1f0: VF 1: VLAN 0 -> 100, trust on: it is held by pod ns/p: it follows when it is free\n"
+	const want = "a ready false on 1\n  ens1f0: VF 1: VLAN 0 -> 100, trust on: it is held by pod ns/p: the change is made when it is free\n"
 	if d := cmp.Diff(want, statusText(got)); d != "" {
 		t.Errorf("-want +got\n%s", d)
 	}
@@ -149,7 +149,7 @@ func TestConvergeSparesWhatIsOpenThroughVFIO(t *testing.T) {
 	a.Custody = oracleOf(nic, []custody.Use{{Kind: custody.VFIO, Who: "a process without a record"}}, 1)
 	const who = "held open through VFIO by a process without a record"
 	const want = "a ready false on 1\n  ens1f0: numVFs 2 -> 3: VF 1 is " + who + ": the number of VFs changes only through 0, so free them first (delete these pods, or drain the node)\n" +
-		"  ens1f0: VF 1: driver vfio-pci -> the kernel's own: it is " + who + ": it follows when it is free\n"
+		"  ens1f0: VF 1: driver vfio-pci -> the kernel's own: it is " + who + ": the change is made when it is free\n"
 	if d := cmp.Diff(want, statusText(converge(t, k, a, build(t, `{pf: {numVFs: 3}, vfGroups: [{}]}`)))); d != "" {
 		t.Errorf("-want +got\n%s", d)
 	}
@@ -188,7 +188,7 @@ func TestConvergeReportsWhatIsBlocked(t *testing.T) {
 	got := converge(t, k, a, build(t, `{pf: {numVFs: 4}, vfGroups: [{vlan: 7}]}`))
 	const want = `a ready false on 1
   ens1f0: numVFs 2 -> 4: VF 1 is held by pod ns/p: the number of VFs changes only through 0, so free them first (delete these pods, or drain the node)
-  ens1f0: VF 1: VLAN 0 -> 7: it is held by pod ns/p: it follows when it is free
+  ens1f0: VF 1: VLAN 0 -> 7: it is held by pod ns/p: the change is made when it is free
 `
 	if d := cmp.Diff(want, statusText(got)); d != "" {
 		t.Errorf("-want +got\n%s", d)

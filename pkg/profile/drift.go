@@ -5,8 +5,8 @@ import (
 	"fairlead.dev/fairlead/pkg/device"
 )
 
-// Watches reports whether a change of a VF's knobs at a PF can make a profile untrue:
-// only then is it worth to read the PF's VFs after an event.
+// Watches reports whether a change of a VF's knobs at a PF can violate a profile. If not,
+// the PF's VFs need not be read after an event.
 func Watches(profiles []config.Profile, pf device.PF) bool {
 	p, _ := governing(profiles, pf)
 	if p == nil || pf.Netdev == "" {
@@ -20,10 +20,10 @@ func Watches(profiles []config.Profile, pf device.PF) bool {
 	return false
 }
 
-// Drifted reports whether a free VF has a knob that differs from what its profile
-// declares, as after `ip link set PF vf 0 trust on`. The settings are those that the
-// PF reports, by VF index (link.Handle.VFs). A value that the driver does not
-// report has not drifted. VFs in use do not count: their knobs are the pods'.
+// Drifted reports whether a knob of a free VF differs from its profile, as after
+// `ip link set PF vf 0 trust on`. Settings are those that the PF reports, by VF index
+// (link.Handle.VFs). A value that the driver does not report has not drifted. VFs in use
+// do not count, because their knobs belong to the pods.
 func Drifted(profiles []config.Profile, pf device.PF, settings map[int]device.Settings, known Uses) bool {
 	p, _ := governing(profiles, pf)
 	if p == nil {

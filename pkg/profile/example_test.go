@@ -37,5 +37,5 @@ func ExamplePlan() {
 	// Output:
 	// ens1f0: VF 0: VLAN 0 -> 100
 	// ens1f0: VF 0: trust on
-	// ens1f0: blocked: VF 1: driver vfio-pci -> the kernel's own: it is held by pod default/db (net1): it follows when it is free
+	// ens1f0: blocked: VF 1: driver vfio-pci -> the kernel's own: it is held by pod default/db (net1): the change is made when it is free
 }

@@ -10,17 +10,17 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// NIC is a PF as a snapshot shows it, with the rest of what Plan compares.
+// NIC is a PF of a snapshot, with the other facts that Plan compares.
 type NIC struct {
 	device.PF
-	Refused  *Refused                      // nil: nothing
-	Unread   string                        // why the PF could not be read, so that the rest may be untrue; else ""
+	Refused  *Refused                      // nil: nothing was refused
+	Unread   string                        // why the PF could not be read, so that the rest may be wrong; may be empty
 	Up       bool                          // the netdev is administratively up
 	Settings map[int]device.Settings       // at the PF, by VF index; no entry: not needed, or not reported by the driver
 	Uses     map[pci.Address][]custody.Use // of the PF and of its VFs; no entry: free
 }
 
-// Refused is a number of VFs that a PF was just found not to take.
+// Refused is a number of VFs that a PF has just refused.
 type Refused struct {
 	NumVFs int
 	Cause  string
@@ -32,8 +32,8 @@ type Reader interface {
 	VFs(pfIndex int) (map[int]device.Settings, error) // of all VFs, in one message
 }
 
-// Gather completes NICs by what a snapshot does not have. It asks a PF for its VFs
-// only if Plan compares their knobs. A PF that cannot be read is marked.
+// Gather completes NICs with the facts that a snapshot does not have. It asks a PF for its
+// VFs only if Plan compares their knobs. A PF that cannot be read is marked.
 func Gather(profiles []config.Profile, nics []NIC, known Uses, r Reader) []NIC {
 	for i := range nics {
 		n := &nics[i]
@@ -76,16 +76,16 @@ func (n *NIC) addLink(p config.Profile, r Reader) error {
 	}
 	n.Settings, err = r.VFs(n.Ifindex)
 	if errors.Is(err, link.ErrUnsupported) {
-		return nil // setting a knob then fails with an errno, which says more
+		return nil // setting a knob will fail with a better error
 	}
 	return err
 }
 
-// compares reports whether Plan compares knobs of VFs with what the PF has. It does
-// not for VFs that are about to be made again, and not for one whose holder says how
-// it comes back: what the VF has now is the pod's.
+// compares reports whether Plan compares knobs of VFs with the PF's values. It does not
+// compare VFs that will be made again. Nor does it compare a VF if its state after the
+// release is known: the present values are the pod's.
 func (n *NIC) compares(p config.Profile) bool {
-	if _, fresh, _ := planNumVFs(on(p, n.PF), p, *n); fresh {
+	if _, fresh, _ := planNumVFs(targetOf(p, n.PF), p, *n); fresh {
 		return false
 	}
 	for _, vf := range n.VFs {
@@ -96,7 +96,7 @@ func (n *NIC) compares(p config.Profile) bool {
 	return false
 }
 
-// returnsAs is how a VF will be when it is free; nil: as it is now.
+// returnsAs returns the settings of a VF after its release; nil: the present ones.
 func returnsAs(uses []custody.Use) *device.Settings {
 	for _, u := range uses {
 		if u.Returns != nil {

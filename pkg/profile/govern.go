@@ -11,9 +11,9 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// governing returns the profile that governs a PF: the one of the highest priority
-// that selects it. If several of that priority do, none governs it, and conflict
-// says so.
+// governing returns the profile that governs a PF: the one with the highest priority among
+// those that select it. If several have that priority, the PF has no profile, and conflict
+// says why.
 func governing(profiles []config.Profile, pf device.PF) (p *config.Profile, conflict string) {
 	of := contenders(profiles, pf)
 	switch len(of) {
@@ -22,7 +22,7 @@ func governing(profiles []config.Profile, pf device.PF) (p *config.Profile, conf
 	case 1:
 		return of[0], ""
 	}
-	return nil, fmt.Sprintf("profiles %q and %q both select it with priority %d: raise the priority of the one that is meant; until then it stays as it is",
+	return nil, fmt.Sprintf("profiles %q and %q both select it with priority %d: raise the priority of one of them; until then the PF stays as it is",
 		of[0].Name, of[1].Name, of[0].Priority)
 }
 
@@ -41,10 +41,10 @@ func contenders(profiles []config.Profile, pf device.PF) []*config.Profile {
 	return out
 }
 
-// Governed returns the PFs that a profile governs, with its name. If profiles are
-// in conflict over a PF, the one that governed it before still does: its VFs stay
-// in their pools. A PF that is not among pfs may come back. See config.BuildKeeping,
-// which takes the result.
+// Governed returns the PFs that profiles govern, with the profile's name. If profiles are
+// in conflict over a PF, the one that governed it before still does, so its VFs stay in
+// their pools. PFs that are not among pfs are kept, because they may come back. The result
+// is for config.BuildKeeping.
 func Governed(profiles []config.Profile, pfs []device.PF, before map[pci.Address]string) map[pci.Address]string {
 	out := map[pci.Address]string{}
 	maps.Copy(out, before)
@@ -61,8 +61,8 @@ func Governed(profiles []config.Profile, pfs []device.PF, before map[pci.Address
 	return out
 }
 
-// namesPF reports whether a profile names a PF, not only matches it by a glob or by
-// its kind.
+// namesPF reports whether a profile names a PF. A match by a glob or by its kind is not
+// enough.
 func namesPF(p config.Profile, pf device.PF) bool {
 	named := func(patterns []string, pf device.PF, selector func([]string) device.NICSelector) bool {
 		exact := slices.DeleteFunc(slices.Clone(patterns), func(s string) bool { return strings.ContainsAny(s, `*?[\`) })

@@ -132,7 +132,7 @@ func (k *kernel) ByIndex(index int) (link.Link, error) {
 	return link.Link{}, &link.Error{Op: "look-up", Object: fmt.Sprintf("link %d", index), Err: unix.ENODEV}
 }
 
-// defaults are what a new VF has.
+// defaults are the settings of a new VF.
 func defaults() device.Settings {
 	return device.Settings{
 		AdminMAC: ptr(device.NoMAC), VLAN: ptr(0), QoS: ptr(0), VLANProto: ptr("802.1q"), MinTxRate: ptr(0), MaxTxRate: ptr(0),

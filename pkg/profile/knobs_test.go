@@ -150,8 +150,8 @@ func TestARefusedDriverStopsNothingElse(t *testing.T) {
 	}
 }
 
-// A driver that cannot set a knob reports its default (LAB.md: igb and the link
-// state). If a new VF has what is asked for, nothing is set.
+// A driver that cannot set a knob reports its default, as igb does for the link state. If a
+// new VF already has the value, it is not set.
 func TestADefaultIsNotSet(t *testing.T) {
 	k := newKernel(t)
 	k.AddPF(igb(pf0, "ens1f0", 0).PF)

@@ -8,9 +8,9 @@ import (
 	"fairlead.dev/fairlead/pkg/device"
 )
 
-// Plan returns the steps, in order, that make the NICs as the profiles declare. The
-// steps of one PF stand together; those of different PFs do not depend on each
-// other. A change that must not be made is in the plan too, as Blocked.
+// Plan returns the steps, in order, that bring the NICs into the state that the profiles
+// declare. The steps of one PF are adjacent. Steps of different PFs do not depend on each
+// other. A change that must not be made is in the plan as Blocked.
 func Plan(profiles []config.Profile, nics []NIC) []Step {
 	var steps []Step
 	for _, nic := range nics {
@@ -18,7 +18,7 @@ func Plan(profiles []config.Profile, nics []NIC) []Step {
 		switch {
 		case conflict != "":
 			for _, c := range contenders(profiles, nic.PF) {
-				steps = append(steps, on(*c, nic.PF).blocked("apply the profile", conflict))
+				steps = append(steps, targetOf(*c, nic.PF).blocked("apply the profile", conflict))
 			}
 		case p != nil:
 			steps = append(steps, planNIC(*p, nic)...)
@@ -33,7 +33,7 @@ func (t Target) blocked(what, reason string) Blocked { return Blocked{t, wholePF
 // would disturb VFs, and because it bounds their MTUs. The PF is up before knobs are
 // set: igb refuses some while it is down.
 func planNIC(p config.Profile, nic NIC) []Step {
-	at := on(p, nic.PF)
+	at := targetOf(p, nic.PF)
 	if nic.Unread != "" {
 		return []Step{at.blocked("compare it with the profile", "it cannot be read: "+nic.Unread)}
 	}
@@ -55,8 +55,8 @@ func planNIC(p config.Profile, nic NIC) []Step {
 	return steps
 }
 
-// planMTU also returns the MTU that the PF will have. For a change, drivers take the
-// link down or reset the PF. Pods that use a VF would notice.
+// planMTU also returns the MTU that the PF will have. To change it, drivers take the link
+// down or reset the PF, which would disturb pods that use a VF.
 func planMTU(at Target, p config.Profile, nic NIC) ([]Step, int) {
 	if p.MTU == 0 || p.MTU == nic.MTU {
 		return nil, nic.MTU
@@ -69,7 +69,7 @@ func planMTU(at Target, p config.Profile, nic NIC) ([]Step, int) {
 		return []Step{at.blocked(change.what(), reason)}, nic.MTU
 	}
 	if reason := vfsInUse(nic); reason != "" {
-		return []Step{at.blocked(change.what(), reason+": a change of the PF's MTU can take the link from its VFs; it follows when they are free")}, nic.MTU
+		return []Step{at.blocked(change.what(), reason+": a change of the PF's MTU can interrupt the link of its VFs; it is made when they are free")}, nic.MTU
 	}
 	return []Step{change}, p.MTU
 }
@@ -95,9 +95,8 @@ func planNumVFs(at Target, p config.Profile, nic NIC) (count int, fresh bool, st
 	return want, true, steps
 }
 
-// numVFsBlocked returns why a PF cannot have another number of VFs; empty: it can.
-// The kernel goes from one number to another only through 0 (LAB.md), which takes
-// every VF from whoever has it.
+// numVFsBlocked returns why the number of VFs of a PF cannot be changed; empty: it can. The
+// kernel changes the number only through 0, which removes every VF, even one in use.
 func numVFsBlocked(at Target, nic NIC, want int) string {
 	if want > nic.TotalVFs {
 		return fmt.Sprintf("the NIC supports at most %d (sriov_totalvfs)", nic.TotalVFs)
@@ -114,7 +113,7 @@ func numVFsBlocked(at Target, nic NIC, want int) string {
 	return ""
 }
 
-// vfsInUse lists the VFs that somebody uses, and who.
+// vfsInUse lists the VFs in use, with their users.
 func vfsInUse(nic NIC) string {
 	var parts []string
 	for _, vf := range nic.VFs {
@@ -127,7 +126,7 @@ func vfsInUse(nic NIC) string {
 
 func noNetdev(pf device.PF) string {
 	if pf.Driver == "" {
-		return "the PF has no driver, and so no netdev to set it through"
+		return "the PF has no driver, so it has no netdev through which this could be set"
 	}
-	return fmt.Sprintf("the PF has no netdev to set it through: its driver is %s", pf.Driver)
+	return fmt.Sprintf("the PF has no netdev through which this could be set: its driver is %s", pf.Driver)
 }

@@ -150,20 +150,20 @@ func TestPlan(t *testing.T) {
 		{name: "a held VF refuses another number", specs: []string{`{pf: {numVFs: 7}, vfGroups: [{vlan: 5}]}`}, nic: four, held: []int{1, 3}, want: `
 			ens1f0: blocked: numVFs 4 -> 7: VF 1 is held by pod ns/p, VF 3 is held by pod ns/p: the number of VFs changes only through 0, so free them first (delete these pods, or drain the node)
 			ens1f0: VF 0: VLAN 0 -> 5
-			ens1f0: blocked: VF 1: VLAN 0 -> 5: it is held by pod ns/p: it follows when it is free
+			ens1f0: blocked: VF 1: VLAN 0 -> 5: it is held by pod ns/p: the change is made when it is free
 			ens1f0: VF 2: VLAN 0 -> 5
-			ens1f0: blocked: VF 3: VLAN 0 -> 5: it is held by pod ns/p: it follows when it is free`},
+			ens1f0: blocked: VF 3: VLAN 0 -> 5: it is held by pod ns/p: the change is made when it is free`},
 		{name: "a held VF's knobs and MTU follow later", specs: []string{`{pf: {}, vfGroups: [{vlan: 5, mtu: 1400, trust: "on", spoofCheck: "on"}]}`}, nic: igb(pf0, "ens1f0", 2), held: []int{1}, want: `
 			ens1f0: VF 0: VLAN 0 -> 5
 			ens1f0: VF 0: trust on
 			ens1f0: VF 0: MTU 1500 -> 1400
-			ens1f0: blocked: VF 1: VLAN 0 -> 5, trust on, MTU 1500 -> 1400: it is held by pod ns/p: it follows when it is free`},
+			ens1f0: blocked: VF 1: VLAN 0 -> 5, trust on, MTU 1500 -> 1400: it is held by pod ns/p: the change is made when it is free`},
 		{name: "a held VF's driver follows later", specs: []string{`{pf: {}, vfGroups: [{driver: vfio-pci}]}`}, nic: igb(pf0, "ens1f0", 2), held: []int{1}, want: `
 			ens1f0: VF 0: driver igbvf -> vfio-pci
-			ens1f0: blocked: VF 1: driver igbvf -> vfio-pci: it is held by pod ns/p: it follows when it is free`},
+			ens1f0: blocked: VF 1: driver igbvf -> vfio-pci: it is held by pod ns/p: the change is made when it is free`},
 		{name: "the PF's MTU waits for its VFs to be free", specs: []string{`{pf: {mtu: 9000}, vfGroups: [{vfs: '0', mtu: 9000}, {vfs: '1', vlan: 5}]}`}, nic: four, held: []int{3}, want: `
-			ens1f0: blocked: MTU 1500 -> 9000: VF 3 is held by pod ns/p: a change of the PF's MTU can take the link from its VFs; it follows when they are free
-			ens1f0: blocked: VF 0: MTU 1500 -> 9000: the PF's MTU is 1500: it follows that
+			ens1f0: blocked: MTU 1500 -> 9000: VF 3 is held by pod ns/p: a change of the PF's MTU can interrupt the link of its VFs; it is made when they are free
+			ens1f0: blocked: VF 0: MTU 1500 -> 9000: the PF's MTU is 1500 and has to be changed first
 			ens1f0: VF 1: VLAN 0 -> 5`},
 		{
 			name: "a netdev in another namespace is as good as held", specs: []string{`{pf: {numVFs: 2}}`},
@@ -211,17 +211,17 @@ func TestPlan(t *testing.T) {
 		{
 			name: "a PF without netdev", specs: []string{`{pf: {numVFs: 2, mtu: 9000}, vfGroups: [{vfs: '0', trust: "on"}, {vfs: '1', driver: vfio-pci}]}`},
 			nic: edit(none, func(n *NIC) { n.Netdev, n.MTU, n.Driver = "", 0, "vfio-pci" }), want: `
-			0000:3b:00.0: blocked: MTU 9000: the PF has no netdev to set it through: its driver is vfio-pci
+			0000:3b:00.0: blocked: MTU 9000: the PF has no netdev through which this could be set: its driver is vfio-pci
 			0000:3b:00.0: numVFs 0 -> 2
-			0000:3b:00.0: blocked: VF 0 (new): trust on: the PF has no netdev to set it through: its driver is vfio-pci
+			0000:3b:00.0: blocked: VF 0 (new): trust on: the PF has no netdev through which this could be set: its driver is vfio-pci
 			0000:3b:00.0: VF 1 (new): driver vfio-pci`,
 		},
 		{name: "the higher priority has it", specs: []string{`{priority: 1, pf: {numVFs: 1}}`, `{priority: 2, pf: {numVFs: 2}}`}, nic: none, want: `
 			ens1f0: numVFs 0 -> 2
 			ens1f0: up`},
 		{name: "of equal priority neither has it", specs: []string{`{pf: {numVFs: 1}}`, `{pf: {numVFs: 2}}`, `{priority: -1, pf: {numVFs: 3}}`}, nic: none, want: `
-			ens1f0: blocked: apply the profile: profiles "a" and "b" both select it with priority 0: raise the priority of the one that is meant; until then it stays as it is
-			ens1f0: blocked: apply the profile: profiles "a" and "b" both select it with priority 0: raise the priority of the one that is meant; until then it stays as it is`},
+			ens1f0: blocked: apply the profile: profiles "a" and "b" both select it with priority 0: raise the priority of one of them; until then the PF stays as it is
+			ens1f0: blocked: apply the profile: profiles "a" and "b" both select it with priority 0: raise the priority of one of them; until then the PF stays as it is`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -261,7 +261,7 @@ func TestPlanComparesHowAHeldVFComesBack(t *testing.T) {
 			nic = nic.usedBy([]custody.Use{{Kind: custody.Sandbox, Who: "pod ns/p", Returns: &tt.returns}}, 0)
 			want := ""
 			if tt.want != "" {
-				want = "ens1f0: blocked: VF 0: " + tt.want + ": it is held by pod ns/p: it follows when it is free\n"
+				want = "ens1f0: blocked: VF 0: " + tt.want + ": it is held by pod ns/p: the change is made when it is free\n"
 			}
 			if d := cmp.Diff(want, text(Plan(build(t, spec), []NIC{nic}))); d != "" {
 				t.Errorf("-want +got\n%s", d)

@@ -10,8 +10,8 @@ import (
 	"fairlead.dev/fairlead/pkg/device"
 )
 
-// planNewVFs plans for VFs that are not there yet: everything that the profile asks
-// for, except the kernel's own driver, which a new VF gets by itself.
+// planNewVFs plans for VFs that do not exist yet. It plans all settings of the profile,
+// except the kernel's own driver, which a new VF gets by itself.
 func planNewVFs(at Target, p config.Profile, nic NIC, count int) []Step {
 	var steps []Step
 	for i := range count {
@@ -31,7 +31,7 @@ func planExistingVF(at Target, p config.Profile, g *config.VFGroup, nic NIC, vf 
 	return planVF(t, p, g, nic, nic.settingsOf(vf))
 }
 
-// settingsOf returns what a VF is known to have.
+// settingsOf returns the known settings of a VF.
 func (n NIC) settingsOf(vf device.VF) device.Settings {
 	s := n.Settings[vf.Index]
 	s.Driver = vf.Driver
@@ -41,8 +41,8 @@ func (n NIC) settingsOf(vf device.VF) device.Settings {
 	return s
 }
 
-// planUsedVF says in one step what follows when a VF is free. The present settings
-// do not count if its holder gives it back as it was.
+// planUsedVF returns one blocked step with the changes that are made when the VF is free.
+// If the release restores the VF, its present settings do not count.
 func planUsedVF(t VFTarget, p config.Profile, g *config.VFGroup, nic NIC, vf device.VF, uses []custody.Use) []Step {
 	var steps []Step
 	var changes []string
@@ -57,11 +57,11 @@ func planUsedVF(t VFTarget, p config.Profile, g *config.VFGroup, nic NIC, vf dev
 		return steps
 	}
 	return append(steps, Blocked{t.Target, t.VF, t.vf() + ": " + strings.Join(changes, ", "),
-		"it is " + usedBy(uses) + ": it follows when it is free"})
+		"it is " + usedBy(uses) + ": the change is made when it is free"})
 }
 
-// comesBack returns the settings of a used VF when it is free. A setting that is not
-// known counts as wanted: there is nothing to report before it is seen.
+// comesBack returns the settings that a used VF will have when it is free. An unknown
+// setting is assumed to be as the profile wants it.
 func comesBack(want, now device.Settings, returns *device.Settings) device.Settings {
 	out := now
 	for _, k := range device.Knobs {
@@ -93,9 +93,9 @@ func planVF(t VFTarget, p config.Profile, g *config.VFGroup, nic NIC, have devic
 	return steps
 }
 
-// complete adds to a knob of several values those that the group leaves open, as the
-// VF has them: the kernel sets all of them together. Without a VLAN there is no
-// priority.
+// complete fills in values that the group does not set but that the kernel sets together
+// with others: the QoS of a VLAN, and the other rate. They stay as the VF has them. Without
+// a VLAN there is no QoS.
 func complete(want, have device.Settings) device.Settings {
 	if want.VLAN != nil && *want.VLAN != 0 {
 		want.QoS = cmp.Or(want.QoS, have.QoS)
@@ -106,7 +106,7 @@ func complete(want, have device.Settings) device.Settings {
 	return want
 }
 
-// unable returns why a knob cannot be set now; empty: it can be.
+// unable returns why a knob cannot be set now; empty: it can.
 func unable(s SetKnob, p config.Profile, nic NIC) string {
 	switch {
 	case nic.Netdev == "" && s.Knob.Place == device.AtPF:
@@ -114,7 +114,7 @@ func unable(s SetKnob, p config.Profile, nic NIC) string {
 	case nic.Netdev == "" || s.Knob.Name != device.KnobMTU || *s.To.MTU <= nic.MTU:
 		return ""
 	case *s.To.MTU <= p.MTU:
-		return fmt.Sprintf("the PF's MTU is %d: it follows that", nic.MTU)
+		return fmt.Sprintf("the PF's MTU is %d and has to be changed first", nic.MTU)
 	}
 	return fmt.Sprintf("the PF's MTU is %d: set spec.pf.mtu to %d or more", nic.MTU, *s.To.MTU)
 }

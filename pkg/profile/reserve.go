@@ -10,21 +10,21 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// reservation keeps VFs from being given to anybody until all of them are settled.
+// reservation keeps VFs from being given to anybody until all of them are released.
 type reservation struct {
-	open int // VFs that are not settled
-	end  func()
+	vfs int // VFs that are not yet released
+	end func()
 }
 
-func (r *reservation) settle() {
-	if r.open--; r.open == 0 {
+func (r *reservation) releaseOne() {
+	if r.vfs--; r.vfs == 0 {
 		r.end()
 	}
 }
 
-// reserve keeps the VFs from being given to anybody, and then makes sure that nobody
-// has begun to use one since the plan was made. VFs that need knobs at the PF only are
-// a reservation of their own: they do not wait for drivers and netdevs of others.
+// reserve keeps the VFs from being given to anybody. Then it makes sure that nobody has
+// begun to use one since the plan was made. VFs that only need knobs at the PF have a
+// reservation of their own: they do not wait for drivers and netdevs of others.
 func (b *batch) reserve(ctx context.Context) {
 	var quick, slow []*vfWork
 	for _, vf := range b.vfs {
@@ -56,13 +56,13 @@ func (b *batch) change(ctx context.Context, vfs []*vfWork) {
 		return
 	}
 	end, err := b.a.Custody.Change(ctx, addresses(vfs)...)
-	r := &reservation{open: len(vfs), end: end}
+	r := &reservation{vfs: len(vfs), end: end}
 	for _, vf := range vfs {
 		if err != nil {
 			b.drop(vf, err)
 			continue
 		}
-		vf.release = sync.OnceFunc(r.settle)
+		vf.release = sync.OnceFunc(r.releaseOne)
 	}
 }
 
@@ -76,8 +76,8 @@ func addresses(vfs []*vfWork) []pci.Address {
 	return out
 }
 
-// recheck drops the VFs that somebody uses by now. If not all can be read at once,
-// each is read by itself.
+// recheck drops the VFs that are in use by now. If they cannot be read together, it reads
+// each by itself.
 func (b *batch) recheck(ctx context.Context) {
 	all, allErr := b.a.Custody.Recheck(ctx, addresses(b.vfs)...)
 	for _, vf := range b.vfs {
@@ -97,8 +97,8 @@ func (b *batch) recheck(ctx context.Context) {
 	}
 }
 
-// checkFree returns an error if somebody uses the VF. A VF that was made a moment ago is in
-// no other namespace: its netdev is still on its way.
+// checkFree returns an error if the VF is in use. A missing netdev of a new VF is not in
+// another namespace: the driver has not made it yet.
 func (vf *vfWork) checkFree(uses Uses) error {
 	if vf.steps[0].New {
 		uses = notNamespace{uses}
@@ -112,15 +112,15 @@ func (n notNamespace) ToChange(vf pci.Address) []custody.Use {
 	return slices.DeleteFunc(n.Uses.ToChange(vf), func(u custody.Use) bool { return u.Kind == custody.Namespace })
 }
 
-// drop leaves a VF alone. Its first step stands for all in the report.
+// drop gives up a VF, and reports its first step for all of them.
 func (b *batch) drop(vf *vfWork, err error) {
 	b.failures = append(b.failures, failure(vf.steps[0], err))
 	vf.steps = nil
 	vf.release()
 }
 
-// settled gives the VF free again if nothing is left to do.
-func (vf *vfWork) settled() {
+// releaseIfDone ends the reservation of a VF that has no more steps.
+func (vf *vfWork) releaseIfDone() {
 	if len(vf.steps) == 0 {
 		vf.release()
 	}

@@ -12,8 +12,8 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// diary is a Custody that notes what is asked, and whether anything has been changed
-// when a reservation ends.
+// diary is a Custody that records the calls, and whether anything had been changed when a
+// reservation ended.
 type diary struct {
 	oracle
 	k   *kernel

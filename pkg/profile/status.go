@@ -12,11 +12,11 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// Status is how far a profile is in effect on this node.
+// Status reports whether a profile is in effect on this node.
 type Status struct {
 	Profile  string        `json:"profile"`
 	Ready    bool          `json:"ready"`
-	PFs      []pci.Address `json:"pfs,omitempty"` // that the profile governs here
+	PFs      []pci.Address `json:"pfs,omitempty"` // governed by the profile on this node
 	Failures []Failure     `json:"failures,omitempty"`
 }
 
@@ -40,7 +40,7 @@ func statuses(profiles []config.Profile, nics []NIC, failures []Failure) []Statu
 	return out
 }
 
-// unreadable adds to each status that nothing is known.
+// unreadable adds to each status that the NICs could not be read.
 func unreadable(all []Status, err error) []Status {
 	for i := range all {
 		all[i].Ready = false
@@ -49,7 +49,7 @@ func unreadable(all []Status, err error) []Status {
 	return all
 }
 
-// Failure is a step that keeps a PF from being as its profile declares.
+// Failure is a step that was not taken, so that a PF is not as its profile declares.
 type Failure struct {
 	Profile string      `json:"profile"`
 	PF      pci.Address `json:"pf"`
@@ -59,14 +59,14 @@ type Failure struct {
 	Err     error       `json:"-"`
 
 	key stepKey
-	vfs []int  // VFs that it stands for
+	vfs []int  // VFs with this failure
 	set string // the change of a knob, without the VF
 }
 
-// Error is the failure as one line.
+// Error returns the failure as one line.
 func (f Failure) Error() string { return fmt.Sprintf("%s: %s", f.Step, f.Cause) }
 
-// Unwrap keeps the errno within reach of errors.Is.
+// Unwrap lets errors.Is find the errno.
 func (f Failure) Unwrap() error { return f.Err }
 
 func failure(s Step, err error) Failure {
@@ -83,8 +83,8 @@ func failure(s Step, err error) Failure {
 	return f
 }
 
-// merged makes one failure of those of one knob with one errno: if a driver lacks a
-// knob, 125 VFs have the same to say.
+// merged combines the failures of one knob with one errno. If a driver lacks a knob, all
+// VFs of a PF have the same failure.
 func merged(failures []Failure) []Failure {
 	var out []Failure
 	for _, f := range failures {
@@ -106,7 +106,7 @@ func (f Failure) alike(o Failure) bool {
 		errors.As(f.Err, &mine) && errors.As(o.Err, &other) && mine == other
 }
 
-// ranges writes ascending indexes as users do: "0-3,5".
+// ranges writes ascending indexes as users write them: "0-3,5".
 func ranges(indexes []int) string {
 	var out []device.IndexRange
 	for _, i := range indexes {

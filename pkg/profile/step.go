@@ -10,23 +10,23 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// Step is one change of one PF or VF. It prints as one line: "ens1f0: numVFs 0 -> 4".
+// Step is one change of a PF or VF. It prints as one line: "ens1f0: numVFs 0 -> 4".
 type Step interface {
 	fmt.Stringer
 	On() Target
 	key() stepKey
 }
 
-// stepKey identifies a step through several plans, whatever the values.
+// stepKey identifies a step across plans, regardless of its values.
 type stepKey struct {
 	pf   pci.Address
-	vf   int // wholePF: none
+	vf   int // wholePF: the step is about the PF
 	what string
 }
 
 const wholePF = -1
 
-// The steps that others depend on, as stepKey names them.
+// The names of steps that other steps depend on.
 const (
 	stepNumVFs = "numVFs"
 	stepPFMTU  = "MTU"
@@ -39,8 +39,8 @@ type Target struct {
 	PF      pci.Address
 	Name    string // the PF's netdev, else its address
 	Driver  string // the PF's driver, for messages
-	Ifindex int    // of the PF's netdev, which stays when it is renamed
-	Named   bool   // the profile names the PF: its use by the host is no obstacle
+	Ifindex int    // of the PF's netdev: a rename does not change it
+	Named   bool   // the profile names the PF, so its use by the host is no obstacle
 }
 
 // On returns the PF that the step is about.
@@ -48,7 +48,7 @@ func (t Target) On() Target { return t }
 
 func (t Target) stepOn(what string) stepKey { return stepKey{t.PF, wholePF, what} }
 
-func on(p config.Profile, pf device.PF) Target {
+func targetOf(p config.Profile, pf device.PF) Target {
 	return Target{Profile: p.Name, PF: pf.Address, Name: nameOf(pf), Driver: pf.Driver, Ifindex: pf.Ifindex, Named: namesPF(p, pf)}
 }
 
@@ -56,7 +56,7 @@ func on(p config.Profile, pf device.PF) Target {
 type VFTarget struct {
 	Target
 	VF      int
-	New     bool        // an earlier step makes the VF: its address and settings are not known yet
+	New     bool        // an earlier step makes the VF, so its address and settings are not known yet
 	Address pci.Address // zero if New
 }
 
@@ -67,21 +67,22 @@ func (t VFTarget) vf() string {
 	return fmt.Sprintf("VF %d", t.VF)
 }
 
-// The steps. From is the present value.
+// The kinds of steps. From is the present value.
 type (
-	// SetNumVFs makes or removes VFs. From one number above 0 to another are two steps.
+	// SetNumVFs makes or removes VFs. A change between two numbers above 0 takes two
+	// steps.
 	SetNumVFs struct {
 		Target
 		From, To int
-		Back     int // made again if To is refused: how many there were before the step to 0
+		Back     int // the number of VFs before the step to 0, which is restored if To is refused
 	}
-	// SetPFMTU sets the PF's MTU in bytes. Many drivers take the link down for a moment.
+	// SetPFMTU sets the PF's MTU in bytes. Many drivers take the link down for that.
 	SetPFMTU struct {
 		Target
 		From, To int
 		VFs      []device.VF // all of them must be free
 	}
-	// SetUp brings the PF's netdev up. It disturbs nobody.
+	// SetUp brings the PF's netdev up, which disturbs nobody.
 	SetUp struct{ Target }
 	// SetKnob sets one knob of a VF. From and To have the values of this knob only.
 	SetKnob struct {
@@ -89,7 +90,7 @@ type (
 		Knob     device.Knob
 		From, To device.Settings
 	}
-	// Blocked is a change that must not or cannot be made now, and why.
+	// Blocked is a change that must not or cannot be made now, with the reason.
 	Blocked struct {
 		Target
 		VF           int // wholePF: the PF
@@ -103,7 +104,7 @@ func (s SetUp) key() stepKey     { return s.stepOn(stepUp) }
 func (s SetKnob) key() stepKey   { return stepKey{s.PF, s.VF, s.Knob.Name} }
 func (s Blocked) key() stepKey   { return stepKey{s.PF, s.VF, s.What} }
 
-// needs returns the steps without which this one cannot succeed.
+// needs returns the steps that this one depends on.
 func (s SetKnob) needs() []stepKey {
 	var keys []stepKey
 	if s.New {
@@ -125,8 +126,8 @@ func (s SetPFMTU) what() string  { return fmt.Sprintf("MTU %d -> %d", s.From, s.
 
 func (s SetKnob) what() string { return s.vf() + ": " + s.change() }
 
-// change is the change without the VF: "VLAN 0 -> 100", "trust on". A switch needs
-// no present value.
+// change returns the change without the VF: "VLAN 0 -> 100", "trust on". For a switch the
+// present value is left out.
 func (s SetKnob) change() string {
 	from, to := valueOf(s.Knob, s.From), valueOf(s.Knob, s.To)
 	if s.New || from == "" || to == device.OnOff(true) || to == device.OnOff(false) {
@@ -135,7 +136,7 @@ func (s SetKnob) change() string {
 	return s.Knob.Name + " " + from + " -> " + to
 }
 
-// valueOf is a knob's value for people; empty: not known.
+// valueOf returns the text of a knob's value; empty: not known.
 func valueOf(k device.Knob, s device.Settings) string {
 	switch {
 	case k.Name == device.KnobDriver && !k.Has(s):

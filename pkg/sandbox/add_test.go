@@ -80,8 +80,8 @@ func TestAddSeveralNetworks(t *testing.T) {
 	}
 }
 
-// m#452: built-in networks do not wait for the primary or for each other, but for
-// the moment in which a link is born in the pod: that comes in its turn.
+// m#452: built-in networks do not wait for the primary or for each other. Only the
+// moment in which a link is born in the pod comes in its turn.
 func TestBuiltinsRunBesideThePrimary(t *testing.T) {
 	n := newNode(t)
 	n.pod("p", "macvlan-conf, fast", vf1)

@@ -17,7 +17,7 @@ import (
 const allocationGrace = time.Minute
 
 const (
-	firstLook = 15 * time.Second
+	firstLook = 5 * time.Second
 	lastLook  = 4 * time.Minute // longer pauses are left to Reconcile
 )
 
@@ -37,7 +37,8 @@ type allocations struct {
 	returned map[pci.Address]time.Time // by sandboxes
 	unlisted map[pci.Address]time.Time // since when the kubelet does not list them
 	inUse    map[pci.Address]time.Time // allocation that the kubelet has confirmed, by its time
-	news     bool                      // a device was returned since the last look
+	news     bool                      // a device was returned, or a sandbox ended, since the last look
+	ended    bool                      // a sandbox ended not long ago: confirmed allocations may be its pod's
 	pause    time.Duration             // before the next look
 }
 
@@ -57,6 +58,16 @@ func (a *allocations) noteReturned(devices []pci.Address) {
 		a.returned[d] = a.now()
 	}
 	a.news = true
+	a.wake.kick()
+}
+
+// noteEnd remembers that a sandbox has ended. Its pod may be going, with devices that
+// no network has ever attached: no sandbox returns these.
+func (a *allocations) noteEnd() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.news, a.ended = true, true
+	clear(a.inUse)
 	a.wake.kick()
 }
 
@@ -95,7 +106,7 @@ func (a *allocations) listed(ctx context.Context) (map[string]bool, error) {
 	return used, err
 }
 
-// judge returns the allocations that are over, and remembers what it has seen.
+// judge returns the allocations that are over, and remembers its findings.
 func (a *allocations) judge(all []ledger.Allocation, used map[string]bool, began time.Time) (stale []ledger.Allocation) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -154,7 +165,7 @@ func (a *allocations) loop(ctx context.Context) {
 // look prunes if there may be something to prune: a device that was returned, or an
 // allocation without an attachment. It asks the kubelet again less and less often. A
 // device that the kubelet has confirmed as in use (a VF without a net-attach-def, for
-// one) is left to Reconcile.
+// one) is left to Reconcile, except for a while after a sandbox has ended.
 func (a *allocations) look(ctx context.Context) (next time.Duration, again bool) {
 	all, err := a.ledger.Allocations()
 	if err == nil && !a.undecided(all) {
@@ -174,10 +185,11 @@ func (a *allocations) undecided(all []ledger.Allocation) bool {
 	defer a.mu.Unlock()
 	for _, alloc := range all {
 		_, _, held := a.ledger.Holder(alloc.Device)
-		if !held && !a.inUse[alloc.Device].Equal(alloc.At) {
+		if !held && (a.ended || !a.inUse[alloc.Device].Equal(alloc.At)) {
 			return true
 		}
 	}
+	a.ended = false // no allocation can be that of a pod without networks
 	return len(a.returned) > 0
 }
 
@@ -188,7 +200,8 @@ func (a *allocations) schedule(failed bool) (next time.Duration, again bool) {
 	if a.pause *= 2; a.news || a.pause == 0 {
 		a.pause, a.news = firstLook, false
 	}
-	if failed || len(a.returned) > 0 && a.pause <= lastLook {
+	a.ended = a.ended && a.pause <= lastLook
+	if failed || a.ended || len(a.returned) > 0 && a.pause <= lastLook {
 		next, again = min(a.pause, lastLook), true
 	}
 	for _, since := range a.unlisted {

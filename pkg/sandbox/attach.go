@@ -12,8 +12,8 @@ import (
 	"fairlead.dev/fairlead/pkg/ledger"
 )
 
-// Attach makes all networks of a sandbox and returns the primary's result. It makes
-// all or none: whatever was made before a failure is rolled back.
+// Attach makes all networks of a sandbox and returns the primary's result. If one
+// fails, all are rolled back.
 func (k *Keeper) Attach(ctx context.Context, r Request) (*types100.Result, error) {
 	unlock, err := k.locks.lock(ctx, r.ID)
 	if err != nil {

@@ -15,8 +15,8 @@ import (
 // crashNetworks has a VF with a program behind it, a program, and a chain of three.
 const crashNetworks = "fast-chain, bridge-conf, tuned, macvlan-conf"
 
-// crashes are the ways of working that the agent dies in, and how many durable steps
-// each has: one more or less is a change of what an ADD or a DEL promises.
+// crashes are the commands during which the agent dies, and how many durable steps
+// each has. One more or less changes the promise of an ADD or a DEL.
 var crashes = []struct {
 	command string
 	durable int
@@ -58,7 +58,7 @@ func durableSteps(log []string) int {
 	return count
 }
 
-// prepareCrash makes what the command works on, and returns how many steps that took.
+// prepareCrash makes the sandbox that the command works on, and returns how many steps that took.
 func (n *node) prepareCrash(command string) (steps int) {
 	n.t.Helper()
 	n.nad("fast-chain", "fairlead.dev/fast", `{"cniVersion":"1.0.0","plugins":[{"type":"sriov"},{"type":"tuning"}]}`)
@@ -73,7 +73,7 @@ func (n *node) prepareCrash(command string) (steps int) {
 	return n.world.Steps
 }
 
-// work is what the agent dies in.
+// work is the command during which the agent dies.
 func (n *node) work(command string) {
 	r := n.request("c1", "p")
 	switch command {
@@ -107,7 +107,7 @@ func crash(t *testing.T, command string, late bool, at int) bool {
 			}
 		}
 		if after != nil {
-			return errors.New("dead") // what this agent does from here on never happened
+			return errors.New("dead") // the work of this agent from here on never happened
 		}
 		return nil
 	}

@@ -323,7 +323,7 @@ func TestAddWaitsForTwoCommits(t *testing.T) {
 	}
 }
 
-// meta-cni E8: the record keeps nothing of what the runtime offers but members' configs.
+// meta-cni E8: of the runtime's offers, only members' configs are on record.
 func TestTheRecordHasNoCapabilities(t *testing.T) {
 	n := newNode(t)
 	n.pod("p", "macvlan-conf")

@@ -107,7 +107,7 @@ func TestDelFailsAtEveryStep(t *testing.T) {
 	}
 }
 
-// Where a release fails and cannot even be recorded, the runtime must ask again.
+// If a release fails and cannot even be recorded, the runtime must ask again.
 func TestDelThatCannotBeRecorded(t *testing.T) {
 	n := newNode(t)
 	n.pod("p", "macvlan-conf")
@@ -159,7 +159,7 @@ func TestFailedReleaseShows(t *testing.T) {
 	}
 }
 
-// A restart is what people try at 3 a.m.: what is waiting is tried again at once.
+// A restart is the usual remedy at 3 a.m.: waiting releases are tried again at once.
 func TestReleaseIsRetriedAtTheStartOfTheAgent(t *testing.T) {
 	n := newNode(t)
 	n.pod("p", "fast", vf1)

@@ -22,8 +22,8 @@ type deviceInfo struct{ dir string }
 
 func (d deviceInfo) path(fileName string) string { return filepath.Join(d.dir, "cni", fileName) }
 
-// write copies the device plugin's file for the attachment. If there is none, it
-// writes one from the PCI address.
+// write copies the device plugin's file for the attachment. Without such a
+// file, it writes one from the PCI address.
 func (d deviceInfo) write(a ledger.Attachment, deviceID string) error {
 	raw, err := os.ReadFile(filepath.Join(d.dir, "dp", network.DeviceFileName(a.Resource, deviceID)))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -55,8 +55,8 @@ func pciInfo(a ledger.Attachment, deviceID string) ([]byte, error) {
 	return json.Marshal(network.PCIDeviceInfo(address.String(), pf))
 }
 
-// read reads an attachment's file, which the plugin may have written again; nil if
-// there is none.
+// read reads an attachment's file, which the plugin may have written again. It is nil
+// if there is no such file.
 func (d deviceInfo) read(a ledger.Attachment) (*nadv1.DeviceInfo, error) {
 	if a.DeviceInfo == "" {
 		return nil, nil

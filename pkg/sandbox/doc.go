@@ -1,5 +1,5 @@
-// Package sandbox keeps pods' sandboxes: it attaches all networks of one or none,
-// releases them from only the ledger's record, and repairs whatever was interrupted.
+// Package sandbox keeps pods' sandboxes: it attaches the networks of a sandbox, all or
+// nothing, releases them from the ledger's record, and repairs whatever was interrupted.
 //
 // A Keeper is used by doors (package cni serves the runtime) and by its own loops. It
 // knows no CNI verb, no wire format and no shim: a Request says which sandbox, and how

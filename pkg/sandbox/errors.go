@@ -10,7 +10,7 @@ import (
 	"fairlead.dev/fairlead/pkg/ledger"
 )
 
-// Kind says what a caller can do about an error.
+// Kind says how a caller can deal with an error.
 type Kind int
 
 const (
@@ -77,13 +77,4 @@ func Recovered(err *error) {
 	if value := recover(); value != nil {
 		*err = &PanicError{Value: value, Stack: debug.Stack()}
 	}
-}
-
-// ShortID returns a container id as runtimes' tools show it.
-func ShortID(id string) string {
-	const digits = 13
-	if len(id) > digits {
-		return id[:digits]
-	}
-	return id
 }

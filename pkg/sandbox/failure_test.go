@@ -191,7 +191,7 @@ func TestPanic(t *testing.T) {
 	}
 }
 
-// The shim that hangs up ends the work, and what was made is undone though the
+// The shim that hangs up ends the work, and its networks are rolled back though the
 // call's context is over.
 func TestHangUp(t *testing.T) {
 	n := newNode(t)

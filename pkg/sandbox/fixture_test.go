@@ -140,7 +140,7 @@ func (n *node) request(id, pod string) Request {
 		Capabilities: map[string]any{"portMappings": []any{map[string]any{"hostPort": 80}}, "unasked": 1}}
 }
 
-// call does what the door does for a verb.
+// call calls the keeper as the door does for a verb.
 func (n *node) call(verb, id, pod string) (string, error) {
 	n.t.Helper()
 	if verb == "ADD" {
@@ -209,7 +209,7 @@ func (n *node) wantClean() {
 	}
 }
 
-// markReleasing does what an agent has done that died in a release.
+// markReleasing leaves the record of an agent that died during a release.
 func (n *node) markReleasing(id string) {
 	n.t.Helper()
 	s := n.sandbox(id)

@@ -58,7 +58,7 @@ func encodeResult(result *types100.Result) (json.RawMessage, error) {
 	return json.Marshal(converted)
 }
 
-// recordedResult reads the result on record; nil if there is none.
+// recordedResult reads the result on record; nil if there is no result.
 func recordedResult(a ledger.Attachment) (*types100.Result, error) {
 	if len(a.Result) == 0 {
 		return nil, nil

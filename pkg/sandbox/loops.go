@@ -41,7 +41,7 @@ func loop(ctx context.Context, wake signal, work func(context.Context) (next tim
 	}
 }
 
-// retryLoop releases what is due, until ctx ends.
+// retryLoop starts the releases that are due, until ctx ends.
 func (r *reconciler) retryLoop(ctx context.Context) {
 	loop(ctx, r.releaser.wake, func(ctx context.Context) (time.Duration, bool) { return r.retryDue(ctx, &joined{}) })
 }

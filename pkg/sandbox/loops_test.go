@@ -203,7 +203,7 @@ func TestStatusesPauseAfterATimeOut(t *testing.T) {
 	}
 }
 
-// countingLedger counts what is decoded.
+// countingLedger counts the decodes of records.
 type countingLedger struct {
 	sandboxtest.Ledger
 	decoded int
@@ -259,6 +259,39 @@ func TestAConfirmedAllocationIsNotAskedForAgain(t *testing.T) {
 
 // devices B10: a returned device that the kubelet keeps listing is asked about less and
 // less often, and then only by Reconcile.
+// A pod whose networks all fail has devices that no sandbox ever returns. They are free
+// soon after the pod is gone, without waiting for Reconcile.
+func TestDevicesOfAPodThatNeverStartedAreFreed(t *testing.T) {
+	n := newNode(t)
+	n.pod("p", "no-such-network", vf1)
+	n.allocate(t, vf1)
+	n.now = n.now.Add(time.Second)
+	if _, err := n.call("ADD", "c1", "p"); err == nil {
+		t.Fatal("the pod has started")
+	}
+	if _, again := n.keeper.allocations.look(t.Context()); again {
+		t.Error("the kubelet is asked again and again about a pod that it lists")
+	}
+	if _, err := n.call("DEL", "c1", "p"); err != nil {
+		t.Fatal(err)
+	}
+	var took time.Duration
+	for pause, again := time.Duration(0), true; again && took < 10*time.Minute; {
+		if took > 10*time.Second {
+			delete(n.kubelet.ByPod, "default/p")
+		}
+		pause, again = n.keeper.allocations.look(t.Context())
+		if left, err := n.ledger.Allocations(); err != nil || len(left) == 0 {
+			break
+		}
+		took += pause
+		n.now = n.now.Add(pause)
+	}
+	if left, err := n.ledger.Allocations(); err != nil || len(left) != 0 || took > 2*time.Minute {
+		t.Errorf("after %v: %v, %v", took, left, err)
+	}
+}
+
 func TestTheKubeletIsAskedLessAndLess(t *testing.T) {
 	n := newNode(t)
 	n.pod("p", "fast", vf1)
@@ -277,7 +310,7 @@ func TestTheKubeletIsAskedLessAndLess(t *testing.T) {
 		pauses = append(pauses, pause)
 		n.now = n.now.Add(pause)
 	}
-	want := []time.Duration{15 * time.Second, 30 * time.Second, time.Minute, 2 * time.Minute, 4 * time.Minute}
+	want := []time.Duration{5 * time.Second, 10 * time.Second, 20 * time.Second, 40 * time.Second, 80 * time.Second, 160 * time.Second}
 	if !slices.Equal(pauses, want) {
 		t.Errorf("pauses %v, want %v", pauses, want)
 	}

@@ -21,7 +21,7 @@ func pools(address pci.Address) string {
 	return ""
 }
 
-// S3, S4, S5, S12: who names a device, and what comes of it.
+// S3, S4, S5, S12: the ways of naming a device, and their outcomes.
 func TestNamedDevices(t *testing.T) {
 	const slow = "fairlead.dev/slow"
 	tests := []struct {

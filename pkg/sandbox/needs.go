@@ -16,7 +16,7 @@ import (
 type Cluster interface {
 	// Pod finds a pod. The error is network.ErrNotFound if it is gone or has another UID.
 	Pod(ctx context.Context, namespace, name, uid string) (network.Pod, error)
-	// NetAttachDef finds a net-attach-def. The error is network.ErrNotFound if there is none.
+	// NetAttachDef finds a net-attach-def. The error is network.ErrNotFound if it does not exist.
 	NetAttachDef(ctx context.Context, namespace, name string) (network.Definition, error)
 	// SetNetworkStatus writes the network-status annotation.
 	SetNetworkStatus(ctx context.Context, pod ledger.PodRef, status string) error
@@ -67,8 +67,8 @@ type Primary interface {
 
 // Kernel has the questions that the keeper itself asks the kernel; tests replace it.
 type Kernel struct {
-	// Identify returns the identity of the namespace at path, for the record. If there is
-	// none, netns.IsGone reports it of the error; the host's own is attach.ErrHostNetns.
+	// Identify returns the identity of the namespace at path, for the record. If it is
+	// gone, netns.IsGone says so of the error; the host's own is attach.ErrHostNetns.
 	Identify func(path string) (ledger.Netns, error)
 	// LastIfindex returns the highest ifindex in the namespace; 0: not known.
 	LastIfindex func(path string) int

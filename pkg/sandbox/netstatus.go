@@ -60,7 +60,7 @@ func mtuOf(a ledger.Attachment) int {
 	return mtu
 }
 
-// fallbackOf returns what the status says of a fallback; nil: it is none.
+// fallbackOf returns the status entry of a fallback; nil if the attachment is not a fallback.
 func fallbackOf(a ledger.Attachment) *network.FallbackStatus {
 	if a.Fallback == nil || len(a.Members) == 0 {
 		return nil

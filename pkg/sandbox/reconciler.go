@@ -154,7 +154,7 @@ func named(e ledger.Entry, err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("sandbox %s of pod %s: %w", ShortID(e.ID), e.Pod, err)
+	return fmt.Errorf("sandbox %s of pod %s: %w", ledger.ShortID(e.ID), e.Pod, err)
 }
 
 // releaseDead releases a sandbox, unless a call works on it.

@@ -16,6 +16,7 @@ func (k *Keeper) Release(ctx context.Context, r Request) error {
 	if err != nil {
 		return fail("wait for an earlier call for the same sandbox", TryAgain, err)
 	}
+	defer k.allocations.noteEnd()
 	sandbox, ok, err := k.record(r)
 	switch {
 	case err != nil:

@@ -101,11 +101,7 @@ func (r *releaser) fill(sandbox *ledger.Sandbox, offered map[string]any, args st
 	for _, n := range plan {
 		a := ledger.Attachment{Network: n.Network, IfName: n.IfName, Phase: ledger.Intent, CNIArgs: n.CNIArgs, CNIVersion: n.List.CNIVersion}
 		for i, plugin := range n.List.Plugins {
-			conf, err := n.List.Stdin(i, nil)
-			if err != nil {
-				return &Error{Network: n.Network, IfName: n.IfName, Step: "prepare", Err: err}
-			}
-			a.Members = append(a.Members, ledger.Member{Type: plugin.Type, Plugin: attach.PluginBinary, Config: conf})
+			a.Members = append(a.Members, ledger.Member{Type: plugin.Type, Plugin: attach.PluginBinary, Config: n.List.Member(i).JSON()})
 		}
 		sandbox.Attachments = append(sandbox.Attachments, a)
 	}

@@ -52,7 +52,7 @@ func (t *release) undo(ctx context.Context, s share) {
 	group.Wait()
 }
 
-// unreleased returns the positions of what is left to undo.
+// unreleased returns the positions of the attachments that are still to be undone.
 func (t *release) unreleased() (builtIn, programs []int) {
 	for i, a := range t.sandbox.Attachments {
 		switch {

@@ -13,34 +13,34 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// Input is what the agent's parts know, as plain values.
+// Input is the knowledge of the agent's parts, as plain values.
 type Input struct {
 	Node        string
-	Build       string // of the agent
+	Build       string // the agent's version
 	Time        time.Time
 	PFs         []device.PF
 	Lone        []device.VF                     // VFs whose PF is not visible, as inside a virtual machine
-	Knobs       map[pci.Address]device.Settings // VFs as their PF shows them now; may lack some or all
+	Knobs       map[pci.Address]device.Settings // the VFs' current settings at their PF; some or all may be missing
 	Pools       []PoolMembers
 	Sandboxes   []ledger.Sandbox
 	Allocations []ledger.Allocation
 	Profiles    []Profile
 	Tombstones  int
-	Problems    []string // what the parts themselves report
+	Problems    []string // the problems that the parts report
 }
 
-// PoolMembers is a pool and the devices that are in it.
+// PoolMembers is a pool with its devices.
 type PoolMembers struct {
 	Resource  string
 	Type      device.Type
 	Source    string
 	Idle      bool
 	Devices   []pci.Address
-	Unhealthy map[pci.Address]string // those of Devices that the kubelet is told not to hand out, and why
+	Unhealthy map[pci.Address]string // devices that the kubelet must not hand out, and why
 }
 
-// Build joins the input into one State and adds the problems that the join shows: a
-// VF that is not handed out, a held VF that is gone, a release that keeps failing.
+// Build joins the input into one State. It adds the problems that the join shows: a VF that is
+// not handed out, a held VF that is gone, a release that keeps failing.
 func Build(in Input) State {
 	b := builder{in: in, vfs: map[pci.Address]VF{}, problems: slices.Clone(in.Problems)}
 	b.joinPools()
@@ -62,7 +62,7 @@ func Build(in Input) State {
 
 type builder struct {
 	in       Input
-	vfs      map[pci.Address]VF // by address: pool and holder, without the device itself
+	vfs      map[pci.Address]VF // address → pool and holder, without the device itself
 	problems []string
 }
 
@@ -79,8 +79,8 @@ func (b *builder) joinPools() {
 	}
 }
 
-// unhealthyProblems has a sentence for each reason: a profile that cannot be
-// applied, or a module that is missing, concerns all VFs of its group.
+// unhealthyProblems returns a sentence for each reason: a profile that cannot be applied, or a
+// missing module, concerns all VFs of its group.
 func unhealthyProblems(pool PoolMembers) []string {
 	byReason := map[string][]pci.Address{}
 	for address, reason := range pool.Unhealthy {
@@ -111,7 +111,7 @@ func (b *builder) joinSandboxes() {
 	for _, sandbox := range b.in.Sandboxes {
 		if sandbox.Failure != "" {
 			b.problems = append(b.problems, fmt.Sprintf("pod %s: release of sandbox %s has failed %d times and will be tried again: %s",
-				sandbox.Pod, short(sandbox.ID), sandbox.Attempts, sandbox.Failure))
+				sandbox.Pod, ledger.ShortID(sandbox.ID), sandbox.Attempts, sandbox.Failure))
 		}
 		for _, a := range sandbox.Attachments {
 			if a.Phase == ledger.Released {
@@ -146,13 +146,14 @@ func (b *builder) hold(sandbox ledger.Sandbox, a ledger.Attachment, m ledger.Mem
 	}
 }
 
-// lost says how a pod has lost its VF; empty if it has the VF, or is giving it back.
+// lost says how a pod has lost its VF. It returns "" if the pod has the VF, or is being
+// released.
 func (b *builder) lost(sandbox ledger.Sandbox, a ledger.Attachment, m ledger.Member) string {
 	vf, ok := b.find(m.Device)
 	switch {
 	case !ok:
 		return "is no longer on this node"
-	// VFs that are removed and made again have the addresses of the old ones.
+	// VFs that are removed and created again have the addresses of the old ones.
 	case m.Plugin == pluginSRIOV && a.Phase == ledger.Bound && !sandbox.Releasing && vf.Netdev != "":
 		return fmt.Sprintf("is on the host, as %s, and not in the pod (its VFs were made again, or it was moved by hand)", vf.Netdev)
 	}
@@ -161,7 +162,7 @@ func (b *builder) lost(sandbox ledger.Sandbox, a ledger.Attachment, m ledger.Mem
 
 // Plugins of a member.
 const (
-	pluginSRIOV  = "sriov" // its VF lies in the pod's network namespace
+	pluginSRIOV  = "sriov" // its VF is in the pod's network namespace
 	pluginBinary = "binary"
 )
 
@@ -210,8 +211,8 @@ func (b *builder) join(vf device.VF) VF {
 	return known
 }
 
-// current is how the VF is now: its knobs at the PF, with what the VF itself shows on
-// the host. A netdev in a pod shows nothing here.
+// current returns the VF's current settings: its knobs at the PF, and those that the VF itself
+// shows on the host. A netdev in a pod shows nothing here.
 func current(vf device.VF, knobs device.Settings) *device.Settings {
 	knobs.Driver = vf.Driver
 	if vf.Netdev != "" {
@@ -226,7 +227,7 @@ func current(vf device.VF, knobs device.Settings) *device.Settings {
 	return &knobs
 }
 
-// pools keeps the order of the input: it is the order in which pools match.
+// pools keeps the order of the input, in which pools match.
 func (b *builder) pools() []Pool {
 	out := make([]Pool, 0, len(b.in.Pools))
 	for _, p := range b.in.Pools {
@@ -300,7 +301,7 @@ func describeAttachment(a ledger.Attachment) Attachment {
 	return out
 }
 
-// kind is how the attachment shows in the JSON. Binaries are "exec" there since the
+// kind returns the attachment's kind for the JSON. A binary has been "exec" there since the
 // first release.
 func kind(m ledger.Member) string {
 	if m.Plugin == pluginBinary {
@@ -309,8 +310,8 @@ func kind(m ledger.Member) string {
 	return m.Plugin
 }
 
-// addResult takes addresses, MAC and MTU from the CNI result. A result that cannot be
-// read leaves them out: a drawing must not fail for the sake of one line.
+// addResult copies addresses, MAC and MTU from the CNI result. If the result cannot be parsed,
+// they are left out: one bad result must not hide the rest.
 func addResult(out *Attachment, raw []byte) {
 	if len(raw) == 0 {
 		return
@@ -337,12 +338,4 @@ func deref(v *int) int {
 		return 0
 	}
 	return *v
-}
-
-// short is the part of a container id that crictl and ctr show.
-func short(id string) string {
-	if len(id) > 13 {
-		return id[:13]
-	}
-	return id
 }

@@ -150,7 +150,7 @@ func TestReleasedAttachmentHoldsNothing(t *testing.T) {
 func TestBuildLeavesItsInputAlone(t *testing.T) {
 	in, want := input(), input()
 	in.Problems = make([]string, 0, 8)
-	in.PFs[0].VFs = in.PFs[0].VFs[:2] // a held VF stays, room behind it
+	in.PFs[0].VFs = in.PFs[0].VFs[:2] // a held VF remains, with spare capacity behind it
 	Build(in)
 	if diff := cmp.Diff(want.PFs[0].VFs[:2], in.PFs[0].VFs); diff != "" {
 		t.Errorf("Build changed its input (-want +got):\n%s", diff)
@@ -179,7 +179,7 @@ func TestReturnedDeviceIsHeldByNobody(t *testing.T) {
 	}
 }
 
-// lab.md: fairleadctl vf shows the MTU, of a VF that nobody holds too.
+// lab.md: fairleadctl vf shows the MTU, even of a VF that nobody holds.
 func TestCurrentHasWhatTheHostSees(t *testing.T) {
 	in := input()
 	vf := &in.PFs[0].VFs[0]

@@ -18,11 +18,11 @@ import (
 // DefaultSocket is where the agent serves its state on every node.
 const DefaultSocket = "/run/fairlead/agent.sock"
 
-// maxBody bounds what a client reads: 2,000 VFs with pods are below 4 MiB.
+// maxBody limits the size of a reply: 2,000 VFs with pods take less than 4 MiB.
 const maxBody = 64 << 20
 
-// patience is how long an agent may take to answer. It gathers the state from what
-// it has in memory and from its PFs: well below a second, when it is well.
+// patience is how long a client waits for an agent. The agent gathers the state from memory and
+// from its PFs, usually in well under a second.
 const patience = 15 * time.Second
 
 // Client asks one agent for its state.
@@ -40,7 +40,7 @@ func NewClient(socket string) *Client {
 	return &Client{socket: socket, patience: patience, http: &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}}
 }
 
-// State asks for the state. Its error says what to do if no agent answers.
+// State asks for the state. If no agent answers, the error says what to do.
 func (c *Client) State(ctx context.Context) (State, error) {
 	body, err := c.get(ctx, Path)
 	if err != nil {
@@ -49,7 +49,7 @@ func (c *Client) State(ctx context.Context) (State, error) {
 	return Decode(body)
 }
 
-// Ready returns nil if the agent is serving pods, else an error that says why not.
+// Ready returns nil if the agent is serving pods, else an error with the reason.
 func (c *Client) Ready(ctx context.Context) error {
 	_, err := c.get(ctx, ReadyPath)
 	return err
@@ -88,11 +88,11 @@ func (c *Client) explain(err error) error {
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("the agent on %s has not answered within %s: it is stuck, or the node is overloaded; see its logs with `kubectl -n fairlead-system logs -l app.kubernetes.io/name=fairlead-agent`: %w", c.socket, c.patience, err)
 	}
-	return fmt.Errorf("asking the agent on %s: %w", c.socket, err)
+	return fmt.Errorf("ask the agent on %s: %w", c.socket, err)
 }
 
-// DecodeAll reads one State or several, one after another, as `fairleadctl state -o
-// json` prints those of several nodes.
+// DecodeAll parses one State or several in a row, as `fairleadctl state -o json` prints them
+// for several nodes.
 func DecodeAll(body []byte) ([]State, error) {
 	var out []State
 	decoder := json.NewDecoder(bytes.NewReader(body))
@@ -113,8 +113,8 @@ func DecodeAll(body []byte) ([]State, error) {
 	}
 }
 
-// Decode reads one State as Handler writes it. An unknown field is no error:
-// `fairleadctl` may be older than the agent.
+// Decode parses one State as Handler writes it. An unknown field is no error: `fairleadctl` may
+// be older than the agent.
 func Decode(body []byte) (State, error) {
 	var s State
 	if err := json.Unmarshal(body, &s); err != nil {

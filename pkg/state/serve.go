@@ -6,14 +6,14 @@ import (
 	"net/http"
 )
 
-// Handler serves the state at Path, and at ReadyPath whether the agent is serving pods.
+// Handler serves the state at Path, and the agent's readiness at ReadyPath.
 const (
 	Path      = "/v1/state"
 	ReadyPath = "/v1/ready"
 )
 
-// Handler serves `GET /v1/state` as JSON, and `GET /v1/ready`, which is 204 if ready
-// returns nil. It does not check who asks: only root can open the agent's socket.
+// Handler serves `GET /v1/state` as JSON, and `GET /v1/ready`, which is 204 if ready returns
+// nil. It does not check who asks: only root can open the agent's socket.
 func Handler(current func(context.Context) (State, error), ready func() error) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+ReadyPath, func(w http.ResponseWriter, _ *http.Request) {
@@ -35,7 +35,7 @@ func Handler(current func(context.Context) (State, error), ready func() error) h
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
-		// A reader that has gone away is nobody's error.
+		// If the reader has gone away, there is nobody to report it to.
 		_, _ = w.Write(append(body, '\n'))
 	})
 	return mux

@@ -66,7 +66,7 @@ func TestClientErrorsSayWhatToDo(t *testing.T) {
 	}
 }
 
-// An agent that hangs must not hang who asks it: neither before its answer nor in it.
+// A hanging agent must not make its caller hang, whether before its answer or in it.
 func TestClientDoesNotWaitForEver(t *testing.T) {
 	release := make(chan struct{})
 	silent := serve(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))

@@ -1,11 +1,10 @@
-// Package state is what one agent knows about its node at one moment, as a
-// value that can be printed, sent and compared: the NICs with their VFs, who
-// holds which VF and how the VF was before, the pools, the sandboxes with their
-// attachments, the profiles, and what is wrong.
+// Package state is one agent's knowledge of its node at one moment, as a value that can be
+// printed, sent and compared. It has the NICs with their VFs, who holds which VF and how the VF
+// was before, the pools, the sandboxes with their attachments, the profiles, and all problems.
 //
-// Build joins the agent's own records into a State; Handler serves it and Client
-// asks for it. The package reads no sysfs, no netlink and no ledger file: it is
-// given what was read. pkg/view draws a State.
+// Build joins the agent's own records into a State, Handler serves it and Client asks for it.
+// The package reads no sysfs, no netlink and no ledger file: its callers do. pkg/view draws a
+// State.
 package state
 
 import (
@@ -16,46 +15,46 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// State is one node as its agent sees it. Lists are sorted and never nil, so that
-// a reader of the JSON finds [] and two equal states print the same text.
+// State is one node as its agent sees it. Lists are sorted and never nil, so that a reader of
+// the JSON finds [] and equal states print the same text.
 type State struct {
 	Node       string    `json:"node"`
-	Build      string    `json:"build,omitempty"` // of the agent
+	Build      string    `json:"build,omitempty"` // the agent's version
 	Time       time.Time `json:"time"`
 	PFs        []PF      `json:"pfs"`
-	Lone       []VF      `json:"lone"` // VFs whose PF is not visible, as inside a virtual machine
+	Lone       []VF      `json:"lone"` // VFs without a visible PF, as inside a virtual machine
 	Pools      []Pool    `json:"pools"`
 	Sandboxes  []Sandbox `json:"sandboxes"`
 	Profiles   []Profile `json:"profiles"`
-	Tombstones int       `json:"tombstones"` // DELs that came while the agent was away, not yet replayed
-	Problems   []string  `json:"problems"`   // what an operator must look at; empty: all is well
+	Tombstones int       `json:"tombstones"` // DELs missed during downtime that have not been replayed yet
+	Problems   []string  `json:"problems"`   // for an operator to look at; empty: all is well
 }
 
-// PF is a physical function with what Fairlead knows about its VFs.
+// PF is a physical function with Fairlead's knowledge of its VFs.
 type PF struct {
 	device.PF
-	VFs []VF `json:"vfs"` // in the order of their index; stands in for device.PF's list
+	VFs []VF `json:"vfs"` // in order of index; replaces device.PF's list
 }
 
-// VF is a virtual function, the pool that it is in, and who holds it.
+// VF is a virtual function with its pool and its holder.
 type VF struct {
 	device.VF
 	Pool      string `json:"pool,omitempty"` // the extended resource; empty: not advertised
 	Allocated bool   `json:"allocated"`      // the kubelet handed it out, or a sandbox holds it
-	Healthy   bool   `json:"healthy"`        // meaningful in a pool only
-	// Reason is why a VF in a pool is not healthy, and not handed out.
+	Healthy   bool   `json:"healthy"`        // only meaningful in a pool
+	// Reason says why a VF in a pool is unhealthy and not handed out.
 	Reason string `json:"reason,omitempty"`
-	// Holder is the attachment that has the VF. Nil with Allocated set: the kubelet
-	// handed it out, and no network has asked for it (yet).
+	// Holder is the attachment that has the VF. It is nil with Allocated set if the kubelet
+	// handed the VF out and no network has asked for it (yet).
 	Holder *Holder `json:"holder,omitempty"`
-	// Original is how the VF was before its holder got it, and will be again;
-	// OriginalNetdev is what its netdev was called.
+	// Original is the VF's state before its holder got it, which will be restored;
+	// OriginalNetdev was its netdev's name.
 	Original       *device.Settings `json:"original,omitempty"`
 	OriginalNetdev string           `json:"originalNetdev,omitempty"`
-	// Applied is what the holder's network asked for; fields without a value were not
-	// asked for.
+	// Applied are the settings that the holder's network requested. Fields without a value were
+	// not requested.
 	Applied *device.Settings `json:"applied,omitempty"`
-	// Current is how the VF is now, as far as the host sees it.
+	// Current is the VF's current state, as far as the host sees it.
 	Current *device.Settings `json:"current,omitempty"`
 }
 
@@ -73,12 +72,12 @@ type Holder struct {
 type Pool struct {
 	Resource  string      `json:"resource"`
 	Type      device.Type `json:"type,omitempty"`
-	Source    string      `json:"source,omitempty"` // where it was declared
+	Source    string      `json:"source,omitempty"` // where it is declared
 	Idle      bool        `json:"idle,omitempty"`   // held back from the kubelet
 	Capacity  int         `json:"capacity"`
 	Healthy   int         `json:"healthy"`
 	Allocated int         `json:"allocated"`
-	Free      int         `json:"free"` // healthy, and handed out to nobody
+	Free      int         `json:"free"` // healthy and not handed out
 }
 
 // Sandbox is one pod sandbox with all its attachments, the primary first.
@@ -87,7 +86,7 @@ type Sandbox struct {
 	Pod         ledger.PodRef `json:"pod"`
 	Created     time.Time     `json:"created"`
 	Releasing   bool          `json:"releasing,omitempty"`
-	Failure     string        `json:"failure,omitempty"` // of the last try to release it
+	Failure     string        `json:"failure,omitempty"` // the error of the last release attempt
 	Attempts    int           `json:"attempts,omitempty"`
 	RetryAt     time.Time     `json:"retryAt,omitzero"`
 	Attachments []Attachment  `json:"attachments"`
@@ -106,14 +105,14 @@ type Attachment struct {
 	Uplink         string       `json:"uplink,omitempty"` // the host netdev below a macvlan or ipvlan
 	Resource       string       `json:"resource,omitempty"`
 	Device         pci.Address  `json:"device,omitzero"`
-	FallbackFrom   string       `json:"fallbackFrom,omitempty"` // the kind that was asked for
+	FallbackFrom   string       `json:"fallbackFrom,omitempty"` // the kind that was requested
 	FallbackReason string       `json:"fallbackReason,omitempty"`
 }
 
-// Profile is how far one NIC profile has come on this node.
+// Profile is the progress of one NIC profile on this node.
 type Profile struct {
 	Name    string `json:"name"`
 	Source  string `json:"source,omitempty"` // the file or object that declares it
 	Ready   bool   `json:"ready"`
-	Message string `json:"message,omitempty"` // why it is not ready, or what it did
+	Message string `json:"message,omitempty"` // why it is not ready, or its last changes
 }

@@ -11,13 +11,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// dir is a directory that is held open, so that each attribute below it costs
-// the kernel a look-up of one name rather than of a path with its symbolic links,
-// and so that all are read from one and the same device. With a thousand VFs this
-// halves the time; os.ReadFile would add a stat and a try at the poller to each.
+// dir is an open directory. The kernel then looks up one name per attribute, not a path with
+// symbolic links, and all attributes are of the same device. With a thousand VFs this halves
+// the time; os.ReadFile would add a stat and an attempt at the poller to each.
 type dir struct{ fd int }
 
-// anywhere takes whole paths for names.
+// anywhere takes whole paths as names.
 var anywhere = dir{unix.AT_FDCWD}
 
 func openDir(name string) (dir, error) { return anywhere.sub(name) }
@@ -44,7 +43,7 @@ func (d dir) attr(name string) (string, error) {
 		return "", err
 	}
 	defer unix.Close(fd)
-	var buf [256]byte // all attributes read here are one short line
+	var buf [256]byte // every attribute read here is one short line
 	n, err := retryEINTR(func() (int, error) { return unix.Read(fd, buf[:]) })
 	if err != nil {
 		return "", &os.PathError{Op: "read", Path: name, Err: err}
@@ -77,7 +76,7 @@ func (d dir) link(name string) (string, error) {
 	return string(buf[:n]), nil
 }
 
-// linkBase is the last element of a symbolic link's target, "" where there is no link.
+// linkBase returns the last element of a symbolic link's target, "" if there is no link.
 func (d dir) linkBase(name string) string {
 	target, err := d.link(name)
 	if err != nil {
@@ -86,7 +85,7 @@ func (d dir) linkBase(name string) string {
 	return path.Base(target)
 }
 
-// list gives the sorted names in a directory; none where it does not exist.
+// list returns the sorted names in a directory. A missing directory is empty.
 func (d dir) list(name string) ([]string, error) {
 	fd, err := d.open(name, unix.O_RDONLY|unix.O_DIRECTORY)
 	if errors.Is(err, os.ErrNotExist) {

@@ -13,16 +13,16 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// BindDriver binds a function to the named driver, or with "" to the one that
-// the kernel chooses by itself, and verifies it. It is idempotent: a function
-// that has what is asked for is not touched. On failure the driver_override and,
-// as far as possible, the binding are put back as they were.
+// BindDriver binds a function to the named driver, or with "" to the one that the kernel
+// chooses by itself, and verifies it. It is idempotent: a function that is already bound as
+// requested is not touched. On failure the driver_override and, as far as possible, the binding
+// are restored.
 //
-// The caller makes sure that nobody uses the function: unbinding takes its
-// netdev away from whatever namespace it lies in. A process that has it open
-// through VFIO makes the kernel wait, with the device locked, for as long as the
-// process likes. BindDriver then gives up with ErrBusy; what it has begun cannot
-// be withdrawn, and completes in the background once the process lets go.
+// The caller makes sure that nobody uses the function: unbinding removes its netdev from
+// whatever namespace it is in. If a process has the function open through VFIO, the kernel
+// waits, with the device locked, until the process closes it. BindDriver then gives up with
+// ErrBusy. The change cannot be withdrawn: it completes in the background once the process lets
+// go.
 func (f FS) BindDriver(addr pci.Address, driver string) error {
 	return f.within(f.bindWithin, addr, fmt.Sprintf("bind %s to %s", addr, named(driver)), func() error { return f.bind(addr, driver) })
 }
@@ -51,8 +51,8 @@ func (f FS) bind(addr pci.Address, driver string) error {
 	return nil
 }
 
-// bound reports whether nothing is left to do. "The kernel's own choice" holds
-// where a kernel driver is bound and no override is in force.
+// bound reports whether nothing is left to do. "The kernel's own choice" means that a kernel
+// driver is bound and no override is set.
 func bound(current, override, want string) bool {
 	if want == "" {
 		return override == "" && current != "" && !device.UserspaceDriver(current)
@@ -70,7 +70,7 @@ func (f FS) rebind(addr pci.Address, current, driver string) error {
 		}
 	}
 	probeErr := f.write(f.driversProbe(), addr.String())
-	// The kernel swallows most probe errors: only the driver link tells.
+	// The kernel swallows most probe errors: only the driver link shows the result.
 	got, err := f.Driver(addr)
 	if err != nil {
 		return gone(err)
@@ -99,7 +99,7 @@ func (f FS) probeCause(addr pci.Address, driver, got string, probeErr error) err
 func (f FS) unbind(addr pci.Address) error {
 	err := f.write(f.device(addr)+"/driver/unbind", addr.String())
 	if errors.Is(err, unix.ENODEV) || errors.Is(err, fs.ErrNotExist) {
-		return nil // without a driver already; the probe's verification has the last word
+		return nil // it had no driver already; the probe is verified anyway
 	}
 	if err != nil {
 		return fmt.Errorf("unbind: %w", err)
@@ -107,24 +107,24 @@ func (f FS) unbind(addr pci.Address) error {
 	return nil
 }
 
-// restore is the undo of rebind.
+// restore undoes rebind.
 func (f FS) restore(addr pci.Address, current, override string) error {
 	if err := f.writeOverride(addr, override); err != nil {
 		return fmt.Errorf("undo: %w", err)
 	}
-	if now, err := f.Driver(addr); err != nil || now != "" || current == "" {
-		return nil // still, or again, bound; or it had no driver to begin with
+	if bound, err := f.Driver(addr); err != nil || bound != "" || current == "" {
+		return nil // still bound, or bound again; or it had no driver before
 	}
 	if err := f.write(f.driversProbe(), addr.String()); err != nil {
 		return fmt.Errorf("undo: probe: %w", err)
 	}
-	if now, _ := f.Driver(addr); now != current {
-		return fmt.Errorf("undo: it is now bound to %s", orNone(now))
+	if bound, _ := f.Driver(addr); bound != current {
+		return fmt.Errorf("undo: it is now bound to %s", orNone(bound))
 	}
 	return nil
 }
 
-// readOverride gives "" where none is set; the kernel then prints "(null)".
+// readOverride returns "" if no override is set; the kernel then prints "(null)".
 func (f FS) readOverride(addr pci.Address) (string, error) {
 	text, err := anywhere.attr(f.device(addr) + "/driver_override")
 	if err != nil {
@@ -136,8 +136,7 @@ func (f FS) readOverride(addr pci.Address) (string, error) {
 	return text, nil
 }
 
-// writeOverride clears the override with a newline: the kernel takes an empty
-// write for no write at all.
+// writeOverride clears the override with a newline: the kernel ignores an empty write.
 func (f FS) writeOverride(addr pci.Address, driver string) error {
 	if err := f.write(f.device(addr)+"/driver_override", driver+"\n"); err != nil {
 		return fmt.Errorf("set driver_override: %w", gone(err))

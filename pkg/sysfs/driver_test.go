@@ -117,8 +117,8 @@ func TestVFIOHintNamesTheIOMMU(t *testing.T) {
 	checkError(t, tree.FS().BindDriver(vf0Addr, "vfio-pci"), sysfs.ErrRefused, "intel_iommu=on")
 }
 
-// heldDevice is a kernel in which a process has the device open: unbind returns
-// only when it is closed.
+// heldDevice is a kernel in which a process has the device open: unbind returns only once it is
+// closed.
 type heldDevice struct {
 	*sysfstest.Tree
 	closed chan struct{}
@@ -139,11 +139,11 @@ func (h heldDevice) WriteAttr(path string, data []byte) error {
 func TestBindDriverDoesNotHangOnAnOpenDevice(t *testing.T) {
 	held := heldDevice{vfTree(t, "vfio-pci"), make(chan struct{}), make(chan struct{})}
 	f := held.FS().WithWriter(held).WithTimeout(time.Millisecond)
-	checkError(t, f.BindDriver(vf0Addr, "igbvf"), sysfs.ErrBusy, "a process seems to have the device open")
+	checkError(t, f.BindDriver(vf0Addr, "igbvf"), sysfs.ErrBusy, "probably because a process has the device open")
 	// A second attempt would wait behind the first.
 	checkError(t, f.BindDriver(vf0Addr, "vfio-pci"), sysfs.ErrBusy, "an earlier change of it still waits in the kernel")
 	close(held.closed)
-	<-held.probed // what was begun is done once the process lets go
+	<-held.probed // the change that was begun completes once the process lets go
 	checkError(t, held.FS().BindDriver(vf0Addr, "igbvf"), nil, "")
 	if vf, err := f.VF(vf0Addr); err != nil || vf.Netdev != "ens1f0v0" {
 		t.Errorf("left %+v, %v; want the netdev back", vf, err)
@@ -153,8 +153,8 @@ func TestBindDriverDoesNotHangOnAnOpenDevice(t *testing.T) {
 	}
 }
 
-// heldVF is a kernel in which a process has a VF open: its PF drops it only when
-// it is closed.
+// heldVF is a kernel in which a process has a VF open: its PF drops the VF only once it is
+// closed.
 type heldVF struct {
 	*sysfstest.Tree
 	closed chan struct{}
@@ -170,7 +170,7 @@ func (h heldVF) WriteAttr(path string, data []byte) error {
 func TestSetNumVFsDoesNotHangOnAnOpenVF(t *testing.T) {
 	held := heldVF{vfTree(t, "vfio-pci"), make(chan struct{}), make(chan struct{})}
 	f := held.FS().WithWriter(held).WithTimeout(time.Millisecond)
-	checkError(t, f.SetNumVFs(pfAddr, 0), sysfs.ErrBusy, "a process seems to have the device open")
+	checkError(t, f.SetNumVFs(pfAddr, 0), sysfs.ErrBusy, "probably because a process has the device open")
 	<-held.begun
 	checkError(t, f.SetNumVFs(pfAddr, 0), sysfs.ErrBusy, "an earlier change of it still waits in the kernel")
 	close(held.closed)

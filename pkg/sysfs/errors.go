@@ -2,8 +2,8 @@ package sysfs
 
 import "errors"
 
-// What stands in the way of a change; the error that wraps one of these says
-// where and what to do.
+// These are the reasons that block a change. The error that wraps one of them says where, and
+// what to do.
 var (
 	ErrDriverNotLoaded = errors.New("driver not loaded")
 	ErrBusy            = errors.New("device busy")

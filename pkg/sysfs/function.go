@@ -17,9 +17,9 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// PFs reads every network function that can have VFs (sriov_totalvfs > 0), in order
-// of address, without the VFs themselves. What only netlink or devlink tells
-// (altnames, eswitch mode) stays empty, as do the names of the PCI id database.
+// PFs reads every network function that can have VFs (sriov_totalvfs > 0), in order of address,
+// without the VFs themselves. Altnames and the eswitch mode stay empty, since only netlink and
+// devlink report them, and so do the names of the PCI id database.
 func (f FS) PFs() ([]device.PF, error) {
 	functions, err := f.Scan()
 	if err != nil {
@@ -39,13 +39,13 @@ func (f FS) PFs() ([]device.PF, error) {
 	return pfs, nil
 }
 
-// Functions is what is on the PCI bus, by address and in its order.
+// Functions are the functions on the PCI bus, in order of address.
 type Functions struct {
 	PFs  []pci.Address // of the network class, can have VFs
 	NICs []pci.Address // of the network class, neither PF nor VF
 }
 
-// Scan lists the bus and reads nothing but what tells the functions apart.
+// Scan lists the bus. It reads only the attributes that distinguish the functions.
 func (f FS) Scan() (Functions, error) {
 	names, err := anywhere.list(f.devices())
 	if err != nil {
@@ -55,7 +55,7 @@ func (f FS) Scan() (Functions, error) {
 	for _, name := range names {
 		addr, err := pci.ParseAddress(name)
 		if err != nil {
-			continue // not named after an address: nothing that this package could handle
+			continue // not named by an address: this package does not handle it
 		}
 		d, err := openDir(f.devices() + "/" + name)
 		if err != nil {
@@ -83,7 +83,7 @@ const (
 	plainNIC
 )
 
-// kind tells the functions on the bus apart by as few reads as possible.
+// kind classifies a function with as few reads as possible.
 func (d dir) kind() kind {
 	if d.linkBase("physfn") != "" {
 		return virtual
@@ -92,14 +92,14 @@ func (d dir) kind() kind {
 		return other
 	}
 	total, err := d.int("sriov_totalvfs")
-	if total > 0 || err != nil && !errors.Is(err, fs.ErrNotExist) { // reading it in full will say what is wrong
+	if total > 0 || err != nil && !errors.Is(err, fs.ErrNotExist) { // a full reading reports the error
 		return physical
 	}
 	return plainNIC
 }
 
-// networkClass refuses what is no network controller by its PCI class: NVMe disks,
-// GPUs and crypto accelerators have VFs, too, which are none of ours to make or bind.
+// networkClass rejects functions that are not network controllers, by their PCI class. NVMe
+// disks, GPUs and crypto accelerators have VFs too, and those are not ours to create or bind.
 func (d dir) networkClass() error {
 	class, err := d.attr("class")
 	if err == nil && !strings.HasPrefix(class, "0x02") {
@@ -108,9 +108,8 @@ func (d dir) networkClass() error {
 	return err
 }
 
-// PF reads one physical function, without its VFs. The error wraps
-// fs.ErrNotExist where no such function is there, or it cannot have VFs, or is no
-// network controller.
+// PF reads one physical function, without its VFs. The error wraps fs.ErrNotExist if there is
+// no such function, if it cannot have VFs, or if it is no network controller.
 func (f FS) PF(addr pci.Address) (device.PF, error) {
 	pf, err := f.readPF(addr)
 	if err != nil {
@@ -151,7 +150,7 @@ func (f FS) readPF(addr pci.Address) (device.PF, error) {
 	return pf, nil
 }
 
-// VFs reads the VFs of a PF in the order of their index.
+// VFs reads the VFs of a PF in order of index.
 func (f FS) VFs(pf pci.Address) ([]device.VF, error) {
 	slots, err := f.VFSlots(pf)
 	if err != nil {
@@ -177,12 +176,12 @@ type VFSlot struct {
 	Index       int
 }
 
-// VFSlots lists the VFs of a PF without reading them, in the order of their index.
+// VFSlots lists the VFs of a PF without reading them, in order of index.
 //
-// It follows the PF's links. sriov_numvfs would tell the number at once, but
-// reading it waits for the PF's device lock, which a change of that number holds
-// for seconds, and for ever while a VF that is to go is open. While VFs come or
-// go the links have gaps: hence the look at every index.
+// It follows the PF's links. Reading sriov_numvfs would be faster, but it waits for the PF's
+// device lock. A change of that number holds the lock for seconds, and indefinitely if a VF
+// that is to be removed is open. While VFs are created or removed the links have gaps, so every
+// index is tried.
 func (f FS) VFSlots(pf pci.Address) ([]VFSlot, error) {
 	d, err := openDir(f.device(pf))
 	if err != nil {
@@ -206,8 +205,8 @@ func (d dir) slots(pf pci.Address, total int) []VFSlot {
 	return slots
 }
 
-// VF reads one virtual function. Where no PF is visible (inside a virtual
-// machine a VF looks like any other function) PF is zero and Index is 0.
+// VF reads one virtual function. If no PF is visible, PF is zero and Index is 0: inside a
+// virtual machine a VF looks like any other function.
 func (f FS) VF(addr pci.Address) (device.VF, error) {
 	pf, ok := f.PFOf(addr)
 	if !ok {
@@ -240,7 +239,7 @@ func (f FS) readVF(slot VFSlot) (device.VF, error) {
 		return device.VF{}, err
 	}
 	defer d.close()
-	if slot.PF.IsZero() { // else the PF has been looked at
+	if slot.PF.IsZero() { // otherwise the PF has been checked
 		if err := d.networkClass(); err != nil {
 			return device.VF{}, err
 		}
@@ -253,7 +252,7 @@ func (f FS) readVF(slot VFSlot) (device.VF, error) {
 		Address: slot.Address, PF: slot.PF, Index: slot.Index, Vendor: c.vendor, Device: c.device, Driver: c.driver,
 		NUMANode: c.numaNode, IOMMUGroup: c.iommuGroup, RDMADevices: c.rdma,
 	}
-	vf.ACPIIndex, _ = d.attr("acpi_index") // most devices have none
+	vf.ACPIIndex, _ = d.attr("acpi_index") // most devices have no such attribute
 	f.readNodes(d, &vf)
 	if vf.Driver == "" || vf.Userspace() {
 		return vf, nil
@@ -267,7 +266,7 @@ func (f FS) readVF(slot VFSlot) (device.VF, error) {
 	return vf, nil
 }
 
-// readNodes reads the names of the device nodes by which userspace opens a VF.
+// readNodes reads the names of the device nodes through which userspace opens a VF.
 func (f FS) readNodes(d dir, vf *device.VF) {
 	switch {
 	case vf.VFIO():
@@ -275,13 +274,13 @@ func (f FS) readNodes(d dir, vf *device.VF) {
 	case vf.Userspace():
 		vf.UIO, _ = f.UIO(vf.Address)
 	}
-	// Read without a look at RDMADevices: an RDMA device may be in a pod's namespace, its
-	// node stays. There is none while ib_uverbs is not loaded.
+	// It is read even without RDMADevices: if an RDMA device is in a pod's namespace, its node
+	// stays. The list is empty while ib_uverbs is not loaded.
 	vf.Verbs, _ = d.list("infiniband_verbs")
 }
 
-// VFAddress is where VF number index of a PF sits. The error wraps
-// fs.ErrNotExist where the PF has no such VF now.
+// VFAddress returns the address of VF number index of a PF. The error wraps fs.ErrNotExist if
+// the PF has no such VF.
 func (f FS) VFAddress(pf pci.Address, index int) (pci.Address, error) {
 	d, err := openDir(f.device(pf))
 	if err != nil {
@@ -303,27 +302,27 @@ func (d dir) vfAddress(index int) (pci.Address, error) {
 	return pci.ParseAddress(path.Base(target))
 }
 
-// PFOf is the PF of a VF; false for anything that is no VF, for a VF that is
+// PFOf returns the PF of a VF. It returns false for a function that is no VF, for a VF that is
 // gone, and inside a virtual machine, where no PF is visible.
 func (f FS) PFOf(vf pci.Address) (pci.Address, bool) {
 	addr, err := pci.ParseAddress(anywhere.linkBase(f.device(vf) + "/physfn"))
 	return addr, err == nil
 }
 
-// Netdevs lists the names of a function's netdevs in this network namespace,
-// sorted; none where all lie elsewhere or no kernel driver is bound.
+// Netdevs returns the names of a function's netdevs in this network namespace, sorted. The list
+// is empty if all are in other namespaces or no kernel driver is bound.
 func (f FS) Netdevs(addr pci.Address) ([]string, error) {
 	return anywhere.list(f.device(addr) + "/net")
 }
 
-// FunctionOf is the PCI function that a netdev of this network namespace belongs
-// to; false for a netdev that is gone and for one without such a function.
+// FunctionOf returns the PCI function of a netdev in this network namespace. It returns false
+// if the netdev is gone or has no PCI function.
 func (f FS) FunctionOf(netdev string) (pci.Address, bool) {
 	addr, err := pci.ParseAddress(anywhere.linkBase(filepath.Join(f.root, "sys/class/net", netdev, "device")))
 	return addr, err == nil
 }
 
-// Driver is the name of the driver that a function is bound to, "" for none.
+// Driver returns the name of the driver that a function is bound to, "" if it is unbound.
 func (f FS) Driver(addr pci.Address) (string, error) {
 	name := anywhere.linkBase(f.device(addr) + "/driver")
 	if name == "" {
@@ -334,40 +333,7 @@ func (f FS) Driver(addr pci.Address) (string, error) {
 	return name, nil
 }
 
-// IOMMUGroup is the number of a function's IOMMU group, -1 for none.
-func (f FS) IOMMUGroup(addr pci.Address) int {
-	n, err := strconv.Atoi(anywhere.linkBase(f.device(addr) + "/iommu_group"))
-	if err != nil {
-		return -1
-	}
-	return n
-}
-
-// VFIOGroup is the name, below /dev/vfio, of the device node by which a function
-// is opened: "12", or "noiommu-0" where VFIO runs without an IOMMU and has made
-// a group of its own. ok is false where there is no group.
-func (f FS) VFIOGroup(addr pci.Address) (name string, ok bool) {
-	n := f.IOMMUGroup(addr)
-	if n < 0 {
-		return "", false
-	}
-	if kind, _ := anywhere.attr(f.device(addr) + "/iommu_group/name"); kind == "vfio-noiommu" {
-		return "noiommu-" + strconv.Itoa(n), true
-	}
-	return strconv.Itoa(n), true
-}
-
-// UIO is the name, below /dev, of the node by which a function bound to a uio
-// driver is opened; ok is false where there is none.
-func (f FS) UIO(addr pci.Address) (name string, ok bool) {
-	names, err := anywhere.list(f.device(addr) + "/uio")
-	if err != nil || len(names) == 0 {
-		return "", false
-	}
-	return names[0], true
-}
-
-// common is what PFs and VFs have alike.
+// common has the attributes that PFs and VFs share.
 type common struct {
 	vendor, device, driver string
 	numaNode, iommuGroup   int
@@ -397,8 +363,8 @@ func (d dir) common() (common, error) {
 	return c, err
 }
 
-// gone makes errors of a function that vanished while it was read match
-// fs.ErrNotExist: the kernel says ENODEV once the device is being removed.
+// gone makes the error of a function that vanished while it was read match fs.ErrNotExist: once
+// a device is being removed, the kernel returns ENODEV.
 func gone(err error) error {
 	if errors.Is(err, unix.ENODEV) {
 		return fmt.Errorf("%w (%w)", fs.ErrNotExist, err)

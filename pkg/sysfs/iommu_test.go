@@ -9,7 +9,7 @@ import (
 	"fairlead.dev/fairlead/pkg/sysfs/sysfstest"
 )
 
-// devices A7, security S13: the functions that VFIO gives out together.
+// devices A7, security S13: the functions that VFIO hands out together.
 func TestGroupMembers(t *testing.T) {
 	tree := sysfstest.New(t)
 	pf := igb()

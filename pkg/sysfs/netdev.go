@@ -8,20 +8,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// netdev is a function's netdev. Its methods tell what is there: it may be
-// renamed or moved between two reads, and the event that says so brings the next
-// reading.
+// netdev is a function's netdev. If it is renamed or moved between two reads, the methods
+// return its new state, and the event about it causes the next reading.
 type netdev struct {
 	dir
 	name string
 }
 
-// Representors of VFs and subfunctions hang below the PF in switchdev mode; the
-// kernel's phys_port_name tells them from the uplink ("p0" or none).
+// Representors of VFs and subfunctions are below the PF in switchdev mode. The kernel's
+// phys_port_name distinguishes them from the uplink, which has "p0" or no name.
 var representorRE = regexp.MustCompile(`^(c\d+)?pf\d+(vf|sf)\d+$`)
 
-// uplink opens the netdev that is the function's own; ok is false where it has
-// none in this namespace.
+// uplink opens the function's own netdev. ok is false if there is no such netdev in this
+// namespace.
 func (d dir) uplink() (n netdev, ok bool, err error) {
 	names, err := d.list("net")
 	if err != nil || len(names) == 0 {
@@ -64,7 +63,7 @@ func (n netdev) operState() string {
 	return state
 }
 
-// carrier is false also where the netdev is down: the kernel then answers EINVAL.
+// carrier is also false if the netdev is down: the kernel then returns EINVAL.
 func (n netdev) carrier() bool {
 	c, _ := n.attr("carrier")
 	return c == "1"

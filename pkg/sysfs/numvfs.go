@@ -9,14 +9,14 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// SetNumVFs makes a PF have n VFs, and verifies it by reading back. The same
-// number again writes nothing. The kernel goes from N to M only through 0, which
-// takes every VF from whoever holds it: that step is never taken implicitly, so
-// a change between two numbers above 0 fails with ErrBusy and changes nothing.
+// SetNumVFs gives a PF n VFs, and verifies it by reading back. If the PF already has n VFs,
+// nothing is written. The kernel goes from N to M only through 0, which removes every VF, even
+// one in use. That step is never taken implicitly: a change between two numbers above 0 fails
+// with ErrBusy and changes nothing.
 //
-// On return the VFs are on the bus and drivers have been offered them; their
-// netdevs, and the names that udev gives, may come later. As BindDriver does, it
-// gives up with ErrBusy where the kernel waits for a process that has a VF open.
+// On return the VFs are on the bus and drivers have been offered them. Their netdevs, and the
+// names that udev gives, may appear later. Like BindDriver, it gives up with ErrBusy if the
+// kernel waits for a process that has a VF open.
 func (f FS) SetNumVFs(pf pci.Address, n int) error {
 	return f.within(f.numVFsWithin, pf, fmt.Sprintf("set %d VFs on PF %s", n, pf), func() error { return f.setNumVFs(pf, n) })
 }
@@ -38,7 +38,7 @@ func (f FS) setNumVFs(pf pci.Address, n int) error {
 		return fmt.Errorf("set %d VFs on PF %s: read back: %w", n, pf, gone(err))
 	}
 	if got != n {
-		return fmt.Errorf("set %d VFs on PF %s: the driver reported success but made %d; the kernel log may say why: %w", n, pf, got, ErrRefused)
+		return fmt.Errorf("set %d VFs on PF %s: the driver reported success but created %d; the kernel log may say why: %w", n, pf, got, ErrRefused)
 	}
 	for i := range n {
 		if _, err := f.VFAddress(pf, i); err != nil {
@@ -62,7 +62,7 @@ func (f FS) readNumVFs(pf pci.Address, n int) (current int, err error) {
 	return current, nil
 }
 
-// numVFsCause adds what the errno of a refused sriov_numvfs write means.
+// numVFsCause explains the errno of a refused sriov_numvfs write.
 func numVFsCause(err error) error {
 	switch {
 	case errors.Is(err, unix.EBUSY):

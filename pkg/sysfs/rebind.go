@@ -6,9 +6,9 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// Rebind takes a function from its driver and gives it back to the same one. The
-// function has a new netdev then, with nothing that a user of the last one left:
-// programs, filters, queues, names. BindDriver's rules hold.
+// Rebind unbinds a function from its driver and binds it to the same driver again. The function
+// then has a new netdev, without anything that a former user left on it: programs, filters,
+// queues, names. BindDriver's rules apply.
 func (f FS) Rebind(addr pci.Address) error {
 	return f.within(f.bindWithin, addr, fmt.Sprintf("rebind %s", addr), func() error { return f.reprobe(addr) })
 }

@@ -9,7 +9,7 @@ import (
 	"fairlead.dev/fairlead/pkg/sysfs/sysfstest"
 )
 
-// S9: what a pod has left on a netdev goes with the netdev.
+// S9: anything that a pod has left on a netdev disappears with the netdev.
 func TestRebind(t *testing.T) {
 	const unbind, probe = "0000:3b:10.0/driver/unbind 0000:3b:10.0", "drivers_probe 0000:3b:10.0"
 	tests := map[string]struct {

@@ -1,11 +1,10 @@
-// Package sysfs reads a node's SR-IOV functions from /sys, creates VFs and binds
-// drivers. Every path is below a root, so that a container may look at its
-// host's tree and a test at its own.
+// Package sysfs reads a node's SR-IOV functions from /sys, creates VFs and binds drivers. Every
+// path is below a root, so that a container can read its host's tree and a test its own.
 //
-// It keeps no state, caches nothing and talks no netlink: pkg/inventory does.
-// It sees the netdevs of the network namespace that /sys was mounted in; the
-// netdev of a VF that lies in a pod is not there. Writes to the kernel pass
-// through a Writer, which tests replace by one that behaves as the kernel does.
+// It keeps no state, caches nothing and uses no netlink: pkg/inventory does. It sees the
+// netdevs of the network namespace in which /sys was mounted; the netdev of a VF that is in a
+// pod is not visible. Writes go through a Writer, which tests replace with one that behaves as
+// the kernel does.
 package sysfs
 
 import (
@@ -32,16 +31,16 @@ type Writer interface {
 	WriteAttr(path string, data []byte) error
 }
 
-// defaultBindWithin bounds a change of driver: the slowest probe takes a few
-// seconds, but VFIO lets go only when the last process has closed the device.
+// defaultBindWithin limits a change of driver. The slowest probe takes a few seconds, but VFIO
+// lets go only when the last process has closed the device.
 const defaultBindWithin = 30 * time.Second
 
-// defaultNumVFsWithin bounds a change of the number of VFs. 125 VFs have taken 65 s
-// (op#1015); one that is open in a process when it is to go takes as long as that likes.
+// defaultNumVFsWithin limits a change of the number of VFs. 125 VFs have taken 65 s (op#1015).
+// If a process has a VF open that is to be removed, the change waits for the process.
 const defaultNumVFsWithin = 3 * time.Minute
 
-// New is the sysfs below root: files are read from root/sys/…. "" and "/" are
-// the machine's own.
+// New returns the sysfs below root: files are read from root/sys/…. "" and "/" are the
+// machine's own.
 func New(root string) FS {
 	if root == "" {
 		root = "/"
@@ -58,7 +57,7 @@ func (f FS) WithWriter(w Writer) FS {
 	return f
 }
 
-// WithOpener returns a copy of f that opens device nodes by open.
+// WithOpener returns a copy of f that opens device nodes with open.
 func (f FS) WithOpener(open func(path string) error) FS {
 	f.open = open
 	return f
@@ -70,14 +69,14 @@ func (f FS) WithTimeout(d time.Duration) FS {
 	return f
 }
 
-// Root is the directory that New was given, "/" for the machine's own.
+// Root returns the directory that New was given, "/" for the machine's own.
 func (f FS) Root() string { return f.root }
 
 type fileWriter struct{}
 
-// WriteAttr opens without O_CREAT: an attribute that isn't there is one that the
-// kernel or driver does not have. One write call carries the whole value, since
-// the kernel takes each call as a value of its own.
+// WriteAttr opens without O_CREAT: if an attribute does not exist, the kernel or driver does
+// not support it. One write call carries the whole value, since the kernel takes each call as a
+// separate value.
 func (fileWriter) WriteAttr(path string, data []byte) error {
 	file, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {

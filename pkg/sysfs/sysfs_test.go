@@ -46,7 +46,7 @@ func TestReadsWhatTheTreeHolds(t *testing.T) {
 	vfio.ACPIIndex, vfio.VFIOGroup = "101", "11"
 	want.VFs = []device.VF{igbvf(0), vfio}
 	tree.AddPF(want)
-	// A function that cannot have VFs, and one whose SR-IOV is switched off.
+	// One function cannot have VFs, the other has SR-IOV switched off.
 	nic := pci.MustParseAddress("0000:00:03.0")
 	tree.AddVF(device.VF{Address: nic, Vendor: "8086", Device: "100e", NUMANode: -1, IOMMUGroup: -1})
 	off := igb()
@@ -80,8 +80,8 @@ func TestReadsWhatTheTreeHolds(t *testing.T) {
 	}
 }
 
-// Crypto accelerators, NVMe disks and GPUs have VFs, too. A profile that selects
-// NICs by vendor, or by nothing, must not make theirs.
+// Crypto accelerators, NVMe disks and GPUs have VFs too. A profile that selects NICs by vendor,
+// or selects all, must not create theirs.
 func TestOnlyNetworkFunctionsAreNICs(t *testing.T) {
 	for class, nic := range map[string]bool{
 		"0x020000": true, // Ethernet

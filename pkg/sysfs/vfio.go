@@ -10,13 +10,13 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// hostDev is the host's /dev as a privileged container with the host's PIDs sees
-// it: its own has the nodes that were there when it began.
+// hostDev is the host's /dev as a privileged container with the host's PIDs sees it. The
+// container's own /dev has only the nodes that existed when it started.
 const hostDev = "proc/1/root/dev"
 
-// VFIOOpen reports whether a process has a function, or another of its IOMMU group,
-// open through VFIO: the kernel then refuses to open the group once more. Anything
-// but that refusal, such as a node that isn't there, tells nothing and is false.
+// VFIOOpen reports whether a process has a function, or another function of its IOMMU group,
+// open through VFIO: the kernel then refuses to open the group again. Any other error, such as
+// a missing node, proves nothing and returns false.
 func (f FS) VFIOOpen(addr pci.Address) bool {
 	if driver, err := f.Driver(addr); err != nil || !device.VFIODriver(driver) {
 		return false
@@ -40,4 +40,14 @@ func openNode(path string) error {
 		return err
 	}
 	return unix.Close(fd)
+}
+
+// UIO returns the name, below /dev, of the node through which a function bound to a uio driver
+// is opened. ok is false if there is no such node.
+func (f FS) UIO(addr pci.Address) (name string, ok bool) {
+	names, err := anywhere.list(f.device(addr) + "/uio")
+	if err != nil || len(names) == 0 {
+		return "", false
+	}
+	return names[0], true
 }

@@ -8,9 +8,9 @@ import (
 	"fairlead.dev/fairlead/pkg/state"
 )
 
-// Clashes names the addresses that two pods on different nodes have in one
-// secondary network. host-local counts on each node by itself, so that a range
-// that is given to several nodes is handed out several times (w#110).
+// Clashes lists the addresses that two pods on different nodes have in the same secondary
+// network. host-local allocates on each node separately, so a range that is given to several
+// nodes is handed out several times (w#110).
 func Clashes(states []state.State) []string {
 	type place struct{ network, ip string }
 	type user struct{ node, pod string }
@@ -25,7 +25,7 @@ func Clashes(states []state.State) []string {
 					if !taken {
 						first[at] = here
 					} else if other.node != here.node {
-						out = append(out, fmt.Sprintf("network %s: %s belongs to pod %s on %s and to pod %s on %s: host-local hands out one range on each node by itself; give each node a range of its own, or the pods static addresses",
+						out = append(out, fmt.Sprintf("network %s: %s belongs to pod %s on %s and to pod %s on %s: host-local allocates on each node separately; give each node its own range, or the pods static addresses",
 							a.Network, ip, other.pod, other.node, here.pod, here.node))
 					}
 				}
@@ -36,8 +36,8 @@ func Clashes(states []state.State) []string {
 	return out
 }
 
-// secondaries leaves out the primary network, which is the first attachment: its
-// plugin answers for its addresses.
+// secondaries leaves out the primary network, which is the first attachment: its plugin is
+// responsible for its addresses.
 func secondaries(sandbox state.Sandbox) []state.Attachment {
 	var out []state.Attachment
 	for i, a := range sandbox.Attachments {

@@ -19,8 +19,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files again")
 
-// checkGolden compares text with testdata/NAME, so that a person can read the
-// drawing and its difference.
+// checkGolden compares text with testdata/NAME, which people can read and diff.
 func checkGolden(t *testing.T, name, got string) {
 	t.Helper()
 	path := filepath.Join("testdata", name)
@@ -42,7 +41,7 @@ var noon = time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)
 
 func ptr[T any](v T) *T { return &v }
 
-// igb is a PF as the lab has them: bus of its own, VFs at 10.0, 10.2 …
+// igb returns a PF like those of the lab: a bus of its own, VFs at 10.0, 10.2 …
 func igb(bus, index, numa, numVFs int, netdev string) device.PF {
 	pf := device.PF{
 		Address: pci.MustParseAddress(fmt.Sprintf("0000:%02x:00.0", bus)), Vendor: "8086", Device: "10c9",
@@ -63,8 +62,8 @@ func igb(bus, index, numa, numVFs int, netdev string) device.PF {
 	return pf
 }
 
-// busyNode has every kind of VF: held by a kernel network, held in userspace,
-// handed out and not used, free, in no pool, unhealthy.
+// busyNode has every kind of VF: held by a kernel network, held in userspace, handed out but
+// unused, free, in no pool, unhealthy.
 func busyNode() state.State {
 	pf0, pf1 := igb(2, 0, 0, 6, "pf0"), igb(3, 1, 1, 7, "pf1")
 	for _, i := range []int{4, 5} {
@@ -133,7 +132,7 @@ func busyNode() state.State {
 	})
 }
 
-// quietNode has one PF, outside any NUMA node, and a pod on the declared fallback.
+// quietNode has one PF, outside any NUMA node, and a pod with the declared fallback.
 func quietNode() state.State {
 	pf := igb(2, 0, -1, 0, "pf0")
 	pf.Carrier = false

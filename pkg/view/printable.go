@@ -10,16 +10,16 @@ import (
 	"fairlead.dev/fairlead/pkg/state"
 )
 
-// printable returns a copy of a state that is safe to print. Tenants choose names of
-// networks and interfaces, and what their plugins say when they fail: escape codes in
-// these would reach the administrator's terminal.
+// printable returns a copy of a state that is safe to print. Tenants choose the names of
+// networks and interfaces, and the error texts of their plugins: escape codes in them would
+// reach the administrator's terminal.
 func printable(s state.State) state.State {
 	v := reflect.ValueOf(&s).Elem()
 	makePrintable(v)
 	return s
 }
 
-// makePrintable changes v in place, and copies all that v only refers to.
+// makePrintable changes v in place, and copies everything that v refers to.
 func makePrintable(v reflect.Value) {
 	switch v.Kind() {
 	case reflect.String:
@@ -50,7 +50,7 @@ func makePrintable(v reflect.Value) {
 	}
 }
 
-// printableText writes what does not print as Go does: \x1b, \u202e, \n.
+// printableText escapes unprintable characters as Go does: \x1b, \u202e, \n.
 func printableText(text string) string {
 	if strings.IndexFunc(text, unprintable) < 0 {
 		return text

@@ -25,7 +25,7 @@ func Status(states []state.State) string {
 	return out.String()
 }
 
-// Healthy reports whether no node has a problem, nor the nodes together.
+// Healthy reports whether there are no problems, on any node or between nodes.
 func Healthy(states []state.State) bool {
 	if len(Clashes(states)) > 0 {
 		return false

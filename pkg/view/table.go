@@ -4,8 +4,8 @@ import (
 	"strings"
 )
 
-// table writes rows as aligned columns, two blanks apart, with no blanks at the
-// end of a line: that is what scripts cut and what golden files can hold.
+// table writes rows as aligned columns, two blanks apart. Lines have no trailing blanks:
+// scripts cut them and golden files compare them.
 func table(out *strings.Builder, rows [][]string) {
 	var width []int
 	for _, row := range rows {

@@ -11,15 +11,14 @@ import (
 	"fairlead.dev/fairlead/pkg/state"
 )
 
-// Options say what the text is drawn for. The zero value is for a file or a pipe.
+// Options describe the output. The zero value is for a file or a pipe.
 type Options struct {
 	Width  int // columns of the terminal; 0: no limit
 	Colour bool
 }
 
-// Topology draws the nodes: below each its NUMA nodes, their PFs, the VFs of
-// each with the pod that holds them, and below the PF the pods that run on a
-// macvlan or ipvlan of that uplink.
+// Topology draws the nodes. Below each node are its NUMA nodes and their PFs, and below a PF
+// its VFs with the pods that hold them, and the pods with a macvlan or ipvlan on that uplink.
 func Topology(states []state.State, o Options) string {
 	t := newTree(o.Width, o.Colour)
 	for i, s := range Merge(states) {
@@ -31,8 +30,8 @@ func Topology(states []state.State, o Options) string {
 	return t.out.String()
 }
 
-// Merge sorts by node; of two states of one node the newer counts. What it returns is
-// safe to print.
+// Merge sorts the states by node. If a node has several, the newest is used. The result is safe
+// to print.
 func Merge(states []state.State) []state.State {
 	newest := map[string]state.State{}
 	for _, s := range states {
@@ -49,14 +48,14 @@ func Merge(states []state.State) []state.State {
 }
 
 func drawNode(s state.State) *branch {
-	root := &branch{parts: []part{{s.Node, strong}, {count(len(s.PFs), "PF"), plain}, {count(vfCount(s), "VF"), plain}}}
+	root := &branch{parts: []segment{{s.Node, strong}, {count(len(s.PFs), "PF"), plain}, {count(vfCount(s), "VF"), plain}}}
 	if s.Tombstones > 0 {
-		root.parts = append(root.parts, part{count(s.Tombstones, "tombstone"), warn})
+		root.parts = append(root.parts, segment{count(s.Tombstones, "tombstone"), warn})
 	}
 	for _, numa := range numaNodes(s.PFs) {
 		below := root
 		if numa >= 0 {
-			below = root.add(part{"NUMA " + strconv.Itoa(numa), faint})
+			below = root.add(segment{"NUMA " + strconv.Itoa(numa), faint})
 		}
 		for _, pf := range s.PFs {
 			if max(pf.NUMANode, -1) == numa {
@@ -67,31 +66,31 @@ func drawNode(s state.State) *branch {
 	drawLone(root, s)
 	drawOtherUplinks(root, s)
 	for _, problem := range s.Problems {
-		root.add(part{"! " + problem, bad})
+		root.add(segment{"! " + problem, bad})
 	}
 	return root
 }
 
-// numaNodes lists the NUMA nodes in order; the PFs that have none (-1) come
-// last, straight below the machine.
+// numaNodes lists the NUMA nodes in order. PFs without one (-1) come last, directly below the
+// machine.
 func numaNodes(pfs []state.PF) []int {
 	var out []int
 	for _, pf := range pfs {
 		out = append(out, max(pf.NUMANode, -1))
 	}
-	slices.SortFunc(out, func(a, b int) int { return cmp.Compare(uint(a), uint(b)) }) // uint(-1) is the greatest
+	slices.SortFunc(out, func(a, b int) int { return cmp.Compare(uint(a), uint(b)) }) // uint(-1) is the largest
 	return slices.Compact(out)
 }
 
 func drawPF(below *branch, pf state.PF, s state.State) {
-	line := below.add(part{cmp.Or(pf.Netdev, "(no netdev)"), strong}, part{pf.Address.String(), plain},
-		part{cmp.Or(pf.ProductName, pf.Vendor+":"+pf.Device), faint})
+	line := below.add(segment{cmp.Or(pf.Netdev, "(no netdev)"), strong}, segment{pf.Address.String(), plain},
+		segment{cmp.Or(pf.ProductName, pf.Vendor+":"+pf.Device), faint})
 	line.parts = appendText(line.parts, pf.Driver, plain)
 	line.parts = append(line.parts, carrier(pf))
 	if pf.MTU != 0 {
-		line.parts = append(line.parts, part{"mtu " + strconv.Itoa(pf.MTU), plain})
+		line.parts = append(line.parts, segment{"mtu " + strconv.Itoa(pf.MTU), plain})
 	}
-	line.parts = append(line.parts, part{strconv.Itoa(pf.NumVFs) + " of " + count(pf.TotalVFs, "VF"), plain})
+	line.parts = append(line.parts, segment{strconv.Itoa(pf.NumVFs) + " of " + count(pf.TotalVFs, "VF"), plain})
 	for i := 0; i < len(pf.VFs); {
 		run := freeRun(pf.VFs[i:])
 		line.add(drawVFs(pf.VFs[i:i+run], s)...)
@@ -104,29 +103,29 @@ func drawPF(below *branch, pf state.PF, s state.State) {
 	}
 }
 
-// drawLone lists the VFs that a virtual machine was given: their PF is the host's.
+// drawLone lists the VFs that a virtual machine was given: the PF is the host's.
 func drawLone(root *branch, s state.State) {
 	if len(s.Lone) == 0 {
 		return
 	}
-	line := root.add(part{"no PF visible", faint}, part{count(len(s.Lone), "VF"), plain})
+	line := root.add(segment{"no PF visible", faint}, segment{count(len(s.Lone), "VF"), plain})
 	for _, vf := range s.Lone {
 		line.add(drawVFs([]state.VF{vf}, s)...)
 	}
 }
 
-func carrier(pf state.PF) part {
+func carrier(pf state.PF) segment {
 	switch {
 	case pf.Netdev == "":
-		return part{"no link", warn}
+		return segment{"no link", warn}
 	case pf.Carrier:
-		return part{"up", good}
+		return segment{"up", good}
 	}
-	return part{"no carrier", warn}
+	return segment{"no carrier", warn}
 }
 
-// freeRun returns how many of the VFs at the head differ only in their index. A PF has
-// up to 256, and those that nobody holds need one line. Two are shorter as two lines.
+// freeRun returns how many of the first VFs differ only in their index. A PF has up to 256, and
+// free ones need only one line. Two are shorter as two lines.
 func freeRun(vfs []state.VF) int {
 	n := 1
 	for n < len(vfs) && alike(vfs[0], vfs[n]) && vfs[n].Index == vfs[n-1].Index+1 {
@@ -143,63 +142,63 @@ func alike(a, b state.VF) bool {
 		slices.Equal(shared(a), shared(b))
 }
 
-// shared is what a line for several VFs can say about all of them.
-func shared(vf state.VF) []part {
+// shared returns the parts of a line that are the same for several VFs.
+func shared(vf state.VF) []segment {
 	return knobs(vf, state.Attachment{}, false)
 }
 
-func drawVFs(vfs []state.VF, s state.State) []part {
+func drawVFs(vfs []state.VF, s state.State) []segment {
 	vf := vfs[0]
 	if len(vfs) > 1 {
 		last := vfs[len(vfs)-1]
-		parts := []part{{"vf" + strconv.Itoa(vf.Index) + "–vf" + strconv.Itoa(last.Index), plain}, poolPart(vf)}
+		parts := []segment{{"vf" + strconv.Itoa(vf.Index) + "–vf" + strconv.Itoa(last.Index), plain}, poolPart(vf)}
 		parts = append(parts, usePart(vf))
 		return append(appendText(parts, vf.Driver, faint), shared(vf)...)
 	}
-	parts := []part{{vf.Address.String(), plain}, poolPart(vf), usePart(vf)}
-	if !vf.PF.IsZero() { // no PF, no index on it
-		parts = slices.Insert(parts, 0, part{"vf" + strconv.Itoa(vf.Index), plain})
+	parts := []segment{{vf.Address.String(), plain}, poolPart(vf), usePart(vf)}
+	if !vf.PF.IsZero() { // without a PF it has no index
+		parts = slices.Insert(parts, 0, segment{"vf" + strconv.Itoa(vf.Index), plain})
 	}
 	var held state.Attachment
 	if vf.Holder != nil {
 		held = attachmentOf(s, *vf.Holder)
-		parts = append(parts, part{vf.Holder.IfName, plain})
+		parts = append(parts, segment{vf.Holder.IfName, plain})
 		for _, ip := range held.IPs {
-			parts = append(parts, part{ip, plain})
+			parts = append(parts, segment{ip, plain})
 		}
 	}
 	parts = appendText(parts, vf.Driver, faint)
 	return append(parts, knobs(vf, held, true)...)
 }
 
-func poolPart(vf state.VF) part {
+func poolPart(vf state.VF) segment {
 	if vf.Pool == "" {
-		return part{"no pool", faint}
+		return segment{"no pool", faint}
 	}
-	return part{vf.Pool, plain}
+	return segment{vf.Pool, plain}
 }
 
 // usePart says who has the VF.
-func usePart(vf state.VF) part {
+func usePart(vf state.VF) segment {
 	switch {
 	case vf.Holder != nil && vf.Holder.Phase == ledger.Bound:
-		return part{"→ " + vf.Holder.Pod.String(), strong}
+		return segment{"→ " + vf.Holder.Pod.String(), strong}
 	case vf.Holder != nil:
-		return part{"→ " + vf.Holder.Pod.String() + " (unfinished)", warn}
+		return segment{"→ " + vf.Holder.Pod.String() + " (unfinished)", warn}
 	case vf.Allocated:
-		return part{"allocated, in no network", warn}
+		return segment{"allocated, in no network", warn}
 	case vf.Pool != "" && !vf.Healthy:
-		return part{"unhealthy: " + vf.Reason, bad}
+		return segment{"unhealthy: " + vf.Reason, bad}
 	case vf.Pool != "":
-		return part{"free", good}
+		return segment{"free", good}
 	}
-	return part{"unused", faint}
+	return segment{"unused", faint}
 }
 
-// knobs are the settings of a VF that are not as the kernel makes them: as the
-// PF shows them, or else as its network asked for them.
-func knobs(vf state.VF, held state.Attachment, address bool) []part {
-	var out []part
+// knobs returns the settings of a VF that differ from a new VF's. The PF's report takes
+// precedence over the network's request.
+func knobs(vf state.VF, held state.Attachment, address bool) []segment {
+	var out []segment
 	for _, k := range device.KnobsAt(device.AtPF) {
 		if k.Name != device.KnobMAC {
 			out = appendText(out, knobPart(k, vf), plain)
@@ -209,13 +208,13 @@ func knobs(vf state.VF, held state.Attachment, address bool) []part {
 			out = appendText(out, macOf(vf, held), plain)
 		}
 		if mtu := cmp.Or(held.MTU, vf.MTU); mtu != 0 {
-			out = append(out, part{"mtu " + strconv.Itoa(mtu), plain})
+			out = append(out, segment{"mtu " + strconv.Itoa(mtu), plain})
 		}
 	}
 	return out
 }
 
-// knobPart is empty if the knob has the value of a new VF, or none that is known.
+// knobPart returns "" if the knob has the value of a new VF, or its value is unknown.
 func knobPart(k device.Knob, vf state.VF) string {
 	var fresh device.Settings
 	if k.Default != nil {
@@ -228,8 +227,8 @@ func knobPart(k device.Knob, vf state.VF) string {
 	return strings.ToLower(k.Name) + " " + k.Text(s)
 }
 
-// known returns settings in which the knob has a value: the present ones, or else
-// those that the network asked for.
+// known returns settings in which the knob has a value: the current ones, or else those that
+// the network requested.
 func known(k device.Knob, vf state.VF) (device.Settings, bool) {
 	for _, s := range []*device.Settings{vf.Current, vf.Applied} {
 		if s != nil && k.Has(*s) {
@@ -239,8 +238,7 @@ func known(k device.Knob, vf state.VF) (device.Settings, bool) {
 	return device.Settings{}, false
 }
 
-// macOf prefers the MAC that the pod has. The PF's table knows that of a VF in
-// userspace.
+// macOf prefers the MAC that the pod has. A userspace VF's MAC comes from the PF.
 func macOf(vf state.VF, held state.Attachment) string {
 	mac := cmp.Or(held.MAC, vf.MAC)
 	for _, s := range []*device.Settings{vf.Current, vf.Applied} {
@@ -277,7 +275,7 @@ func drawOtherUplinks(root *branch, s state.State) {
 	}
 	slices.Sort(names)
 	for _, name := range slices.Compact(names) {
-		line := root.add(part{name, strong}, part{"no SR-IOV", faint})
+		line := root.add(segment{name, strong}, segment{"no SR-IOV", faint})
 		for _, child := range linksOn(s, func(uplink string) bool { return uplink == name }) {
 			line.add(child...)
 		}
@@ -291,8 +289,8 @@ func isPF(pfs []state.PF, netdev string) bool {
 }
 
 // linksOn draws the attachments without a VF on the uplinks that match.
-func linksOn(s state.State, match func(string) bool) [][]part {
-	var out [][]part
+func linksOn(s state.State, match func(string) bool) [][]segment {
+	var out [][]segment
 	for _, sandbox := range s.Sandboxes {
 		for _, a := range sandbox.Attachments {
 			if a.Device.IsZero() && a.Phase != ledger.Released && match(a.Uplink) {
@@ -303,29 +301,29 @@ func linksOn(s state.State, match func(string) bool) [][]part {
 	return out
 }
 
-func drawLink(sandbox state.Sandbox, a state.Attachment) []part {
-	parts := []part{{a.Kind, plain}, {"→ " + sandbox.Pod.String(), strong}, {a.IfName, plain}}
+func drawLink(sandbox state.Sandbox, a state.Attachment) []segment {
+	parts := []segment{{a.Kind, plain}, {"→ " + sandbox.Pod.String(), strong}, {a.IfName, plain}}
 	for _, ip := range a.IPs {
-		parts = append(parts, part{ip, plain})
+		parts = append(parts, segment{ip, plain})
 	}
 	if a.VLAN != 0 {
-		parts = append(parts, part{"vlan " + strconv.Itoa(a.VLAN), plain})
+		parts = append(parts, segment{"vlan " + strconv.Itoa(a.VLAN), plain})
 	}
 	parts = appendText(parts, a.MAC, plain)
 	if a.MTU != 0 {
-		parts = append(parts, part{"mtu " + strconv.Itoa(a.MTU), plain})
+		parts = append(parts, segment{"mtu " + strconv.Itoa(a.MTU), plain})
 	}
 	if a.FallbackFrom != "" {
-		parts = append(parts, part{"in place of " + a.FallbackFrom + ": " + a.FallbackReason, warn})
+		parts = append(parts, segment{"in place of " + a.FallbackFrom + ": " + a.FallbackReason, warn})
 	}
 	return parts
 }
 
-func appendText(parts []part, text string, s style) []part {
+func appendText(parts []segment, text string, s style) []segment {
 	if text == "" {
 		return parts
 	}
-	return append(parts, part{text, s})
+	return append(parts, segment{text, s})
 }
 
 func vfCount(s state.State) int {

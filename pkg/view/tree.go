@@ -5,7 +5,7 @@ import (
 	"unicode/utf8"
 )
 
-// style is what a part of a line means; colour follows from it.
+// style is the meaning of a part of a line; the colour follows from it.
 type style int
 
 const (
@@ -17,28 +17,28 @@ const (
 	bad
 )
 
-// escapes are ANSI SGR codes, which every terminal of the last decades knows.
+// escapes are ANSI SGR codes, which all terminals know.
 var escapes = [...]string{plain: "", strong: "1", faint: "2", good: "32", warn: "33", bad: "31"}
 
-// part is a run of text that is not broken over two lines unless it must be.
-type part struct {
+// segment is a piece of text that is not broken over two lines unless it must be.
+type segment struct {
 	text  string
 	style style
 }
 
-// branch is one line of a tree with what hangs below it.
+// branch is one line of a tree with the lines below it.
 type branch struct {
-	parts    []part
+	parts    []segment
 	children []*branch
 }
 
-func (b *branch) add(parts ...part) *branch {
+func (b *branch) add(parts ...segment) *branch {
 	child := &branch{parts: parts}
 	b.children = append(b.children, child)
 	return child
 }
 
-// minWidth keeps room for the stems of the deepest branch and a few letters.
+// minWidth leaves room for the stems of the deepest branch and a few letters.
 const minWidth = 24
 
 // tree draws branches into lines of at most width columns; 0 is no limit.
@@ -71,8 +71,8 @@ func (t *tree) below(prefix string, b *branch) {
 	}
 }
 
-// stem is what a continuation line begins with: it must not cut the lines that
-// lead to the branch's children.
+// stem returns the beginning of a continuation line. It must not cut the lines that lead to the
+// branch's children.
 func stem(prefix string, b *branch) string {
 	if len(b.children) > 0 {
 		return prefix + "│ "
@@ -82,8 +82,8 @@ func stem(prefix string, b *branch) string {
 
 const gap = "  "
 
-// line writes the parts, and goes on below the first one if they do not fit.
-func (t *tree) line(first, next string, parts []part) {
+// line writes the parts, and continues below the first one if they do not fit.
+func (t *tree) line(first, next string, parts []segment) {
 	column := t.begin(first)
 	fresh := true
 	for _, p := range parts {
@@ -101,9 +101,9 @@ func (t *tree) line(first, next string, parts []part) {
 	t.end()
 }
 
-// part writes text that may be longer than what is left of the line: an
-// address of 12 characters does not fit a phone, and must still be readable.
-func (t *tree) part(p part, column int, next string) int {
+// part writes text that may be longer than the rest of the line: an address of 12 characters
+// does not fit a phone, and must still be readable.
+func (t *tree) part(p segment, column int, next string) int {
 	rest := []rune(p.text)
 	for t.width > 0 && column+len(rest) > t.width {
 		head, tail := breakText(rest, max(t.width-column, 1))
@@ -115,7 +115,7 @@ func (t *tree) part(p part, column int, next string) int {
 	return column + len(rest)
 }
 
-// breakText takes at most room runes off the head, up to a blank if there is one.
+// breakText splits at most room runes off the head, at a blank if there is one.
 func breakText(text []rune, room int) (head, tail []rune) {
 	for i := room; i > 0; i-- {
 		if text[i] == ' ' {
@@ -142,6 +142,6 @@ func (t *tree) write(text string, s style) {
 	t.out.WriteString("\x1b[" + escapes[s] + "m" + text + "\x1b[0m")
 }
 
-// columns counts runes. Everything that is drawn (names by Kubernetes' and the
-// kernel's rules, box characters) is one column wide.
+// columns counts runes. Everything that is drawn (names by the rules of Kubernetes and the
+// kernel, box characters) is one column wide.
 func columns(s string) int { return utf8.RuneCountInString(s) }

@@ -32,7 +32,7 @@ func VFs(states []state.State) string {
 	return out.String()
 }
 
-// eachVF visits all VFs; of one whose PF is not visible, pf is the zero value.
+// eachVF visits all VFs; pf is the zero value if a VF's PF is not visible.
 func eachVF(s state.State, visit func(pf state.PF, vf state.VF)) {
 	for _, pf := range s.PFs {
 		for _, vf := range pf.VFs {
@@ -46,7 +46,8 @@ func eachVF(s state.State, visit func(pf state.PF, vf state.VF)) {
 
 func pfName(pf state.PF) string { return cmp.Or(pf.Netdev, pf.Address.String()) }
 
-// health is of a VF in a pool: another one is handed out to nobody anyway.
+// health returns the health of a VF in a pool. For other VFs, which are never handed out, it
+// returns "".
 func health(vf state.VF) string {
 	switch {
 	case vf.Pool == "":
@@ -67,8 +68,8 @@ func holderCells(vf state.VF) (holder, ifname string) {
 	return "", ""
 }
 
-// VF describes in full the VFs that name names: a PCI address, or PF/INDEX such
-// as ens1f0/3 or 0000:3b:00.0/3; one name may stand for a VF on each of several nodes.
+// VF describes one VF in full. The name is a PCI address, or PF/INDEX such as ens1f0/3 or
+// 0000:3b:00.0/3. It may mean a VF on each of several nodes.
 func VF(states []state.State, name string) (string, error) {
 	var found []string
 	for _, s := range Merge(states) {
@@ -84,7 +85,8 @@ func VF(states []state.State, name string) (string, error) {
 	return strings.Join(found, "\n"), nil
 }
 
-// isAddress: people leave the domain out, which is 0000 on most machines.
+// isAddress accepts an address without its domain: it is 0000 on most machines, and people
+// leave it out.
 func isAddress(a pci.Address, text string) bool {
 	return !a.IsZero() && (a.String() == text || a.String() == "0000:"+text)
 }
@@ -139,8 +141,8 @@ func heldBy(vf state.VF) string {
 	return "nobody"
 }
 
-// knobRows has a line for each knob of which anything is known: how the VF was before
-// its pod got it, what the pod's network asked for, and how it is now.
+// knobRows returns a row for each knob with a known value: before the pod got the VF, as the
+// pod's network requested it, and now.
 func knobRows(vf state.VF) [][]string {
 	rows := [][]string{{"KNOB", "ORIGINAL", "ASKED FOR", "NOW"}}
 	add := func(name string, cells ...string) {

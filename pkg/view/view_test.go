@@ -70,8 +70,7 @@ func TestUnknownVFSaysHowToNameOne(t *testing.T) {
 	}
 }
 
-// Lines never pass the terminal's edge, however narrow it is, and colour changes
-// no letter.
+// Lines never exceed the terminal's width, however narrow it is, and colour changes no letter.
 func TestTopologyKeepsToTheWidth(t *testing.T) {
 	states := []state.State{busyNode(), quietNode()}
 	for width := 1; width <= 200; width++ {
@@ -134,7 +133,7 @@ func TestAddressOnTwoNodesIsReported(t *testing.T) {
 		want   []string
 	}{
 		{"one address, two nodes", []state.State{on("node1", "db-0", "database/storage", "10.56.1.1/16"), on("node2", "db-1", "database/storage", "10.56.1.1/16")},
-			[]string{"network database/storage: 10.56.1.1/16 belongs to pod database/db-0 on node1 and to pod database/db-1 on node2: host-local hands out one range on each node by itself; give each node a range of its own, or the pods static addresses"}},
+			[]string{"network database/storage: 10.56.1.1/16 belongs to pod database/db-0 on node1 and to pod database/db-1 on node2: host-local allocates on each node separately; give each node its own range, or the pods static addresses"}},
 		{"two addresses", []state.State{on("node1", "db-0", "database/storage", "10.56.1.1/16"), on("node2", "db-1", "database/storage", "10.56.1.2/16")}, nil},
 		{"two networks", []state.State{on("node1", "db-0", "database/storage", "10.56.1.1/16"), on("node2", "db-1", "database/backup", "10.56.1.1/16")}, nil},
 		{"one node, seen twice", []state.State{on("node1", "db-0", "database/storage", "10.56.1.1/16"), on("node1", "db-0", "database/storage", "10.56.1.1/16")}, nil},
@@ -152,8 +151,8 @@ func TestAddressOnTwoNodesIsReported(t *testing.T) {
 	}
 }
 
-// security S11: names and errors that tenants choose do not reach the terminal as
-// escape codes, line breaks, or letters that nobody sees.
+// security S11: names and errors that tenants choose never reach the terminal as escape codes,
+// line breaks or invisible letters.
 func TestTenantsCannotWriteToTheTerminal(t *testing.T) {
 	const evil = "x\x1b]0;owned\a\u202e\u200b\r\n"
 	s := busyNode()

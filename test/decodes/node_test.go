@@ -46,6 +46,7 @@ func newNode(t *testing.T) *node {
 	n := &node{t: t, dir: t.TempDir(), netns: netnstest.New(t)}
 	n.socket = filepath.Join(n.dir, "cni.sock")
 	n.write("net.d/10-cluster.conflist", `{"cniVersion":"1.0.0","name":"cluster","plugins":[{"type":"bridge"},{"type":"portmap","capabilities":{"portMappings":true}}]}`)
+	n.age("net.d/10-cluster.conflist")
 	n.write("bin/bridge", primary)
 	n.write("bin/portmap", "#!/bin/sh\n[ \"$CNI_COMMAND\" = ADD ] && cat > /dev/null; "+primary[strings.Index(primary, "\n")+1:])
 	l, err := ledger.Open(filepath.Join(n.dir, "ledger.db"))
@@ -53,15 +54,15 @@ func newNode(t *testing.T) *node {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
-	log := slog.New(slog.DiscardHandler)
+	log, fakes := slog.New(slog.DiscardHandler), newCluster(t)
 	primaryConf := confdir.NewPrimary(filepath.Join(n.dir, "net.d"), "", log)
 	keeper := sandbox.New(sandbox.Options{
-		Ledger: l, Cluster: cluster{}, Devices: kubelet{}, Kernel: sandbox.RealKernel(), HostExec: &cni.HostExec{},
+		Ledger: l, Cluster: fakes, Devices: kubelet{}, Kernel: sandbox.RealKernel(), HostExec: &cni.HostExec{},
 		Chains:  attach.New(attach.Deps{Sysfs: oneVF{}, Log: log, HostLocalDir: filepath.Join(n.dir, "networks")}),
 		Primary: primaryConf, PluginPath: filepath.Join(n.dir, "bin"), DevInfoDir: filepath.Join(n.dir, "devinfo"), Now: time.Now, Log: log,
 	})
 	n.start(cni.New(cni.Options{
-		Socket: n.socket, Keeper: keeper, Cluster: cluster{}, Primary: primaryConf, HostExec: &cni.HostExec{},
+		Socket: n.socket, Keeper: keeper, Cluster: fakes, Primary: primaryConf, HostExec: &cni.HostExec{},
 		Tombstones: wire.Tombstones{Dir: filepath.Join(n.dir, "tombstones")}, CNIPath: filepath.Join(n.dir, "bin"), Now: time.Now, Log: log,
 	}))
 	return n
@@ -90,6 +91,15 @@ func (n *node) write(name, text string) {
 		n.t.Fatal(err)
 	}
 	if err := os.WriteFile(path, []byte(text), 0o755); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// age makes a file older than confdir takes for just written: the primary's conf is
+// then parsed when it changes (TestPrimaryIsReadWhenItChanges in cni/confdir).
+func (n *node) age(name string) {
+	before := time.Now().Add(-time.Hour)
+	if err := os.Chtimes(filepath.Join(n.dir, name), before, before); err != nil {
 		n.t.Fatal(err)
 	}
 }
@@ -131,17 +141,27 @@ func (k kubelet) InUse(ctx context.Context) (map[string][]string, error) {
 	return k.PodDevices(ctx, "", "")
 }
 
-// cluster has one pod and one network. It parses the network as pkg/kube does.
-type cluster struct{}
+// cluster has one pod and one network. The network is parsed once, as pkg/kube does it
+// (TestNetAttachDefIsParsedOnce there).
+type cluster struct{ fast network.Definition }
+
+func newCluster(t *testing.T) cluster {
+	t.Helper()
+	fast, err := network.ParseDefinition("default", "fast",
+		`{"cniVersion":"1.0.0","type":"sriov","ipam":{"type":"host-local","subnet":"10.1.0.0/24"}}`,
+		map[string]string{network.ResourceAnnotation: resource})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cluster{fast}
+}
 
 func (cluster) Pod(_ context.Context, namespace, name, uid string) (network.Pod, error) {
 	return network.Pod{Namespace: namespace, Name: name, UID: uid, Annotations: map[string]string{network.NetworksAnnotation: "fast"}}, nil
 }
 
-func (cluster) NetAttachDef(_ context.Context, namespace, name string) (network.Definition, error) {
-	return network.ParseDefinition(namespace, name,
-		`{"cniVersion":"1.0.0","type":"sriov","ipam":{"type":"host-local","subnet":"10.1.0.0/24"}}`,
-		map[string]string{network.ResourceAnnotation: resource})
+func (c cluster) NetAttachDef(context.Context, string, string) (network.Definition, error) {
+	return c.fast, nil
 }
 func (cluster) SetNetworkStatus(context.Context, ledger.PodRef, string) error { return nil }
 func (cluster) Event(ledger.PodRef, string, string, string)                   {}

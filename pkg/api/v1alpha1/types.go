@@ -1,6 +1,6 @@
-// Package v1alpha1 holds the types of the API group fairlead.dev/v1alpha1 as
-// users write them. Types only: pkg/config turns them into the validated model
-// that the rest of Fairlead works with.
+// Package v1alpha1 holds the types of the API group fairlead.dev/v1alpha1 as users write them.
+// It has only types: pkg/config turns them into the validated model that the rest of Fairlead
+// works with.
 package v1alpha1
 
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -17,9 +17,10 @@ type NICProfile struct {
 type NICProfileSpec struct {
 	// NodeSelector limits the profile to nodes with these labels. Empty: every node.
 	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
-	// Priority decides between profiles that select the same PF: the higher wins; equal is an error.
+	// Priority decides between profiles that select the same PF: the higher one wins. Equal
+	// priorities are an error.
 	Priority int32 `json:"priority,omitempty"`
-	// NICs selects the PFs. Fields AND, values OR.
+	// NICs selects the PFs. All fields must match; the values of one field are alternatives.
 	NICs NICSelector `json:"nics"`
 	// PF is the desired state of each PF.
 	PF PFSpec `json:"pf"`
@@ -27,7 +28,8 @@ type NICProfileSpec struct {
 	VFGroups []VFGroup `json:"vfGroups,omitempty"`
 }
 
-// NICSelector selects PFs. Fields that are set must all hold; values of a field are alternatives.
+// NICSelector selects PFs. All fields that are set must match; the values of one field are
+// alternatives.
 type NICSelector struct {
 	Vendors      []string `json:"vendors,omitempty"` // "8086"
 	Devices      []string `json:"devices,omitempty"` // PF device ids, "10c9"
@@ -40,9 +42,10 @@ type NICSelector struct {
 
 // PFSpec is the desired state of a physical function.
 type PFSpec struct {
-	// NumVFs is how many VFs the PF has; 0: none. Unset: not touched, the VFs that are there are used.
+	// NumVFs is how many VFs the PF has; 0: no VFs. Unset: not changed, the present VFs are
+	// used.
 	NumVFs *int `json:"numVFs,omitempty"`
-	// MTU in bytes; unset: not touched. The VFs' MTU cannot be above it.
+	// MTU in bytes; unset: not changed. The VFs' MTU cannot be above it.
 	MTU int `json:"mtu,omitempty"`
 }
 
@@ -54,19 +57,19 @@ type VFGroup struct {
 	ResourceName string `json:"resourceName,omitempty"`
 	// Driver is "" or "kernel" for the kernel's own driver, else a driver's name, such as vfio-pci.
 	Driver string `json:"driver,omitempty"`
-	// MTU in bytes of the VF's netdev; unset: not touched.
+	// MTU in bytes of the VF's netdev; unset: not changed.
 	MTU int `json:"mtu,omitempty"`
-	// VLAN 1–4094 that VFs have outside of pods; a network's own VLAN takes its place in a pod.
-	// 0 takes a VLAN away; unset: not touched.
+	// VLAN 1–4094 of the VFs outside of pods; in a pod, a network's own VLAN replaces it. 0
+	// removes a VLAN; unset: not changed.
 	VLAN       *int   `json:"vlan,omitempty"`
 	VLANQoS    *int   `json:"vlanQoS,omitempty"`    // 0–7; needs a VLAN
 	VLANProto  string `json:"vlanProto,omitempty"`  // "802.1q", "802.1ad"; unset: 802.1q
-	Trust      string `json:"trust,omitempty"`      // "on", "off"; unset: not touched
-	SpoofCheck string `json:"spoofCheck,omitempty"` // "on", "off"; unset: not touched
-	LinkState  string `json:"linkState,omitempty"`  // "auto" (as the PF's), "enable", "disable"; unset: not touched
-	// MinTxRateMbps is guaranteed to the VF. 0: nothing is; unset: not touched.
+	Trust      string `json:"trust,omitempty"`      // "on", "off"; unset: not changed
+	SpoofCheck string `json:"spoofCheck,omitempty"` // "on", "off"; unset: not changed
+	LinkState  string `json:"linkState,omitempty"`  // "auto" (as the PF's), "enable", "disable"; unset: not changed
+	// MinTxRateMbps is guaranteed to the VF. 0: no guarantee; unset: not changed.
 	MinTxRateMbps *int `json:"minTxRateMbps,omitempty"`
-	// MaxTxRateMbps limits the VF. 0: no limit; unset: not touched.
+	// MaxTxRateMbps limits the VF. 0: no limit; unset: not changed.
 	MaxTxRateMbps *int `json:"maxTxRateMbps,omitempty"`
 	// ExcludeTopology advertises no NUMA node.
 	ExcludeTopology bool `json:"excludeTopology,omitempty"`

@@ -39,10 +39,7 @@ func builtIn(p network.Plugin) bool {
 func (w *World) Prepare(_ context.Context, c attach.Call, list network.ConfList) (ledger.Attachment, error) {
 	a := ledger.Attachment{Phase: ledger.Intent, CNIVersion: list.CNIVersion, DisableCheck: list.DisableCheck}
 	for i, p := range list.Plugins {
-		conf, err := list.Stdin(i, nil)
-		if err != nil {
-			return a, err
-		}
+		conf := list.Member(i).JSON()
 		m := ledger.Member{Type: p.Type, Plugin: attach.PluginBinary, Config: conf, Device: namedBy(conf)}
 		if i == 0 && builtIn(p) {
 			if err := w.prepareBuiltIn(c, &a, &m); err != nil {

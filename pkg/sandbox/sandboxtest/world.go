@@ -39,7 +39,7 @@ type World struct {
 	Owing     error                                   // of a built-in network at Del, whose device is back nevertheless
 	DelNetns  []string                                // of each Del
 	Configure func(ifName string)                     // the interface is there, and not configured yet
-	Result    func(ifName string, r *types100.Result) // changes what a plugin returns
+	Result    func(ifName string, r *types100.Result) // changes the result of a plugin
 }
 
 // NewWorld makes an empty one.

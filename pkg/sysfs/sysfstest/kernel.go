@@ -14,23 +14,23 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// FailWrite makes the k-th write from now fail, counted from 1, with nothing done.
+// FailWrite makes the k-th write from now fail, counted from 1, without any effect.
 func (tr *Tree) FailWrite(k int, err error) {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
 	tr.failures[len(tr.writes)+k] = err
 }
 
-// RefuseDriver makes probes leave a function unbound where the driver is tried:
-// the kernel reports no error then.
+// RefuseDriver makes probes of a driver leave a function unbound; the kernel reports no error
+// then.
 func (tr *Tree) RefuseDriver(addr pci.Address, driver string) {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
 	tr.refused[addr.String()+" "+driver] = true
 }
 
-// Writes lists all writes so far, failed ones too, as lines of the form
-// "0000:3b:00.0/sriov_numvfs 4" that a golden text can hold.
+// Writes lists all writes so far, including failed ones, as lines of the form
+// "0000:3b:00.0/sriov_numvfs 4" for golden texts.
 func (tr *Tree) Writes() []string {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
@@ -130,7 +130,7 @@ func (tr *Tree) setNumVFs(pf pci.Address, value string) error {
 	return nil
 }
 
-// makeVF is VF i of a PF as the hardware would have it.
+// makeVF returns VF i of a PF as the hardware would create it.
 func (tr *Tree) makeVF(pf pci.Address, i int) device.VF {
 	tpl := tr.templates[pf]
 	if tpl.Device == "" {
@@ -157,8 +157,8 @@ func (tr *Tree) makeVF(pf pci.Address, i int) device.VF {
 	return vf
 }
 
-// VFAddress is where VF i of a PF sits, by the offset and stride of routing ids
-// in the PF's SR-IOV capability.
+// VFAddress returns the address of VF i of a PF, by the offset and stride of routing ids in the
+// PF's SR-IOV capability.
 func VFAddress(pf pci.Address, offset, stride, i int) pci.Address {
 	rid := int(pf.Bus)<<8 | int(pf.Device)<<3 | int(pf.Function)
 	rid += offset + stride*i
@@ -167,7 +167,7 @@ func VFAddress(pf pci.Address, offset, stride, i int) pci.Address {
 
 func (tr *Tree) probe(addr pci.Address) {
 	if _, err := os.Readlink(tr.abs(tr.dev(addr) + "/driver")); err == nil {
-		return // bound: nothing to probe
+		return // already bound: nothing to probe
 	}
 	driver := tr.read(tr.dev(addr) + "/driver_override")
 	if driver == "(null)" {

@@ -1,10 +1,10 @@
-// Package sysfstest builds a /sys of device values below a temporary directory,
-// laid out as the kernel lays it out, and answers writes as the kernel would:
-// VFs appear and vanish with sriov_numvfs, netdevs with their drivers, and what
-// the kernel refuses is refused with its errno. A test may make any write fail.
+// Package sysfstest builds a /sys from device values below a temporary directory, with the
+// kernel's layout, and answers writes as the kernel would. VFs appear and vanish with
+// sriov_numvfs, netdevs with their drivers, and a write that the kernel refuses fails with its
+// errno. A test may make any write fail.
 //
-// It simulates the PCI side only: a netdev's knobs (VLAN, trust, MAC) belong to
-// netlink, which plain files cannot answer.
+// It simulates the PCI side only: a netdev's knobs (VLAN, trust, MAC) belong to netlink, which
+// plain files cannot answer.
 package sysfstest
 
 import (
@@ -21,18 +21,18 @@ import (
 	"fairlead.dev/fairlead/pkg/sysfs"
 )
 
-// Tree is a simulated /sys. Its methods fail the test where they cannot do
-// what they say, and may be called from several goroutines.
+// Tree is a simulated /sys. Its methods fail the test on an error. They may be called from
+// several goroutines.
 type Tree struct {
 	Root string
 
 	t  testing.TB
-	mu sync.Mutex // guards all below, and the files
-	// functions that are on the bus, or were: a VF keeps its netdev's name and MAC
-	// while another driver is bound.
+	mu sync.Mutex // guards the fields below, and the files
+	// functions that are or were on the bus: a VF keeps its netdev's name and MAC while another
+	// driver is bound
 	functions map[pci.Address]*function
-	templates map[pci.Address]VFTemplate // PF -> how its VFs look
-	refused   map[string]bool            // "ADDR driver" -> probe does not bind
+	templates map[pci.Address]VFTemplate // PF -> the VFs that it creates
+	refused   map[string]bool            // "ADDR driver" -> its probe does not bind
 	failures  map[int]error              // number of the write -> its error
 	writes    []string
 	nextIndex int
@@ -43,18 +43,18 @@ type function struct {
 	netdev, mac, linkType, operState string
 	mtu                              int
 	carrier                          bool
-	driver                           string // what the kernel binds by itself
+	driver                           string // the driver that the kernel binds by itself
 }
 
-// VFTemplate says what VFs a PF makes when sriov_numvfs is written.
+// VFTemplate describes the VFs that a PF creates when sriov_numvfs is written.
 type VFTemplate struct {
 	Device string // id, default "10ca"
 	Driver string // default "igbvf"
-	Offset int    // of the first VF's routing id from the PF's, default 128
+	Offset int    // from the PF's routing id to the first VF's, default 128
 	Stride int    // default 2
 }
 
-// New makes an empty tree in which the drivers igb, igbvf and vfio-pci are loaded.
+// New creates an empty tree in which the drivers igb, igbvf and vfio-pci are loaded.
 func New(t testing.TB) *Tree {
 	t.Helper()
 	tree := &Tree{
@@ -71,7 +71,7 @@ func New(t testing.TB) *Tree {
 	return tree
 }
 
-// FS is the sysfs of this tree, with writes answered as the kernel would.
+// FS returns the sysfs of this tree, with writes answered as the kernel would.
 func (tr *Tree) FS() sysfs.FS { return sysfs.New(tr.Root).WithWriter(tr) }
 
 // LoadDriver makes drivers known to the PCI bus.
@@ -81,7 +81,7 @@ func (tr *Tree) LoadDriver(names ...string) {
 	}
 }
 
-// AddPF adds a PF with its VFs. NumVFs is their number.
+// AddPF adds a PF with its VFs, and sets sriov_numvfs to their number.
 func (tr *Tree) AddPF(pf device.PF) {
 	tr.t.Helper()
 	tr.mu.Lock()
@@ -100,8 +100,8 @@ func (tr *Tree) AddPF(pf device.PF) {
 	}
 }
 
-// AddVF adds one VF: below its PF, or alone (as inside a virtual machine) where
-// vf.PF is zero. The count in sriov_numvfs follows.
+// AddVF adds one VF: below its PF, or on its own (as inside a virtual machine) if vf.PF is
+// zero. The count in sriov_numvfs follows.
 func (tr *Tree) AddVF(vf device.VF) {
 	tr.t.Helper()
 	tr.mu.Lock()
@@ -112,29 +112,29 @@ func (tr *Tree) AddVF(vf device.VF) {
 	}
 }
 
-// SetTemplate says what VFs a PF makes from now on.
+// SetTemplate sets what VFs a PF creates from now on.
 func (tr *Tree) SetTemplate(pf pci.Address, template VFTemplate) {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
 	tr.templates[pf] = template
 }
 
-// Remove takes a function off the bus, as an unplugged one.
+// Remove takes a function off the bus, as if it were unplugged.
 func (tr *Tree) Remove(addr pci.Address) {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
 	tr.remove(addr)
 }
 
-// HideNetdev makes the netdev of a function invisible, as when it is moved into
-// a pod's network namespace.
+// HideNetdev makes the netdev of a function invisible, as if it were moved into a pod's network
+// namespace.
 func (tr *Tree) HideNetdev(addr pci.Address) {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
 	tr.removeNetdev(addr)
 }
 
-// ShowNetdev brings the netdev back under a name, which may be a new one.
+// ShowNetdev makes the netdev visible again under a name, which may be a new one.
 func (tr *Tree) ShowNetdev(addr pci.Address, name string) {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
@@ -153,7 +153,7 @@ func (tr *Tree) ShowRepresentor(pf pci.Address, name, portName string) {
 	tr.write(dir+"/phys_port_name", portName)
 }
 
-// AddUIO gives a function that is bound to a uio driver its device.
+// AddUIO gives a function that is bound to a uio driver its uio device.
 func (tr *Tree) AddUIO(addr pci.Address, name string) {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
@@ -168,7 +168,7 @@ func (tr *Tree) SetAttr(addr pci.Address, attr, value string) {
 	tr.write(tr.dev(addr)+"/"+attr, value)
 }
 
-// SetNoIOMMU makes the IOMMU group of a function one that VFIO has made up.
+// SetNoIOMMU makes the IOMMU group of a function one that VFIO has created.
 func (tr *Tree) SetNoIOMMU(addr pci.Address) {
 	tr.SetAttr(addr, "iommu_group/name", "vfio-noiommu")
 }
@@ -293,8 +293,8 @@ func (tr *Tree) read(path string) string {
 	return strings.TrimSpace(string(text))
 }
 
-// check panics: a tree that cannot be built is no finding about the code under
-// test, and a write may come in on a goroutine in which Fatal must not be called.
+// check panics. A tree that cannot be built is not a failure of the code under test, and a
+// write may arrive on a goroutine in which Fatal must not be called.
 func (tr *Tree) check(err error) {
 	if err != nil {
 		panic(fmt.Sprintf("sysfstest: %v", err))
