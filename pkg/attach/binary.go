@@ -101,24 +101,15 @@ func readHostUses(conf Conf) (hostUses, error) {
 	if err := decode(named.JSON(), &raw); err != nil {
 		return hostUses{}, err
 	}
-	var uses hostUses
 	ids := []any{raw.DeviceID, raw.PCIBusID}
 	if runtime, ok := raw.RuntimeCf.(map[string]any); ok {
 		ids = append(ids, runtime["deviceID"])
 	}
-	for _, id := range ids {
-		text, _ := id.(string)
-		if text == "" {
-			continue
-		}
-		addr, err := pci.ParseAddress(text)
-		switch {
-		case err == nil:
-			uses.functions = append(uses.functions, addr)
-		case !deviceIDRE.MatchString(text):
-			return uses, fmt.Errorf("field \"deviceID\": %w", err)
-		}
+	functions, err := readFunctions(ids)
+	if err != nil {
+		return hostUses{}, err
 	}
+	uses := hostUses{functions: functions}
 	if inPod, _ := raw.InPod.(bool); !inPod {
 		uses.master, _ = raw.Master.(string)
 		uses.mastersDefault = uses.master == "" && takesDefault
@@ -130,6 +121,25 @@ func readHostUses(conf Conf) (hostUses, error) {
 		uses.movesPath, _ = raw.Path.(string)
 	}
 	return uses, nil
+}
+
+// readFunctions returns the PCI functions among ids of devices.
+func readFunctions(ids []any) ([]pci.Address, error) {
+	var functions []pci.Address
+	for _, id := range ids {
+		text, _ := id.(string)
+		if text == "" {
+			continue
+		}
+		addr, err := pci.ParseAddress(text)
+		switch {
+		case err == nil:
+			functions = append(functions, addr)
+		case !deviceIDRE.MatchString(text):
+			return nil, fmt.Errorf("field \"deviceID\": %w", err)
+		}
+	}
+	return functions, nil
 }
 
 // Add runs the program. It waits for the networks before this one: a program, such as
