@@ -231,7 +231,7 @@ func (d *declared) watchFiles(ctx context.Context, changed func()) error {
 }
 
 func (d *declared) watchDirs(w *fsnotify.Watcher) {
-	for _, dir := range []string{d.o.ProfilesDir, filepath.Dir(d.o.DevicePluginConfig)} {
+	for _, dir := range []string{d.o.ProfilesDir, d.o.PoliciesDir, filepath.Dir(d.o.DevicePluginConfig)} {
 		for ; dir != "/" && dir != "."; dir = filepath.Dir(dir) {
 			if w.Add(dir) == nil {
 				break

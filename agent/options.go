@@ -25,6 +25,8 @@ type Options struct {
 
 	ProfilesDir           string // NICProfile files
 	ProfilesConfigMap     string // in Namespace; every key is a file with NICProfiles
+	PoliciesDir           string // AttachmentPolicy files
+	PoliciesConfigMap     string // in Namespace; every key is a file with AttachmentPolicies
 	DevicePluginConfigMap string // in Namespace; key NodeName, or else config.json
 	DevicePluginConfig    string // the same as a file
 	DevicePluginPrefix    string // for resource names without a prefix in the two above
@@ -66,6 +68,8 @@ func Defaults() Options {
 		DaemonSet:               "fairlead-agent",
 		ProfilesDir:             "/etc/fairlead/profiles.d",
 		ProfilesConfigMap:       "fairlead-profiles",
+		PoliciesDir:             "/etc/fairlead/policies.d",
+		PoliciesConfigMap:       "fairlead-policies",
 		DevicePluginConfigMap:   "fairlead-device-plugin",
 		DevicePluginConfig:      "/etc/pcidp/config.json",
 		DevicePluginPrefix:      "intel.com", // the device plugin's own default
@@ -135,3 +139,5 @@ func (o Options) Validate() error {
 func (o Options) ledgerPath() string   { return filepath.Join(o.StateDir, "ledger.db") }
 func (o Options) tombstoneDir() string { return filepath.Join(o.StateDir, "tombstones") }
 func (o Options) memoryPath() string   { return filepath.Join(o.StateDir, "declared.json") }
+
+func (o Options) policyMemoryPath() string { return filepath.Join(o.StateDir, "policies.json") }

@@ -53,6 +53,8 @@ type parts struct {
 	tombs   wire.Tombstones
 	node    *node
 
+	policies *policies
+
 	serving   atomic.Bool // the CNI socket answers
 	installed outcome     // the last attempt to install the shim and its conf
 }
@@ -92,13 +94,14 @@ func construct(o Options, log *slog.Logger) (*parts, error) {
 	changed := make(chan struct{}, 1)
 	p.cluster, err = kube.New(o.Kubeconfig, kube.Options{
 		NodeName: o.NodeName, Namespace: o.Namespace, DaemonSet: o.DaemonSet,
-		ConfigMaps: nonEmpty(o.ProfilesConfigMap, o.DevicePluginConfigMap),
-		Changed:    func() { kick(changed) }, Log: log,
+		ConfigMaps: nonEmpty(o.ProfilesConfigMap, o.DevicePluginConfigMap, o.PoliciesConfigMap),
+		Changed:    func() { p.policies.read(); kick(changed) }, Log: log,
 	})
 	if err != nil {
 		p.close()
 		return nil, err
 	}
+	p.policies = newPolicies(o, p.cluster, log)
 	p.inv = inventory.New(inventory.Host(o.SysRoot, p.links, log))
 	p.custody = newCustody(o, p.ledger, p.inv, p.links, p.kubelet, log)
 	p.plugin = newManager(o, p.ledger, p.custody, log)
@@ -144,7 +147,9 @@ func (p *parts) run(ctx context.Context) error {
 	cancel()
 	close(p.node.answered)
 	g.Go(func() error { return p.node.keepKnobs(ctx, link.Subscribe) })
-	g.Go(func() error { return p.node.declared.watchFiles(ctx, func() { kick(p.node.changed) }) })
+	g.Go(func() error {
+		return p.node.declared.watchFiles(ctx, func() { p.policies.read(); kick(p.node.changed) })
+	})
 	g.Go(func() error { return p.keeper.Run(ctx) })
 	g.Go(func() error {
 		return p.server.Serve(ctx, func() {
@@ -247,7 +252,7 @@ func (p *parts) serveState(ctx context.Context) error {
 	if err := os.Chmod(p.o.StateSocket, 0o600); err != nil {
 		return errors.Join(fmt.Errorf("serve the state on %s: %w", p.o.StateSocket, err), l.Close())
 	}
-	srv := &http.Server{Handler: state.Handler(p.state, p.ready), ReadHeaderTimeout: 5 * time.Second}
+	srv := &http.Server{Handler: state.WithManifests(state.Handler(p.state, p.ready), p.cluster.Manifests), ReadHeaderTimeout: 5 * time.Second}
 	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
 	defer stop()
 	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {

@@ -133,7 +133,7 @@ func TestRefusedConfigMapsAreAProblem(t *testing.T) {
 	p := newParts(t, forbid.URL)
 	during(t, p.cluster.Run)
 	awaitProblems(t, p, "everything is refused", func(s string) bool {
-		return strings.Count(s, "the agent's ServiceAccount lacks the permission: apply the permissions of its manifest again") == 6 &&
+		return strings.Count(s, "the agent's ServiceAccount lacks the permission: apply the permissions of its manifest again") == 7 &&
 			strings.Contains(s, "watch configmap fairlead-profiles: ") && strings.Contains(s, "watch configmap fairlead-device-plugin: ") &&
 			!strings.Contains(s, "has not answered")
 	})

@@ -40,9 +40,11 @@ func TestRealNamespaces(t *testing.T) {
 			t.Fatalf("mount %s: %v: %s", args, err, out)
 		}
 	}
-	ip("link", "add", "up0", "type", "veth", "peer", "name", "up0p")
+	ip("link", "add", "up0", "type", "bridge") // a veth is no uplink
+	ip("link", "add", "up0v", "mtu", "9000", "type", "veth", "peer", "name", "up0p", "mtu", "9000")
+	ip("link", "set", "up0v", "master", "up0", "up")
+	ip("link", "set", "up0p", "up")
 	ip("link", "set", "up0", "mtu", "9000", "up")
-	ip("link", "set", "up0p", "mtu", "9000", "up")
 	ip("netns", "add", "c1")
 	ip("-n", "c1", "link", "set", "lo", "up")
 

@@ -104,7 +104,7 @@ cluster: /pods/status: patch
 cluster: /nodes: list watch
 cluster: /events: create patch
 cluster: k8s.cni.cncf.io/network-attachment-definitions: get list watch
-fairlead-system: /configmaps [fairlead-profiles fairlead-device-plugin]: list watch
+fairlead-system: /configmaps [fairlead-profiles fairlead-policies fairlead-device-plugin]: list watch
 fairlead-system: apps/daemonsets [fairlead-agent]: get list watch
 `
 	var got strings.Builder

@@ -63,6 +63,8 @@ func flags(cmd *cobra.Command, o *agent.Options, level *slog.LevelVar) {
 	f.StringVar(&o.Kubeconfig, "kubeconfig", o.Kubeconfig, "kubeconfig file (default: the pod's service account)")
 	f.StringVar(&o.ProfilesDir, "profiles-dir", o.ProfilesDir, "directory of NICProfile files (*.yaml, *.yml, *.json)")
 	f.StringVar(&o.ProfilesConfigMap, "profiles-configmap", o.ProfilesConfigMap, "ConfigMap of NICProfile files; empty: not used")
+	f.StringVar(&o.PoliciesDir, "policies-dir", o.PoliciesDir, "directory of AttachmentPolicy files (*.yaml, *.yml, *.json)")
+	f.StringVar(&o.PoliciesConfigMap, "policies-configmap", o.PoliciesConfigMap, "ConfigMap of AttachmentPolicy files; empty: not used")
 	f.StringVar(&o.DevicePluginConfigMap, "device-plugin-configmap", o.DevicePluginConfigMap, "ConfigMap with a device plugin's configuration in the key of the node's name, or else config.json; empty: not used")
 	f.StringVar(&o.DevicePluginConfig, "device-plugin-config", o.DevicePluginConfig, "the same as a file, used if the ConfigMap does not exist")
 	f.StringVar(&o.DevicePluginPrefix, "device-plugin-prefix", o.DevicePluginPrefix, "prefix of the device plugin's resource names without resourcePrefix")

@@ -48,7 +48,8 @@ func newRoot(t terminal) *cobra.Command {
 	root.PersistentFlags().StringVar(&from.socket, "socket", state.DefaultSocket, "unix socket of the agent on this node")
 	root.PersistentFlags().StringArrayVarP(&from.files, "file", "f", nil,
 		"read a state that 'fairleadctl state -o json' printed instead of asking the agent; - is standard input; may be repeated")
-	root.AddCommand(newStateCommand(t, &from), newStatusCommand(t, &from), newTopologyCommand(t, &from), newVFCommand(t, &from), newReadyCommand(&from), newVersionCommand(t, &from))
+	root.AddCommand(newStateCommand(t, &from), newStatusCommand(t, &from), newTopologyCommand(t, &from), newVFCommand(t, &from),
+		newReadyCommand(&from), newVersionCommand(t, &from), newLintCommand(t, &from))
 	return root
 }
 

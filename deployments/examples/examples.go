@@ -11,7 +11,8 @@ import "embed"
 // Image is the image of every pod in the examples.
 const Image = "nicolaka/netshoot:v0.13"
 
-// Files are scenarios/*.yaml, profiles/*.yaml, pods/*.yaml and device-plugin/*.yaml.
+// Files are scenarios/*.yaml, profiles/*.yaml, policies/*.yaml, pods/*.yaml and
+// device-plugin/*.yaml.
 //
-//go:embed scenarios profiles pods device-plugin
+//go:embed scenarios profiles policies pods device-plugin
 var Files embed.FS

@@ -75,6 +75,22 @@ func TestReadmeIsAccepted(t *testing.T) {
 	}
 }
 
+func TestPoliciesAreAccepted(t *testing.T) {
+	found, err := fs.Glob(Files, "policies/*.yaml")
+	if err != nil || len(found) == 0 {
+		t.Fatalf("policies %v, %v", found, err)
+	}
+	for _, file := range found {
+		body, err := Files.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if policies, err := config.ParsePolicy(body, file); err != nil || len(policies) == 0 {
+			t.Errorf("%s: %d policies, %v", file, len(policies), err)
+		}
+	}
+}
+
 func TestEveryScenarioHasAFile(t *testing.T) {
 	for n := 1; n <= 14; n++ {
 		found, err := fs.Glob(Files, fmt.Sprintf("scenarios/%02d-*.yaml", n))

@@ -39,8 +39,27 @@ func newTestNode(t testing.TB) *testNode {
 	n := &testNode{t: t, host: netnstest.New(t)}
 	n.set = New(Deps{Sysfs: n, HostLocalDir: t.TempDir(), VLANLinkUsers: func(string, string, string) (int, error) { return 0, nil }})
 	n.set.kernel = n
-	n.veth("up0", "up0peer")
+	n.uplink()
 	return n
+}
+
+// uplink makes the bridge up0, with a port that has a carrier: a veth is no uplink.
+func (n *testNode) uplink() {
+	n.veth("up0port", "up0peer")
+	n.inside(n.host, func() error {
+		bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "up0", TxQLen: -1}}
+		if err := netlink.LinkAdd(bridge); err != nil {
+			return err
+		}
+		port, err := netlink.LinkByName("up0port")
+		if err == nil {
+			err = netlink.LinkSetMaster(port, bridge)
+		}
+		if err != nil {
+			return err
+		}
+		return netlink.LinkSetUp(bridge)
+	})
 }
 
 func (n *testNode) Host() (*Links, error) { return n.At(ledger.Netns{Path: n.host}) }

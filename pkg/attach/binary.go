@@ -44,14 +44,17 @@ func (b program) Prepare(_ context.Context, c Call, conf Conf) (ledger.Member, e
 		if err := at.mayAttach(addr); err != nil {
 			return m, err
 		}
+		if err := at.mayHaveVF(addr, conf); err != nil {
+			return m, err
+		}
 	}
 	if len(uses.functions) > 0 {
 		m.Device = uses.functions[0]
 	}
-	if uses.master == "" {
-		return m, nil
+	if err := at.checkMoved(uses); err != nil {
+		return m, err
 	}
-	return m, at.mayCarry(uses.master)
+	return m, at.checkMaster(uses)
 }
 
 // hostUses lists the parts of the host that a program's config names, in the fields
@@ -59,10 +62,18 @@ func (b program) Prepare(_ context.Context, c Call, conf Conf) (ledger.Member, e
 type hostUses struct {
 	functions []pci.Address
 	master    string // below the link that the program makes
-	moves     string // a netdev that the program moves into the pod
+	passthru  bool   // the link gets everything that arrives at the master
+
+	mastersDefault bool // without a master, the program takes the default route's netdev
+
+	// The netdev that a host-device moves into the pod: by its name, its MAC, or the
+	// directory of its device.
+	moves, movesMAC, movesPath string
 }
 
-func (u hostUses) none() bool { return len(u.functions) == 0 && u.master == "" && u.moves == "" }
+func (u hostUses) none() bool {
+	return len(u.functions) == 0 && u.master == "" && !u.mastersDefault && u.moves == "" && u.movesMAC == "" && u.movesPath == ""
+}
 
 // deviceIDRE is the form of ids of devices that are no PCI functions: subfunctions
 // (mlx5_core.sf.4), mediated devices.
@@ -76,21 +87,45 @@ func readHostUses(conf Conf) (hostUses, error) {
 		PCIBusID  any `json:"pciBusID"`
 		Device    any `json:"device"`
 		Master    any `json:"master"`
+		Mode      any `json:"mode"`
+		HWAddr    any `json:"hwaddr"`
+		Path      any `json:"kernelpath"`
 		InPod     any `json:"linkInContainer"`
 		RuntimeCf any `json:"runtimeConfig"`
 	}
-	named := conf.Fields.Only("deviceID", "pciBusID", "device", "master", "linkInContainer", "runtimeConfig")
-	if len(named) == 0 {
+	named := conf.Fields.Only("deviceID", "pciBusID", "device", "master", "mode", "hwaddr", "kernelpath", "linkInContainer", "runtimeConfig")
+	takesDefault := conf.Type == PluginMacvlan || conf.Type == PluginIPvlan
+	if len(named) == 0 && !takesDefault {
 		return hostUses{}, nil
 	}
 	if err := decode(named.JSON(), &raw); err != nil {
 		return hostUses{}, err
 	}
-	var uses hostUses
 	ids := []any{raw.DeviceID, raw.PCIBusID}
 	if runtime, ok := raw.RuntimeCf.(map[string]any); ok {
 		ids = append(ids, runtime["deviceID"])
 	}
+	functions, err := readFunctions(ids)
+	if err != nil {
+		return hostUses{}, err
+	}
+	uses := hostUses{functions: functions}
+	if inPod, _ := raw.InPod.(bool); !inPod {
+		uses.master, _ = raw.Master.(string)
+		uses.mastersDefault = uses.master == "" && takesDefault
+		uses.passthru = conf.Type == PluginMacvlan && raw.Mode == any("passthru")
+	}
+	if conf.Type == "host-device" {
+		uses.moves, _ = raw.Device.(string)
+		uses.movesMAC, _ = raw.HWAddr.(string)
+		uses.movesPath, _ = raw.Path.(string)
+	}
+	return uses, nil
+}
+
+// readFunctions returns the PCI functions among ids of devices.
+func readFunctions(ids []any) ([]pci.Address, error) {
+	var functions []pci.Address
 	for _, id := range ids {
 		text, _ := id.(string)
 		if text == "" {
@@ -99,18 +134,12 @@ func readHostUses(conf Conf) (hostUses, error) {
 		addr, err := pci.ParseAddress(text)
 		switch {
 		case err == nil:
-			uses.functions = append(uses.functions, addr)
+			functions = append(functions, addr)
 		case !deviceIDRE.MatchString(text):
-			return uses, fmt.Errorf("field \"deviceID\": %w", err)
+			return nil, fmt.Errorf("field \"deviceID\": %w", err)
 		}
 	}
-	if inPod, _ := raw.InPod.(bool); !inPod {
-		uses.master, _ = raw.Master.(string)
-	}
-	if conf.Type == "host-device" {
-		uses.moves, _ = raw.Device.(string)
-	}
-	return uses, nil
+	return functions, nil
 }
 
 // Add runs the program. It waits for the networks before this one: a program, such as

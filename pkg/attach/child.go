@@ -191,7 +191,12 @@ func (at site) uplinkOf(master string) (l link.Link, err error) {
 	if err != nil {
 		return l, err
 	}
-	return l, at.mayCarry(l.Name)
+	if master == "" {
+		if err := at.mayUseUnnamed(l); err != nil {
+			return l, err
+		}
+	}
+	return l, at.mayBeUplink(l)
 }
 
 func (at site) hostLinkNames() string {

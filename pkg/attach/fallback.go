@@ -67,7 +67,12 @@ func (p fallback) on(kind, name string) (ledger.Member, error) {
 	case asked.VLANProto != nil && *asked.VLANProto == device.Proto8021AD:
 		return ledger.Member{}, errors.New("802.1ad tags are there with VFs only")
 	}
-	if err := p.at.mayCarry(uplink.Name); err != nil {
+	if p.conf.Uplink == "" {
+		if err := p.at.mayUseUnnamed(uplink); err != nil {
+			return ledger.Member{}, err
+		}
+	}
+	if err := p.at.mayBeUplink(uplink); err != nil {
 		return ledger.Member{}, err
 	}
 	c := ledger.ChildMember{Mode: defaultMode(kind), MTU: orZero(asked.MTU), MAC: asked.MAC}

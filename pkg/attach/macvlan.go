@@ -35,7 +35,7 @@ func prepareMacvlan(at site, conf Conf) (ledger.Member, error) {
 		return ledger.Member{}, err
 	}
 	if c.Mode == "passthru" {
-		if err := at.mayPassThrough(uplink); err != nil {
+		if err := at.mayPassThrough(uplink, c.Master != ""); err != nil {
 			return ledger.Member{}, err
 		}
 	}
@@ -43,9 +43,13 @@ func prepareMacvlan(at site, conf Conf) (ledger.Member, error) {
 }
 
 // mayPassThrough refuses a netdev by which the node itself is reached: in this mode
-// the pod gets all that arrives there.
-func (at site) mayPassThrough(uplink link.Link) error {
+// the pod gets all that arrives there. One that the config does not name is that of the
+// default route.
+func (at site) mayPassThrough(uplink link.Link, named bool) error {
 	use, err := at.hostUse(uplink)
+	if err == nil && use == "" && !named {
+		use = "for a default route"
+	}
 	if err != nil || use == "" {
 		return err
 	}

@@ -57,6 +57,12 @@ type Deps struct {
 	// HostUse returns how the host itself uses one of its netdevs ("for a default
 	// route"), empty if it does not. Nil: the kernel is asked each time.
 	HostUse func(netdev string) (string, error)
+	// MayUseUplink returns the reason why the policy of a network refuses a host netdev
+	// that its config does not name; names has its alternative names too. Nil: no reason.
+	MayUseUplink func(network string, names []string) error
+	// MayHaveVF returns the reason why a pod must not have a VF, or why its network must
+	// not set one of the settings. Nil: no reason.
+	MayHaveVF func(c Call, vf pci.Address, asked device.Settings) error
 	// VLANLinkUsers counts the attachments that use a shared VLAN link, apart from the
 	// given one and from those that are being released. Nil: nobody knows, and such
 	// links are kept.

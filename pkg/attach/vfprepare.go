@@ -33,6 +33,11 @@ func (p *vfPreparation) member() (ledger.Member, error) {
 	if err != nil {
 		return ledger.Member{}, err
 	}
+	if may := p.at.set.MayHaveVF; may != nil {
+		if err := may(p.at.call, addr, p.conf.Asked); err != nil {
+			return ledger.Member{}, err
+		}
+	}
 	if p.conf.Trunk {
 		return ledger.Member{}, fmt.Errorf("field \"vlanTrunk\": driver %s of VF %s has no VLAN trunks; use vlan, or tag inside the pod", vf.Driver, addr)
 	}

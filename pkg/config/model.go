@@ -26,4 +26,5 @@ type VFGroup struct {
 	Resource string              // with prefix; empty: not advertised
 	Settings device.Settings     // a setting without a value is not touched; Driver always has one
 	Rebind   bool                // the driver is rebound when a pod has released the VF
+	Allow    *VFAllow            // nil: every pod, every setting
 }

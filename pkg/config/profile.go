@@ -59,13 +59,15 @@ func ParseProfile(data []byte, source string) ([]Declaration, error) {
 // ReadProfiles reads every .yaml, .yml and .json file of a directory, for ParseProfiles. A
 // missing directory contains no profiles. Hidden entries are skipped: a ConfigMap volume's
 // ..data, an editor's swap file.
-func ReadProfiles(dir string) (map[string]string, error) {
+func ReadProfiles(dir string) (map[string]string, error) { return readFiles(dir, "read profiles") }
+
+func readFiles(dir, step string) (map[string]string, error) {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read profiles: %w", err)
+		return nil, fmt.Errorf("%s: %w", step, err)
 	}
 	files := map[string]string{}
 	for _, e := range entries {
@@ -74,7 +76,7 @@ func ReadProfiles(dir string) (map[string]string, error) {
 		}
 		data, err := os.ReadFile(filepath.Join(dir, e.Name()))
 		if err != nil {
-			return nil, fmt.Errorf("read profiles: %w", err)
+			return nil, fmt.Errorf("%s: %w", step, err)
 		}
 		files[e.Name()] = string(data)
 	}

@@ -18,6 +18,7 @@ func vfGroup(g v1alpha1.VFGroup, pf v1alpha1.PFSpec, field string, problem *prob
 		problem.addf(field, "idle, rdma, needVhostNet and excludeTopology say how a resource is handed out: set resourceName")
 	}
 	out.Settings, out.Rebind = groupSettings(g, field, problem), groupRebinds(g, field, problem)
+	out.Allow = vfAllow(g.Allow, field+".allow", problem)
 	checkGroupMTU(g, pf, field, problem)
 	checkVLAN(g, field, problem)
 	checkRates(g, field, problem)

@@ -10,6 +10,7 @@ import (
 
 	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/pci"
+	"fairlead.dev/fairlead/pkg/policy"
 )
 
 // Options is everything that a keeper works with.
@@ -36,6 +37,10 @@ type Options struct {
 	// EventPerInterface reports each interface of a pod by an event of its own, instead
 	// of all by one.
 	EventPerInterface bool
+
+	// Policies returns the attachment policies in effect. After an error no pod gets
+	// another network than the cluster's own. It may be nil: there are no policies.
+	Policies func() (policy.Set, error)
 
 	// Guard keeps everybody else (the kubelet's Allocate, a profile) from taking devices
 	// until release is called: pkg/custody. It may be nil.

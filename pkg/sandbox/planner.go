@@ -112,10 +112,13 @@ func (p planner) input(ctx context.Context, r Request, pod network.Pod) (network
 		in.Default = &primary
 		all = append([]network.Selection{primary}, all...)
 	}
+	if len(all) == 0 {
+		return in, nil
+	}
 	if err := p.checkIsolation(pod.Namespace, in); err != nil {
 		return in, err
 	}
-	if err := p.define(ctx, r, all, in.Definitions); err != nil {
+	if err := p.loadNetworks(ctx, r, in, all); err != nil {
 		return in, err
 	}
 	in.Devices, err = p.devices(ctx, pod, all, in.Definitions)

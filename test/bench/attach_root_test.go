@@ -128,15 +128,19 @@ func newNode(b *testing.B) *node {
 	return n
 }
 
-// uplink makes up0, the master of macvlans: one end of a veth, since a host may have no
-// module for dummies.
+// uplink makes up0, the master of macvlans: a bridge with a port that has a carrier. A
+// veth is no uplink, and a host may have no module for dummies.
 func uplink(b *testing.B) {
 	b.Helper()
-	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "up0"}, PeerName: "up1"}
-	if err := netlink.LinkAdd(veth); err != nil {
+	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "up0"}}
+	if err := netlink.LinkAdd(bridge); err != nil {
 		b.Fatal(err)
 	}
-	for _, name := range []string{"lo", "up0", "up1"} {
+	port := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "up1", MasterIndex: bridge.Index}, PeerName: "up2"}
+	if err := netlink.LinkAdd(port); err != nil {
+		b.Fatal(err)
+	}
+	for _, name := range []string{"lo", "up2", "up1", "up0"} {
 		l, err := netlink.LinkByName(name)
 		if err == nil {
 			err = netlink.LinkSetUp(l)

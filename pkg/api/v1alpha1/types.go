@@ -81,4 +81,6 @@ type VFGroup struct {
 	ResetOnRelease string `json:"resetOnRelease,omitempty"`
 	// Idle holds the VFs back from the kubelet.
 	Idle bool `json:"idle,omitempty"`
+	// Allow limits which pods may have the VFs, and what networks may set of them.
+	Allow *VFAllow `json:"allow,omitempty"`
 }
