@@ -26,8 +26,9 @@ type State struct {
 	Pools      []Pool    `json:"pools"`
 	Sandboxes  []Sandbox `json:"sandboxes"`
 	Profiles   []Profile `json:"profiles"`
-	Tombstones int       `json:"tombstones"` // DELs missed during downtime that have not been replayed yet
-	Problems   []string  `json:"problems"`   // for an operator to look at; empty: all is well
+	Tombstones int       `json:"tombstones"`         // DELs missed during downtime that have not been replayed yet
+	Repaired   int       `json:"repaired,omitempty"` // VFs that were repaired since the agent started
+	Problems   []string  `json:"problems"`           // for an operator to look at; empty: all is well
 }
 
 // PF is a physical function with Fairlead's knowledge of its VFs.
