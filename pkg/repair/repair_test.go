@@ -188,7 +188,10 @@ func TestVFWithoutADriverIsBoundAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.r.watch.holders[vfAddr(1)] = holder{who: "pod default/x (net1)", driver: "igbvf"}
-	unbound := func(v *custody.View) bool { _, vf, _ := v.Devices().VF(vfAddr(1)); return vf.Driver == "" }
+	unbound := func(v *custody.View) bool {
+		_, vf, ok := v.Devices().VF(vfAddr(1))
+		return ok && vf.Driver == ""
+	}
 	n.look(0, unbound)
 	n.look(time.Minute, unbound)
 	if driver, err := n.tree.FS().Driver(vfAddr(1)); err != nil || driver != "igbvf" {
