@@ -24,7 +24,7 @@ func (p *parts) newKeeper() {
 	})
 	p.keeper = sandbox.New(sandbox.Options{
 		Ledger: p.ledger, Cluster: p.cluster, Devices: p.kubelet, Primary: p.primary, Kernel: sandbox.RealKernel(),
-		Chains: chains, Links: chains,
+		Chains: chains, Links: attach.NewMender(chains),
 		HostExec: cni.NewHostExec(), PluginPath: o.CNIBinDir, DevInfoDir: o.DevInfoDir,
 		NamespaceIsolation: o.NamespaceIsolation, GlobalNamespaces: o.GlobalNamespaces,
 		DefaultNetworkNamespace: o.DefaultNetworkNamespace, AllowNamedDevices: o.AllowNamedDevices,

@@ -106,7 +106,7 @@ func construct(o Options, log *slog.Logger) (*parts, error) {
 	p.plugin = newManager(o, p.ledger, p.custody, log)
 	p.node = newNode(p, changed)
 	p.newKeeper()
-	p.newRepairer()
+	p.repairs = newRepairer(p)
 	p.newServer()
 	return p, nil
 }

@@ -18,9 +18,15 @@ import (
 // driver is reloaded), nobody makes the pod's link again. And an IPv6 address that some
 // host still has stays dead, although that host gives it up later.
 
+// Mender looks after the links of running sandboxes.
+type Mender struct{ set *Set }
+
+// NewMender returns a Mender of the attachments that a Set makes.
+func NewMender(s *Set) Mender { return Mender{s} }
+
 // Lost reports whether the link of an attachment is gone from the pod, by name and by
 // index. A VF is never lost in this way: it is a device.
-func (s *Set) Lost(c Call, att ledger.Attachment) (bool, error) {
+func (p Mender) Lost(c Call, att ledger.Attachment) (bool, error) {
 	if len(att.Members) == 0 || att.Members[0].VF != nil {
 		return false, nil
 	}
@@ -30,9 +36,9 @@ func (s *Set) Lost(c Call, att ledger.Attachment) (bool, error) {
 	} else if result, err := recordedResult(att); err != nil || !makes(result, att.IfName) {
 		return false, err // a program that makes no interface of this name
 	}
-	c, done := s.begin(c, att)
+	c, done := p.set.begin(c, att)
 	defer done()
-	at, err := s.enter(c)
+	at, err := p.set.enter(c)
 	if err != nil {
 		return false, err
 	}
@@ -60,7 +66,7 @@ func CanRemake(att ledger.Attachment) bool {
 // Remake makes the lost link of an attachment again, as the record describes it: with its
 // name, MAC, addresses and routes, and with the settings of the members after it. On error
 // nothing new is left in the pod. It sets the link's index in the record.
-func (s *Set) Remake(ctx context.Context, c Call, att *ledger.Attachment) error {
+func (p Mender) Remake(ctx context.Context, c Call, att *ledger.Attachment) error {
 	if !CanRemake(*att) {
 		return errors.New("a program has made it; only the pod's next sandbox makes it again")
 	}
@@ -71,9 +77,9 @@ func (s *Set) Remake(ctx context.Context, c Call, att *ledger.Attachment) error 
 	if err != nil {
 		return err
 	}
-	c, done := s.begin(c, *att)
+	c, done := p.set.begin(c, *att)
 	defer done()
-	at, err := s.enter(c.forMember(*att, 0))
+	at, err := p.set.enter(c.forMember(*att, 0))
 	if err != nil {
 		return err
 	}
@@ -89,7 +95,7 @@ func (s *Set) Remake(ctx context.Context, c Call, att *ledger.Attachment) error 
 	if err := w.remakeSteps(recorded).run(ctx); err != nil {
 		return err
 	}
-	if err := s.remakeRest(ctx, c, *att, w.ip.result); err != nil {
+	if err := p.remakeRest(ctx, c, *att, w.ip.result); err != nil {
 		return errors.Join(err, w.deleteInPod())
 	}
 	att.Members[0].Child.Ifindex = m.Child.Ifindex
@@ -135,7 +141,7 @@ func (a *addressing) take(recorded *types100.Result) {
 
 // remakeRest runs the Add of the members after the first. Their records stay: an original
 // that is recorded now would be the state that they have made.
-func (s *Set) remakeRest(ctx context.Context, c Call, att ledger.Attachment, result *types100.Result) (err error) {
+func (p Mender) remakeRest(ctx context.Context, c Call, att ledger.Attachment, result *types100.Result) (err error) {
 	c.Prev = result
 	for i := 1; i < len(att.Members); i++ {
 		m := att.Members[i]
@@ -143,7 +149,7 @@ func (s *Set) remakeRest(ctx context.Context, c Call, att ledger.Attachment, res
 			own := *m.Tuning
 			m.Tuning = &own
 		}
-		if c.Prev, err = s.addMember(ctx, c.forMember(att, i), &m); err != nil {
+		if c.Prev, err = p.set.addMember(ctx, c.forMember(att, i), &m); err != nil {
 			return memberError(i, len(att.Members), m.Type, err)
 		}
 	}
@@ -155,7 +161,7 @@ func (s *Set) remakeRest(ctx context.Context, c Call, att ledger.Attachment, res
 // them. unsettled reports that the kernel is still asking for some.
 //
 // ADD does not wait for that (RFC 4429, optimistic addresses): it takes a second or two.
-func (s *Set) MendAddresses(c Call, att ledger.Attachment) (duplicates []net.IP, unsettled bool, err error) {
+func (p Mender) MendAddresses(c Call, att ledger.Attachment) (duplicates []net.IP, unsettled bool, err error) {
 	if len(att.Members) == 0 || att.Members[0].Child == nil && (att.Members[0].VF == nil || att.Members[0].Plugin == PluginVFIO) {
 		return nil, false, nil
 	}
@@ -163,9 +169,9 @@ func (s *Set) MendAddresses(c Call, att ledger.Attachment) (duplicates []net.IP,
 	if err != nil || !HasIPv6(result) {
 		return nil, false, err
 	}
-	c, done := s.begin(c, att)
+	c, done := p.set.begin(c, att)
 	defer done()
-	at, err := s.enter(c)
+	at, err := p.set.enter(c)
 	if err != nil {
 		return nil, false, err
 	}
@@ -187,23 +193,23 @@ func (s *Set) MendAddresses(c Call, att ledger.Attachment) (duplicates []net.IP,
 		unsettled = unsettled || a.Tentative && !a.Duplicate
 		if a.Duplicate {
 			duplicates = append(duplicates, a.IPNet.IP)
-			errs = append(errs, at.addAgain(l.Index, a.IPNet))
+			errs = append(errs, addAgain(at.pod, l.Index, a.IPNet))
 		}
 	}
 	return duplicates, unsettled, errors.Join(errs...)
 }
 
-func (at site) addAgain(index int, address net.IPNet) error {
-	if err := at.pod.DeleteAddress(index, address); err != nil && !errors.Is(err, link.ErrNotFound) {
+func addAgain(pod *Links, index int, address net.IPNet) error {
+	if err := pod.DeleteAddress(index, address); err != nil && !errors.Is(err, link.ErrNotFound) {
 		return err
 	}
-	if err := at.pod.AddAddress(index, link.Address{IPNet: address, Optimistic: true}); err != nil {
+	if err := pod.AddAddress(index, link.Address{IPNet: address, Optimistic: true}); err != nil {
 		return fmt.Errorf("add %s again: %w", address.IP, err)
 	}
 	return nil
 }
 
-// HasIPv6 reports whether a result has an IPv6 address; nil has none.
+// HasIPv6 reports whether a result has an IPv6 address. The result may be nil.
 func HasIPv6(r *types100.Result) bool {
 	return r != nil && slices.ContainsFunc(r.IPs, func(ip *types100.IPConfig) bool { return ip.Address.IP.To4() == nil })
 }

@@ -3,6 +3,7 @@
 package attach
 
 import (
+	"encoding/json"
 	"errors"
 	"net"
 	"strings"
@@ -43,18 +44,18 @@ func TestLostLinkIsMadeAgain(t *testing.T) {
 			att := n.bind(strings.Fields(name)[0], conf, pod, "net1", "s1", pci.Address{})
 			c := Call{SandboxID: "s1", Netns: ledger.Netns{Path: pod}}
 			before := n.dump(pod)
-			if lost, err := n.set.Lost(c, att); lost || err != nil {
+			if lost, err := NewMender(n.set).Lost(c, att); lost || err != nil {
 				t.Fatalf("lost %v, %v before", lost, err)
 			}
 			n.deleteLink(n.host, "up0")
-			if lost, err := n.set.Lost(c, att); !lost || err != nil {
+			if lost, err := NewMender(n.set).Lost(c, att); !lost || err != nil {
 				t.Fatalf("lost %v, %v after the uplink was deleted", lost, err)
 			}
-			if err := n.set.Remake(t.Context(), c, &att); !errors.Is(err, link.ErrNotFound) {
+			if err := NewMender(n.set).Remake(t.Context(), c, &att); !errors.Is(err, link.ErrNotFound) {
 				t.Errorf("without an uplink: %v", err)
 			}
 			n.veth("up0", "up0peer")
-			if err := n.set.Remake(t.Context(), c, &att); err != nil {
+			if err := NewMender(n.set).Remake(t.Context(), c, &att); err != nil {
 				t.Fatal(err)
 			}
 			after := n.dump(pod)
@@ -62,7 +63,7 @@ func TestLostLinkIsMadeAgain(t *testing.T) {
 			if diff := cmp.Diff(before, after); diff != "" {
 				t.Error(diff)
 			}
-			if lost, err := n.set.Lost(c, att); lost || err != nil {
+			if lost, err := NewMender(n.set).Lost(c, att); lost || err != nil {
 				t.Errorf("lost %v, %v afterwards", lost, err)
 			}
 			if got := n.index(pod, "net1"); att.Members[0].Child.Ifindex != got {
@@ -87,7 +88,7 @@ func TestRenamedLinkIsNotLost(t *testing.T) {
 	if err := errors.Join(h.SetDown(i), h.Rename(i, "mine")); err != nil {
 		t.Fatal(err)
 	}
-	if lost, err := n.set.Lost(Call{Netns: ledger.Netns{Path: pod}}, att); lost || err != nil {
+	if lost, err := NewMender(n.set).Lost(Call{Netns: ledger.Netns{Path: pod}}, att); lost || err != nil {
 		t.Errorf("lost %v, %v", lost, err)
 	}
 }
@@ -116,7 +117,7 @@ func TestAddressInUseIsTakenWhenItIsFree(t *testing.T) {
 		t.Helper()
 		var got string
 		for late := time.Now().Add(wait); time.Now().Before(late); time.Sleep(200 * time.Millisecond) {
-			duplicates, unsettled, err := n.set.MendAddresses(c, att)
+			duplicates, unsettled, err := NewMender(n.set).MendAddresses(c, att)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -137,4 +138,36 @@ func TestAddressInUseIsTakenWhenItIsFree(t *testing.T) {
 	mend("duplicate", 10*time.Second)
 	n.deleteLink(first, "net1")
 	mend("usable", 20*time.Second)
+}
+
+// reports 20, a chain: the settings of the plugins after the first are made again too.
+func TestLostLinkOfAChainIsMadeAgain(t *testing.T) {
+	n := newTestNode(t)
+	pod := netnstest.New(t)
+	list, err := listOf("macvlan", macvlanConf0, `{"type": "tuning", "mtu": 1300, "mac": "02:00:00:cc:00:09"}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := Call{SandboxID: "s1", IfName: "net1", Network: "ns/fast", Netns: ledger.Netns{Path: pod}}
+	att, err := n.set.Prepare(t.Context(), c, list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	result, err := n.set.Add(t.Context(), c, &att)
+	if err != nil {
+		t.Fatal(err)
+	}
+	att.Result, _ = json.Marshal(result)
+	before, recorded := n.dump(pod), *att.Members[1].Tuning
+	n.deleteLink(n.host, "up0")
+	n.veth("up0", "up0peer")
+	if err := NewMender(n.set).Remake(t.Context(), c, &att); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(before, n.dump(pod)); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(recorded, *att.Members[1].Tuning); diff != "" {
+		t.Errorf("the record of tuning has changed: %s", diff)
+	}
 }

@@ -78,7 +78,7 @@ type Repairer struct {
 	failures map[pci.Address]string
 }
 
-// New makes a Repairer that remembers what an earlier agent has seen.
+// New makes a Repairer, with the memory of an earlier agent.
 func New(o Options) *Repairer {
 	m, err := openMemory(o.Path, o.Boot)
 	if err != nil {

@@ -59,7 +59,7 @@ type Chains interface {
 	DeleteLinks(context.Context, []ledger.Attachment, ledger.Netns) error
 }
 
-// Links looks after the links of running sandboxes; *attach.Set is one.
+// Links looks after the links of running sandboxes; attach.Mender is one.
 type Links interface {
 	// Lost reports whether an attachment's link is gone from the pod.
 	Lost(attach.Call, ledger.Attachment) (bool, error)
