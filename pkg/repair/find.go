@@ -71,6 +71,8 @@ func Find(f Facts) []Orphan {
 			o.Bind = true
 		case vf.Driver == "" || !vf.Userspace() && vf.Netdev == "":
 			continue // its netdev is on its way; without a driver, a profile or a person has to act
+		case !pf.Address.IsZero() && pf.Netdev == "":
+			continue // nothing can be set at the PF now
 		default:
 			o.Rebind = !vf.Userspace() && !s.Rebound
 			o.Netdev, o.Want = f.asBefore(pf, vf)
@@ -94,7 +96,7 @@ func (f Facts) asBefore(pf device.PF, vf device.VF) (netdev string, want device.
 	if profile.MTU != nil {
 		want.MTU = profile.MTU
 	}
-	if pf.Netdev == "" {
+	if pf.Address.IsZero() {
 		return netdev, want
 	}
 	for _, k := range device.KnobsAt(device.AtPF) {

@@ -22,6 +22,9 @@ const (
 	review = 5 * time.Minute
 	// lookAgain is the pause before the next look while a stray is free but not repaired.
 	lookAgain = 15 * time.Second
+	// newLedgerTime is how long after the start the kubelet's grants are evidence, if the
+	// ledger was new. By then the pools are known, and later grants are on record.
+	newLedgerTime = time.Minute
 )
 
 // Custody says who has a VF; *custody.Oracle is one.
@@ -68,6 +71,7 @@ type Options struct {
 // Repairer repairs the strays of one node.
 type Repairer struct {
 	o        Options
+	started  time.Time
 	repaired atomic.Int64
 
 	// Used by Run only.
@@ -84,7 +88,7 @@ func New(o Options) *Repairer {
 	if err != nil {
 		o.Log.Warn("the memory of clean VFs is unreadable; starting without it", "error", err)
 	}
-	return &Repairer{o: o, memory: m, watch: newWatch(m.Strays), failures: map[pci.Address]string{}}
+	return &Repairer{o: o, started: o.Now(), memory: m, watch: newWatch(m.Strays), failures: map[pci.Address]string{}}
 }
 
 // Repaired counts the repairs since the start.
@@ -133,7 +137,6 @@ func (r *Repairer) Run(ctx context.Context) error {
 				timer.Reset(review)
 			}
 		}
-		r.o.NewLedger = false // a later grant is of this ledger, or will be on record
 	}
 }
 
@@ -143,7 +146,8 @@ func (r *Repairer) look(ctx context.Context, v *custody.View, all bool) (changed
 	if !v.Devices().Read() {
 		return false, false
 	}
-	changed = r.watch.observe(Evidence{View: v, Wanted: r.o.Wanted, NewLedger: r.o.NewLedger, Now: r.o.Now()})
+	newLedger := r.o.NewLedger && r.o.Now().Sub(r.started) < newLedgerTime
+	changed = r.watch.observe(Evidence{View: v, Wanted: r.o.Wanted, NewLedger: newLedger, Now: r.o.Now()})
 	for _, o := range Find(Facts{View: v, Strays: r.watch.strays, Free: r.memory.Free, Wanted: r.o.Wanted, Now: r.o.Now()}) {
 		if r.repair(ctx, o) {
 			changed = true
@@ -156,7 +160,7 @@ func (r *Repairer) look(ctx context.Context, v *custody.View, all bool) (changed
 			r.o.Log.Warn("writing the memory of clean VFs failed; a repair after a restart may use defaults", "error", err)
 		}
 	}
-	due = len(r.watch.away) > 0
+	due = newLedger || len(r.watch.away) > 0
 	for fn := range r.watch.strays {
 		due = due || free(v, fn)
 	}

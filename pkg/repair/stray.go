@@ -105,16 +105,18 @@ func (w *watch) look(e Evidence, pf device.PF, vf device.VF) (Stray, bool) {
 	return w.lostDriver(vf, uses, governed)
 }
 
-// wasAway reports whether another namespace has had the netdev for some time.
+// wasAway reports whether another namespace has, and has had for some time, the netdev.
 func (w *watch) wasAway(fn pci.Address, isAway bool, now time.Time) bool {
-	since, known := w.away[fn]
-	switch {
-	case isAway && !known:
-		w.away[fn] = now
-	case known && !isAway:
+	if !isAway {
 		delete(w.away, fn)
+		return false
 	}
-	return known && now.Sub(since) >= namespaceGrace
+	since, known := w.away[fn]
+	if !known {
+		w.away[fn] = now
+		return false
+	}
+	return now.Sub(since) >= namespaceGrace
 }
 
 // lostDriver follows the VFs of recorded sandboxes, whose release does not bind a driver. A
