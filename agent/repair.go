@@ -2,6 +2,9 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
 	"time"
 
 	"fairlead.dev/fairlead/pkg/device"
@@ -21,7 +24,7 @@ func newRepairer(p *parts) *repair.Repairer {
 		Withhold: func(_ context.Context, vf pci.Address) (end func(), err error) {
 			return p.plugin.Withhold([]pci.Address{vf}, func(pci.Address) error { return nil })
 		},
-		Event: p.cluster.NodeEvent, Path: p.o.cleanPath(), Boot: boot, NewLedger: isNew(p.ledger), Now: time.Now, Log: p.log,
+		Event: p.cluster.NodeEvent, Path: p.o.cleanPath(), Boot: boot, NewLedger: isNew(p.ledger), Files: namedByFiles(p.o.DevInfoDir), Now: time.Now, Log: p.log,
 	})
 }
 
@@ -48,4 +51,25 @@ func wantedByProfile(n *node) repair.Wanted {
 func isNew(l *ledger.Ledger) bool {
 	allocations, err := l.Allocations()
 	return err == nil && len(allocations) == 0 && len(l.Entries()) == 0
+}
+
+// namedByFiles lists the PCI functions that the device-info files of attachments name.
+func namedByFiles(devInfoDir string) map[pci.Address]bool {
+	named := map[pci.Address]bool{}
+	files, _ := filepath.Glob(filepath.Join(devInfoDir, "cni", "*")) // its only error is a bad pattern
+	for _, name := range files {
+		raw, err := os.ReadFile(name)
+		if err != nil {
+			continue // evidence that cannot be read is no evidence
+		}
+		var info struct {
+			PCI struct {
+				Address pci.Address `json:"pci-address"`
+			} `json:"pci"`
+		}
+		if json.Unmarshal(raw, &info) == nil && !info.PCI.Address.IsZero() {
+			named[info.PCI.Address] = true
+		}
+	}
+	return named
 }

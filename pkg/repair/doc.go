@@ -12,10 +12,11 @@
 //	repair.go  the Repairer, which looks at start, after events and every five minutes
 //
 // An administrator may have set a VLAN or a name by hand. So a value that looks unusual is no
-// evidence: only a stray is repaired. A VF becomes a stray in three ways:
+// evidence: only a stray is repaired. A VF becomes a stray in four ways:
 //
 //	another network namespace had its netdev, and no record named the VF
 //	the ledger was new at the start, and the kubelet had given the VF to a pod
+//	the ledger was new at the start, and a CNI device-info file named the VF
 //	a recorded sandbox has left it without a driver
 //
 // Only VFs of Fairlead's pools, and VFs that a profile governs, can be strays.

@@ -66,6 +66,7 @@ type look struct {
 	after time.Duration
 	facts custody.Facts
 	new   bool // the ledger
+	files map[pci.Address]bool
 	with  func(*custody.Facts)
 }
 
@@ -106,6 +107,10 @@ func TestFind(t *testing.T) {
 		{name: "lab F: the kubelet names it and the ledger is new", looks: []look{
 			{facts: facts(), new: true, with: granted}, {after: time.Minute, facts: facts()}},
 			want: "0000:3b:10.1: rebind igbvf, VLAN 0, rate 0 to 0 Mbit/s, spoof check on, trust off, link state auto (the kubelet had given it to pod default/x, and no record names it)"},
+		{name: "lab F: a device-info file names it and the ledger is new", looks: []look{
+			{facts: facts(named), new: true, files: map[pci.Address]bool{vfAddr(1): true}}},
+			want: "0000:3b:10.1: rebind igbvf, VLAN 0, rate 0 to 0 Mbit/s, spoof check on, trust off, link state auto (a device-info file names it, and no record does)"},
+		{name: "a device-info file beside records is somebody's", looks: []look{{facts: facts(), files: map[pci.Address]bool{vfAddr(1): true}}}},
 		{name: "a grant beside records may only be old", looks: []look{
 			{facts: facts(), with: granted}, {after: time.Minute, facts: facts()}}},
 		{name: "reports 21: a VF left without a driver", looks: []look{
@@ -128,7 +133,7 @@ func TestFind(t *testing.T) {
 					l.with(&l.facts)
 				}
 				v := custody.NewView(l.facts)
-				w.observe(Evidence{View: v, Wanted: c.wanted, NewLedger: l.new, Now: now})
+				w.observe(Evidence{View: v, Wanted: c.wanted, NewLedger: l.new, Files: l.files, Now: now})
 				found = nil
 				for _, o := range Find(Facts{View: v, Strays: w.strays, Free: c.free, Wanted: c.wanted, Now: now}) {
 					found = append(found, o.String())

@@ -64,8 +64,10 @@ type Options struct {
 	Path      string // the file with the memory; empty: nothing is kept
 	Boot      string // the kernel's boot id
 	NewLedger bool   // the ledger had no record when the agent started
-	Now       func() time.Time
-	Log       *slog.Logger
+	// Files are the VFs that CNI device-info files named when the agent started.
+	Files map[pci.Address]bool
+	Now   func() time.Time
+	Log   *slog.Logger
 }
 
 // Repairer repairs the strays of one node.
@@ -77,6 +79,7 @@ type Repairer struct {
 	// Used by Run only.
 	memory memory
 	watch  watch
+	files  map[pci.Address]bool // those of Options.Files that are not repaired yet
 
 	mu       sync.Mutex // guards failures
 	failures map[pci.Address]string
@@ -88,7 +91,9 @@ func New(o Options) *Repairer {
 	if err != nil {
 		o.Log.Warn("the memory of clean VFs is unreadable; starting without it", "error", err)
 	}
-	return &Repairer{o: o, started: o.Now(), memory: m, watch: newWatch(m.Strays), failures: map[pci.Address]string{}}
+	files := map[pci.Address]bool{}
+	maps.Copy(files, o.Files)
+	return &Repairer{o: o, started: o.Now(), memory: m, files: files, watch: newWatch(m.Strays), failures: map[pci.Address]string{}}
 }
 
 // Repaired counts the repairs since the start.
@@ -112,9 +117,10 @@ func (r *Repairer) Run(ctx context.Context) error {
 	}
 	views, cancel := r.o.Custody.Subscribe()
 	defer cancel()
-	timer := time.NewTimer(0)
+	timer := time.NewTimer(lookAgain)
 	defer timer.Stop()
-	reviewed := time.Time{}
+	reviewed := r.o.Now()
+	r.look(ctx, r.o.Custody.View(), true)
 	for {
 		select {
 		case <-ctx.Done():
@@ -147,14 +153,14 @@ func (r *Repairer) look(ctx context.Context, v *custody.View, all bool) (changed
 		return false, false
 	}
 	newLedger := r.o.NewLedger && r.o.Now().Sub(r.started) < newLedgerTime
-	changed = r.watch.observe(Evidence{View: v, Wanted: r.o.Wanted, NewLedger: newLedger, Now: r.o.Now()})
+	changed = r.watch.observe(Evidence{View: v, Wanted: r.o.Wanted, NewLedger: newLedger, Files: r.files, Now: r.o.Now()})
+	noted := all && r.noteClean(v) // before the repairs, which follow the clean VFs of a PF
 	for _, o := range Find(Facts{View: v, Strays: r.watch.strays, Free: r.memory.Free, Wanted: r.o.Wanted, Now: r.o.Now()}) {
 		if r.repair(ctx, o) {
 			changed = true
 		}
 	}
 	r.forgetFailures()
-	noted := all && r.noteClean(v)
 	if changed || noted {
 		if err := r.memory.save(r.o.Path); err != nil {
 			r.o.Log.Warn("writing the memory of clean VFs failed; a repair after a restart may use defaults", "error", err)
@@ -179,6 +185,7 @@ func (r *Repairer) repair(ctx context.Context, o Orphan) bool {
 	}
 	delete(r.watch.strays, o.VF.Address)
 	delete(r.watch.holders, o.VF.Address)
+	delete(r.files, o.VF.Address)
 	r.repaired.Add(1)
 	r.o.Log.Info("VF repaired", "vf", o.VF.Address, "repair", o.String())
 	r.o.Event("Warning", "VFRepaired", fmt.Sprintf("VF %s: %s; it was restored without a record", o.VF.Address, o.Evidence))

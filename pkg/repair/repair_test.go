@@ -216,3 +216,31 @@ func TestMemoryEndsWithTheBoot(t *testing.T) {
 		}
 	}
 }
+
+// Run repairs when the VF comes back, without waiting for a review.
+func TestRunRepairsWhenAVFComesBack(t *testing.T) {
+	n := newNode(t)
+	n.look(0, isFree)
+	n.tree.HideNetdev(vfAddr(1))
+	n.atPF[1] = device.Settings{VLAN: number(77), Trust: on(true)}
+	n.look(time.Second, isAway)
+	n.look(time.Minute, isAway)
+	n.restart(n.r.o.Path)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- n.r.Run(ctx) }()
+	n.tree.ShowNetdev(vfAddr(1), "net1")
+	if _, err := n.inv.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for late := time.Now().Add(10 * time.Second); n.r.Repaired() == 0 && time.Now().Before(late); {
+		time.Sleep(time.Millisecond)
+	}
+	cancel()
+	if err := <-done; err != nil || n.r.Repaired() != 1 {
+		t.Errorf("repaired %d, %v; problems %q", n.r.Repaired(), err, n.r.Problems())
+	}
+	if s := n.atPF[1]; *s.VLAN != 0 || *s.Trust {
+		t.Errorf("VLAN %d, trust %v", *s.VLAN, *s.Trust)
+	}
+}

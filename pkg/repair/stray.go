@@ -38,7 +38,10 @@ type Evidence struct {
 	// NewLedger reports that the ledger had no record when the agent started. The kubelet's
 	// grants are then of an earlier ledger.
 	NewLedger bool
-	Now       time.Time
+	// Files are the VFs that CNI device-info files name. With a new ledger they are left
+	// over from attachments that nobody will release.
+	Files map[pci.Address]bool
+	Now   time.Time
 }
 
 // holder is the sandbox that a VF was last seen with.
@@ -93,6 +96,9 @@ func (w *watch) look(e Evidence, pf device.PF, vf device.VF) (Stray, bool) {
 	}
 	if of(custody.Change) {
 		return Stray{}, false // its netdev comes and goes
+	}
+	if e.NewLedger && e.Files[vf.Address] && !of(custody.Sandbox) {
+		return Stray{Evidence: "a device-info file names it, and no record does"}, true
 	}
 	for _, u := range uses {
 		if e.NewLedger && u.Kind == custody.Allocation && u.Pod.Name != "" && u.Resource == resource {
