@@ -79,7 +79,8 @@ type Repairer struct {
 	// Used by Run only.
 	memory memory
 	watch  watch
-	files  map[pci.Address]bool // those of Options.Files that are not repaired yet
+	retry  map[pci.Address]time.Time // of VFs whose repair has failed
+	files  map[pci.Address]bool      // those of Options.Files that are not repaired yet
 
 	mu       sync.Mutex // guards failures
 	failures map[pci.Address]string
@@ -93,7 +94,7 @@ func New(o Options) *Repairer {
 	}
 	files := map[pci.Address]bool{}
 	maps.Copy(files, o.Files)
-	return &Repairer{o: o, started: o.Now(), memory: m, files: files, watch: newWatch(m.Strays), failures: map[pci.Address]string{}}
+	return &Repairer{o: o, started: o.Now(), memory: m, files: files, retry: map[pci.Address]time.Time{}, watch: newWatch(m.Strays), failures: map[pci.Address]string{}}
 }
 
 // Repaired counts the repairs since the start.
@@ -156,7 +157,8 @@ func (r *Repairer) look(ctx context.Context, v *custody.View, all bool) (changed
 	changed = r.watch.observe(Evidence{View: v, Wanted: r.o.Wanted, NewLedger: newLedger, Files: r.files, Now: r.o.Now()})
 	noted := all && r.noteClean(v) // before the repairs, which follow the clean VFs of a PF
 	for _, o := range Find(Facts{View: v, Strays: r.watch.strays, Free: r.memory.Free, Wanted: r.o.Wanted, Now: r.o.Now()}) {
-		if r.repair(ctx, o) {
+		// A repair that fails has changed the View as well, which causes another look.
+		if !r.o.Now().Before(r.retry[o.VF.Address]) && r.repair(ctx, o) {
 			changed = true
 		}
 	}
@@ -176,6 +178,9 @@ func (r *Repairer) look(ctx context.Context, v *custody.View, all bool) (changed
 // repair reports whether the stray is one no more.
 func (r *Repairer) repair(ctx context.Context, o Orphan) bool {
 	err := r.apply(ctx, o)
+	if err != nil {
+		r.retry[o.VF.Address] = r.o.Now().Add(lookAgain)
+	}
 	switch {
 	case errors.Is(err, errInUse), ctx.Err() != nil:
 		return false
@@ -186,6 +191,7 @@ func (r *Repairer) repair(ctx context.Context, o Orphan) bool {
 	delete(r.watch.strays, o.VF.Address)
 	delete(r.watch.holders, o.VF.Address)
 	delete(r.files, o.VF.Address)
+	delete(r.retry, o.VF.Address)
 	r.repaired.Add(1)
 	r.o.Log.Info("VF repaired", "vf", o.VF.Address, "repair", o.String())
 	r.o.Event("Warning", "VFRepaired", fmt.Sprintf("VF %s: %s; it was restored without a record", o.VF.Address, o.Evidence))

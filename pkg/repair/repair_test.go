@@ -158,6 +158,11 @@ func TestRepairThatFailsIsAProblem(t *testing.T) {
 	if want := "VLAN is still 77 instead of 0"; !strings.Contains(problems, want) || n.r.Repaired() != 0 {
 		t.Errorf("problems %q, repaired %d", problems, n.r.Repaired())
 	}
+	n.log = nil
+	n.look(time.Second, isFree) // the withholding changes the View, which must not cause a loop
+	if len(n.log) > 0 {
+		t.Errorf("tried again at once: %q", n.log)
+	}
 	n.refused = ""
 	before := strings.Count(strings.Join(n.tree.Writes(), "\n"), "unbind")
 	n.look(time.Minute, isFree)
