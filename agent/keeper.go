@@ -19,11 +19,13 @@ import (
 func (p *parts) newKeeper() {
 	o, fs := p.o, sysfs.New(p.o.SysRoot)
 	p.primary = confdir.NewPrimary(o.CNIConfDir, o.PrimaryConf, p.log)
+	chains := attach.New(attach.Deps{
+		Sysfs: fs, Custody: p.custody, HostUse: p.hostUse, MayUseUplink: p.policies.mayUseUplink, MayHaveVF: mayHaveVF(p.node),
+		Reset: p.resetPolicy, VLANLinkUsers: p.vlanLinkUsers, Rebinder: fs, Log: p.log, HostLocalDir: o.HostLocalDir,
+	})
 	p.keeper = sandbox.New(sandbox.Options{
 		Ledger: p.ledger, Cluster: p.cluster, Devices: p.kubelet, Primary: p.primary, Kernel: sandbox.RealKernel(),
-		Chains: attach.New(attach.Deps{
-			Sysfs: fs, Custody: p.custody, HostUse: p.hostUse, MayUseUplink: p.policies.mayUseUplink, MayHaveVF: mayHaveVF(p.node), Reset: p.resetPolicy, VLANLinkUsers: p.vlanLinkUsers, Rebinder: fs, Log: p.log, HostLocalDir: o.HostLocalDir,
-		}),
+		Chains: chains, Links: attach.NewMender(chains),
 		HostExec: cni.NewHostExec(), PluginPath: o.CNIBinDir, DevInfoDir: o.DevInfoDir,
 		NamespaceIsolation: o.NamespaceIsolation, GlobalNamespaces: o.GlobalNamespaces,
 		DefaultNetworkNamespace: o.DefaultNetworkNamespace, AllowNamedDevices: o.AllowNamedDevices, EventPerInterface: o.EventPerInterface,

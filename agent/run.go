@@ -26,6 +26,7 @@ import (
 	"fairlead.dev/fairlead/pkg/kubelet"
 	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/link"
+	"fairlead.dev/fairlead/pkg/repair"
 	"fairlead.dev/fairlead/pkg/retry"
 	"fairlead.dev/fairlead/pkg/sandbox"
 	"fairlead.dev/fairlead/pkg/state"
@@ -47,6 +48,7 @@ type parts struct {
 	custody *custody.Oracle
 	plugin  *deviceplugin.Manager
 	keeper  *sandbox.Keeper
+	repairs *repair.Repairer
 	server  *cni.Server
 	primary *confdir.Primary
 	install confdir.Installer
@@ -107,6 +109,7 @@ func construct(o Options, log *slog.Logger) (*parts, error) {
 	p.plugin = newManager(o, p.ledger, p.custody, log)
 	p.node = newNode(p, changed)
 	p.newKeeper()
+	p.repairs = newRepairer(p)
 	p.newServer()
 	return p, nil
 }
@@ -151,6 +154,7 @@ func (p *parts) run(ctx context.Context) error {
 		return p.node.declared.watchFiles(ctx, func() { p.policies.read(); kick(p.node.changed) })
 	})
 	g.Go(func() error { return p.keeper.Run(ctx) })
+	g.Go(func() error { return p.repairs.Run(ctx) })
 	g.Go(func() error {
 		return p.server.Serve(ctx, func() {
 			p.serving.Store(true)

@@ -42,6 +42,9 @@ func (p *parts) problems() []string {
 	if err := p.node.applied.get(); err != nil {
 		out = append(out, fmt.Sprintf("the profiles could not be compared with the NICs: %v (tried again after each change, and every %s)", err, retryFailed))
 	}
+	if p.repairs != nil {
+		out = append(out, p.repairs.Problems()...)
+	}
 	return out
 }
 
@@ -61,12 +64,16 @@ func (p *parts) state(context.Context) (state.State, error) {
 	n, advertised := p.node, p.plugin.State()
 	devices := n.inv.Snapshot()
 	knobs := p.knobs(devices.PFs)
+	repaired := 0
+	if p.repairs != nil {
+		repaired = int(p.repairs.Repaired())
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	in := state.Input{
 		Node: p.o.NodeName, Build: p.o.Build, Time: time.Now(), PFs: devices.PFs, Lone: devices.Lone, Knobs: knobs,
 		Pools: members(advertised.Pools), Sandboxes: sandboxes, Allocations: allocations,
-		Tombstones: len(tombs), Problems: slices.Concat(p.problems(), n.problems, advertised.Problems),
+		Tombstones: len(tombs), Repaired: repaired, Problems: slices.Concat(p.problems(), n.problems, advertised.Problems),
 	}
 	for _, s := range n.statuses {
 		in.Profiles = append(in.Profiles, state.ProfileReport{

@@ -2,6 +2,8 @@ package attach
 
 import (
 	"fmt"
+	"net"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -20,6 +22,18 @@ func (f fakeLinks) AddAddress(index int, addr link.IPAddress) error {
 	addr.Optimistic = addr.Optimistic && f.sysctls["ipv6/conf/"+l.Name+"/optimistic_dad"] == "1"
 	addr.Tentative = addr.IPNet.IP.To4() == nil
 	l.addrs = append(l.addrs, addr)
+	return nil
+}
+
+func (f fakeLinks) DeleteAddress(index int, addr net.IPNet) error {
+	if err := f.write("delete address %s", addr.String()); err != nil {
+		return err
+	}
+	l, err := f.find(index)
+	if err != nil {
+		return err
+	}
+	l.addrs = slices.DeleteFunc(l.addrs, func(a link.IPAddress) bool { return a.IPNet.IP.Equal(addr.IP) })
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"strings"
 
@@ -60,6 +61,7 @@ type linkMaker interface {
 
 type addressSetter interface {
 	AddAddress(index int, addr link.IPAddress) error
+	DeleteAddress(index int, addr net.IPNet) error
 	Addresses(index int) ([]link.IPAddress, error)
 	AddRoute(r link.Route) error
 	Routes(index int) ([]link.Route, error)

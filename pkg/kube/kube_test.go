@@ -576,6 +576,12 @@ func TestEvents(t *testing.T) {
 	if len(message) > maxMessage || !strings.HasSuffix(message, "é …") {
 		t.Errorf("message of %d bytes ends in %q", len(message), message[len(message)-6:])
 	}
+	c.NodeEvent("Warning", "VFRepaired", "x") // as kubectl describe node looks for it
+	e = <-s.created
+	involved, _ = e["involvedObject"].(map[string]any)
+	if got, want := fmt.Sprint(e.text("namespace"), involved["kind"], involved["name"], involved["uid"], e["reason"]), fmt.Sprint("default", "Node", "node1", "node1", "VFRepaired"); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
 	// A pod in trouble does not flood the API server. The other pod's event arrives after all
 	// events of the first have been handled.
 	for i := range 100 {

@@ -42,6 +42,7 @@ func (k *Keeper) Attach(ctx context.Context, r Request) (*types100.Result, error
 		k.rollBack(ctx, r, sandbox)
 		return nil, err
 	}
+	k.addresses.addIfIPv6(sandbox, results)
 	k.announce(ctx, sandbox, results)
 	return results[0], nil
 }

@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -19,6 +20,7 @@ type Options struct {
 	Cluster Cluster
 	Devices Devices
 	Chains  Chains
+	Links   Links // nil: lost links and dead addresses are left alone
 	Primary Primary
 	Kernel  Kernel
 
@@ -94,6 +96,8 @@ type Keeper struct {
 	binder      binder
 	releaser    *releaser
 	reconciler  *reconciler
+	addresses   *addressWatch
+	reviewer    *reviewer
 	statuses    *statuses
 	allocations *allocations
 	released    *released
@@ -113,16 +117,19 @@ func New(o Options) *Keeper {
 	k.binder = binder{chains: chains, kernel: o.Kernel, info: info}
 	k.reconciler = &reconciler{o: o, locks: k.locks, releaser: k.releaser, lanes: newLanes(), started: o.Now(),
 		inWork: map[string]bool{}, width: make(chan struct{}, builtInWidth)}
+	k.addresses = newAddressWatch(o, k.locks)
+	k.reviewer = newReviewer(o, k.locks, k.addresses)
 	return k
 }
 
 // Run runs the loops until ctx ends: releases that are due, network statuses that are
-// owed, and allocations that are over. None waits for another.
+// owed, allocations that are over, and addresses that other hosts have. None waits for another.
 func (k *Keeper) Run(ctx context.Context) error {
 	var loops sync.WaitGroup // each ends with ctx
 	loops.Go(func() { k.reconciler.retryLoop(ctx) })
 	loops.Go(func() { k.statuses.loop(ctx) })
 	loops.Go(func() { k.allocations.loop(ctx) })
+	loops.Go(func() { k.addresses.loop(ctx) })
 	loops.Wait()
 	k.reconciler.work.Wait()
 	return nil
@@ -130,10 +137,12 @@ func (k *Keeper) Run(ctx context.Context) error {
 
 // Reconcile releases whatever no call will release any more, and retries failures:
 // sandboxes being released, interrupted ones, those without a namespace whose pod is
-// gone, allocations that no pod has. The agent calls it at start and every few minutes.
-// The error joins the failures that are left.
+// gone, allocations that no pod has. Then it reviews the running sandboxes, and makes links
+// again that were lost. The agent calls it at start and every few minutes. The error joins
+// the failures that are left.
 func (k *Keeper) Reconcile(ctx context.Context) error {
-	return k.reconciler.round(ctx, k.allocations.prune)
+	err := k.reconciler.round(ctx, k.allocations.prune)
+	return errors.Join(err, k.reviewer.round(ctx))
 }
 
 // programs runs plugin binaries.

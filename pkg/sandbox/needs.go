@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"context"
+	"net"
 	"net/netip"
 
 	types100 "github.com/containernetworking/cni/pkg/types/100"
@@ -56,6 +57,17 @@ type Chains interface {
 	Check(context.Context, attach.Call, ledger.Attachment) error
 	Del(context.Context, attach.Call, *ledger.Attachment) error
 	DeleteLinks(context.Context, []ledger.Attachment, ledger.Netns) error
+}
+
+// Links looks after the links of running sandboxes; attach.Mender is one.
+type Links interface {
+	// Lost reports whether an attachment's link is gone from the pod.
+	Lost(attach.Call, ledger.Attachment) (bool, error)
+	// Remake makes a lost link again, from the record, in which it sets the new index.
+	Remake(context.Context, attach.Call, *ledger.Attachment) error
+	// MendAddresses adds IPv6 addresses again that other hosts have, and returns them.
+	// unsettled reports that the kernel is still asking the network for some.
+	MendAddresses(attach.Call, ledger.Attachment) (duplicates []net.IP, unsettled bool, err error)
 }
 
 // Primary is the cluster's own network.

@@ -26,6 +26,7 @@ type Input struct {
 	Allocations []ledger.Allocation
 	Profiles    []ProfileReport
 	Tombstones  int
+	Repaired    int      // VFs that were repaired since the agent started
 	Problems    []string // the problems that the parts report
 }
 
@@ -56,6 +57,7 @@ func Build(in Input) State {
 		Sandboxes:  b.sandboxes(),
 		Profiles:   b.profiles(),
 		Tombstones: in.Tombstones,
+		Repaired:   in.Repaired,
 		Problems:   append([]string{}, b.problems...),
 	}
 }

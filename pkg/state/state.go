@@ -26,8 +26,9 @@ type State struct {
 	Pools      []PoolReport    `json:"pools"`
 	Sandboxes  []SandboxReport `json:"sandboxes"`
 	Profiles   []ProfileReport `json:"profiles"`
-	Tombstones int             `json:"tombstones"` // DELs missed during downtime that have not been replayed yet
-	Problems   []string        `json:"problems"`   // for an operator to look at; empty: all is well
+	Tombstones int             `json:"tombstones"`         // DELs missed during downtime that have not been replayed yet
+	Repaired   int             `json:"repaired,omitempty"` // VFs that were repaired since the agent started
+	Problems   []string        `json:"problems"`           // for an operator to look at; empty: all is well
 }
 
 // PFReport is a physical function with Fairlead's knowledge of its VFs.
