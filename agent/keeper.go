@@ -18,7 +18,7 @@ import (
 // newKeeper creates the keeper of the node's sandboxes.
 func (p *parts) newKeeper() {
 	o, fs := p.o, sysfs.New(p.o.SysRoot)
-	p.primary = confdir.NewPrimary(o.CNIConfDir, o.PrimaryConf, p.log)
+	p.primary = confdir.NewPrimary(confdir.Options{Dir: o.CNIConfDir, Fixed: o.PrimaryConf, Log: p.log})
 	p.keeper = sandbox.New(sandbox.Options{
 		Ledger: p.ledger, Cluster: p.cluster, Devices: p.kubelet, Primary: p.primary, Kernel: sandbox.RealKernel(),
 		Chains: attach.New(attach.Deps{
