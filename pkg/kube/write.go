@@ -80,12 +80,22 @@ const maxMessage = 1024
 // Event records an event of a pod; eventType is Normal or Warning. It does not wait: the event
 // is written later, or dropped if there are too many.
 func (c *Client) Event(pod ledger.PodRef, eventType, reason, message string) {
+	c.event(&corev1.ObjectReference{
+		APIVersion: "v1", Kind: "Pod", Namespace: pod.Namespace, Name: pod.Name, UID: types.UID(pod.UID),
+	}, eventType, reason, message)
+}
+
+// NodeEvent records an event of the agent's node, like Event.
+func (c *Client) NodeEvent(eventType, reason, message string) {
+	// The kubelet too writes the node's name in place of its UID: kubectl describe looks for that.
+	c.event(&corev1.ObjectReference{Kind: "Node", Name: c.o.NodeName, UID: types.UID(c.o.NodeName)}, eventType, reason, message)
+}
+
+func (c *Client) event(of *corev1.ObjectReference, eventType, reason, message string) {
 	if len(message) > maxMessage {
 		message = strings.ToValidUTF8(message[:maxMessage-4], "") + " …"
 	}
-	c.recorder.Event(&corev1.ObjectReference{
-		APIVersion: "v1", Kind: "Pod", Namespace: pod.Namespace, Name: pod.Name, UID: types.UID(pod.UID),
-	}, eventType, reason, message)
+	c.recorder.Event(of, eventType, reason, message)
 }
 
 // eventSink writes events through the shared core client.
