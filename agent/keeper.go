@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"fairlead.dev/fairlead/cni"
@@ -9,6 +10,7 @@ import (
 	"fairlead.dev/fairlead/cni/wire"
 	"fairlead.dev/fairlead/pkg/attach"
 	"fairlead.dev/fairlead/pkg/custody"
+	"fairlead.dev/fairlead/pkg/network"
 	"fairlead.dev/fairlead/pkg/pci"
 	"fairlead.dev/fairlead/pkg/profile"
 	"fairlead.dev/fairlead/pkg/sandbox"
@@ -16,9 +18,14 @@ import (
 )
 
 // newKeeper creates the keeper of the node's sandboxes.
-func (p *parts) newKeeper() {
+func (p *parts) newKeeper() error {
 	o, fs := p.o, sysfs.New(p.o.SysRoot)
-	p.primary = confdir.NewPrimary(confdir.Options{Dir: o.CNIConfDir, Fixed: o.PrimaryConf, Log: p.log})
+	p.primary = confdir.NewPrimary(confdir.Options{Dir: o.CNIConfDir, NetAttachDefDir: o.NetAttachDefConfDir, Fixed: o.PrimaryConf,
+		NetAttachDef: p.cluster.NetAttachDef, Log: p.log})
+	defaults, err := network.ParseDefaultNetworks(o.DefaultNetworks)
+	if err != nil {
+		return fmt.Errorf("read --default-networks: %w", err)
+	}
 	p.keeper = sandbox.New(sandbox.Options{
 		Ledger: p.ledger, Cluster: p.cluster, Devices: p.kubelet, Primary: p.primary, Kernel: sandbox.RealKernel(),
 		Chains: attach.New(attach.Deps{
@@ -27,8 +34,10 @@ func (p *parts) newKeeper() {
 		HostExec: cni.NewHostExec(), PluginPath: o.CNIBinDir, DevInfoDir: o.DevInfoDir,
 		NamespaceIsolation: o.NamespaceIsolation, GlobalNamespaces: o.GlobalNamespaces,
 		DefaultNetworkNamespace: o.DefaultNetworkNamespace, AllowNamedDevices: o.AllowNamedDevices,
+		DefaultNetworks: defaults, SystemNamespaces: o.SystemNamespaces,
 		Pool: p.pool, Guard: p.guard, Uplinks: p.node.uplinks, Now: time.Now, Log: p.log,
 	})
+	return nil
 }
 
 // newServer creates the server that takes the runtime's CNI calls to the keeper.

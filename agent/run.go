@@ -103,7 +103,10 @@ func construct(o Options, log *slog.Logger) (*parts, error) {
 	p.custody = newCustody(o, p.ledger, p.inv, p.links, p.kubelet, log)
 	p.plugin = newManager(o, p.ledger, p.custody, log)
 	p.node = newNode(p, changed)
-	p.newKeeper()
+	if err := p.newKeeper(); err != nil {
+		p.close()
+		return nil, err
+	}
 	p.newServer()
 	return p, nil
 }
