@@ -49,12 +49,12 @@ func exclusive(ctx context.Context, conf string) (renames int) {
 // reports the problem once.
 func TestConfThatIsRenamedEachTime(t *testing.T) {
 	p, log := newParts(t, "http://127.0.0.1:1"), &lines{}
-	p.log = slog.New(slog.NewTextHandler(io.MultiWriter(t.Output(), log), nil))
+	p.installation.log = slog.New(slog.NewTextHandler(io.MultiWriter(t.Output(), log), nil))
 	write(t, filepath.Join(p.o.CNIConfDir, "05-cilium.conflist"), `{"cniVersion":"1.0.0","name":"cilium","plugins":[{"type":"cilium-cni"}]}`)
 	conf := filepath.Join(p.o.CNIConfDir, confdir.ConfName)
 	ctx, cancel := context.WithTimeout(t.Context(), 2500*time.Millisecond)
 	defer cancel()
-	during(t, p.keepInstalled)
+	during(t, p.installation.keep)
 	renames := exclusive(ctx, conf)
 	if renames < 2 || renames > 4 {
 		t.Errorf("the conf was renamed %d times in 2.5 s", renames)

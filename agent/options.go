@@ -34,7 +34,7 @@ type Options struct {
 	CNIBinDir  string // where the shim is installed and the host finds plugins
 	CNIConfDir string
 	// NetAttachDefConfDir has files for net-attach-defs with an empty spec, besides CNIConfDir;
-	// empty: there is none.
+	// empty: only CNIConfDir has.
 	NetAttachDefConfDir string
 	// PrimaryConf is a file name in CNIConfDir, an absolute path, or namespace/name of a
 	// net-attach-def; empty: the first file of CNIConfDir that is not ours.

@@ -48,13 +48,11 @@ type parts struct {
 	keeper  *sandbox.Keeper
 	server  *cni.Server
 	primary *confdir.Primary
-	install confdir.Installer
 	tombs   wire.Tombstones
 	node    *node
 
-	serving   atomic.Bool // the CNI socket answers
-	installed outcome     // the last attempt to install the shim and its conf
-	contest   *confdir.Contest
+	installation *installation
+	serving      atomic.Bool // the CNI socket answers
 }
 
 // Run runs the agent until ctx ends, then stops serving. If its DaemonSet was deleted, it also
@@ -152,7 +150,7 @@ func (p *parts) run(ctx context.Context) error {
 	g.Go(func() error {
 		return p.server.Serve(ctx, func() {
 			p.serving.Store(true)
-			g.Go(func() error { return p.keepInstalled(ctx) })
+			g.Go(func() error { return p.installation.keep(ctx) })
 		})
 	})
 	g.Go(func() error { return p.reconcile(ctx) })
@@ -212,7 +210,7 @@ func (p *parts) leave() error {
 		return nil
 	}
 	p.log.Info("DaemonSet deleted; restoring the node's own CNI configuration")
-	return p.install.Uninstall()
+	return p.installation.installer.Uninstall()
 }
 
 func (p *parts) close() {

@@ -73,7 +73,7 @@ func (c *Contest) Look(now time.Time) (pause time.Duration, changed bool) {
 	return retry.Backoff{First: time.Second, Max: time.Minute}.After(c.losses - 1), changed
 }
 
-// Problem describes the contest, its cause and its remedy. It is empty if there is none.
+// Problem describes the contest, its cause and its remedy. It is empty without a contest.
 func (c *Contest) Problem() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -96,8 +96,8 @@ func (c *Contest) Problem() string {
 	return b.String()
 }
 
-// altered returns the installed file that is missing or has other contents; empty if there is
-// none.
+// altered returns the installed file that is missing or has other contents; empty if both are
+// in place.
 func (i Installer) altered() string {
 	if conf, err := i.conf(); err == nil && !hasContents(i.confPath(), conf) {
 		return i.confPath()

@@ -117,7 +117,7 @@ func readPrimary(file string) (network.ConfList, error) {
 	return list, nil
 }
 
-// nameOf returns the CNI name in a file; empty if there is none.
+// nameOf returns the CNI name in a file; empty if the file has no name.
 func nameOf(file string) string {
 	raw, err := os.ReadFile(file)
 	if err != nil {

@@ -75,7 +75,7 @@ func (p *Primary) dir() string {
 	return p.o.Dir
 }
 
-// keep remembers what was read, and falls back on it.
+// keep remembers the list. After an error, it returns the last good one.
 func (p *Primary) keep(list network.ConfList, seen string, err error) (network.ConfList, error) {
 	if err == nil {
 		p.last, p.seen = &list, seen

@@ -23,8 +23,8 @@ type NS struct {
 	file *os.File
 }
 
-// Open opens the namespace at path (/run/netns/…, /proc/PID/ns/net). The path is the host's: if
-// it is not there for the agent, but for PID 1 (with hostPID, the host's), that one is opened.
+// Open opens the namespace at path (/run/netns/…, /proc/PID/ns/net). The path is the host's.
+// If the agent does not see it, Open looks below the root of PID 1, which is the host's with hostPID.
 // IsGone reports whether an error means that there is no namespace any more, IsHidden whether its
 // directory is not there at all.
 func Open(path string) (*NS, error) {
