@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"fairlead.dev/fairlead/cni"
@@ -9,6 +10,7 @@ import (
 	"fairlead.dev/fairlead/cni/wire"
 	"fairlead.dev/fairlead/pkg/attach"
 	"fairlead.dev/fairlead/pkg/custody"
+	"fairlead.dev/fairlead/pkg/network"
 	"fairlead.dev/fairlead/pkg/pci"
 	"fairlead.dev/fairlead/pkg/profile"
 	"fairlead.dev/fairlead/pkg/sandbox"
@@ -16,9 +18,14 @@ import (
 )
 
 // newKeeper creates the keeper of the node's sandboxes.
-func (p *parts) newKeeper() {
+func (p *parts) newKeeper() error {
 	o, fs := p.o, sysfs.New(p.o.SysRoot)
-	p.primary = confdir.NewPrimary(o.CNIConfDir, o.PrimaryConf, p.log)
+	p.primary = confdir.NewPrimary(confdir.Options{Dir: o.CNIConfDir, NetAttachDefDir: o.NetAttachDefConfDir, Fixed: o.PrimaryConf,
+		NetAttachDef: p.cluster.NetAttachDef, Log: p.log})
+	defaults, err := network.ParseDefaultNetworks(o.DefaultNetworks)
+	if err != nil {
+		return fmt.Errorf("read --default-networks: %w", err)
+	}
 	chains := attach.New(attach.Deps{
 		Sysfs: fs, Custody: p.custody, HostUse: p.hostUse, MayUseUplink: p.policies.mayUseUplink, MayHaveVF: mayHaveVF(p.node),
 		Reset: p.resetPolicy, VLANLinkUsers: p.vlanLinkUsers, Rebinder: fs, Log: p.log, HostLocalDir: o.HostLocalDir,
@@ -29,18 +36,22 @@ func (p *parts) newKeeper() {
 		HostExec: cni.NewHostExec(), PluginPath: o.CNIBinDir, DevInfoDir: o.DevInfoDir,
 		NamespaceIsolation: o.NamespaceIsolation, GlobalNamespaces: o.GlobalNamespaces,
 		DefaultNetworkNamespace: o.DefaultNetworkNamespace, AllowNamedDevices: o.AllowNamedDevices, EventPerInterface: o.EventPerInterface,
-		Policies: p.policies.current, Pool: p.pool, Pools: p.pools, Guard: p.guard, Uplinks: p.node.uplinks, Now: time.Now, Log: p.log,
+		DefaultNetworks: defaults, SystemNamespaces: o.SystemNamespaces, Policies: p.policies.current,
+		Pool: p.pool, Pools: p.pools, Guard: p.guard, Uplinks: p.node.uplinks, Now: time.Now, Log: p.log,
 	})
+	return nil
 }
 
 // newServer creates the server that takes the runtime's CNI calls to the keeper.
 func (p *parts) newServer() {
 	o := p.o
 	p.tombs = wire.Tombstones{Dir: o.tombstoneDir()}
-	p.install = confdir.Installer{
+	installer := confdir.Installer{
 		Shim: o.ShimPath, BinDir: o.CNIBinDir, ConfDir: o.CNIConfDir, Socket: o.Socket, TombstoneDir: o.tombstoneDir(),
 		AgentTimeout: o.CNIAgentTimeout, Timeout: o.CNITimeout,
 	}
+	p.installation = &installation{installer: installer, primary: p.primary, contest: &confdir.Contest{Installer: installer},
+		event: p.cluster.NodeEvent, log: p.log}
 	p.server = cni.New(cni.Options{
 		Socket: o.Socket, Keeper: p.keeper, Cluster: p.cluster, Primary: p.primary, HostExec: cni.NewHostExec(),
 		Tombstones: p.tombs, CNIPath: o.CNIBinDir, Now: time.Now, Log: p.log,

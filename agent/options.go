@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"time"
+
+	"fairlead.dev/fairlead/pkg/network"
 )
 
 // Options are the agent's settings. Paths are as the agent sees them; paths that programs on
@@ -32,9 +34,14 @@ type Options struct {
 	DevicePluginPrefix    string // for resource names without a prefix in the two above
 	ResourcePrefix        string // for resource names without a prefix in profiles
 
-	CNIBinDir          string // where the shim is installed and the host finds plugins
-	CNIConfDir         string
-	PrimaryConf        string        // file name in CNIConfDir; empty: the first one that is not ours
+	CNIBinDir  string // where the shim is installed and the host finds plugins
+	CNIConfDir string
+	// NetAttachDefConfDir has files for net-attach-defs with an empty spec, besides CNIConfDir;
+	// empty: only CNIConfDir has.
+	NetAttachDefConfDir string
+	// PrimaryConf is a file name in CNIConfDir, an absolute path, or namespace/name of a
+	// net-attach-def; empty: the first file of CNIConfDir that is not ours.
+	PrimaryConf        string
 	ShimPath           string        // the shim binary to install; empty: nothing is installed
 	CNIAgentTimeout    time.Duration // how long the shim waits for an agent that is away
 	CNITimeout         time.Duration // limit of a whole CNI call
@@ -48,6 +55,10 @@ type Options struct {
 	// DefaultNetworkNamespace is the namespace of networks that replace a pod's primary
 	// network, if the pod names no namespace.
 	DefaultNetworkNamespace string
+	// DefaultNetworks are net-attach-defs, as [namespace/]name, that all pods get, except in
+	// SystemNamespaces.
+	DefaultNetworks  []string
+	SystemNamespaces []string
 
 	Socket         string // the shim's; mode 0600
 	StateSocket    string // fairleadctl's; mode 0600
@@ -76,11 +87,13 @@ func Defaults() Options {
 		ResourcePrefix:          "fairlead.dev",
 		CNIBinDir:               "/opt/cni/bin",
 		CNIConfDir:              "/etc/cni/net.d",
+		NetAttachDefConfDir:     "/etc/cni/multus/net.d", // the default of Multus
 		ShimPath:                "/fairlead",
 		CNIAgentTimeout:         30 * time.Second,    // covers an agent's restart, so that the pod is not retried with backoff
 		CNITimeout:              110 * time.Second,   // below the kubelet's two minutes for StopPodSandbox: the agent ends the call, not the runtime
 		GlobalNamespaces:        []string{"default"}, // the default of Multus
 		DefaultNetworkNamespace: "kube-system",       // the default of Multus
+		SystemNamespaces:        []string{"kube-system"},
 		Socket:                  "/run/fairlead/cni.sock",
 		StateSocket:             "/run/fairlead/agent.sock",
 		StateDir:                "/var/lib/fairlead",
@@ -120,8 +133,14 @@ func (o Options) Validate() error {
 			bad("%s %q is not an absolute path", flag, path)
 		}
 	}
-	if o.PrimaryConf != "" && o.PrimaryConf != filepath.Base(o.PrimaryConf) {
-		bad("--primary-conf %q is a path; give the name of a file in %s", o.PrimaryConf, o.CNIConfDir)
+	if o.NetAttachDefConfDir != "" && !filepath.IsAbs(o.NetAttachDefConfDir) {
+		bad("--net-attach-def-conf-dir %q is not an absolute path", o.NetAttachDefConfDir)
+	}
+	if !validPrimary(o.PrimaryConf) {
+		bad("--primary-conf %q is neither the name of a file in %s, nor an absolute path, nor namespace/name of a net-attach-def", o.PrimaryConf, o.CNIConfDir)
+	}
+	if _, err := network.ParseDefaultNetworks(o.DefaultNetworks); err != nil {
+		bad("--default-networks: %w", err)
 	}
 	// The shim counts in seconds, up to an hour.
 	if d := o.CNIAgentTimeout; d < 0 || d > time.Hour || d%time.Second != 0 {
@@ -134,6 +153,15 @@ func (o Options) Validate() error {
 		bad("--reconcile-every %s is below 10s", o.ReconcileEvery)
 	}
 	return errors.Join(errs...)
+}
+
+var netAttachDefRE = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?/[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
+
+func validPrimary(s string) bool {
+	if filepath.IsAbs(s) {
+		return s == filepath.Clean(s) && s != "/"
+	}
+	return s == "" || s == filepath.Base(s) && s != "." && s != ".." || netAttachDefRE.MatchString(s)
 }
 
 func (o Options) ledgerPath() string   { return filepath.Join(o.StateDir, "ledger.db") }

@@ -12,7 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/fsnotify/fsnotify"
 	"golang.org/x/sync/errgroup"
 
 	"fairlead.dev/fairlead/cni"
@@ -51,14 +50,12 @@ type parts struct {
 	repairs *repair.Repairer
 	server  *cni.Server
 	primary *confdir.Primary
-	install confdir.Installer
 	tombs   wire.Tombstones
 	node    *node
 
-	policies *policies
-
-	serving   atomic.Bool // the CNI socket answers
-	installed outcome     // the last attempt to install the shim and its conf
+	policies     *policies
+	installation *installation
+	serving      atomic.Bool // the CNI socket answers
 }
 
 // Run runs the agent until ctx ends, then stops serving. If its DaemonSet was deleted, it also
@@ -108,7 +105,10 @@ func construct(o Options, log *slog.Logger) (*parts, error) {
 	p.custody = newCustody(o, p.ledger, p.inv, p.links, p.kubelet, log)
 	p.plugin = newManager(o, p.ledger, p.custody, log)
 	p.node = newNode(p, changed)
-	p.newKeeper()
+	if err := p.newKeeper(); err != nil {
+		p.close()
+		return nil, err
+	}
 	p.repairs = newRepairer(p)
 	p.newServer()
 	return p, nil
@@ -158,76 +158,12 @@ func (p *parts) run(ctx context.Context) error {
 	g.Go(func() error {
 		return p.server.Serve(ctx, func() {
 			p.serving.Store(true)
-			g.Go(func() error { return p.keepInstalled(ctx) })
+			g.Go(func() error { return p.installation.keep(ctx) })
 		})
 	})
 	g.Go(func() error { return p.reconcile(ctx) })
 	g.Go(func() error { return p.serveState(ctx) })
 	return g.Wait()
-}
-
-// reinstall is how often the shim and its conf are checked without any event.
-const reinstall = time.Minute
-
-// keepInstalled installs the shim and its conf once the socket serves, and again when their
-// directories change: the cluster's own network may be installed later, and somebody may remove
-// the files.
-func (p *parts) keepInstalled(ctx context.Context) error {
-	if p.o.ShimPath == "" {
-		return nil
-	}
-	w, err := fsnotify.NewWatcher()
-	if err != nil {
-		return fmt.Errorf("watch the CNI directories: %w", err)
-	}
-	defer w.Close()
-	for {
-		if err := p.installOnce(); p.installed.set(err) && err != nil {
-			p.log.Warn("installing the CNI configuration failed; trying again", "error", err)
-		}
-		if !p.awaitChange(ctx, w) {
-			return nil
-		}
-	}
-}
-
-// awaitChange waits for a change in the CNI directories that may concern the shim or its conf,
-// at most until the next regular check. It returns false when ctx ends.
-func (p *parts) awaitChange(ctx context.Context, w *fsnotify.Watcher) bool {
-	for _, dir := range []string{p.o.CNIBinDir, p.o.CNIConfDir} {
-		if err := w.Add(dir); err != nil {
-			p.log.Debug("watching a CNI directory failed", "dir", dir, "error", err)
-		}
-	}
-	timer := time.NewTimer(reinstall)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return false
-		case <-timer.C:
-			return true
-		case <-w.Errors:
-			return true
-		case e := <-w.Events:
-			own := e.Name == filepath.Join(p.o.CNIBinDir, wire.OwnType) || e.Name == filepath.Join(p.o.CNIBinDir, wire.ShimConfigName)
-			if !e.Has(fsnotify.Chmod) && (own || filepath.Dir(e.Name) == filepath.Clean(p.o.CNIConfDir)) {
-				return retry.Sleep(ctx, 100*time.Millisecond) == nil // an installer writes several files at once
-			}
-		}
-	}
-}
-
-func (p *parts) installOnce() error {
-	shim, err := p.install.InstallShim()
-	if err != nil {
-		return err
-	}
-	conf, err := p.install.InstallConf(p.primary)
-	if shim || conf {
-		p.log.Info("CNI configuration installed", "shim", shim, "conf", conf, "binDir", p.o.CNIBinDir, "confDir", p.o.CNIConfDir)
-	}
-	return err
 }
 
 func (p *parts) reconcile(ctx context.Context) error {
@@ -282,7 +218,7 @@ func (p *parts) leave() error {
 		return nil
 	}
 	p.log.Info("DaemonSet deleted; restoring the node's own CNI configuration")
-	return p.install.Uninstall()
+	return p.installation.installer.Uninstall()
 }
 
 func (p *parts) close() {

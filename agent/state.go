@@ -35,10 +35,7 @@ func (o *outcome) get() error {
 // problems lists what currently keeps parts of the agent from working, each until it is
 // resolved.
 func (p *parts) problems() []string {
-	out := append(p.cluster.Problems(), p.policies.problem()...)
-	if err := p.installed.get(); err != nil {
-		out = append(out, fmt.Sprintf("the CNI configuration is not in place, so new pods may start without their networks: %v (tried again when %s changes, and every minute)", err, p.o.CNIConfDir))
-	}
+	out := slices.Concat(p.cluster.Problems(), p.policies.problem(), p.installation.problems())
 	if err := p.node.applied.get(); err != nil {
 		out = append(out, fmt.Sprintf("the profiles could not be compared with the NICs: %v (tried again after each change, and every %s)", err, retryFailed))
 	}

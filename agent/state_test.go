@@ -87,7 +87,7 @@ func awaitProblems(t *testing.T, p *parts, what string, holds func(problems stri
 // nothing else reports it.
 func TestConfThatIsNotInstalledIsAProblem(t *testing.T) {
 	p := newParts(t, "http://127.0.0.1:1")
-	during(t, p.keepInstalled)
+	during(t, p.installation.keep)
 	const text = "the CNI configuration is not in place"
 	awaitProblems(t, p, "an empty conf dir", func(s string) bool {
 		return strings.Contains(s, text) && strings.Contains(s, "no primary network") && strings.Contains(s, "install the cluster's network plugin")

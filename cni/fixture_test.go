@@ -45,7 +45,7 @@ func newNode(t testing.TB) *node {
 	t.Cleanup(func() { _ = l.Close() })
 	n.ledger = l
 	n.k = sandbox.Options{Ledger: sandboxtest.Ledger{Ledger: l, World: n.world}, Cluster: n.cluster, Devices: n.kubelet, Chains: n.world,
-		Primary:  confdir.NewPrimary(filepath.Join(n.dir, "net.d"), "", slog.New(slog.DiscardHandler)),
+		Primary:  confdir.NewPrimary(confdir.Options{Dir: filepath.Join(n.dir, "net.d"), Log: slog.New(slog.DiscardHandler)}),
 		HostExec: n.world, PluginPath: "/opt/cni/bin", DevInfoDir: filepath.Join(n.dir, "devinfo"),
 		Kernel: sandbox.Kernel{
 			Identify:          func(path string) (ledger.Netns, error) { return ledger.Netns{Path: path, Inode: 1}, nil },

@@ -159,7 +159,8 @@ func TestAgentPod(t *testing.T) {
 		t.Error("the agent has a limit: a burst of pods would kill or throttle it (m#1346)")
 	}
 	// A file in a place that is no mount would vanish with the container.
-	const want = `/etc/cni/net.d <- /etc/cni/net.d
+	const want = `/etc/cni/multus/net.d <- /etc/cni/multus/net.d read-only
+/etc/cni/net.d <- /etc/cni/net.d
 /etc/cni/tuning <- /etc/cni/tuning read-only
 /etc/fairlead <- /etc/fairlead read-only
 /opt/cni/bin <- /opt/cni/bin

@@ -120,6 +120,29 @@ func TestInstallConf(t *testing.T) {
 	}
 }
 
+// reports 22: a plugin directory that is a symbolic link, as distributions have it.
+func TestInstallThroughASymbolicLink(t *testing.T) {
+	i, dir := newInstaller(t)
+	versioned := filepath.Join(dir, "data", "1234", "bin")
+	if err := errors.Join(os.MkdirAll(versioned, 0o755), os.Symlink(versioned, i.BinDir)); err != nil {
+		t.Fatal(err)
+	}
+	tree(t, i.ConfDir, map[string]string{"10-x.conf": `{"name":"x","type":"ptp"}`})
+	for n, want := range []bool{true, false} {
+		if changed, err := i.InstallShim(); err != nil || changed != want {
+			t.Fatalf("%d: %v, %v", n, changed, err)
+		}
+	}
+	if _, err := i.InstallConf(primaryOf(i.ConfDir, "")); err != nil {
+		t.Fatal(err)
+	}
+	for _, bin := range []string{i.BinDir, versioned} { // the shim knows the directory by its real path
+		if got, err := wire.LoadShimConfig(bin); err != nil || got != i.settings() {
+			t.Errorf("%s: %+v, %v", bin, got, err)
+		}
+	}
+}
+
 // S1: the shim's settings are a file that only root can have written. If that is not so,
 // the shim is not installed: an earlier one goes on.
 func TestInstallShimSettings(t *testing.T) {

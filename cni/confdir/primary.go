@@ -1,19 +1,16 @@
 package confdir
 
 import (
-	"encoding/json"
+	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
-	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
-	"fairlead.dev/fairlead/cni/wire"
 	"fairlead.dev/fairlead/pkg/network"
 )
 
@@ -24,82 +21,98 @@ const ConfName = "00-fairlead.conflist"
 // ErrNoPrimary means that the conf dir has no network of the cluster's own (yet).
 var ErrNoPrimary = errors.New("no primary network")
 
-// Primary finds the cluster's own network in the CNI conf dir: the first file by
-// name that is not a meta-plugin's, or a fixed one.
+// Options say where the configs are.
+type Options struct {
+	Dir string // the runtime's conf dir
+	// NetAttachDefDir has more files for net-attach-defs with an empty spec. It is searched
+	// first, and may be missing.
+	NetAttachDefDir string
+	// Fixed is the primary network: a file name in Dir, the path of a file, or namespace/name of
+	// a net-attach-def. Empty: the first file of Dir that is not a meta-plugin's.
+	Fixed string
+	// NetAttachDef looks up a net-attach-def. It is needed if Fixed names one.
+	NetAttachDef func(ctx context.Context, namespace, name string) (network.Definition, error)
+	Log          *slog.Logger
+}
+
+// Primary finds the cluster's own network, and the files of net-attach-defs with an empty
+// spec.
 type Primary struct {
-	dir   string
-	fixed string // file name; empty: the first
-	log   *slog.Logger
+	o Options
 
 	mu   sync.Mutex // guards what follows
 	last *network.ConfList
-	seen string // the directory's files when last was read; empty: last is to be read again
+	seen string // the files on which last depends, when it was read; empty: last is to be read again
 }
 
-// NewPrimary looks in dir; fixed is a file name there, or empty.
-func NewPrimary(dir, fixed string, log *slog.Logger) *Primary {
-	return &Primary{dir: dir, fixed: fixed, log: log}
-}
+// NewPrimary returns a Primary that has read nothing yet.
+func NewPrimary(o Options) *Primary { return &Primary{o: o} }
 
-// Conf returns the conf as it is now. It is read again only if a file of the directory
-// has changed. While the file is missing or unreadable (its owner may be replacing it),
-// the last good content stays in effect: a pod never lands on another network because a
-// file was gone for a moment.
+// Conf returns the conf as it is now. It is read again only if a file of the directory, or of
+// the network's drop-in plugins, has changed. While the file is missing or unreadable (its owner
+// may be replacing it), the last good content stays in effect: a pod never lands on another
+// network because a file was gone for a moment.
 func (p *Primary) Conf() (network.ConfList, error) {
+	if namespace, name, ok := p.netAttachDef(); ok {
+		list, err := p.define(namespace, name) // without the lock: it may wait for the API server
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.keep(list, "", err)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	now := fingerprint(p.dir)
-	if now != "" && now == p.seen {
+	if p.last != nil && p.seen != "" && p.seen == fingerprint(p.dir(), p.last.Name) {
 		return *p.last, nil
 	}
-	list, err := p.read()
+	return p.keep(p.reread())
+}
+
+// dir is the directory of the primary network's conf.
+func (p *Primary) dir() string {
+	if filepath.IsAbs(p.o.Fixed) {
+		return filepath.Dir(p.o.Fixed)
+	}
+	return p.o.Dir
+}
+
+// keep remembers the list. After an error, it returns the last good one.
+func (p *Primary) keep(list network.ConfList, seen string, err error) (network.ConfList, error) {
 	if err == nil {
-		p.last, p.seen = &list, now
+		p.last, p.seen = &list, seen
 		return list, nil
 	}
 	p.seen = ""
 	if p.last != nil {
-		p.log.Warn("the primary network's conf cannot be read; the last good one stays in effect", "error", err, "network", p.last.Name)
+		p.o.Log.Warn("the primary network's conf cannot be read; the last good one stays in effect", "error", err, "network", p.last.Name)
 		return *p.last, nil
 	}
 	return network.ConfList{}, err
 }
 
-// settled is the age from which a file's times identify its contents: two writes may
-// come within one tick of the file system's clock.
-const settled = 2 * time.Second
-
-// fingerprint identifies the contents of all conf files of a directory; empty if that is
-// not possible, because one has just been written.
-func fingerprint(dir string) string {
-	files, err := confFiles(dir)
-	if err != nil {
-		return ""
+// reread reads the conf, and the state of the files on which it depends. The state is taken
+// before the conf is read, and needs the network's name: if that is a new one, both are
+// read again.
+func (p *Primary) reread() (list network.ConfList, seen string, err error) {
+	name := ""
+	if p.last != nil {
+		name = p.last.Name
 	}
-	var b strings.Builder
-	for _, file := range files {
-		info, err := os.Stat(file)
-		if err != nil || time.Since(info.ModTime()) < settled {
-			return ""
+	for range 2 {
+		seen = fingerprint(p.dir(), name)
+		list, err = p.read()
+		if err != nil || list.Name == name {
+			return list, seen, err
 		}
-		stat, ok := info.Sys().(*syscall.Stat_t)
-		if !ok {
-			return ""
-		}
-		fmt.Fprintf(&b, "%s %d %d %d %d\n", file, stat.Ino, info.Size(), stat.Mtim.Nano(), stat.Ctim.Nano())
+		name = list.Name
 	}
-	return b.String()
+	return list, "", nil
 }
 
 func (p *Primary) read() (network.ConfList, error) {
-	if p.fixed != "" {
-		list, err := readConf(filepath.Join(p.dir, p.fixed))
-		if err == nil && isMeta(list) {
-			err = fmt.Errorf("%w: %s is a meta-plugin's conf; name the file of the network that makes eth0", ErrNoPrimary, p.fixed)
-		}
-		return list, err
+	if p.o.Fixed != "" {
+		return p.readFixed()
 	}
-	files, err := confFiles(p.dir)
+	files, err := confFiles(p.o.Dir)
 	if err != nil {
 		return network.ConfList{}, err
 	}
@@ -109,84 +122,72 @@ func (p *Primary) read() (network.ConfList, error) {
 		}
 		// A first file that is broken is not passed over: the next may be another
 		// network altogether (m#1527).
-		return readConf(file)
+		return readPrimary(file)
 	}
-	return network.ConfList{}, fmt.Errorf("%w: no .conflist, .conf or .json in %s besides %s; install the cluster's network plugin", ErrNoPrimary, p.dir, ConfName)
+	return network.ConfList{}, fmt.Errorf("%w: no .conflist, .conf or .json in %s besides %s; install the cluster's network plugin, "+
+		"or name its file with the agent's --primary-conf if it is elsewhere", ErrNoPrimary, p.o.Dir, ConfName)
+}
+
+func (p *Primary) readFixed() (network.ConfList, error) {
+	file := filepath.Join(p.dir(), filepath.Base(p.o.Fixed))
+	list, err := readPrimary(file)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return list, fmt.Errorf("%w; the agent's --primary-conf names this file: its owner has not written it yet, or its directory is not mounted into the agent's pod", err)
+	case err == nil && isMeta(list):
+		return list, fmt.Errorf("%w: %s is a meta-plugin's conf; name the file of the network that makes eth0", ErrNoPrimary, p.o.Fixed)
+	}
+	return list, err
+}
+
+// netAttachDef returns the net-attach-def that is the primary network, if one is.
+func (p *Primary) netAttachDef() (namespace, name string, ok bool) {
+	if filepath.IsAbs(p.o.Fixed) {
+		return "", "", false
+	}
+	return strings.Cut(p.o.Fixed, "/")
+}
+
+// defineTimeout bounds the wait for the API server.
+const defineTimeout = 5 * time.Second
+
+// define reads a net-attach-def that is the primary network.
+func (p *Primary) define(namespace, name string) (network.ConfList, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), defineTimeout)
+	defer cancel()
+	d, err := p.o.NetAttachDef(ctx, namespace, name)
+	if err == nil {
+		d, err = d.Load(p.ByName)
+	}
+	switch {
+	case errors.Is(err, network.ErrNotFound):
+		return d.List, fmt.Errorf("%w: the agent's --primary-conf names net-attach-def %s/%s: %w; create it, or give a file name or an absolute path", ErrNoPrimary, namespace, name, err)
+	case err != nil:
+		return d.List, fmt.Errorf("%w: the agent's --primary-conf names net-attach-def %s/%s: %w", ErrNoPrimary, namespace, name, err)
+	case d.Resource != "":
+		return d.List, fmt.Errorf("%w: the agent's --primary-conf names net-attach-def %s/%s, which is backed by devices of %s; "+
+			"not every pod has one: select it with the pods' annotation %s", ErrNoPrimary, namespace, name, d.Resource, network.DefaultNetworkAnnotation)
+	}
+	return d.List, nil
 }
 
 // ByName reads the conf whose CNI name is given, for net-attach-defs with an empty spec.
-func (p *Primary) ByName(name string) ([]byte, error) {
-	files, err := confFiles(p.dir)
-	if err != nil {
-		return nil, err
-	}
-	for _, file := range files {
-		raw, err := os.ReadFile(file)
-		if err != nil {
+func (p *Primary) ByName(name string) (network.ConfList, error) {
+	var dirs []string
+	for _, dir := range []string{p.o.NetAttachDefDir, p.o.Dir} {
+		files, err := confFiles(dir)
+		switch {
+		case dir == "", errors.Is(err, fs.ErrNotExist) && dir == p.o.NetAttachDefDir:
 			continue
+		case err != nil:
+			return network.ConfList{}, err
 		}
-		var head struct {
-			Name string `json:"name"`
-		}
-		if json.Unmarshal(raw, &head) == nil && head.Name == name {
-			return raw, nil
-		}
-	}
-	return nil, fmt.Errorf("%w: no file in %s has the CNI name %q", network.ErrNotFound, p.dir, name)
-}
-
-// confFiles lists the files that a runtime would consider, in its order.
-func confFiles(dir string) ([]string, error) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, fmt.Errorf("read the CNI conf dir: %w", err)
-	}
-	var files []string
-	for _, e := range entries { // sorted by name
-		ext := filepath.Ext(e.Name())
-		if !e.IsDir() && !strings.HasPrefix(e.Name(), ".") && slices.Contains([]string{".conflist", ".conf", ".json"}, ext) {
-			files = append(files, filepath.Join(dir, e.Name()))
+		dirs = append(dirs, dir)
+		for _, file := range files {
+			if nameOf(file) == name {
+				return readConf(file)
+			}
 		}
 	}
-	return files, nil
-}
-
-func readConf(file string) (network.ConfList, error) {
-	raw, err := os.ReadFile(file)
-	if err != nil {
-		return network.ConfList{}, fmt.Errorf("%w: %w", ErrNoPrimary, err)
-	}
-	list, err := network.ParseConfList(raw, strings.TrimSuffix(filepath.Base(file), filepath.Ext(file)))
-	if err != nil {
-		return list, fmt.Errorf("%w: %s: %w; correct or remove the file", ErrNoPrimary, file, err)
-	}
-	return list, nil
-}
-
-// namesMeta reports a meta-plugin's conf. It reads only the types: the parser refuses
-// Fairlead's own conf, and a broken file counts as nobody's.
-func namesMeta(file string) bool {
-	raw, err := os.ReadFile(file)
-	if err != nil {
-		return false
-	}
-	var conf struct {
-		Type    string `json:"type"`
-		Plugins []struct {
-			Type string `json:"type"`
-		} `json:"plugins"`
-	}
-	if json.Unmarshal(raw, &conf) != nil {
-		return false
-	}
-	for _, p := range conf.Plugins {
-		if wire.IsMeta(p.Type) {
-			return true
-		}
-	}
-	return wire.IsMeta(conf.Type)
-}
-
-func isMeta(list network.ConfList) bool {
-	return slices.ContainsFunc(list.Plugins, func(p network.Plugin) bool { return wire.IsMeta(p.Type) })
+	return network.ConfList{}, fmt.Errorf("%w: no file in %s has the CNI name %q", network.ErrNotFound, strings.Join(dirs, " or "), name)
 }

@@ -24,7 +24,7 @@ func confDir(t *testing.T, files map[string]string) string {
 }
 
 func primaryOf(dir, fixed string) *Primary {
-	return NewPrimary(dir, fixed, slog.New(slog.DiscardHandler))
+	return NewPrimary(Options{Dir: dir, Fixed: fixed, Log: slog.New(slog.DiscardHandler)})
 }
 
 const own = `{"cniVersion":"1.0.0","name":"fairlead","plugins":[{"type":"fairlead"}]}`
@@ -100,8 +100,8 @@ func TestPrimaryKeepsTheLastGood(t *testing.T) {
 func TestConfByName(t *testing.T) {
 	dir := confDir(t, map[string]string{"10-x.conf": "{", "20-y.conf": `{"name":"wanted","type":"ptp"}`})
 	p := primaryOf(dir, "")
-	if raw, err := p.ByName("wanted"); err != nil || !strings.Contains(string(raw), "ptp") {
-		t.Errorf("got %s, %v", raw, err)
+	if list, err := p.ByName("wanted"); err != nil || list.Plugins[0].Type != "ptp" {
+		t.Errorf("got %+v, %v", list, err)
 	}
 	if _, err := p.ByName("nosuch"); !errors.Is(err, network.ErrNotFound) || !strings.Contains(err.Error(), dir) {
 		t.Errorf("got %v", err)

@@ -329,7 +329,7 @@ func (k *fakeKernel) At(ns ledger.Netns) (*Links, error) {
 		return nil, netns.Replaced(path)
 	}
 	if path == "" || s == nil || s.gone {
-		_, err := netns.Open("/does/not/exist") // the one way to have its error
+		_, err := netns.Open("/does-not-exist") // the one way to have its error
 		return nil, err
 	}
 	k.opened++

@@ -99,11 +99,16 @@ type site struct {
 // enter opens the host and the pod's namespace, for a call that needs both.
 func (s *Set) enter(c Call) (site, error) {
 	at, err := s.visit(c)
-	if err == nil && at.pod == nil {
-		at.close()
-		return at, fmt.Errorf("the pod's network namespace %q is gone", c.Netns.Path)
+	if err != nil || at.pod != nil {
+		return at, err
 	}
-	return at, err
+	_, err = at.call.Handles.inPod()
+	at.close()
+	if netns.IsHidden(err) {
+		return at, fmt.Errorf("the pod's network namespace %q is not visible to the agent: mount its directory into the agent's pod, "+
+			"with mountPropagation HostToContainer, or give the pod hostPID", c.Netns.Path)
+	}
+	return at, fmt.Errorf("the pod's network namespace %q is gone", c.Netns.Path)
 }
 
 // enterHost opens the host only.

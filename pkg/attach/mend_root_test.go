@@ -109,7 +109,7 @@ func TestAddressInUseIsTakenWhenItIsFree(t *testing.T) {
 	}
 	n.bind("macvlan", conf, first, "net1", "s1", pci.Address{})
 	time.Sleep(2500 * time.Millisecond)
-	if err := h.AddAddress(n.index(second, "net1"), link.IPAddress{IPNet: address, Optimistic: true}); err != nil {
+	if err := h.IP.AddAddress(n.index(second, "net1"), link.IPAddress{IPNet: address, Optimistic: true}); err != nil {
 		t.Fatal(err)
 	}
 	c := Call{SandboxID: "s2", Netns: ledger.Netns{Path: second}}

@@ -601,6 +601,18 @@ func TestEvents(t *testing.T) {
 	}
 }
 
+// reports 13: an event of the node, where kubectl describe looks for it.
+func TestNodeEvent(t *testing.T) {
+	s := newAPIServer(t)
+	start(t, s).NodeEvent("Warning", "CNIConfigurationRemoved", "x")
+	e := <-s.created
+	involved, _ := e["involvedObject"].(map[string]any)
+	got := fmt.Sprint(e.text("namespace"), involved["kind"], involved["name"], involved["uid"], e["reason"], e["message"])
+	if want := fmt.Sprint("default", "Node", "node1", "node1", "CNIConfigurationRemoved", "x"); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
 func TestStrip(t *testing.T) {
 	full := corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{

@@ -3,7 +3,12 @@
 package netns_test
 
 import (
+	"errors"
+	"os"
+	"path/filepath"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"fairlead.dev/fairlead/pkg/netns"
 	"fairlead.dev/fairlead/pkg/netns/netnstest"
@@ -30,4 +35,31 @@ func TestNamespacesAreToldApart(t *testing.T) {
 	if _, err := netns.Identify(first); !netns.IsGone(err) {
 		t.Errorf("got %v", err)
 	}
+}
+
+// reports 22: Open finds a namespace below the root of PID 1 if the agent's own mounts hide it.
+func TestNamespacesThatOnlyThe1stProcessSees(t *testing.T) {
+	if _, err := os.Stat("/proc/1/root/."); err != nil {
+		t.Skip("PID 1 has privileges that this process lacks: ", err)
+	}
+	path := netnstest.New(t)
+	want, err := netns.Identify(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	netns.Apart(func() bool {
+		err := errors.Join(unix.Unshare(unix.CLONE_NEWNS), unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, ""),
+			unix.Mount("none", filepath.Dir(path), "tmpfs", 0, ""))
+		if err != nil {
+			t.Error(err)
+			return false
+		}
+		if _, err := os.Stat(path); !os.IsNotExist(err) {
+			t.Errorf("it is not hidden: %v", err)
+		}
+		if got, err := netns.Identify(path); err != nil || got != want {
+			t.Errorf("got %v, %v; want %v", got, err, want)
+		}
+		return false
+	})
 }

@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,9 +23,21 @@ type NS struct {
 	file *os.File
 }
 
-// Open opens the namespace at path (/run/netns/…, /proc/PID/ns/net). IsGone reports
-// whether an error means that there is no namespace any more.
+// Open opens the namespace at path (/run/netns/…, /proc/PID/ns/net). The path is the host's.
+// If the agent does not see it, Open looks below the root of PID 1, which is the host's with hostPID.
+// IsGone reports whether an error means that there is no namespace any more, IsHidden whether its
+// directory is not there at all.
 func Open(path string) (*NS, error) {
+	ns, err := open(path)
+	if IsGone(err) && path != "" {
+		if file, ok := openBelow(hostRoot, path); ok {
+			return &NS{file: file}, nil
+		}
+	}
+	return ns, err
+}
+
+func open(path string) (*NS, error) {
 	if path == "" {
 		return nil, &goneError{path: path, err: fs.ErrNotExist}
 	}
@@ -31,6 +45,9 @@ func Open(path string) (*NS, error) {
 	switch {
 	// ESRCH: the process of a /proc path has ended between look-up and open.
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ESRCH):
+		if _, err := os.Stat(filepath.Dir(path)); errors.Is(err, fs.ErrNotExist) && !strings.HasPrefix(path, "/proc/") {
+			return nil, &goneError{path: path, err: errHidden}
+		}
 		return nil, &goneError{path: path, err: fs.ErrNotExist}
 	case err != nil:
 		return nil, fmt.Errorf("open network namespace: %w", err)
@@ -94,9 +111,14 @@ func IsGone(err error) bool {
 	return errors.As(err, &gone)
 }
 
+// IsHidden reports whether err says that not even the directory of the namespace's path exists:
+// it may exist on the host, where the agent does not see it (reports 22).
+func IsHidden(err error) bool { return errors.Is(err, errHidden) }
+
 var (
 	errNotMounted = errors.New("the file is no mounted namespace")
 	errReplaced   = errors.New("another namespace is mounted there now")
+	errHidden     = errors.New("its directory does not exist for the agent")
 )
 
 type goneError struct {

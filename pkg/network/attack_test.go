@@ -53,7 +53,7 @@ func TestConfigsThatRunAMetaPlugin(t *testing.T) {
 				t.Errorf("got %v; want %q and a remedy", err, tt.want)
 			}
 			// The conf dir is read by the same rules.
-			if _, err := (Definition{Name: "nad", FromFile: true}).Load(func(string) ([]byte, error) { return []byte(tt.config), nil }); err == nil {
+			if _, err := (Definition{Name: "nad", FromFile: true}).Load(func(string) (ConfList, error) { return ParseConfList([]byte(tt.config), "nad") }); err == nil {
 				t.Error("accepted from a file")
 			}
 		})

@@ -43,19 +43,15 @@ func ParseDefinition(namespace, name, config string, annotations map[string]stri
 	return d, nil
 }
 
-// Load completes a definition with an empty spec. file returns the config in the
-// conf dir that has the given CNI name.
-func (d Definition) Load(file func(name string) ([]byte, error)) (Definition, error) {
+// Load completes a definition with an empty spec. file returns the config, in a file of the
+// node, that has the given CNI name.
+func (d Definition) Load(file func(name string) (ConfList, error)) (Definition, error) {
 	if !d.FromFile {
 		return d, nil
 	}
-	config, err := file(d.Name)
+	list, err := file(d.Name)
 	if err != nil {
-		return d, fmt.Errorf("net-attach-def %s has an empty spec: its config is the file in the CNI conf dir with \"name\": %q: %w", d.Network(), d.Name, err)
-	}
-	list, err := ParseConfList(config, d.Name)
-	if err != nil {
-		return d, fmt.Errorf("net-attach-def %s, file of the CNI conf dir: %w", d.Network(), err)
+		return d, fmt.Errorf("net-attach-def %s has an empty spec: its config is the file in a CNI conf dir of the node with \"name\": %q: %w", d.Network(), d.Name, err)
 	}
 	d.List, d.FromFile = list, false
 	return d, nil

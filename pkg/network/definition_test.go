@@ -76,14 +76,16 @@ func TestDefinitionFromFile(t *testing.T) {
 	if err != nil || !d.FromFile {
 		t.Fatalf("%+v, %v", d, err)
 	}
-	loaded, err := d.Load(func(name string) ([]byte, error) { return []byte(`{"name":"` + name + `","type":"ptp"}`), nil })
+	loaded, err := d.Load(func(name string) (ConfList, error) {
+		return ParseConfList([]byte(`{"name":"`+name+`","type":"ptp"}`), "")
+	})
 	if err != nil || loaded.FromFile || loaded.List.Name != "nad" || loaded.Resource != "x.io/fast" {
 		t.Errorf("%+v, %v", loaded, err)
 	}
-	if _, err := d.Load(func(string) ([]byte, error) { return nil, ErrNotFound }); !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), `"name": "nad"`) {
+	if _, err := d.Load(func(string) (ConfList, error) { return ConfList{}, ErrNotFound }); !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), `"name": "nad"`) {
 		t.Errorf("missing: %v", err)
 	}
-	if _, err := d.Load(func(string) ([]byte, error) { return []byte("{"), nil }); err == nil {
+	if _, err := d.Load(func(string) (ConfList, error) { return ParseConfList([]byte("{"), "") }); err == nil {
 		t.Error("a broken file was accepted")
 	}
 	if again, err := loaded.Load(nil); err != nil || again.List.Name != "nad" {

@@ -40,6 +40,11 @@ func inspectConf(text []byte) error {
 	return (&inspector{decoder: newDecoder(text), types: true}).value(topLevel)
 }
 
+// inspectMember checks the text of one plugin's config in the same way.
+func inspectMember(text []byte) error {
+	return (&inspector{decoder: newDecoder(text), types: true}).value(member)
+}
+
 // inspectAnnotation checks the depth and the keys of a JSON annotation.
 func inspectAnnotation(text []byte) error {
 	return (&inspector{decoder: newDecoder(text)}).value(plain)

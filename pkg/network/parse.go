@@ -36,6 +36,12 @@ type Plugin struct {
 // ParseConfList reads a plugin's config or a config list, of a net-attach-def or of a
 // file. If the config has no name, it gets defaultName.
 func ParseConfList(config []byte, defaultName string) (ConfList, error) {
+	return ParseConfFile(config, defaultName, nil)
+}
+
+// ParseConfFile reads a file of the conf dir like ParseConfList. dropIns returns the drop-in
+// plugins of a network; they are appended to its list. It may be nil.
+func ParseConfFile(config []byte, defaultName string, dropIns DropIns) (ConfList, error) {
 	if len(config) > MaxConfigBytes {
 		return ConfList{}, &LimitError{Value: len(config), Limit: MaxConfigBytes, Unit: "bytes", Remedy: "make the config smaller"}
 	}
@@ -47,21 +53,20 @@ func ParseConfList(config []byte, defaultName string) (ConfList, error) {
 	if err := inspectConf(config); err != nil {
 		return ConfList{}, err
 	}
-	l := ConfList{Name: cmp.Or(top.Name, defaultName)}
-	if l.CNIVersion, err = top.version(); err != nil {
+	l, err := top.list(defaultName)
+	if err != nil {
 		return ConfList{}, err
 	}
-	if l.DisableCheck, err = looseBool("disableCheck", top.DisableCheck); err != nil {
-		return ConfList{}, err
-	}
-	if l.DisableGC, err = looseBool("disableGC", top.DisableGC); err != nil {
-		return ConfList{}, err
-	}
-	if top.members == nil {
+	if top.isSingle(dropIns) {
 		single := top.fields.With(Object{"name": quote(l.Name), "cniVersion": quote(l.CNIVersion)})
 		return l.withMembers([]json.RawMessage{single.JSON()}, "")
 	}
-	return l.withMembers(top.members, "plugin %d: ")
+	if top.members != nil {
+		if l, err = l.withMembers(top.members, "plugin %d: "); err != nil {
+			return ConfList{}, err
+		}
+	}
+	return l.withDropIns(top, dropIns)
 }
 
 // withoutSpace drops the white space of a JSON object, which lives as long as its
@@ -81,9 +86,10 @@ type top struct {
 	CNIVersions  []string        `json:"cniVersions"`
 	DisableCheck json.RawMessage `json:"disableCheck"`
 	DisableGC    json.RawMessage `json:"disableGC"`
+	InlinedOnly  json.RawMessage `json:"loadOnlyInlinedPlugins"`
 
 	fields  Object
-	members []json.RawMessage // nil: the config is one plugin's
+	members []json.RawMessage // nil: the config is one plugin's, or a list of drop-ins only
 }
 
 // readTop distinguishes a list from a plugin's config and counts the members, before anything else
@@ -113,6 +119,26 @@ func readTop(config []byte) (top, error) {
 		return top{}, topFault(fields, err)
 	}
 	return t, nil
+}
+
+// list returns the list without its members.
+func (t top) list(defaultName string) (ConfList, error) {
+	l := ConfList{Name: cmp.Or(t.Name, defaultName)}
+	if len(l.Name) > MaxNameBytes {
+		return l, &LimitError{Field: "name", Value: len(l.Name), Limit: MaxNameBytes, Unit: "bytes", Remedy: "choose a shorter name"}
+	}
+	if !listNameRE.MatchString(l.Name) {
+		return l, fmt.Errorf("field name: %q is not a network name; use letters, digits, '_', '.' and '-', beginning with a letter or digit", l.Name)
+	}
+	var err error
+	if l.CNIVersion, err = t.version(); err != nil {
+		return l, err
+	}
+	if l.DisableCheck, err = looseBool("disableCheck", t.DisableCheck); err != nil {
+		return l, err
+	}
+	l.DisableGC, err = looseBool("disableGC", t.DisableGC)
+	return l, err
 }
 
 // topFault names the field that has a value of another type.
@@ -163,12 +189,6 @@ func looseBool(field string, raw json.RawMessage) (bool, error) {
 func (l ConfList) withMembers(members []json.RawMessage, where string) (ConfList, error) {
 	if len(members) == 0 {
 		return ConfList{}, fmt.Errorf("field plugins has no plugins; list at least one")
-	}
-	if len(l.Name) > MaxNameBytes {
-		return ConfList{}, &LimitError{Field: "name", Value: len(l.Name), Limit: MaxNameBytes, Unit: "bytes", Remedy: "choose a shorter name"}
-	}
-	if !listNameRE.MatchString(l.Name) {
-		return ConfList{}, fmt.Errorf("field name: %q is not a network name; use letters, digits, '_', '.' and '-', beginning with a letter or digit", l.Name)
 	}
 	for i, conf := range members {
 		prefix := where

@@ -97,15 +97,18 @@ func interfaceNames(in Input) ([]string, error) {
 				Remedy: "choose another name (without one, the i-th network gets net<i>)"}
 		}
 		taken[names[i]] = fmt.Sprintf("network %d, %s", s.Position, s.Network())
+		if s.ByDefault {
+			taken[names[i]] = "default network " + s.Network()
+		}
 	}
 	return names, nil
 }
 
 // CheckIsolation enforces namespace isolation: a pod may use only net-attach-defs of its own
-// namespace and of the global ones.
+// namespace and of the global ones. Default networks are the administrator's choice.
 func CheckIsolation(selections []Selection, podNamespace string, global []string) error {
 	for _, s := range selections {
-		if s.Namespace != podNamespace && !slices.Contains(global, s.Namespace) {
+		if !s.ByDefault && s.Namespace != podNamespace && !slices.Contains(global, s.Namespace) {
 			remedy := "use one of the pod's own namespace " + podNamespace
 			if len(global) > 0 {
 				remedy += " or of " + strings.Join(global, ", ")

@@ -12,7 +12,8 @@ import (
 // Selection is one element of the networks annotation, validated.
 type Selection struct {
 	Namespace, Name string
-	Position        int    // position in the annotation, from 1
+	Position        int    // position in the annotation, from 1; 0: not from an annotation
+	ByDefault       bool   // a default network: the agent's option chose it, not the pod
 	Interface       string // empty: net<position>
 	IPs             []string
 	MAC             string

@@ -23,7 +23,9 @@ func (bridge) Conf() (network.ConfList, error) {
 	return network.ParseConfList([]byte(`{"cniVersion":"1.0.0","name":"cluster","type":"bridge"}`), "cluster")
 }
 
-func (bridge) ByName(string) ([]byte, error) { return nil, network.ErrNotFound }
+func (bridge) ByName(string) (network.ConfList, error) {
+	return network.ConfList{}, network.ErrNotFound
+}
 
 // A door makes a Request of each call and passes it to the keeper, which has the pod's
 // networks made in order and keeps their record.

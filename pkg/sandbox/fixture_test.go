@@ -46,7 +46,7 @@ func newNode(t testing.TB) *node {
 		now:     time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC), netns: map[string]uint64{}}
 	n.writeConf("10-bridge.conflist", primaryConf)
 	n.o = Options{Cluster: n.cluster, Devices: n.kubelet, DevInfoDir: filepath.Join(n.dir, "devinfo"), PluginPath: "/opt/cni/bin",
-		Primary: confdir.NewPrimary(filepath.Join(n.dir, "net.d"), "", slog.New(slog.DiscardHandler)),
+		Primary: confdir.NewPrimary(confdir.Options{Dir: filepath.Join(n.dir, "net.d"), Log: slog.New(slog.DiscardHandler)}),
 		Uplinks: func(string) []string { return []string{"ens1f0"} },
 		Now:     func() time.Time { return n.now }, Log: slog.New(slog.DiscardHandler)}
 	n.open(filepath.Join(n.dir, "ledger.db"))

@@ -10,6 +10,7 @@ import (
 	"github.com/containernetworking/cni/pkg/invoke"
 
 	"fairlead.dev/fairlead/pkg/ledger"
+	"fairlead.dev/fairlead/pkg/network"
 	"fairlead.dev/fairlead/pkg/pci"
 	"fairlead.dev/fairlead/pkg/policy"
 )
@@ -33,6 +34,10 @@ type Options struct {
 	// DefaultNetworkNamespace is the namespace of a network that replaces the primary, if
 	// the pod names none; empty: the pod's own.
 	DefaultNetworkNamespace string
+	// DefaultNetworks are attached to all pods, before those of a pod's annotation, except in
+	// SystemNamespaces.
+	DefaultNetworks  []network.Selection
+	SystemNamespaces []string
 	// AllowNamedDevices lets pods and net-attach-defs name devices that the kubelet has
 	// not given to the pod.
 	AllowNamedDevices bool

@@ -74,7 +74,7 @@ type Links interface {
 type Primary interface {
 	Conf() (network.ConfList, error)
 	// ByName reads the conf with a CNI name, for net-attach-defs with an empty spec.
-	ByName(name string) ([]byte, error)
+	ByName(name string) (network.ConfList, error)
 }
 
 // Kernel has the questions that the keeper itself asks the kernel; tests replace it.

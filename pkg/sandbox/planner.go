@@ -103,6 +103,9 @@ func (p planner) input(ctx context.Context, r Request, pod network.Pod) (network
 	if in.Selections, err = network.ParseSelections(pod.Annotations[network.NetworksAnnotation], pod.Namespace); err != nil {
 		return in, fail("read the pod's annotations", Invalid, err)
 	}
+	if !slices.Contains(p.o.SystemNamespaces, pod.Namespace) {
+		in.Selections = network.WithDefaults(p.o.DefaultNetworks, p.defaultNetworkNamespace(pod.Namespace), in.Selections)
+	}
 	all := in.Selections
 	primary, ok, err := network.ParseDefaultNetwork(pod.Annotations[network.DefaultNetworkAnnotation], p.defaultNetworkNamespace(pod.Namespace))
 	if err != nil {
@@ -193,9 +196,17 @@ func (p planner) definition(ctx context.Context, r Request, s network.Selection)
 	case errors.Is(err, network.ErrNotFound):
 		p.o.Cluster.Event(r.Pod, "Warning", "NoNetworkFound", fmt.Sprintf("network %s: %v", s.Network(), err))
 		return d, &Error{Network: s.Network(), Step: step, Kind: Invalid,
-			Err: fmt.Errorf("%w; create it, or correct the pod's annotation %s", err, network.NetworksAnnotation)}
+			Err: fmt.Errorf("%w; create it, or correct %s", err, chosenBy(s))}
 	}
 	return d, &Error{Network: s.Network(), Step: step, Kind: TryAgain, Err: err}
+}
+
+// chosenBy names the place that selects a network.
+func chosenBy(s network.Selection) string {
+	if s.ByDefault {
+		return "the agent's --default-networks"
+	}
+	return "the pod's annotation " + network.NetworksAnnotation
 }
 
 // prepareCall makes the Call for the plugins of a network that has no record yet.

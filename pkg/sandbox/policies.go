@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"context"
+	"slices"
 
 	"fairlead.dev/fairlead/pkg/network"
 	"fairlead.dev/fairlead/pkg/policy"
@@ -38,8 +39,9 @@ func (p planner) loadNetworks(ctx context.Context, r Request, in network.Input, 
 // checkPod compares the pod's annotations with the policies, before any net-attach-def
 // is looked up.
 func (p planner) checkPod(set policy.Set, in network.Input) error {
+	asked := slices.DeleteFunc(slices.Clone(in.Selections), func(s network.Selection) bool { return s.ByDefault })
 	err := set.CheckPod(policy.Request{
-		Namespace: in.Pod.Namespace, Selections: in.Selections, Default: in.Default,
+		Namespace: in.Pod.Namespace, Selections: asked, Default: in.Default,
 		DefaultNetworkNamespace: p.defaultNetworkNamespace(in.Pod.Namespace),
 	})
 	if err != nil {
@@ -52,6 +54,9 @@ func (p planner) checkPod(set policy.Set, in network.Input) error {
 // the pod asks for with the ranges of its networks.
 func (p planner) checkNetworks(set policy.Set, podNamespace string, all []network.Selection, definitions map[string]network.Definition) error {
 	for _, s := range all {
+		if s.ByDefault { // the administrator chose it, not a tenant
+			continue
+		}
 		d := definitions[s.Network()]
 		err := set.CheckNetwork(d)
 		if err == nil {

@@ -88,6 +88,17 @@ func TestNamespaceIsolationAndPoliciesCompose(t *testing.T) {
 	}
 }
 
+// The administrator chooses the default networks, so a policy does not count them.
+func TestPoliciesDoNotCountDefaultNetworks(t *testing.T) {
+	n := withDefaultNetworks(t)
+	n.restart(func(o *Options) { underPolicy(t, o, "pods: {networksFrom: [own], maxNetworks: 1}") })
+	n.pod("p", "")
+	n.mustAdd("c1", "p")
+	if got, want := attached(n.sandbox("c1")), "eth0=cluster net1=kube-system/bridge-conf net2=default/macvlan-conf"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
 // If the policies cannot be read, a pod that asks for networks waits, and one that asks
 // for nothing starts.
 func TestUnreadablePoliciesRefuseNetworksOnly(t *testing.T) {

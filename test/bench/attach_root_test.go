@@ -122,7 +122,7 @@ func newNode(b *testing.B) *node {
 	n.keeper = sandbox.New(sandbox.Options{
 		Ledger: l, Cluster: newCluster(b, dir), Devices: &kubelet{}, Kernel: sandbox.RealKernel(), HostExec: &cni.HostExec{},
 		Chains:  attach.New(attach.Deps{Sysfs: vfs{}, Log: log, HostLocalDir: filepath.Join(dir, "networks")}),
-		Primary: confdir.NewPrimary(filepath.Join(dir, "net.d"), "", log), PluginPath: n.bin, DevInfoDir: filepath.Join(dir, "devinfo"),
+		Primary: confdir.NewPrimary(confdir.Options{Dir: filepath.Join(dir, "net.d"), Log: log}), PluginPath: n.bin, DevInfoDir: filepath.Join(dir, "devinfo"),
 		Now: time.Now, Log: log,
 	})
 	return n

@@ -55,7 +55,7 @@ func newNode(t *testing.T) *node {
 	}
 	t.Cleanup(func() { l.Close() })
 	log, fakes := slog.New(slog.DiscardHandler), newCluster(t)
-	primaryConf := confdir.NewPrimary(filepath.Join(n.dir, "net.d"), "", log)
+	primaryConf := confdir.NewPrimary(confdir.Options{Dir: filepath.Join(n.dir, "net.d"), Log: log})
 	keeper := sandbox.New(sandbox.Options{
 		Ledger: l, Cluster: fakes, Devices: kubelet{}, Kernel: sandbox.RealKernel(), HostExec: &cni.HostExec{},
 		Chains:  attach.New(attach.Deps{Sysfs: oneVF{}, Log: log, HostLocalDir: filepath.Join(n.dir, "networks")}),
