@@ -54,7 +54,8 @@ func TestLostLinkIsMadeAgain(t *testing.T) {
 			if err := NewMender(n.set).Remake(t.Context(), c, &att); !errors.Is(err, link.ErrNotFound) {
 				t.Errorf("without an uplink: %v", err)
 			}
-			n.veth("up0", "up0peer")
+			n.deleteLink(n.host, "up0port")
+			n.uplink()
 			if err := NewMender(n.set).Remake(t.Context(), c, &att); err != nil {
 				t.Fatal(err)
 			}
@@ -160,7 +161,8 @@ func TestLostLinkOfAChainIsMadeAgain(t *testing.T) {
 	att.Result, _ = json.Marshal(result)
 	before, recorded := n.dump(pod), *att.Members[1].Tuning
 	n.deleteLink(n.host, "up0")
-	n.veth("up0", "up0peer")
+	n.deleteLink(n.host, "up0port")
+	n.uplink()
 	if err := NewMender(n.set).Remake(t.Context(), c, &att); err != nil {
 		t.Fatal(err)
 	}
