@@ -73,7 +73,7 @@ func newNode(p *parts, changed chan struct{}) *node {
 	host := cni.NewHostExec()
 	n.applier = &profile.Applier{
 		FS: sysfs.New(p.o.SysRoot), Links: p.links, Custody: withholding{n}, Log: p.log,
-		LoadModule: host.Modprobe,
+		LoadModule: host.Modprobe, Quiet: quietLink("/proc/sys/net", p.hostUse),
 	}
 	return n
 }

@@ -13,13 +13,15 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// Applier changes NICs. All exported fields except Wait and Log are required.
+// Applier changes NICs. All exported fields except Quiet, Wait and Log are required.
 type Applier struct {
 	FS      FS
 	Links   Links
 	Custody Custody
 	// LoadModule loads a kernel module on the host, for a driver that isn't there yet.
 	LoadModule func(ctx context.Context, module string) error
+	// Quiet is called for a PF that is down, right before it is brought up for its VFs.
+	Quiet func(netdev string) error
 	// Wait bounds how long the netdevs of a PF's VFs may take to appear; 0: 15 seconds.
 	Wait time.Duration
 	Log  *slog.Logger

@@ -126,6 +126,11 @@ func (s SetUp) apply(_ context.Context, a *Applier) error {
 	if err != nil || pf.Up {
 		return err
 	}
+	if a.Quiet != nil {
+		if err := a.Quiet(pf.Name); err != nil {
+			a.log().Warn("limiting a PF that is brought up", "pf", pf.Name, "error", err)
+		}
+	}
 	if err := a.Links.SetUp(pf.Index); err != nil {
 		return err
 	}
