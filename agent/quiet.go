@@ -8,10 +8,10 @@ import (
 	"path/filepath"
 )
 
-// quietLink returns a function that keeps the host out of the networks of a NIC that is
-// brought up for its VFs: their routers must not give the host addresses or a default route
-// (security S18), and packets from there must not pass through the host. A NIC that the host
-// uses is left alone. root is /proc/sys/net.
+// quietLink returns a function that keeps the host out of the networks of a NIC. Routers
+// there must not give the host addresses or a default route (security S18), and spoofed
+// packets must not pass through it. If the host uses the NIC, it is left alone. root is
+// /proc/sys/net.
 func quietLink(root string, hostUse func(netdev string) (string, error)) func(netdev string) error {
 	return func(netdev string) error {
 		use, err := hostUse(netdev)
@@ -25,7 +25,7 @@ func quietLink(root string, hostUse func(netdev string) (string, error)) func(ne
 	}
 }
 
-// writeSysctl writes to an existing file: a kernel without IPv6 has none of it.
+// writeSysctl writes to an existing file. A kernel without IPv6 lacks the files of IPv6.
 func writeSysctl(path, value string) error {
 	file, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if errors.Is(err, fs.ErrNotExist) {
