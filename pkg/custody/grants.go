@@ -2,6 +2,7 @@ package custody
 
 import (
 	"context"
+	"maps"
 	"reflect"
 	"slices"
 	"time"
@@ -9,8 +10,13 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// askWithin bounds one question to the kubelet.
-const askWithin = 10 * time.Second
+const (
+	// askWithin bounds one question to the kubelet.
+	askWithin = 10 * time.Second
+	// unrecordedWait is how long a grant without a record, such as one from before the ledger
+	// was lost, may outlive its pod in the View.
+	unrecordedWait = 30 * time.Second
+)
 
 // grants keeps the kubelet's grants in the View. They have no events.
 type grants struct {
@@ -20,14 +26,17 @@ type grants struct {
 	ask       chan struct{} // the grants may have changed
 }
 
-// follow asks at the start, at each Resync, and after a signal on ask. If the kubelet
-// does not answer, its last answer stays valid: it allocates nothing meanwhile.
+// follow asks at the start, at each Resync, and after a signal on ask. It asks more often
+// while a VF is granted that is not on record, because nothing else reports its end. If the
+// kubelet does not answer, its last answer stays valid: it allocates nothing meanwhile.
 func (g *grants) follow(ctx context.Context) error {
 	for {
 		wait := g.src.Resync
 		if err := g.read(ctx); err != nil && ctx.Err() == nil {
 			g.src.Log.Warn("cannot read the kubelet's grants; trying again", "error", err)
 			wait = min(wait, retryUnread)
+		} else if v := g.out.view(); slices.ContainsFunc(slices.Collect(maps.Keys(v.grants)), v.onlyGranted) {
+			wait = min(wait, unrecordedWait)
 		}
 		timer := time.NewTimer(wait)
 		select {
@@ -62,14 +71,17 @@ func (g *grants) read(ctx context.Context) error {
 	return nil
 }
 
+// onlyGranted reports whether the kubelet has granted one of the node's functions to
+// somebody who is not on record.
+func (v *View) onlyGranted(fn pci.Address) bool {
+	_, known := v.index.functions[fn]
+	return known && slices.ContainsFunc(v.allocationUses(fn), func(u Use) bool { return u.Since.IsZero() })
+}
+
 // confirm asks again if a grant is the only reason against one of the functions:
 // containers end without an event.
 func (g *grants) confirm(ctx context.Context, fns []pci.Address) {
-	v := g.out.view()
-	onlyGranted := func(fn pci.Address) bool {
-		return slices.ContainsFunc(v.allocationUses(fn), func(u Use) bool { return u.Since.IsZero() })
-	}
-	if g.src.Kubelet == nil || !slices.ContainsFunc(fns, onlyGranted) {
+	if g.src.Kubelet == nil || !slices.ContainsFunc(fns, g.out.view().onlyGranted) {
 		return
 	}
 	if err := g.read(ctx); err != nil {

@@ -77,6 +77,25 @@ func TestNothingIsReadAgain(t *testing.T) {
 	})
 }
 
+// lab F: the kubelet does not announce the end of a grant from before the ledger was lost.
+func TestGrantsWithoutARecordEndSoon(t *testing.T) {
+	n := newNode()
+	n.grants = []Grant{{Resource: fast, DeviceID: vf0.String(), Pod: podA}}
+	run(t, n, func(t *testing.T, o *Oracle) {
+		wantUses(t, o.View(), "granted before the agent began", "allocation", vf0)
+		n.set(func() { n.grants = nil })
+		time.Sleep(unrecordedWait + time.Second)
+		synctest.Wait()
+		wantUses(t, o.View(), "the pod is gone", "", vf0)
+		n.set(func() { clear(n.reads) })
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if asked := n.reads["kubelet"]; asked > 13 {
+			t.Errorf("the kubelet is asked %d times in an hour without such a grant", asked)
+		}
+	})
+}
+
 // devices A4: a VF that comes back from a pod is not taken for a foreign namespace's
 // before the devices have been read; one that does not come back is.
 func TestNetdevsHaveAMomentToReturn(t *testing.T) {
