@@ -71,13 +71,6 @@ func (g *grants) read(ctx context.Context) error {
 	return nil
 }
 
-// onlyGranted reports whether the kubelet has granted one of the node's functions to
-// somebody who is not on record.
-func (v *View) onlyGranted(fn pci.Address) bool {
-	_, known := v.index.functions[fn]
-	return known && slices.ContainsFunc(v.allocationUses(fn), func(u Use) bool { return u.Since.IsZero() })
-}
-
 // confirm asks again if a grant is the only reason against one of the functions:
 // containers end without an event.
 func (g *grants) confirm(ctx context.Context, fns []pci.Address) {

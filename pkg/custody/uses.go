@@ -92,6 +92,13 @@ func (v *View) allocationUses(fn pci.Address) []Use {
 	return uses
 }
 
+// onlyGranted reports whether the kubelet has granted one of the node's functions to
+// somebody who is not on record.
+func (v *View) onlyGranted(fn pci.Address) bool {
+	_, known := v.index.functions[fn]
+	return known && slices.ContainsFunc(v.allocationUses(fn), func(u Use) bool { return u.Since.IsZero() })
+}
+
 // unrecorded returns the use by somebody without a record. If a sandbox holds the
 // function, the open file and the missing netdev are that pod's. If the function is only
 // allocated, they may be the container's, unless Confirm has just looked.
