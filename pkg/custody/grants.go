@@ -30,12 +30,13 @@ type grants struct {
 // while a VF is granted that is not on record, because nothing else reports its end. If the
 // kubelet does not answer, its last answer stays valid: it allocates nothing meanwhile.
 func (g *grants) follow(ctx context.Context) error {
-	for {
+	for first := true; ; first = false {
 		wait := g.src.Resync
 		if err := g.read(ctx); err != nil && ctx.Err() == nil {
 			g.src.Log.Warn("cannot read the kubelet's grants; trying again", "error", err)
 			wait = min(wait, retryUnread)
-		} else if v := g.out.view(); slices.ContainsFunc(slices.Collect(maps.Keys(v.grants)), v.onlyGranted) {
+		} else if v := g.out.view(); slices.ContainsFunc(slices.Collect(maps.Keys(v.grants)), v.onlyGranted) ||
+			first && len(v.index.functions) == 0 { // the node's functions may not have been read yet
 			wait = min(wait, unrecordedWait)
 		}
 		timer := time.NewTimer(wait)
