@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"fairlead.dev/fairlead/pkg/host/file"
 )
 
 // ShimConfigName is the shim's own settings file, in the directory of its binary. No
@@ -158,7 +160,7 @@ func (c ShimConfig) Install(dir string) (changed bool, err error) {
 	if installed, err := LoadShimConfig(dir); err == nil && installed == c {
 		return false, nil
 	}
-	if err := WriteFileAtomic(filepath.Join(dir, ShimConfigName), raw, 0o644); err != nil {
+	if err := file.Replace(filepath.Join(dir, ShimConfigName), raw, 0o644); err != nil {
 		return false, err
 	}
 	_, err = LoadShimConfig(dir)

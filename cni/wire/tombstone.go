@@ -9,10 +9,12 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"fairlead.dev/fairlead/pkg/host/file"
 )
 
 // Tombstone is a DEL that the shim answered in place of an agent that was away.
-// The agent works it off before it serves.
+// The agent replays it before it serves.
 type Tombstone struct {
 	Version int       `json:"version"`
 	Request Request   `json:"request"`
@@ -27,10 +29,7 @@ type Tombstone struct {
 // Tombstones is the directory they lie in.
 type Tombstones struct{ Dir string }
 
-const (
-	tombstoneSuffix = ".json"
-	temporarySuffix = ".tmp"
-)
+const tombstoneSuffix = ".json"
 
 // Write leaves a tombstone, durable on return. A second one for the same
 // interface of the same sandbox takes the place of the first.
@@ -46,7 +45,7 @@ func (t Tombstones) Write(tomb Tombstone) error {
 	if err := os.MkdirAll(t.Dir, 0o700); err != nil {
 		return fmt.Errorf("making the tombstone directory: %w", err)
 	}
-	return WriteFileAtomic(filepath.Join(t.Dir, name), raw, 0o600)
+	return file.Replace(filepath.Join(t.Dir, name), raw, 0o600)
 }
 
 // List reads all tombstones, in the order of their file names. Half-written
@@ -94,7 +93,7 @@ func (t Tombstones) Remove(tomb Tombstone) error {
 	if err := os.Remove(filepath.Join(t.Dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("removing a tombstone: %w", err)
 	}
-	return syncDir(t.Dir)
+	return file.SyncDir(t.Dir)
 }
 
 // fileName is <container id>@<interface>.json: '@' is in no container id.
@@ -109,35 +108,4 @@ func parseFileName(name string) (containerID, ifName string, ok bool) {
 	base, isTomb := strings.CutSuffix(name, tombstoneSuffix)
 	containerID, ifName, found := strings.Cut(base, "@")
 	return containerID, ifName, isTomb && found && ValidContainerID(containerID) && ValidIfName(ifName)
-}
-
-// WriteFileAtomic writes a file so that a crash at any moment leaves the old
-// content or the new, never a part: temporary file, fsync, rename, fsync of the
-// directory.
-func WriteFileAtomic(path string, content []byte, mode os.FileMode) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*"+temporarySuffix)
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	_, err = f.Write(content)
-	err = errors.Join(err, f.Chmod(mode), f.Sync())
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("making %s durable: %w", dir, err)
-	}
-	if err := errors.Join(d.Sync(), d.Close()); err != nil {
-		return fmt.Errorf("making %s durable: %w", dir, err)
-	}
-	return nil
 }
