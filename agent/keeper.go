@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"fairlead.dev/fairlead/cni"
@@ -10,8 +11,10 @@ import (
 	"fairlead.dev/fairlead/cni/wire"
 	"fairlead.dev/fairlead/pkg/attach"
 	"fairlead.dev/fairlead/pkg/custody"
+	"fairlead.dev/fairlead/pkg/host"
 	"fairlead.dev/fairlead/pkg/network"
 	"fairlead.dev/fairlead/pkg/pci"
+	"fairlead.dev/fairlead/pkg/previous"
 	"fairlead.dev/fairlead/pkg/profile"
 	"fairlead.dev/fairlead/pkg/sandbox"
 	"fairlead.dev/fairlead/pkg/sysfs"
@@ -32,7 +35,7 @@ func (p *parts) newKeeper() error {
 	})
 	p.keeper = sandbox.New(sandbox.Options{
 		Ledger: p.ledger, Cluster: p.cluster, Devices: p.kubelet, Primary: p.primary, Kernel: sandbox.RealKernel(),
-		Chains: chains, Links: attach.NewMender(chains),
+		Chains: chains, Links: attach.NewMender(chains), Previous: p.previousFiles(fs),
 		HostExec: cni.NewHostExec(), PluginPath: o.CNIBinDir, DevInfoDir: o.DevInfoDir,
 		NamespaceIsolation: o.NamespaceIsolation, GlobalNamespaces: o.GlobalNamespaces,
 		DefaultNetworkNamespace: o.DefaultNetworkNamespace, AllowNamedDevices: o.AllowNamedDevices, EventPerInterface: o.EventPerInterface,
@@ -40,6 +43,16 @@ func (p *parts) newKeeper() error {
 		Pool: p.pool, Pools: p.pools, Guard: p.guard, Uplinks: p.node.uplinks, Now: time.Now, Log: p.log,
 	})
 	return nil
+}
+
+// previousFiles locates the records of the meta-plugin that made the node's pods before.
+func (p *parts) previousFiles(fs sysfs.FS) previous.Files {
+	booted, err := host.BootTime(p.o.SysRoot)
+	if err != nil {
+		p.log.Warn("boot time unknown; assuming that the pods of the previous meta-plugin are of this boot", "error", err)
+	}
+	return previous.Files{MultusDir: p.o.MultusDir, SRIOVDir: p.o.SRIOVCNIDir, VF: fs.VF, Booted: booted,
+		DeviceInfoPath: func(name string) string { return filepath.Join(p.o.DevInfoDir, "cni", name) }}
 }
 
 // newServer creates the server that takes the runtime's CNI calls to the keeper.

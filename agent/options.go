@@ -67,6 +67,8 @@ type Options struct {
 	DevicePlugins  string // the kubelet's device plugin directory
 	PodResources   string // the kubelet's pod resources socket
 	HostLocalDir   string // host-local's state, shared with the stock plugin
+	MultusDir      string // Multus' records of the pods that it made; empty: no such pod is released
+	SRIOVCNIDir    string // the same of sriov-cni
 	SysRoot        string // prefix of /sys, for tests
 	ReconcileEvery time.Duration
 }
@@ -101,6 +103,8 @@ func Defaults() Options {
 		DevicePlugins:           "/var/lib/kubelet/device-plugins",
 		PodResources:            "/var/lib/kubelet/pod-resources/kubelet.sock",
 		HostLocalDir:            "/var/lib/cni/networks",
+		MultusDir:               "/var/lib/cni/multus", // the default of Multus' cniDir
+		SRIOVCNIDir:             "/var/lib/cni/sriov",
 		SysRoot:                 "/",
 		ReconcileEvery:          3 * time.Minute,
 	}
@@ -130,6 +134,11 @@ func (o Options) Validate() error {
 		"--pod-resources": o.PodResources, "--host-local-dir": o.HostLocalDir, "--devinfo-dir": o.DevInfoDir,
 	} {
 		if !filepath.IsAbs(path) {
+			bad("%s %q is not an absolute path", flag, path)
+		}
+	}
+	for flag, path := range map[string]string{"--multus-dir": o.MultusDir, "--sriov-cni-dir": o.SRIOVCNIDir} {
+		if path != "" && !filepath.IsAbs(path) {
 			bad("%s %q is not an absolute path", flag, path)
 		}
 	}

@@ -90,6 +90,8 @@ func flags(cmd *cobra.Command, o *agent.Options, level *slog.LevelVar) {
 	f.StringVar(&o.DevicePlugins, "device-plugin-dir", o.DevicePlugins, "the kubelet's device plugin directory")
 	f.StringVar(&o.PodResources, "pod-resources", o.PodResources, "the kubelet's pod resources socket")
 	f.StringVar(&o.HostLocalDir, "host-local-dir", o.HostLocalDir, "state of host-local IPAM, shared with the stock plugin")
+	f.StringVar(&o.MultusDir, "multus-dir", o.MultusDir, "records of the pods that Multus made (its cniDir), by which they are released; empty: they are not")
+	f.StringVar(&o.SRIOVCNIDir, "sriov-cni-dir", o.SRIOVCNIDir, "the same of sriov-cni: the state of VFs before it changed them")
 	f.DurationVar(&o.ReconcileEvery, "reconcile-every", o.ReconcileEvery, "how often records are compared with the node")
 	f.TextVar(level, "log-level", level, "debug, info, warn or error")
 }

@@ -2,10 +2,13 @@
 package host
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"time"
 )
 
 // BootID returns the kernel's id of this boot; it changes with each reboot. root is the
@@ -21,4 +24,25 @@ func BootID(root string) (string, error) {
 		return "", fmt.Errorf("read the boot id: %s is empty", path)
 	}
 	return id, nil
+}
+
+// BootTime returns the time of this boot, as the kernel gives it in seconds. root is the
+// prefix of /proc.
+func BootTime(root string) (time.Time, error) {
+	data, err := os.ReadFile(filepath.Join(root, "proc/stat"))
+	if err != nil {
+		return time.Time{}, fmt.Errorf("read the boot time: %w", err)
+	}
+	for line := range strings.Lines(string(data)) {
+		value, ok := strings.CutPrefix(strings.TrimSpace(line), "btime ")
+		if !ok {
+			continue
+		}
+		seconds, err := strconv.ParseInt(value, 10, 64)
+		if err != nil {
+			return time.Time{}, fmt.Errorf("read the boot time: %w", err)
+		}
+		return time.Unix(seconds, 0), nil
+	}
+	return time.Time{}, errors.New("read the boot time: /proc/stat has no line btime")
 }

@@ -35,6 +35,9 @@ type Sandbox struct {
 	// EarlierBoot means that the node has rebooted since (see Ledger.Boot). The sandbox no
 	// longer runs, and does not hold the VFs that it names.
 	EarlierBoot bool `json:"earlierBoot,omitempty"`
+	// Previous means that another meta-plugin made the sandbox. Its files are removed when
+	// the sandbox is released.
+	Previous bool `json:"previous,omitempty"`
 	// Failure is the last error of a release that will be retried. Attempts counts the
 	// failures.
 	Failure  string    `json:"failure,omitempty"`

@@ -23,7 +23,9 @@ type Options struct {
 	Chains  Chains
 	Links   Links // nil: lost links and dead addresses are left alone
 	Primary Primary
-	Kernel  Kernel
+	// Previous reads what another meta-plugin has recorded of its sandboxes. It may be nil.
+	Previous Previous
+	Kernel   Kernel
 
 	HostExec   invoke.Exec // runs plugin binaries for work that nobody called for
 	PluginPath string      // directories of plugins on the host, likewise
@@ -116,7 +118,7 @@ func New(o Options) *Keeper {
 	k.allocations = newAllocations(o)
 	k.statuses = &statuses{ledger: o.Ledger, cluster: o.Cluster, locks: k.locks, info: info, log: o.Log, wake: newSignal()}
 	k.planner = planner{o: o, info: info}
-	k.releaser = &releaser{ledger: o.Ledger, cluster: o.Cluster, chains: chains, kernel: o.Kernel, unknown: k.planner.unknown, info: info,
+	k.releaser = &releaser{ledger: o.Ledger, cluster: o.Cluster, chains: chains, kernel: o.Kernel, unknown: k.planner.unknown, previous: o.Previous, guard: o.Guard, info: info,
 		released: k.released, allocations: k.allocations, now: o.Now, log: o.Log, wake: newSignal()}
 	k.reserver = reserver{o: o, chains: chains, locks: k.locks, releaser: k.releaser}
 	k.binder = binder{chains: chains, kernel: o.Kernel, info: info}

@@ -11,6 +11,7 @@ import (
 	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/network"
 	"fairlead.dev/fairlead/pkg/pci"
+	"fairlead.dev/fairlead/pkg/previous"
 )
 
 // Cluster answers from the caches of the API server; pkg/kube implements it.
@@ -75,6 +76,15 @@ type Primary interface {
 	Conf() (network.ConfList, error)
 	// ByName reads the conf with a CNI name, for net-attach-defs with an empty spec.
 	ByName(name string) (network.ConfList, error)
+}
+
+// Previous has the sandboxes that the node's previous meta-plugin has made; previous.Files
+// is one.
+type Previous interface {
+	// Attachments returns the networks of a sandbox; none: it has no files.
+	Attachments(id, primary, args string) (previous.Found, error)
+	// Forget removes the files of a released sandbox.
+	Forget(ledger.Sandbox) error
 }
 
 // Kernel has the questions that the keeper itself asks the kernel; tests replace it.

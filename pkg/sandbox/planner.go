@@ -84,12 +84,19 @@ func (p planner) primary(r Request) (planned, error) {
 // unknown returns the networks that a sandbox without a record may have: the primary,
 // by its conf of today.
 func (p planner) unknown(sandbox ledger.Sandbox, offered map[string]any, args string) ([]planned, error) {
-	if args == "" && sandbox.Pod.Name != "" { // the request is long gone
-		args = strings.Join([]string{"IgnoreUnknown=1", "K8S_POD_NAMESPACE=" + sandbox.Pod.Namespace, "K8S_POD_NAME=" + sandbox.Pod.Name,
-			"K8S_POD_INFRA_CONTAINER_ID=" + sandbox.ID, "K8S_POD_UID=" + sandbox.Pod.UID}, ";")
-	}
+	args = argsOf(sandbox, args)
 	primary, err := p.primary(Request{IfName: sandbox.IfName, Capabilities: offered, Args: args})
 	return []planned{primary}, err
+}
+
+// argsOf returns the CNI_ARGS for a sandbox without a record. If the request is long gone,
+// they are made from the pod.
+func argsOf(sandbox ledger.Sandbox, args string) string {
+	if args != "" || sandbox.Pod.Name == "" {
+		return args
+	}
+	return strings.Join([]string{"IgnoreUnknown=1", "K8S_POD_NAMESPACE=" + sandbox.Pod.Namespace, "K8S_POD_NAME=" + sandbox.Pod.Name,
+		"K8S_POD_INFRA_CONTAINER_ID=" + sandbox.ID, "K8S_POD_UID=" + sandbox.Pod.UID}, ";")
 }
 
 // input gathers whatever planning depends on.

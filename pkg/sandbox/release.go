@@ -17,11 +17,11 @@ func (k *Keeper) Release(ctx context.Context, r Request) error {
 		return fail("wait for an earlier call for the same sandbox", TryAgain, err)
 	}
 	defer k.allocations.noteEnd()
-	sandbox, ok, err := k.record(r)
+	sandbox, ok, err := k.record(ctx, r)
 	switch {
 	case err != nil:
 		unlock()
-		return fail("read the ledger", IO, err)
+		return err
 	case !ok:
 		unlock()
 		return nil
@@ -48,20 +48,31 @@ type notBegunError struct{ cause error }
 func (e *notBegunError) Error() string { return e.cause.Error() }
 func (e *notBegunError) Unwrap() error { return e.cause }
 
-// record finds the sandbox. One that the ledger does not have was made before Fairlead
-// was installed, or is released already. In the first case, the primary's own DEL is
-// run by the current conf, for whatever it may still hold; it is retried like any other,
-// even if there is no conf yet.
-func (k *Keeper) record(r Request) (ledger.Sandbox, bool, error) {
+// record finds the sandbox. One that the ledger does not have is released already, or was
+// made before Fairlead was installed. In the second case, its networks are those that the
+// meta-plugin before has recorded. Without such a record, the primary's own DEL is run by
+// the current conf, for whatever it may still hold; it is retried like any other, even if
+// there is no conf yet.
+func (k *Keeper) record(ctx context.Context, r Request) (ledger.Sandbox, bool, error) {
 	sandbox, ok, err := k.o.Ledger.Sandbox(r.ID)
-	if err != nil || ok {
-		return sandbox, ok, err
+	if err != nil {
+		return sandbox, false, fail("read the ledger", IO, err)
+	}
+	if ok {
+		return sandbox, true, nil
 	}
 	if k.released.has(r.ID) {
 		return sandbox, false, nil
 	}
 	sandbox = ledger.Sandbox{ID: r.ID, IfName: r.IfName, Netns: ledger.Netns{Path: r.Netns}, Pod: r.Pod,
 		Path: k.programs(r).path, Created: r.At}
+	found, err := k.releaser.adopt(ctx, &sandbox, r.Args)
+	if err != nil {
+		return sandbox, false, fail("take over the sandbox of another meta-plugin", TryAgain, err)
+	}
+	if found {
+		return sandbox, true, nil
+	}
 	if err := k.releaser.fill(&sandbox, r.Capabilities, r.Args); err != nil {
 		k.o.Log.Warn("DEL of a sandbox that is not in the ledger: there is no primary network yet to run its DEL by; it will be retried",
 			"sandbox", r.ID, "pod", r.Pod.String(), "error", err)

@@ -21,6 +21,8 @@ type releaser struct {
 	chains      guarded
 	kernel      Kernel
 	unknown     func(s ledger.Sandbox, offered map[string]any, args string) ([]planned, error)
+	previous    Previous // may be nil
+	guard       func(context.Context, ...pci.Address) (release func(), err error)
 	info        deviceInfo
 	released    *released
 	allocations *allocations
@@ -122,6 +124,11 @@ func (r *releaser) settle(t *release) error {
 	r.noteReturned(t)
 	if err := errors.Join(t.errs...); err != nil {
 		return r.keep(t, err)
+	}
+	if t.sandbox.Previous && r.previous != nil {
+		if err := r.previous.Forget(t.sandbox); err != nil {
+			return r.keep(t, fmt.Errorf("remove the files of the meta-plugin that made the sandbox: %w", err))
+		}
 	}
 	if err := r.ledger.DeleteSandbox(t.sandbox.ID); err != nil {
 		r.log.Error("a sandbox is released but its record cannot be removed; it will be released again",
