@@ -23,6 +23,7 @@ type Keeper interface {
 	Release(context.Context, sandbox.Request) error
 	Verify(context.Context, sandbox.Request) error
 	Collect(context.Context, sandbox.Request, ...sandbox.Valid) error
+	ProgramNetworks() ([]sandbox.ProgramNetwork, error)
 }
 
 // Cluster reports for STATUS what keeps ADDs from working: caches that are not filled,

@@ -9,11 +9,9 @@ import (
 	"fairlead.dev/fairlead/pkg/network"
 )
 
-// runNodeCommand runs member i of a list with a command that is about the node, not
-// about a sandbox.
-func runNodeCommand(ctx context.Context, c *call, command string, list network.ConfList, i int, add network.Object) error {
-	conf := list.Member(i).With(add)
-	file, err := c.exec.FindInPath(list.Plugins[i].Type, strings.Split(c.path, ":"))
+// runNodeCommand runs a plugin with a command that is about the node, not about a sandbox.
+func runNodeCommand(ctx context.Context, c *call, command, plugin string, conf network.Object) error {
+	file, err := c.exec.FindInPath(plugin, strings.Split(c.path, ":"))
 	if err != nil {
 		return err
 	}

@@ -51,11 +51,12 @@ type Server struct {
 	o        Options
 	log      *slog.Logger
 	replayer *replayer
+	ready    *readiness
 }
 
 // New makes a server.
 func New(o Options) *Server {
-	return &Server{o: o, log: o.Log, replayer: newReplayer(o)}
+	return &Server{o: o, log: o.Log, replayer: newReplayer(o), ready: &readiness{}}
 }
 
 // Serve replays tombstones, then serves until ctx ends, and then lets calls under way
@@ -193,7 +194,7 @@ func (s *Server) serve(ctx context.Context, r wire.Request, exec invoke.Exec, ve
 	c, err := parseCall(r, exec, s.o)
 	var result types.Result
 	if err == nil {
-		result, err = dispatch(ctx, s.o, c)
+		result, err = dispatch(ctx, s.o, s.ready, c)
 	}
 	log := s.log.With("command", r.Command, "sandbox", ledger.ShortID(r.ContainerID), "pod", c.pod.String(), "took", time.Since(began).Round(time.Microsecond))
 	if err != nil {
@@ -214,7 +215,7 @@ func (s *Server) serve(ctx context.Context, r wire.Request, exec invoke.Exec, ve
 	return wire.Message{Version: version, Reply: &wire.Reply{Stdout: raw}}
 }
 
-func dispatch(ctx context.Context, o Options, c *call) (_ types.Result, err error) {
+func dispatch(ctx context.Context, o Options, ready *readiness, c *call) (_ types.Result, err error) {
 	defer sandbox.Recovered(&err)
 	switch c.Command {
 	case "ADD":
@@ -224,7 +225,7 @@ func dispatch(ctx context.Context, o Options, c *call) (_ types.Result, err erro
 	case "CHECK":
 		return nil, check(ctx, o, c)
 	case "STATUS":
-		return nil, status(ctx, o, c)
+		return nil, status(ctx, o, c, ready)
 	case "GC":
 		return nil, gc(ctx, o, c)
 	}

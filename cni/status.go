@@ -1,13 +1,14 @@
 package cni
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
+	"sync"
+	"time"
 
-	"github.com/containernetworking/cni/pkg/invoke"
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/containernetworking/cni/pkg/version"
 
@@ -16,7 +17,7 @@ import (
 
 // status reports whatever keeps an ADD from working: no primary network, caches that are
 // not filled, a plugin's binary that is missing, or an error of a plugin's own STATUS.
-func status(ctx context.Context, o Options, c *call) error {
+func status(ctx context.Context, o Options, c *call, ready *readiness) error {
 	var errs []error
 	if err := o.Cluster.Ready(); err != nil {
 		errs = append(errs, err)
@@ -25,7 +26,7 @@ func status(ctx context.Context, o Options, c *call) error {
 	if err != nil {
 		errs = append(errs, err)
 	} else {
-		errs = append(errs, primaryStatus(ctx, c, list))
+		errs = append(errs, primaryStatus(ctx, o, c, list, ready))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return failed("check readiness", types.ErrPluginNotAvailable, err)
@@ -33,33 +34,57 @@ func status(ctx context.Context, o Options, c *call) error {
 	return nil
 }
 
-// primaryStatus asks each plugin for its STATUS, which came with 1.1.0; an older
-// one for its VERSION, which at least shows that it is installed.
-func primaryStatus(ctx context.Context, c *call, list network.ConfList) error {
+// primaryStatus asks each plugin for its STATUS, which came with 1.1.0. Of an older one it
+// only sees whether it is installed.
+//
+// The kubelet has the runtime ask every five seconds, so no program is run for each
+// question: an answer without an error is valid for readyFor. An error is asked for again.
+func primaryStatus(ctx context.Context, o Options, c *call, list network.ConfList, ready *readiness) error {
 	hasStatus, err := version.GreaterThanOrEqualTo(list.CNIVersion, "1.1.0")
 	if err != nil {
 		return err
 	}
 	for i, p := range list.Plugins {
-		if hasStatus {
-			err = runNodeCommand(ctx, c, "STATUS", list, i, nil)
-		} else {
-			_, err = invoke.GetVersionInfo(ctx, p.Type, pathExec{c.exec, c.path})
-		}
-		if err != nil {
+		if _, err := o.HostExec.FindInPath(p.Type, strings.Split(c.path, ":")); err != nil {
 			return fmt.Errorf("primary network %s: %w", list.Name, err)
 		}
+		if !hasStatus || ready.is(i, list, o.Now()) {
+			continue
+		}
+		if err := runNodeCommand(ctx, c, "STATUS", p.Type, list.Member(i)); err != nil {
+			return fmt.Errorf("primary network %s: %w", list.Name, err)
+		}
+		ready.note(i, list, o.Now())
 	}
 	return nil
 }
 
-// pathExec sets CNI_PATH, which libcni's VERSION call leaves at a dummy.
-type pathExec struct {
-	invoke.Exec
-	path string
+// readyFor is how long a plugin that was ready is taken for ready.
+const readyFor = 30 * time.Second
+
+// readiness remembers which plugins were ready, by their place in the list.
+type readiness struct {
+	mu   sync.Mutex // guards last
+	last map[int]readyPlugin
 }
 
-func (e pathExec) ExecPlugin(ctx context.Context, plugin string, stdin []byte, environ []string) ([]byte, error) {
-	env := slices.DeleteFunc(cniEnv(environ), func(v string) bool { return strings.HasPrefix(v, "CNI_PATH=") })
-	return execByName(ctx, e.Exec, plugin, stdin, append(env, "CNI_PATH="+e.path))
+type readyPlugin struct {
+	conf []byte // it has been asked with this config
+	at   time.Time
+}
+
+func (r *readiness) is(i int, list network.ConfList, now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	last, ok := r.last[i]
+	return ok && now.Sub(last.at) < readyFor && bytes.Equal(last.conf, list.Member(i).JSON())
+}
+
+func (r *readiness) note(i int, list network.ConfList, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.last == nil {
+		r.last = map[int]readyPlugin{}
+	}
+	r.last[i] = readyPlugin{list.Member(i).JSON(), now}
 }

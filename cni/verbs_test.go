@@ -95,10 +95,80 @@ func TestStatusVerb(t *testing.T) {
 			t.Errorf("%q is not in: %v", want, err)
 		}
 	}
-	n.cluster.Down = nil
+}
+
+// meta-cni D7: the kubelet has the runtime ask every five seconds. No program is run for
+// that, except for the STATUS of plugins that have it, and for those not each time.
+func TestStatusRunsFewPrograms(t *testing.T) {
+	n := newNode(t)
+	r := n.request("STATUS", "", "")
+	r.Args = ""
+	ask := func(want string, wantErr bool) {
+		t.Helper()
+		n.world.Log = nil
+		_, err := n.serve(t.Context(), r)
+		if diff := cmp.Diff(want, n.world.Trace()); diff != "" || (err != nil) != wantErr {
+			t.Errorf("%v\n%s", err, diff)
+		}
+	}
+	ask("\n", false)
 	n.writeConf("10-bridge.conflist", strings.Replace(primaryConf, "1.0.0", "1.1.0", 1))
-	n.world.Log = nil
-	if _, err := n.serve(t.Context(), r); err != nil || !strings.Contains(n.world.Trace(), "exec STATUS   portmap") {
-		t.Errorf("%v\n%s", err, n.world.Trace())
+	ask("exec STATUS   bridge\nexec STATUS   portmap\n", false)
+	n.now = n.now.Add(readyFor - time.Second)
+	ask("\n", false)
+	n.now = n.now.Add(time.Second)
+	n.world.Fail = func(_ int, name string) error {
+		if name == "status" {
+			return errors.New("no route to the gateway")
+		}
+		return nil
+	}
+	ask("exec STATUS   bridge FAILS\n", true)
+	ask("exec STATUS   bridge FAILS\n", true)
+	n.world.Fail = nil
+	ask("exec STATUS   bridge\nexec STATUS   portmap\n", false)
+	n.writeConf("10-bridge.conflist", strings.NewReplacer("1.0.0", "1.1.0", `"bridge"`, `"bridge","mtu":1400`).Replace(primaryConf))
+	ask("exec STATUS   bridge\n", false) // its config is another
+}
+
+// CNI 1.1.0: the programs of secondary networks get the interfaces that their network has,
+// whatever net-attach-defs share its CNI name.
+func TestGCOfSecondaryNetworks(t *testing.T) {
+	n := newNode(t)
+	n.nad("one", "", `{"cniVersion":"1.1.0","name":"shared","plugins":[{"type":"vrf"},{"type":"bandwidth","capabilities":{"bandwidth":true}}]}`)
+	n.nad("two", "", `{"cniVersion":"1.1.0","name":"shared","plugins":[{"type":"bridge"},{"type":"vrf"}]}`)
+	n.nad("old", "", `{"cniVersion":"1.0.0","type":"vrf"}`)
+	n.nad("off", "", `{"cniVersion":"1.1.0","name":"off","disableGC":true,"plugins":[{"type":"vrf"}]}`)
+	n.nad("cluster", "", `{"cniVersion":"1.1.0","name":"cluster","plugins":[{"type":"ptp"}]}`)
+	n.pod("p", "one, old, off, cluster")
+	n.pod("q", "two")
+	n.mustAdd("c1", "p")
+	n.mustAdd("c2", "q")
+	stdin := map[string]string{}
+	n.world.Stdin = func(command, plugin string, conf []byte) {
+		if command == "GC" {
+			stdin[plugin] = string(conf)
+		}
+	}
+	r := n.request("GC", "", "")
+	r.Args = ""
+	r.Stdin = []byte(`{"cniVersion":"1.1.0","name":"fairlead","type":"fairlead","cni.dev/valid-attachments":[{"containerID":"c1","ifname":"eth0"},{"containerID":"c2","ifname":"eth0"}]}`)
+	if _, err := n.serve(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	const shared = `[{"containerID":"c1","ifname":"net1"},{"containerID":"c2","ifname":"net1"}]`
+	for plugin, want := range map[string]string{
+		"vrf":       `{"cni.dev/attachments":` + shared + `,"cni.dev/valid-attachments":` + shared + `,"cniVersion":"1.1.0","name":"shared","type":"vrf"}`,
+		"bandwidth": `{"capabilities":{"bandwidth":true},"cni.dev/attachments":` + shared + `,"cni.dev/valid-attachments":` + shared + `,"cniVersion":"1.1.0","name":"shared","type":"bandwidth"}`,
+	} {
+		if diff := cmp.Diff(want, stdin[plugin]); diff != "" {
+			t.Error(diff)
+		}
+	}
+	if got := stdin["ptp"]; !strings.Contains(got, `{"containerID":"c1","ifname":"eth0"}`) || !strings.Contains(got, `{"containerID":"c1","ifname":"net4"}`) {
+		t.Errorf("a network with the primary's name does not have its interfaces: %s", got)
+	}
+	if strings.Count(n.world.Trace(), "exec GC") != len(stdin) {
+		t.Errorf("old and disabled networks were collected:\n%s", n.world.Trace())
 	}
 }

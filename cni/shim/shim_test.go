@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -213,6 +214,16 @@ func TestAddWaitsForTheAgent(t *testing.T) {
 	}()
 	if code, out := c.run(t, t.Context()); code != 0 || out != "late" {
 		t.Errorf("got %d, %q", code, out)
+	}
+}
+
+// CNI: a runtime's TRACEPARENT, and whatever else is not of CNI, reaches the plugins.
+func TestEnvironmentOfPlugins(t *testing.T) {
+	got := environment([]string{"PATH=/usr/bin", "TRACEPARENT=00-4bf92f-00f067-01", "CNI_COMMAND=ADD", "CNI_IFNAME=eth0"},
+		[]string{"CNI_COMMAND=ADD", "CNI_IFNAME=net1", "CNI_PATH=/tmp", "TRACEPARENT=of the agent"}, "/opt/cni/bin")
+	want := []string{"PATH=/usr/bin", "TRACEPARENT=00-4bf92f-00f067-01", "CNI_COMMAND=ADD", "CNI_IFNAME=net1", "CNI_PATH=/opt/cni/bin"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 

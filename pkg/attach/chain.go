@@ -22,7 +22,7 @@ import (
 func (s *Set) Prepare(ctx context.Context, c Call, list network.ConfList) (ledger.Attachment, error) {
 	att := ledger.Attachment{
 		Network: c.Network, IfName: c.IfName, Phase: ledger.Intent, CNIVersion: list.CNIVersion,
-		DisableCheck: list.DisableCheck, CNIArgs: c.CNIArgs, Resource: c.Resource,
+		DisableCheck: list.DisableCheck, DisableGC: list.DisableGC, CNIArgs: c.CNIArgs, Resource: c.Resource,
 	}
 	c, done := s.begin(c, att)
 	defer done()

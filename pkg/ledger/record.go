@@ -74,6 +74,7 @@ type Attachment struct {
 	Phase        Phase           `json:"phase"`
 	CNIVersion   string          `json:"cniVersion"` // of the config list
 	DisableCheck bool            `json:"disableCheck,omitempty"`
+	DisableGC    bool            `json:"disableGC,omitempty"`
 	CNIArgs      string          `json:"cniArgs,omitempty"`    // the CNI_ARGS value for this attachment
 	Resource     string          `json:"resource,omitempty"`   // extended resource that backs it
 	DeviceInfo   string          `json:"deviceInfo,omitempty"` // path of the CNI device-info file

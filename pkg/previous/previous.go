@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"fairlead.dev/fairlead/pkg/device"
@@ -55,6 +56,18 @@ func read(path string) ([]byte, error) {
 // plainName reports whether a name may be a part of a file name here.
 func plainName(name string) bool {
 	return name != "" && name != "." && name != ".." && name == filepath.Base(name)
+}
+
+// Left reports whether there are files of any sandbox.
+func (f Files) Left() (bool, error) {
+	if f.MultusDir == "" {
+		return false, nil
+	}
+	entries, err := os.ReadDir(f.MultusDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Type().IsRegular() }), err
 }
 
 // Forget removes the files of a sandbox that is released. Files that do not exist are no

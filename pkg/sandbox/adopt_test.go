@@ -194,6 +194,24 @@ func TestTakingOverIsGuarded(t *testing.T) {
 	}
 }
 
+// The interfaces of such pods are not on record, so no program may collect garbage.
+func TestNoGCWhilePodsOfMultusRun(t *testing.T) {
+	n := newNode(t)
+	n.nad("vrf", "", `{"cniVersion":"1.1.0","type":"vrf"}`)
+	n.multusPod()
+	n.pod("q", "vrf")
+	n.mustAdd("c1", "q")
+	if networks, err := n.keeper.ProgramNetworks(); err != nil || len(networks) != 0 {
+		t.Errorf("%v, %v", networks, err)
+	}
+	if _, err := n.call("DEL", "c9", "p"); err != nil {
+		t.Fatal(err)
+	}
+	if networks, err := n.keeper.ProgramNetworks(); err != nil || len(networks) != 1 {
+		t.Errorf("%v, %v", networks, err)
+	}
+}
+
 // m#948: a damaged file is no reason to keep a pod in Terminating.
 func TestDamagedFilesOfMultus(t *testing.T) {
 	n := newNode(t)

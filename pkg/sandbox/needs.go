@@ -83,6 +83,8 @@ type Primary interface {
 type Previous interface {
 	// Attachments returns the networks of a sandbox; none: it has no files.
 	Attachments(id, primary, args string) (previous.Found, error)
+	// Left reports whether there are files of any sandbox.
+	Left() (bool, error)
 	// Forget removes the files of a released sandbox.
 	Forget(ledger.Sandbox) error
 }

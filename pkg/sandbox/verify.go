@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 )
 
 // Verify checks every network of a sandbox, and reports all that are wrong.
@@ -61,4 +63,36 @@ func (k *Keeper) Collect(ctx context.Context, r Request, valid ...Valid) error {
 	}
 	errs.wait(ctx)
 	return errs.err()
+}
+
+// ProgramNetworks lists the networks, apart from the primary, whose programs keep state
+// that a garbage collection can free: those of CNI 1.1.0 or later. It returns none while
+// pods of another meta-plugin run: their interfaces are not on record.
+func (k *Keeper) ProgramNetworks() ([]ProgramNetwork, error) {
+	if k.o.Previous != nil {
+		if left, err := k.o.Previous.Left(); err != nil || left {
+			return nil, err
+		}
+	}
+	byName := map[string]*ProgramNetwork{}
+	for _, e := range k.o.Ledger.Entries() {
+		sandbox, ok, err := k.o.Ledger.Sandbox(e.ID)
+		if err != nil {
+			return nil, fail("read the ledger", IO, err)
+		}
+		if !ok { // released meanwhile
+			continue
+		}
+		for i, a := range sandbox.Attachments {
+			if err := noteProgramNetwork(byName, sandbox.ID, a, i == 0); err != nil {
+				return nil, fail("read the ledger", Internal, err)
+			}
+		}
+	}
+	maps.DeleteFunc(byName, func(_ string, n *ProgramNetwork) bool { return len(n.Programs) == 0 })
+	all := make([]ProgramNetwork, 0, len(byName))
+	for _, name := range slices.Sorted(maps.Keys(byName)) {
+		all = append(all, *byName[name])
+	}
+	return all, nil
 }

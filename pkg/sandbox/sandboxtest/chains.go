@@ -37,7 +37,7 @@ func builtIn(p network.Plugin) bool {
 
 // Prepare reads the original state of a VF.
 func (w *World) Prepare(_ context.Context, c attach.Call, list network.ConfList) (ledger.Attachment, error) {
-	a := ledger.Attachment{Phase: ledger.Intent, CNIVersion: list.CNIVersion, DisableCheck: list.DisableCheck}
+	a := ledger.Attachment{Phase: ledger.Intent, CNIVersion: list.CNIVersion, DisableCheck: list.DisableCheck, DisableGC: list.DisableGC}
 	for i, p := range list.Plugins {
 		conf := list.Member(i).JSON()
 		m := ledger.Member{Type: p.Type, Plugin: attach.PluginBinary, Config: conf, Device: namedBy(conf)}

@@ -32,14 +32,15 @@ type World struct {
 	VFs       map[string]string // VF → sandbox
 	Log       []string
 	Steps     int
-	began     int                                     // Binds of built-in networks
-	Fail      func(step int, name string) error       // before the step has its effect
-	Late      func(step int, name string) error       // after it
-	Hold      map[string]chan struct{}                // a step of that name waits here
-	Owing     error                                   // of a built-in network at Del, whose device is back nevertheless
-	DelNetns  []string                                // of each Del
-	Configure func(ifName string)                     // the interface is there, and not configured yet
-	Result    func(ifName string, r *types100.Result) // changes the result of a plugin
+	began     int                                       // Binds of built-in networks
+	Fail      func(step int, name string) error         // before the step has its effect
+	Late      func(step int, name string) error         // after it
+	Hold      map[string]chan struct{}                  // a step of that name waits here
+	Owing     error                                     // of a built-in network at Del, whose device is back nevertheless
+	DelNetns  []string                                  // of each Del
+	Configure func(ifName string)                       // the interface is there, and not configured yet
+	Result    func(ifName string, r *types100.Result)   // changes the result of a plugin
+	Stdin     func(command, plugin string, conf []byte) // sees the config that a program gets
 }
 
 // NewWorld makes an empty one.
@@ -151,6 +152,7 @@ func (w *World) ExecPlugin(ctx context.Context, plugin string, stdin []byte, env
 		return nil, err
 	}
 	command, id, ifName := envValue(environ, "CNI_COMMAND"), envValue(environ, "CNI_CONTAINERID"), envValue(environ, "CNI_IFNAME")
+	w.see(command, plugin, stdin)
 	line := fmt.Sprintf("exec %s %s %s %s", command, id, ifName, plugin)
 	if conf.RuntimeConfig != nil {
 		line += " " + string(conf.RuntimeConfig)
@@ -184,6 +186,12 @@ func (w *World) ExecPlugin(ctx context.Context, plugin string, stdin []byte, env
 		return json.Marshal(r)
 	}
 	return nil, nil
+}
+
+func (w *World) see(command, plugin string, conf []byte) {
+	if w.Stdin != nil {
+		w.Stdin(command, plugin, conf)
+	}
 }
 
 func envValue(environ []string, key string) string {
