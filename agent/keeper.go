@@ -38,7 +38,7 @@ func (p *parts) newKeeper() error {
 		Chains: chains, Links: attach.NewMender(chains), Previous: p.previousFiles(fs),
 		HostExec: cni.NewHostExec(), PluginPath: o.CNIBinDir, DevInfoDir: o.DevInfoDir,
 		NamespaceIsolation: o.NamespaceIsolation, GlobalNamespaces: o.GlobalNamespaces,
-		DefaultNetworkNamespace: o.DefaultNetworkNamespace, AllowNamedDevices: o.AllowNamedDevices, EventPerInterface: o.EventPerInterface,
+		DefaultNetworkNamespace: o.DefaultNetworkNamespace, AllowNamedDevices: o.AllowNamedDevices, EventPerInterface: o.EventPerInterface, NoHotplug: !o.Hotplug,
 		DefaultNetworks: defaults, SystemNamespaces: o.SystemNamespaces, Policies: p.policies.current,
 		Pool: p.pool, Pools: p.pools, Guard: p.guard, Uplinks: p.node.uplinks, Now: time.Now, Log: p.log,
 	})

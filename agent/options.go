@@ -50,6 +50,8 @@ type Options struct {
 	// AllowNamedDevices lets pods and net-attach-defs name devices that the kubelet has not
 	// given to the pod.
 	AllowNamedDevices bool
+	// Hotplug makes the interfaces of running pods follow their networks annotations.
+	Hotplug bool
 	// EventPerInterface reports each interface of a pod by an event of its own.
 	EventPerInterface bool
 	// DefaultNetworkNamespace is the namespace of networks that replace a pod's primary
@@ -91,8 +93,9 @@ func Defaults() Options {
 		CNIConfDir:              "/etc/cni/net.d",
 		NetAttachDefConfDir:     "/etc/cni/multus/net.d", // the default of Multus
 		ShimPath:                "/fairlead",
-		CNIAgentTimeout:         30 * time.Second,    // covers an agent's restart, so that the pod is not retried with backoff
-		CNITimeout:              110 * time.Second,   // below the kubelet's two minutes for StopPodSandbox: the agent ends the call, not the runtime
+		CNIAgentTimeout:         30 * time.Second,  // covers an agent's restart, so that the pod is not retried with backoff
+		CNITimeout:              110 * time.Second, // below the kubelet's two minutes for StopPodSandbox: the agent ends the call, not the runtime
+		Hotplug:                 true,
 		GlobalNamespaces:        []string{"default"}, // the default of Multus
 		DefaultNetworkNamespace: "kube-system",       // the default of Multus
 		SystemNamespaces:        []string{"kube-system"},

@@ -95,6 +95,7 @@ func construct(o Options, log *slog.Logger) (*parts, error) {
 		NodeName: o.NodeName, Namespace: o.Namespace, DaemonSet: o.DaemonSet,
 		ConfigMaps: nonEmpty(o.ProfilesConfigMap, o.DevicePluginConfigMap, o.PoliciesConfigMap),
 		Changed:    func() { p.policies.read(); kick(changed) }, Log: log,
+		PodChanged: func(namespace, name string) { p.keeper.PodChanged(namespace, name) }, // the keeper is there before the cluster runs
 	})
 	if err != nil {
 		p.close()

@@ -3,7 +3,6 @@ package cni
 import (
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/containernetworking/cni/pkg/types"
 
@@ -32,39 +31,11 @@ func cniError(err error, pod ledger.PodRef, sandboxID string) *types.Error {
 	if pod.Name != "" {
 		who = fmt.Sprintf("pod %s (sandbox %s)", pod, ledger.ShortID(sandboxID))
 	}
-	msg := fmt.Sprintf("fairlead: %s: %s", who, tenantText(err))
+	msg := fmt.Sprintf("fairlead: %s: %s", who, sandbox.TenantText(err))
 	if sandboxID == "" {
-		msg = "fairlead: " + tenantText(err)
+		msg = "fairlead: " + sandbox.TenantText(err)
 	}
 	return types.NewError(errorCode(err), msg, "")
-}
-
-// tenantText is the error without names of other pods: the pod's owner reads it, who
-// may not know of them. The log has them.
-func tenantText(err error) string {
-	text := err.Error()
-	for _, e := range tree(err) {
-		if t, ok := e.(interface{ TenantText() string }); ok {
-			text = strings.ReplaceAll(text, e.Error(), t.TenantText())
-		}
-	}
-	return text
-}
-
-// tree lists an error and all that it wraps, the outermost first.
-func tree(err error) []error {
-	all := []error{err}
-	switch wrapped := err.(type) {
-	case interface{ Unwrap() error }:
-		if inner := wrapped.Unwrap(); inner != nil {
-			all = append(all, tree(inner)...)
-		}
-	case interface{ Unwrap() []error }:
-		for _, inner := range wrapped.Unwrap() {
-			all = append(all, tree(inner)...)
-		}
-	}
-	return all
 }
 
 // errorCode is the CNI code of the keeper's kinds.

@@ -434,8 +434,9 @@ func toObject(v any) object {
 // cluster is a running Client with its server.
 type cluster struct {
 	*Client
-	server  *apiServer
-	changed chan struct{}
+	server      *apiServer
+	changed     chan struct{}
+	podsChanged chan string // for which PodChanged was called
 }
 
 const (
@@ -480,15 +481,16 @@ func ownObject(uid string) object {
 // newCluster creates a Client that does not run yet.
 func newCluster(t *testing.T, s *apiServer) cluster {
 	t.Helper()
-	changed := make(chan struct{}, 100)
+	changed, pods := make(chan struct{}, 100), make(chan string, 100)
 	c, err := newForConfig(&rest.Config{Host: s.url}, Options{
 		NodeName: "node1", Namespace: "fairlead-system", DaemonSet: "fairlead-agent", ConfigMaps: []string{"profiles"},
-		Changed: func() { changed <- struct{}{} }, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		Changed: func() { changed <- struct{}{} }, PodChanged: func(namespace, name string) { pods <- namespace + "/" + name },
+		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return cluster{c, s, changed}
+	return cluster{c, s, changed, pods}
 }
 
 // start creates a Client and waits until its caches are filled.

@@ -23,6 +23,9 @@ type Options struct {
 	// Changed is called when the node's labels or a ConfigMap's data have changed. It must not
 	// block.
 	Changed func()
+	// PodChanged is called for each pod of the node, and again when its networks annotation
+	// changes. It must not block. It may be nil.
+	PodChanged func(namespace, name string)
 	// RequestTimeout limits one request; 0: 5 seconds.
 	RequestTimeout time.Duration
 	Log            *slog.Logger

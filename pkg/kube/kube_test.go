@@ -424,6 +424,38 @@ func TestDeclared(t *testing.T) {
 	}
 }
 
+// A pod is reported when it is first seen, and when its networks annotation changes.
+func TestPodChanged(t *testing.T) {
+	s := newAPIServer(t)
+	s.put(podPath, podObject("u1"))
+	c := start(t, s)
+	next := func(what string) {
+		t.Helper()
+		select {
+		case pod := <-c.podsChanged:
+			if pod != "nfv/upf" {
+				t.Errorf("%s: %s", what, pod)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatal(what, "was not reported")
+		}
+	}
+	next("the first sight")
+	other := podObject("u1")
+	other["metadata"].(map[string]any)["labels"] = map[string]any{"a": "b"}
+	s.put(podPath, other)
+	edited := podObject("u1")
+	edited["metadata"].(map[string]any)["annotations"] = map[string]any{"k8s.v1.cni.cncf.io/networks": "data,more"}
+	s.put(podPath, edited)
+	next("the edit")
+	s.remove(podPath)
+	s.put(podPath, podObject("u2"))
+	next("the pod that follows")
+	if len(c.podsChanged) > 0 {
+		t.Errorf("a change of labels was reported")
+	}
+}
+
 func TestWaitDeclaredEndsWithItsContext(t *testing.T) {
 	s := newAPIServer(t)
 	c := newCluster(t, s)

@@ -27,7 +27,31 @@ func newPodCache(c *connection, w *watches) (*podCache, error) {
 	ofNode := fields.OneTermEqualSelector("spec.nodeName", c.o.NodeName)
 	i, err := w.informer(podsResource, &corev1.Pod{}, stripPod,
 		cache.NewListWatchFromClient(c.core, podsResource, metav1.NamespaceAll, ofNode))
+	if err != nil {
+		return nil, err
+	}
+	if c.o.PodChanged != nil {
+		_, err = i.AddEventHandler(podHandler(c.o.PodChanged))
+	}
 	return &podCache{c, i}, err
+}
+
+// podHandler calls changed for each pod, and again when its networks annotation changes.
+func podHandler(changed func(namespace, name string)) cache.ResourceEventHandler {
+	return cache.ResourceEventHandlerFuncs{
+		AddFunc: func(o any) {
+			if p, ok := o.(*corev1.Pod); ok {
+				changed(p.Namespace, p.Name)
+			}
+		},
+		UpdateFunc: func(old, new any) {
+			was, ok := old.(*corev1.Pod)
+			is, okNew := new.(*corev1.Pod)
+			if ok && okNew && (was.UID != is.UID || was.Annotations[network.NetworksAnnotation] != is.Annotations[network.NetworksAnnotation]) {
+				changed(is.Namespace, is.Name)
+			}
+		},
+	}
 }
 
 // Pod finds a pod of this node. An empty uid matches any. The error wraps network.ErrNotFound

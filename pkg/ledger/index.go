@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"encoding/json"
+	"slices"
 	"time"
 
 	"fairlead.dev/fairlead/pkg/pci"
@@ -21,6 +22,8 @@ type Entry struct {
 	Failure     string
 	Attempts    int
 	RetryAt     time.Time
+	Annotation  string
+	Hotplug     bool      // an attachment is being added or removed
 	OwesStatus  bool      // Sandbox.Status is not yet on the pod
 	Holdings    []Holding // shared by all readers: not to be changed
 }
@@ -37,6 +40,7 @@ func (s Sandbox) Entry() Entry {
 		ID: s.ID, IfName: s.IfName, Pod: s.Pod, Netns: s.Netns, Path: s.Path, Created: s.Created,
 		Releasing: s.Releasing, EarlierBoot: s.EarlierBoot,
 		Failure: s.Failure, Attempts: s.Attempts, RetryAt: s.RetryAt,
+		Annotation: s.Annotation, Hotplug: slices.ContainsFunc(s.Attachments, func(a Attachment) bool { return a.Hotplug != "" }),
 		OwesStatus: len(s.Status) > 0, Holdings: s.Holdings(),
 	}
 }

@@ -35,6 +35,9 @@ type Sandbox struct {
 	// EarlierBoot means that the node has rebooted since (see Ledger.Boot). The sandbox no
 	// longer runs, and does not hold the VFs that it names.
 	EarlierBoot bool `json:"earlierBoot,omitempty"`
+	// Annotation is the fingerprint of the networks annotation that the attachments follow;
+	// empty: not known, and later annotations are not followed.
+	Annotation string `json:"annotation,omitempty"`
 	// Previous means that another meta-plugin made the sandbox. Its files are removed when
 	// the sandbox is released.
 	Previous bool `json:"previous,omitempty"`
@@ -82,7 +85,22 @@ type Attachment struct {
 	Result       json.RawMessage `json:"result,omitempty"`     // the chain's CNI result, in ResultVersion
 	// Fallback is set if the first member is a declared fallback.
 	Fallback *Fallback `json:"fallback,omitempty"`
+	// Selected means that the pod's annotation chose the network: it may be removed again
+	// while the pod runs.
+	Selected bool `json:"selected,omitempty"`
+	// Hotplug is set while the attachment is added to a running pod, or removed from it. If
+	// that is interrupted, the attachment is released, and the pod keeps the others.
+	Hotplug Hotplug `json:"hotplug,omitempty"`
 }
+
+// Hotplug is a change of a running pod that is under way.
+type Hotplug string
+
+// The changes of a running pod.
+const (
+	Plugging   Hotplug = "plugging"
+	Unplugging Hotplug = "unplugging"
+)
 
 // ResultVersion is the CNI version of the results on record.
 const ResultVersion = "1.0.0"

@@ -44,16 +44,18 @@ func (k *Keeper) Attach(ctx context.Context, r Request) (*types100.Result, error
 	}
 	k.addresses.addIfIPv6(sandbox, results)
 	k.announce(ctx, sandbox, results)
+	k.PodChanged(r.Pod.Namespace, r.Pod.Name) // its annotation may have changed meanwhile
 	return results[0], nil
 }
 
 // begin plans the networks and makes the intents durable.
 func (k *Keeper) begin(ctx context.Context, r Request, netns ledger.Netns, handles *attach.Handles) ([]planned, ledger.Sandbox, error) {
-	plan, err := k.planner.plan(ctx, r)
+	plan, followed, err := k.planner.plan(ctx, r)
 	if err != nil {
 		return nil, ledger.Sandbox{}, err
 	}
-	sandbox := ledger.Sandbox{ID: r.ID, IfName: r.IfName, Pod: r.Pod, Netns: netns, Path: k.programs(r).path, Created: r.At}
+	sandbox := ledger.Sandbox{ID: r.ID, IfName: r.IfName, Pod: r.Pod, Netns: netns, Path: k.programs(r).path, Created: r.At,
+		Annotation: followed}
 	return plan, sandbox, k.reserver.reserve(ctx, &sandbox, plan, k.programs(r), handles)
 }
 
@@ -78,10 +80,11 @@ func (k *Keeper) settleEarlier(ctx context.Context, r Request, netns ledger.Netn
 	return nil, nil
 }
 
-// complete reports that every network of the sandbox is attached.
+// complete reports that every network of the sandbox is attached, except for one that is
+// just added to the running pod, or removed from it.
 func complete(sandbox ledger.Sandbox) bool {
 	return len(sandbox.Attachments) > 0 &&
-		!slices.ContainsFunc(sandbox.Attachments, func(a ledger.Attachment) bool { return a.Phase != ledger.Bound })
+		!slices.ContainsFunc(sandbox.Attachments, func(a ledger.Attachment) bool { return a.Phase != ledger.Bound && a.Hotplug == "" })
 }
 
 // complete makes the results durable.

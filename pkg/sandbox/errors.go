@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"strings"
 
 	"fairlead.dev/fairlead/pkg/ledger"
 )
@@ -77,4 +78,32 @@ func Recovered(err *error) {
 	if value := recover(); value != nil {
 		*err = &PanicError{Value: value, Stack: debug.Stack()}
 	}
+}
+
+// TenantText returns an error's text without the names of other pods: the pod's owner reads it, who
+// may not know of them. The log has them.
+func TenantText(err error) string {
+	text := err.Error()
+	for _, e := range tree(err) {
+		if t, ok := e.(interface{ TenantText() string }); ok {
+			text = strings.ReplaceAll(text, e.Error(), t.TenantText())
+		}
+	}
+	return text
+}
+
+// tree lists an error and all that it wraps, the outermost first.
+func tree(err error) []error {
+	all := []error{err}
+	switch wrapped := err.(type) {
+	case interface{ Unwrap() error }:
+		if inner := wrapped.Unwrap(); inner != nil {
+			all = append(all, tree(inner)...)
+		}
+	case interface{ Unwrap() []error }:
+		for _, inner := range wrapped.Unwrap() {
+			all = append(all, tree(inner)...)
+		}
+	}
+	return all
 }

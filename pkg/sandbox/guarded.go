@@ -58,6 +58,18 @@ func encodeResult(result *types100.Result) (json.RawMessage, error) {
 	return json.Marshal(converted)
 }
 
+// recordedResults reads the results of all attachments.
+func recordedResults(s ledger.Sandbox) ([]*types100.Result, error) {
+	results := make([]*types100.Result, len(s.Attachments))
+	for i, a := range s.Attachments {
+		var err error
+		if results[i], err = recordedResult(a); err != nil {
+			return nil, err
+		}
+	}
+	return results, nil
+}
+
 // recordedResult reads the result on record; nil if there is no result.
 func recordedResult(a ledger.Attachment) (*types100.Result, error) {
 	if len(a.Result) == 0 {

@@ -47,6 +47,9 @@ type Options struct {
 	// of all by one.
 	EventPerInterface bool
 
+	// NoHotplug leaves the interfaces of a running pod as they are when its annotation changes.
+	NoHotplug bool
+
 	// Policies returns the attachment policies in effect. After an error no pod gets
 	// another network than the cluster's own. It may be nil: there are no policies.
 	Policies func() (policy.Set, error)
@@ -105,6 +108,7 @@ type Keeper struct {
 	reconciler  *reconciler
 	addresses   *addressWatch
 	reviewer    *reviewer
+	plugger     *plugger
 	statuses    *statuses
 	allocations *allocations
 	released    *released
@@ -124,19 +128,24 @@ func New(o Options) *Keeper {
 	k.binder = binder{chains: chains, kernel: o.Kernel, info: info}
 	k.reconciler = &reconciler{o: o, locks: k.locks, releaser: k.releaser, lanes: newLanes(), started: o.Now(),
 		inWork: map[string]bool{}, width: make(chan struct{}, builtInWidth)}
+	k.plugger = &plugger{o: o, locks: k.locks, planner: k.planner, reserver: k.reserver, binder: k.binder, releaser: k.releaser,
+		statuses: k.statuses, programs: programs{exec: o.HostExec, path: o.PluginPath}, log: o.Log, wake: newSignal(),
+		queue: map[podName]time.Time{}, failed: map[string]plugFailure{}}
 	k.addresses = newAddressWatch(o, k.locks)
 	k.reviewer = newReviewer(o, k.locks, k.addresses)
 	return k
 }
 
 // Run runs the loops until ctx ends: releases that are due, network statuses that are
-// owed, allocations that are over, and addresses that other hosts have. None waits for another.
+// owed, allocations that are over, addresses that other hosts have, and pods whose annotation
+// has changed. None waits for another.
 func (k *Keeper) Run(ctx context.Context) error {
 	var loops sync.WaitGroup // each ends with ctx
 	loops.Go(func() { k.reconciler.retryLoop(ctx) })
 	loops.Go(func() { k.statuses.loop(ctx) })
 	loops.Go(func() { k.allocations.loop(ctx) })
 	loops.Go(func() { k.addresses.loop(ctx) })
+	loops.Go(func() { k.plugger.loop(ctx) })
 	loops.Wait()
 	k.reconciler.work.Wait()
 	return nil
@@ -150,6 +159,15 @@ func (k *Keeper) Run(ctx context.Context) error {
 func (k *Keeper) Reconcile(ctx context.Context) error {
 	err := k.reconciler.round(ctx, k.allocations.prune)
 	return errors.Join(err, k.reviewer.round(ctx))
+}
+
+// PodChanged has the keeper compare a pod of this node with its annotation, soon. A pod
+// that has no sandbox, or follows its annotation, costs nothing but a look.
+func (k *Keeper) PodChanged(namespace, name string) {
+	if k.o.NoHotplug {
+		return
+	}
+	k.plugger.enqueue(podName{namespace, name}, k.o.Now())
 }
 
 // programs runs plugin binaries.

@@ -17,7 +17,8 @@ import (
 // planned is one network that an Attach is to make.
 type planned struct {
 	network.Planned
-	address pci.Address // of Device; zero: none, or its id is not a PCI address
+	address pci.Address    // of Device; zero: none, or its id is not a PCI address
+	hotplug ledger.Hotplug // set if it is added to a running pod
 }
 
 // planner finds out which networks a sandbox is to have. It asks, and changes nothing.
@@ -26,33 +27,40 @@ type planner struct {
 	info deviceInfo
 }
 
-// plan returns the networks of a sandbox; the primary is the first.
-func (p planner) plan(ctx context.Context, r Request) ([]planned, error) {
+// plan returns the networks of a sandbox, the primary first, and the fingerprint of the
+// annotation that they follow.
+func (p planner) plan(ctx context.Context, r Request) (all []planned, followed string, err error) {
 	if r.Pod.Name == "" { // not a Kubernetes runtime: only the primary network
 		primary, err := p.primary(r)
-		return []planned{primary}, err
+		return []planned{primary}, "", err
 	}
 	pod, err := p.o.Cluster.Pod(ctx, r.Pod.Namespace, r.Pod.Name, r.Pod.UID)
 	if err != nil {
-		return nil, fail("look up the pod", TryAgain, err)
+		return nil, "", fail("look up the pod", TryAgain, err)
 	}
 	in, err := p.input(ctx, r, pod)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
+	if in.Default == nil {
+		primary, err := p.primary(r)
+		if err != nil {
+			return nil, "", err
+		}
+		all = append(all, primary)
+	}
+	more, err := p.resolve(r, in)
+	return append(all, more...), fingerprint(pod), err
+}
+
+// resolve plans the networks of an input.
+func (p planner) resolve(r Request, in network.Input) ([]planned, error) {
 	resolved, err := network.Resolve(in)
 	if err != nil {
 		return nil, fail("plan the networks", Invalid, err)
 	}
 	reportUnknownKeys(p.o.Cluster, r.Pod, in)
 	var all []planned
-	if in.Default == nil {
-		primary, err := p.primary(r)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, primary)
-	}
 	for _, n := range resolved {
 		address, _ := pci.ParseAddress(n.Device)
 		if err := p.checkNamed(r.Pod, n); err != nil {
@@ -99,14 +107,19 @@ func argsOf(sandbox ledger.Sandbox, args string) string {
 		"K8S_POD_INFRA_CONTAINER_ID=" + sandbox.ID, "K8S_POD_UID=" + sandbox.Pod.UID}, ";")
 }
 
-// input gathers whatever planning depends on.
-func (p planner) input(ctx context.Context, r Request, pod network.Pod) (network.Input, error) {
+// emptyInput has what planning for any network of a pod depends on.
+func (p planner) emptyInput(r Request, pod network.Pod) network.Input {
 	in := network.Input{Pod: pod, SandboxID: r.ID, PrimaryIfName: r.IfName, CNIArgs: r.Args,
 		RuntimeConfig: r.Capabilities, Definitions: map[string]network.Definition{}, DeviceInfoPath: p.info.path}
 	if p.o.Pools != nil {
 		in.Pools = p.o.Pools()
 	}
-	var err error
+	return in
+}
+
+// input gathers whatever planning depends on.
+func (p planner) input(ctx context.Context, r Request, pod network.Pod) (in network.Input, err error) {
+	in = p.emptyInput(r, pod)
 	if in.Selections, err = network.ParseSelections(pod.Annotations[network.NetworksAnnotation], pod.Namespace); err != nil {
 		return in, fail("read the pod's annotations", Invalid, err)
 	}
@@ -133,6 +146,41 @@ func (p planner) input(ctx context.Context, r Request, pod network.Pod) (network
 	}
 	in.Devices, err = p.devices(ctx, pod, all, in.Definitions)
 	return in, err
+}
+
+// more plans networks for a running pod, which holds devices already. all are the
+// selections of its annotation: policies limit their number.
+func (p planner) more(ctx context.Context, r Request, pod network.Pod, all, add []network.Selection, held []pci.Address) ([]planned, error) {
+	in := p.emptyInput(r, pod)
+	set, err := p.policies()
+	if err != nil {
+		return nil, err
+	}
+	in.Selections = all
+	if err := p.checkPod(set, in); err != nil {
+		return nil, err
+	}
+	in.Selections = add
+	if err := p.checkIsolation(pod.Namespace, in); err != nil {
+		return nil, err
+	}
+	if err := p.loadNetworks(ctx, r, in, add); err != nil {
+		return nil, err
+	}
+	if in.Devices, err = p.devices(ctx, pod, add, in.Definitions); err != nil {
+		return nil, err
+	}
+	for resource, ids := range in.Devices {
+		in.Devices[resource] = slices.DeleteFunc(slices.Clone(ids), func(id string) bool {
+			address, err := pci.ParseAddress(id)
+			return err == nil && slices.Contains(held, address)
+		})
+	}
+	plan, err := p.resolve(r, in)
+	for i := range plan {
+		plan[i].hotplug = ledger.Plugging
+	}
+	return plan, err
 }
 
 // define looks the net-attach-defs up, each one once.

@@ -98,6 +98,7 @@ func (r reserver) prepare(ctx context.Context, sandbox *ledger.Sandbox, plan []p
 			return &Error{Network: n.Network, IfName: n.IfName, Step: "prepare", Err: err}
 		}
 		a.Network, a.IfName, a.Phase, a.CNIArgs, a.Resource, a.DeviceInfo = n.Network, n.IfName, ledger.Intent, n.CNIArgs, n.Resource, n.DeviceInfo
+		a.Selected, a.Hotplug = !n.Primary && !n.Selection.ByDefault && n.Selection.Position > 0, n.hotplug
 		markNamed(&a, n)
 		sandbox.Attachments = append(sandbox.Attachments, a)
 	}

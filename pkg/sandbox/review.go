@@ -62,8 +62,10 @@ func (r *reviewer) visit(ctx context.Context, id string) (err error) {
 	handles := r.o.Chains.Open(s.Netns)
 	defer closeHandles(handles)
 	var errs joined
-	for i := range s.Attachments {
-		errs.add(r.review(ctx, &s, i, handles))
+	for i, a := range s.Attachments {
+		if a.Hotplug == "" {
+			errs.add(r.review(ctx, &s, i, handles))
+		}
 	}
 	r.watched.addIfIPv6(s, nil)
 	return errs.err()

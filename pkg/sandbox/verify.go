@@ -33,7 +33,7 @@ func (k *Keeper) Verify(ctx context.Context, r Request) error {
 	p := k.releaser.searched(sandbox, k.programs(r))
 	var errs []error
 	for _, a := range sandbox.Attachments {
-		if a.DisableCheck {
+		if a.DisableCheck || a.Hotplug != "" {
 			continue
 		}
 		if err := k.releaser.chains.check(ctx, call(sandbox, a, p, handles), a); err != nil {
