@@ -124,3 +124,24 @@ func TestMarkerResource(t *testing.T) {
 		t.Errorf("error %v, want one that names the pool", err)
 	}
 }
+
+// meta-cni D2: a pod that requests the resource waits for its VF, and gets no fallback while the
+// kubelet does not list the pod.
+func TestNoFallbackForAPodThatRequestsTheResource(t *testing.T) {
+	n := newNode(t)
+	n.nad("fb", "fairlead.dev/fast", `{"cniVersion":"1.0.0","type":"sriov","fallback":["macvlan"]}`)
+	n.pod("p", "fb")
+	pod := n.cluster.Pods["default/p"]
+	pod.Requests = []network.Request{{Resource: "fairlead.dev/fast", Container: "app"}}
+	n.cluster.Pods["default/p"] = pod
+	_, err := n.call("ADD", "c1", "p")
+	var failed *Error
+	if !errors.As(err, &failed) || failed.Kind != TryAgain || !errors.Is(err, network.ErrNotListed) {
+		t.Fatalf("got %v", err)
+	}
+	n.kubelet.ByPod["default/p"] = map[string][]string{"fairlead.dev/fast": {vf1}}
+	n.mustAdd("c1", "p")
+	if n.world.VFs[vf1] != "c1" {
+		t.Errorf("%s belongs to %q", vf1, n.world.VFs[vf1])
+	}
+}

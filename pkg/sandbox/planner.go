@@ -41,6 +41,9 @@ func (p planner) plan(ctx context.Context, r Request) ([]planned, error) {
 		return nil, err
 	}
 	resolved, err := network.Resolve(in)
+	if errors.Is(err, network.ErrNotListed) {
+		return nil, fail("plan the networks", TryAgain, err)
+	}
 	if err != nil {
 		return nil, fail("plan the networks", Invalid, err)
 	}
