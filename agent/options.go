@@ -50,6 +50,9 @@ type Options struct {
 	// AllowNamedDevices lets pods and net-attach-defs name devices that the kubelet has not
 	// given to the pod.
 	AllowNamedDevices bool
+	// SecondaryDefaultRoutes lets the default routes of secondary networks take the place of
+	// the primary's.
+	SecondaryDefaultRoutes bool
 	// EventPerInterface reports each interface of a pod by an event of its own.
 	EventPerInterface bool
 	// DefaultNetworkNamespace is the namespace of networks that replace a pod's primary

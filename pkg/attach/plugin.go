@@ -46,6 +46,7 @@ type Call struct {
 	IfName    string
 	Pod       ledger.PodRef
 	Network   string
+	Primary   bool // the network has the pod's default route
 	Netns     ledger.Netns
 	CNIArgs   string
 	Exec      invoke.Exec // runs plugin binaries on the host

@@ -67,6 +67,9 @@ type Deps struct {
 	// given one and from those that are being released. Nil: nobody knows, and such
 	// links are kept.
 	VLANLinkUsers func(name, sandbox, ifName string) (int, error)
+	// SecondaryDefaultRoutes lets router advertisements on a secondary interface compete
+	// with the primary's default route.
+	SecondaryDefaultRoutes bool
 	// Reset is the policy for a VF. Nil: ResetRestore.
 	Reset    func(pci.Address) ResetPolicy
 	Rebinder Rebinder // nil: no VF is rebound

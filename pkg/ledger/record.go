@@ -78,6 +78,9 @@ type Attachment struct {
 	Result       json.RawMessage `json:"result,omitempty"`     // the chain's CNI result, in ResultVersion
 	// Fallback is set if the first member is a declared fallback.
 	Fallback *Fallback `json:"fallback,omitempty"`
+	// Behind lists the families ("IPv4", "IPv6") in which the primary has kept the pod's
+	// default route. The attachment's own comes after it.
+	Behind []string `json:"behind,omitempty"`
 }
 
 // ResultVersion is the CNI version of the results on record.

@@ -18,6 +18,37 @@ type Route struct {
 	Priority int
 	Table    int // 0: main
 	Scope    int
+	// Hops are set for a route over several links. IPv6 joins routes that have the same
+	// destination and metric to such a route.
+	Hops []Hop
+	// Advertised is a route that the kernel has made from a router advertisement.
+	Advertised bool
+}
+
+// Hop is one of the ways of a route over several links.
+type Hop struct {
+	Link int
+	GW   net.IP
+}
+
+// Each returns a route for each hop, or the route itself if it is over one link.
+func (r Route) Each() []Route {
+	if len(r.Hops) == 0 {
+		return []Route{r}
+	}
+	var all []Route
+	for _, hop := range r.Hops {
+		single := r
+		single.Link, single.GW, single.Hops = hop.Link, hop.GW, nil
+		all = append(all, single)
+	}
+	return all
+}
+
+// IsDefault reports a default route of the main table.
+func (r Route) IsDefault() bool {
+	ones, _ := r.Dst.Mask.Size()
+	return ones == 0 && (r.Table == 0 || r.Table == unix.RT_TABLE_MAIN)
 }
 
 func (r Route) String() string {
@@ -105,7 +136,7 @@ func parseRoute(msg []byte) (r Route, unicast bool, err error) {
 	if err != nil || !rt.unicast() {
 		return Route{}, false, err
 	}
-	r = Route{Table: int(rt.Table), Scope: int(rt.Scope)}
+	r = Route{Table: int(rt.Table), Scope: int(rt.Scope), Advertised: rt.Protocol == unix.RTPROT_RA}
 	dst := make(net.IP, rt.addressSize())
 	a := attributesOf(msg[unix.SizeofRtMsg:])
 	for a.next() {
@@ -122,10 +153,32 @@ func parseRoute(msg []byte) (r Route, unicast bool, err error) {
 			r.Table = int(number(a.value))
 		case unix.RTA_METRICS:
 			r.setMetrics(a.value)
+		case unix.RTA_MULTIPATH:
+			r.Hops = hops(a.value)
 		}
 	}
 	r.Dst = net.IPNet{IP: dst, Mask: net.CIDRMask(int(rt.Dst_len), 8*len(dst))}
 	return r, a.err == nil, a.err
+}
+
+// hops reads the value of RTA_MULTIPATH: struct rtnexthop, each with attributes.
+func hops(value []byte) []Hop {
+	var all []Hop
+	for len(value) >= unix.SizeofRtNexthop {
+		size := int(native.Uint16(value))
+		if size < unix.SizeofRtNexthop || size > len(value) {
+			break
+		}
+		hop := Hop{Link: int(native.Uint32(value[4:]))}
+		for a := attributesOf(value[unix.SizeofRtNexthop:size]); a.next(); {
+			if a.typ == unix.RTA_GATEWAY {
+				hop.GW = net.IP(append([]byte{}, a.value...))
+			}
+		}
+		all = append(all, hop)
+		value = value[min(aligned(size), len(value)):]
+	}
+	return all
 }
 
 func (r *Route) setMetrics(value []byte) {
@@ -173,7 +226,7 @@ func (t IP) DefaultLink() (Link, error) {
 	}
 	var best *Route
 	for i, r := range routes {
-		if ones, _ := r.Dst.Mask.Size(); ones == 0 && r.Table == unix.RT_TABLE_MAIN && r.Link != 0 && betterRoute(r, best) {
+		if r.IsDefault() && r.Link != 0 && betterRoute(r, best) {
 			best = &routes[i]
 		}
 	}

@@ -124,6 +124,6 @@ func (k *Keeper) rollBack(ctx context.Context, r Request, sandbox ledger.Sandbox
 
 // call makes the Call for the plugins of one attachment.
 func call(sandbox ledger.Sandbox, a ledger.Attachment, p programs, handles *attach.Handles) attach.Call {
-	return attach.Call{SandboxID: sandbox.ID, IfName: a.IfName, Pod: sandbox.Pod, Network: a.Network, Netns: sandbox.Netns,
+	return attach.Call{SandboxID: sandbox.ID, IfName: a.IfName, Pod: sandbox.Pod, Network: a.Network, Primary: a.IfName == sandbox.IfName, Netns: sandbox.Netns,
 		CNIArgs: a.CNIArgs, Exec: p.exec, Path: p.path, Resource: a.Resource, Handles: handles}
 }
