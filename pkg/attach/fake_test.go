@@ -44,9 +44,10 @@ type fakeKernel struct {
 	failAdd  unix.Errno // of making links
 	failKind string     // of which the kernel knows nothing
 
-	onRead func(op string) // before a call is answered
-	looks  int
-	busy   int // how often links are too busy to come up
+	onRead  func(op string) // before a call is answered
+	looks   int
+	busy    map[string]int // how often calls that begin so are answered by busyErr
+	busyErr unix.Errno
 
 	noOptimisticDAD bool
 	hidesParents    bool     // as kernels before 5.14; sysfs shows them all the same
@@ -65,6 +66,7 @@ type fakeDriver struct {
 	holdsXDP                       bool // a bpf_link keeps the pod's program
 	vlanCosts                      bool // a VLAN at the PF costs the VF an offload feature
 	keepsFeatures                  bool // takes changes of features, and makes none
+	resets                         bool // a MAC at the PF has the VF reset, which gives it a random one
 	followsPF                      bool // a netdev takes no MAC but the PF's, and then by itself
 }
 

@@ -119,7 +119,7 @@ func (p *vfPreparation) readNetdev(vf device.VF, state *ledger.VFState) error {
 // cannot be read, nothing may be asked of the PF: it could not be restored.
 func (p *vfPreparation) readPF(vf device.VF, state *ledger.VFState) (device.Settings, error) {
 	if vf.PF.IsZero() {
-		return p.refuse("no PF of "+vf.Address.String()+" is visible here, as inside a virtual machine; set them where the PF is")
+		return p.refuse("no PF of " + vf.Address.String() + " is visible here, as inside a virtual machine; set them where the PF is")
 	}
 	pf, err := p.at.set.Sysfs.PF(vf.PF)
 	if err != nil {
