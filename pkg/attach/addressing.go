@@ -156,7 +156,7 @@ func (a *addressing) configure(ctx context.Context, l link.Link) error {
 	if err := a.addRoutes(l); err != nil {
 		return err
 	}
-	return a.notify(ctx, l)
+	return a.notify(l)
 }
 
 func (a *addressing) addAddresses(l link.Link) error {

@@ -50,6 +50,7 @@ type fakeKernel struct {
 	busyErr unix.Errno
 
 	noOptimisticDAD bool
+	slowCarrier     bool // links have none yet when they come up
 	hidesParents    bool     // as kernels before 5.14; sysfs shows them all the same
 	pending         []func() // later work of the kernel, one for each pause
 }
@@ -202,6 +203,7 @@ func (k *fakeKernel) set(hostLocalDir string) *Set {
 		return fakeLinks{k, k.spaces[""]}.useOf(k.spaces[""].links[name]).String(), nil
 	}
 	s.kernel = k
+	s.later = func(work func()) { work() }
 	s.pause = func(ctx context.Context, _ time.Duration) error {
 		k.tick()
 		return context.Cause(ctx)

@@ -197,6 +197,7 @@ func (f fakeLinks) flag(op string, index int, up bool) error {
 	l, err := f.find(index)
 	if err == nil {
 		l.Up = up
+		l.Carrier = up && !f.slowCarrier
 	}
 	return err
 }

@@ -55,7 +55,7 @@ func (p *vfPreparation) member() (ledger.Member, error) {
 		return m, err
 	}
 	if m.Plugin == PluginVFIO && asked.MTU != nil {
-		p.at.set.Log.Warn("leaving the MTU to the program that has the VF", "vf", addr, "pod", p.at.call.Pod.String(), "mtu", *asked.MTU)
+		p.at.call.ignore("mtu", "the VF is bound to %s: the program that drives it sets the MTU", vf.Driver)
 	}
 	if asked, err = complete(asked, state, m.Plugin); err != nil {
 		return m, err

@@ -54,7 +54,9 @@ func (k *Keeper) begin(ctx context.Context, r Request, netns ledger.Netns, handl
 		return nil, ledger.Sandbox{}, err
 	}
 	sandbox := ledger.Sandbox{ID: r.ID, IfName: r.IfName, Pod: r.Pod, Netns: netns, Path: k.programs(r).path, Created: r.At}
-	return plan, sandbox, k.reserver.reserve(ctx, &sandbox, plan, k.programs(r), handles)
+	err = k.reserver.reserve(ctx, &sandbox, plan, k.programs(r), handles)
+	reportIgnored(k.o.Cluster, r.Pod, plan)
+	return plan, sandbox, err
 }
 
 // settleEarlier deals with a record that the sandbox has already. A second Attach of a

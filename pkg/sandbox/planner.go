@@ -18,6 +18,7 @@ import (
 type planned struct {
 	network.Planned
 	address pci.Address // of Device; zero: none, or its id is not a PCI address
+	ignored []string    // parts of the config that the plugins have found to be without effect
 }
 
 // planner finds out which networks a sandbox is to have. It asks, and changes nothing.
@@ -47,7 +48,6 @@ func (p planner) plan(ctx context.Context, r Request) ([]planned, error) {
 	if err != nil {
 		return nil, fail("plan the networks", Invalid, err)
 	}
-	reportUnknownKeys(p.o.Cluster, r.Pod, in)
 	var all []planned
 	if in.Default == nil {
 		primary, err := p.primary(r)
