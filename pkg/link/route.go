@@ -18,6 +18,8 @@ type Route struct {
 	Priority int
 	Table    int // 0: main
 	Scope    int
+	Src      net.IP // preferred source address; nil: the kernel's choice
+	OnLink   bool   // GW is on the link, though no address of the link says so
 	// Hops are set for a route over several links. IPv6 joins routes that have the same
 	// destination and metric to such a route.
 	Hops []Hop
@@ -27,8 +29,9 @@ type Route struct {
 
 // Hop is one of the ways of a route over several links.
 type Hop struct {
-	Link int
-	GW   net.IP
+	Link   int
+	GW     net.IP
+	OnLink bool
 }
 
 // Each returns a route for each hop, or the route itself if it is over one link.
@@ -39,7 +42,7 @@ func (r Route) Each() []Route {
 	var all []Route
 	for _, hop := range r.Hops {
 		single := r
-		single.Link, single.GW, single.Hops = hop.Link, hop.GW, nil
+		single.Link, single.GW, single.OnLink, single.Hops = hop.Link, hop.GW, hop.OnLink, nil
 		all = append(all, single)
 	}
 	return all
@@ -80,6 +83,13 @@ func (r Route) message(typ, flags int, msg *nl.RtMsg) *nl.NetlinkRequest {
 	if r.GW != nil {
 		_, gw := familyOf(r.GW)
 		req.AddData(nl.NewRtAttr(unix.RTA_GATEWAY, gw))
+	}
+	if r.Src != nil {
+		_, src := familyOf(r.Src)
+		req.AddData(nl.NewRtAttr(unix.RTA_PREFSRC, src))
+	}
+	if r.OnLink {
+		msg.Flags |= unix.RTNH_F_ONLINK
 	}
 	switch {
 	case r.Table > 255: // the header has 8 bits
@@ -136,7 +146,7 @@ func parseRoute(msg []byte) (r Route, unicast bool, err error) {
 	if err != nil || !rt.unicast() {
 		return Route{}, false, err
 	}
-	r = Route{Table: int(rt.Table), Scope: int(rt.Scope), Advertised: rt.Protocol == unix.RTPROT_RA}
+	r = Route{Table: int(rt.Table), Scope: int(rt.Scope), Advertised: rt.Protocol == unix.RTPROT_RA, OnLink: rt.Flags&unix.RTNH_F_ONLINK != 0}
 	dst := make(net.IP, rt.addressSize())
 	a := attributesOf(msg[unix.SizeofRtMsg:])
 	for a.next() {
@@ -145,6 +155,8 @@ func parseRoute(msg []byte) (r Route, unicast bool, err error) {
 			copy(dst, a.value)
 		case unix.RTA_GATEWAY:
 			r.GW = net.IP(append([]byte{}, a.value...))
+		case unix.RTA_PREFSRC:
+			r.Src = net.IP(append([]byte{}, a.value...))
 		case unix.RTA_OIF:
 			r.Link = int(number(a.value))
 		case unix.RTA_PRIORITY:
@@ -169,7 +181,7 @@ func hops(value []byte) []Hop {
 		if size < unix.SizeofRtNexthop || size > len(value) {
 			break
 		}
-		hop := Hop{Link: int(native.Uint32(value[4:]))}
+		hop := Hop{Link: int(native.Uint32(value[4:])), OnLink: value[2]&unix.RTNH_F_ONLINK != 0}
 		for a := attributesOf(value[unix.SizeofRtNexthop:size]); a.next(); {
 			if a.typ == unix.RTA_GATEWAY {
 				hop.GW = net.IP(append([]byte{}, a.value...))

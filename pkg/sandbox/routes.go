@@ -44,7 +44,7 @@ func replaceDefault(h *link.Handle, index int, gw netip.Addr) error {
 		}
 	}
 	for _, r := range old {
-		if err := h.IP.DeleteRoute(r); err != nil {
+		if err := deleteRoute(h, r); err != nil {
 			return err
 		}
 	}
@@ -52,6 +52,15 @@ func replaceDefault(h *link.Handle, index int, gw netip.Addr) error {
 		for _, r := range old {
 			_ = h.IP.AddRoute(r) // as it was; the sandbox is undone anyway
 		}
+		return err
+	}
+	return nil
+}
+
+// deleteRoute takes one that is gone for deleted: with one way of an IPv4 route over several
+// links, the kernel deletes the others.
+func deleteRoute(h *link.Handle, r link.Route) error {
+	if err := h.IP.DeleteRoute(r); err != nil && !errors.Is(err, link.ErrNotFound) {
 		return err
 	}
 	return nil
@@ -161,7 +170,7 @@ func (f family) keep(all []link.Route) ([]MovedRoute, error) {
 // putBehind replaces a route by one with the metric. A route that a router has advertised
 // comes back with the metric of its interface.
 func (f family) putBehind(r link.Route, metric int) (ifName string, err error) {
-	if err := f.h.IP.DeleteRoute(r); err != nil {
+	if err := deleteRoute(f.h, r); err != nil {
 		return "", err
 	}
 	if !r.Advertised {

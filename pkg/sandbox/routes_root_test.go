@@ -114,6 +114,8 @@ func TestKeepDefaultRoutes(t *testing.T) {
 			"eth0", "net1", "net1", "net1", "net1 IPv4 1"},
 		{"the primary has none", []string{"default via 10.1.0.1", "default via fd01::1"}, "net1", "net1", "net1", "net1", ""},
 		{"another table", []string{"default via 10.0.0.1", "default via 10.1.0.1 table 100"}, "eth0", "", "", "", ""},
+		{"by a gateway out of the subnet", []string{"default via 10.0.0.1", "default via 169.254.1.1 dev net1 onlink src 10.1.0.2"}, "eth0", "", "net1", "", "net1 IPv4 1"},
+		{"several ways of a secondary", []string{"default via 10.0.0.1", "default nexthop via 10.1.0.1 nexthop via 10.1.0.3"}, "eth0", "", "net1", "", "net1 IPv4 1, net1 IPv4 2"},
 		{"several ways of the primary", []string{"default nexthop via 10.0.0.1 nexthop via 10.0.0.3", "default via 10.1.0.1"}, "eth0", "", "net1", "", "net1 IPv4 1"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
