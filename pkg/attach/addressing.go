@@ -61,7 +61,7 @@ func (a *addressing) allocate(ctx context.Context) error {
 // takeConfDNS has the dns of the plugin's own config take precedence over the ipam's.
 func (a *addressing) takeConfDNS() error {
 	if !bytes.Contains(bytes.ToLower(a.m.Config), []byte(`"dns"`)) {
-		return nil // most have none: nothing is decoded for it
+		return nil // most configs: nothing is decoded for them
 	}
 	var conf struct {
 		DNS types.DNS `json:"dns"`

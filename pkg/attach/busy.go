@@ -21,7 +21,7 @@ const (
 // patience waits for a busy device, for busyPauses in all of one Add or Del.
 type patience struct{ budget retry.Budget }
 
-func (s *Set) patience() *patience {
+func newPatience(s *Set) *patience {
 	return &patience{retry.Budget{Left: busyPauses, Pause: busyPause, Sleep: s.pause}}
 }
 

@@ -50,7 +50,7 @@ type fakeKernel struct {
 	busyErr unix.Errno
 
 	noOptimisticDAD bool
-	slowCarrier     bool     // links have none yet when they come up
+	slowCarrier     bool     // links are without one when they come up
 	hidesParents    bool     // as kernels before 5.14; sysfs shows them all the same
 	pending         []func() // later work of the kernel, one for each pause
 }

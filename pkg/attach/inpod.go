@@ -13,7 +13,7 @@ import (
 // floor has a say. It does not exist before ADD, and ends with the namespace.
 
 // memberInPod records a link on an interface of the pod.
-func (at site) memberInPod(plugin, ipamType, master string, c ledger.ChildMember) (ledger.Member, error) {
+func memberInPod(at site, plugin, ipamType, master string, c ledger.ChildMember) (ledger.Member, error) {
 	if master == at.call.IfName {
 		return ledger.Member{}, fmt.Errorf("field \"master\": %s is the interface that this network makes; name that of an earlier network", master)
 	}
@@ -30,7 +30,7 @@ func (w *childWork) below() *Links {
 }
 
 func (w *childWork) makeInPod() error {
-	uplink, err := w.at.podUplink(w.m.Child.Uplink)
+	uplink, err := podUplink(w.at.pod, w.m.Child.Uplink)
 	if err != nil {
 		return err
 	}
@@ -42,17 +42,17 @@ func (w *childWork) makeInPod() error {
 }
 
 // podUplink finds an interface of the pod; without a name that of its default route.
-func (at site) podUplink(master string) (l link.Link, err error) {
+func podUplink(pod *Links, master string) (l link.Link, err error) {
 	if master == "" {
-		l, err = at.pod.DefaultLink()
+		l, err = pod.DefaultLink()
 	} else {
-		l, err = at.pod.ByName(master)
+		l, err = pod.ByName(master)
 	}
 	switch {
 	case errors.Is(err, link.ErrNotFound) && master == "":
 		return l, errors.New("field \"master\" is not set, and the pod has no default route to take the interface from; set it")
 	case errors.Is(err, link.ErrNotFound):
-		return l, fmt.Errorf("field \"master\": the pod has no interface %q (linkInContainer is on); it has %s. Is its network before this one in the annotation?", master, linkNames(at.pod, ""))
+		return l, fmt.Errorf("field \"master\": the pod has no interface %q (linkInContainer is on); it has %s. Is its network before this one in the annotation?", master, linkNames(pod, ""))
 	case err == nil && l.Type == "loopback":
 		return l, fmt.Errorf("field \"master\": %s is the pod's loopback interface; name another one", l.Name)
 	}

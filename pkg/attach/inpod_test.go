@@ -11,7 +11,7 @@ import (
 	"fairlead.dev/fairlead/pkg/link"
 )
 
-// reports 4b: a link on an interface of the pod, or the reason why there is none. Nobody is
+// reports 4b: a link on an interface of the pod, or the reason why it is refused. Nobody is
 // asked about the interface: it is the pod's own.
 func TestLinkInContainer(t *testing.T) {
 	for _, tt := range []struct {

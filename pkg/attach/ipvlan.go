@@ -23,7 +23,7 @@ func prepareIPvlan(at site, conf Conf) (ledger.Member, error) {
 	}
 	asked := ledger.ChildMember{Mode: c.Mode, MTU: c.MTU}
 	if c.LinkInContainer {
-		return at.memberInPod(PluginIPvlan, c.IPAM.Type, c.Master, asked)
+		return memberInPod(at, PluginIPvlan, c.IPAM.Type, c.Master, asked)
 	}
 	uplink, err := at.uplinkOf(c.Master)
 	if err != nil {

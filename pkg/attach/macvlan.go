@@ -32,7 +32,7 @@ func prepareMacvlan(at site, conf Conf) (ledger.Member, error) {
 	}
 	asked := ledger.ChildMember{Mode: c.Mode, QueueLen: c.BcQueueLen, MTU: c.MTU, MAC: c.MAC}
 	if c.LinkInContainer {
-		return at.memberInPod(PluginMacvlan, c.IPAM.Type, c.Master, asked)
+		return memberInPod(at, PluginMacvlan, c.IPAM.Type, c.Master, asked)
 	}
 	uplink, err := at.uplinkOf(c.Master)
 	if err != nil {

@@ -42,48 +42,55 @@ func (a *addressing) notify(l link.Link) error {
 // announce never fails an attachment: caches elsewhere expire by themselves. A NIC without
 // carrier would lose the frames, and ADD does not wait for it (meta-cni D3).
 func (a *addressing) announce(l link.Link, list []announcement) {
-	set, c := a.at.set, a.at.call
+	news := lateNews{a.at.set, a.at.call, l.Index, list}
 	if l.Carrier {
-		set.logAnnounce(c, a.at.pod.Announce(l.Index, l.MAC, list...))
+		news.log(a.at.pod.Announce(l.Index, l.MAC, list...))
 		return
 	}
-	set.later(func() { set.announceWithCarrier(c, l.Index, list) })
+	a.at.set.later(news.send)
 }
 
-func (s *Set) logAnnounce(c Call, err error) {
-	if err != nil {
-		s.Log.Warn("announcing addresses to the neighbours failed", "pod", c.Pod.String(), "interface", c.IfName, "error", err)
-	}
+// lateNews are addresses to announce when their link has a carrier.
+type lateNews struct {
+	set   *Set
+	call  Call
+	index int // of the link
+	list  []announcement
 }
 
-// announceWithCarrier announces addresses when the link has a carrier. It gives up when the link
-// is gone, or after carrierTries. It holds no handle on the pod's namespace between its
-// looks: with one, a pod's VF would not come home.
-func (s *Set) announceWithCarrier(c Call, index int, list []announcement) {
+// send gives up when the link is gone, or after carrierTries. It holds no handle on the pod's
+// namespace between its looks: with one, a pod's VF would not come home.
+func (n lateNews) send() {
 	for range carrierTries {
-		if s.pause(context.Background(), carrierPause) != nil {
+		if n.set.pause(context.Background(), carrierPause) != nil {
 			return
 		}
-		sent, err := s.tryAnnounce(c, index, list)
+		sent, err := n.try()
 		if netns.IsGone(err) || errors.Is(err, link.ErrNotFound) {
 			return
 		}
 		if sent || err != nil {
-			s.logAnnounce(c, err)
+			n.log(err)
 			return
 		}
 	}
 }
 
-func (s *Set) tryAnnounce(c Call, index int, list []announcement) (sent bool, err error) {
-	pod, err := s.kernel.At(c.Netns)
+func (n lateNews) try() (sent bool, err error) {
+	pod, err := n.set.kernel.At(n.call.Netns)
 	if err != nil {
 		return false, err
 	}
 	defer pod.Close()
-	l, err := pod.ByIndex(index)
+	l, err := pod.ByIndex(n.index)
 	if err != nil || !l.Carrier {
 		return false, err
 	}
-	return true, pod.Announce(l.Index, l.MAC, list...)
+	return true, pod.Announce(l.Index, l.MAC, n.list...)
+}
+
+func (n lateNews) log(err error) {
+	if err != nil {
+		n.set.Log.Warn("announcing addresses to the neighbours failed", "pod", n.call.Pod.String(), "interface", n.call.IfName, "error", err)
+	}
 }

@@ -194,7 +194,7 @@ func (w *tuningWork) writeLink(ctx context.Context, want ledger.TuningSettings) 
 	if err != nil {
 		return err
 	}
-	busy := w.at.set.patience()
+	busy := newPatience(w.at.set)
 	if want.MAC != "" && want.MAC != l.MAC {
 		if err := busy.wait(ctx, func() error { return w.at.pod.SetMAC(l.Index, want.MAC) }); err != nil {
 			return err

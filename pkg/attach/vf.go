@@ -93,7 +93,7 @@ func newVFWork(at site, m *ledger.Member) (*vfWork, error) {
 	if err != nil {
 		return nil, err
 	}
-	was, busy := m.VF.Original, at.set.patience()
+	was, busy := m.VF.Original, newPatience(at.set)
 	return &vfWork{
 		m: m, set: at.set,
 		net: &netdev{at: at, addr: m.Device, driver: driver, vf: m.VF, busy: busy},

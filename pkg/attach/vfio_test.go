@@ -92,8 +92,8 @@ func TestVFWithoutAPF(t *testing.T) {
 	})
 }
 
-// reports 43: networks that spell the kernel's defaults out work on a PF that tells nothing of
-// its VFs. Whatever else is asked for is refused, and so are the defaults that keep a pod from
+// reports 43: networks that spell the kernel's defaults out work on a PF that reports nothing
+// about its VFs. Whatever else is asked for is refused, and so are the defaults that keep a pod from
 // something.
 func TestDefaultsOfAPFThatTellsNothing(t *testing.T) {
 	nodes := map[string]func() *fakeKernel{

@@ -104,7 +104,7 @@ func (w *vfWork) writeBackMAC(ctx context.Context, now device.Settings) error {
 		return w.tryWriteBack(ctx, now)
 	}
 	err := w.retryMAC(ctx, write(), write)
-	for look := 0; err == nil && w.adminMACWritten && look < w.resetLooks(); look++ {
+	for look := 0; err == nil && w.adminMACWritten && look < resetLooks(w.net.driver); look++ {
 		if w.set.pause(ctx, macPause) != nil {
 			break
 		}
@@ -117,8 +117,8 @@ func (w *vfWork) writeBackMAC(ctx context.Context, now device.Settings) error {
 // resetLooks returns how often the MACs are read again after they were restored. A write at the
 // PF has ice and i40e reset the VF. Its driver notices that within a second or so, and
 // then the netdev may have a random MAC in place of the restored one (meta-cni D1).
-func (w *vfWork) resetLooks() int {
-	if w.net.driver == "iavf" || w.net.driver == "i40evf" {
+func resetLooks(driver string) int {
+	if driver == "iavf" || driver == "i40evf" {
 		return 12
 	}
 	return 0

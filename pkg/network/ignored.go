@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// A part of a config that has no effect is ignored, as it always was, and said: the pod
-// starts, and lacks what somebody wanted (meta-cni C8). Programs say themselves what they do
-// not know.
+// A part of a config that has no effect is ignored, as it always was, and named: the pod
+// starts, and lacks something that somebody wanted (meta-cni C8). Programs report their own
+// unknown fields.
 
 // BuiltInKeys returns the keys that the built-in plugin of a type reads, apart from those that
 // every config may have; nil if none is built in.

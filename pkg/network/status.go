@@ -86,8 +86,8 @@ func statusEntries(a Attached) []StatusEntry {
 }
 
 // addGateways lists the gateways of the attachment's default routes, as the network
-// plumbing group's own client does (meta-cni C2). One whose routes come after those of
-// the primary has none in that family.
+// plumbing group's own client does (meta-cni C2). An attachment whose routes come after
+// those of the primary has no gateway in that family.
 func addGateways(entries []StatusEntry, a Attached) {
 	if a.Result == nil {
 		return
