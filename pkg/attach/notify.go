@@ -3,6 +3,7 @@ package attach
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"fairlead.dev/fairlead/pkg/link"
@@ -61,6 +62,11 @@ type lateNews struct {
 // send gives up when the link is gone, or after carrierTries. It holds no handle on the pod's
 // namespace between its looks: with one, a pod's VF would not come home.
 func (n lateNews) send() {
+	defer func() { // nobody called: a fault here must not end the agent
+		if fault := recover(); fault != nil {
+			n.log(fmt.Errorf("panic: %v", fault))
+		}
+	}()
 	for range carrierTries {
 		if n.set.pause(context.Background(), carrierPause) != nil {
 			return
