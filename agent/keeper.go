@@ -32,13 +32,15 @@ func (p *parts) newKeeper() error {
 	chains := attach.New(attach.Deps{
 		Sysfs: fs, Custody: p.custody, HostUse: p.hostUse, MayUseUplink: p.policies.mayUseUplink, MayHaveVF: mayHaveVF(p.node),
 		Reset: p.resetPolicy, VLANLinkUsers: p.vlanLinkUsers, Rebinder: fs, Log: p.log, HostLocalDir: o.HostLocalDir,
+		SecondaryDefaultRoutes: o.SecondaryDefaultRoutes,
 	})
 	p.keeper = sandbox.New(sandbox.Options{
 		Ledger: p.ledger, Cluster: p.cluster, Devices: p.kubelet, Primary: p.primary, Kernel: sandbox.RealKernel(),
 		Chains: chains, Links: attach.NewMender(chains), Previous: p.previousFiles(fs),
 		HostExec: cni.NewHostExec(), PluginPath: o.CNIBinDir, DevInfoDir: o.DevInfoDir,
 		NamespaceIsolation: o.NamespaceIsolation, GlobalNamespaces: o.GlobalNamespaces,
-		DefaultNetworkNamespace: o.DefaultNetworkNamespace, AllowNamedDevices: o.AllowNamedDevices, EventPerInterface: o.EventPerInterface, NoHotplug: !o.Hotplug,
+		DefaultNetworkNamespace: o.DefaultNetworkNamespace, AllowNamedDevices: o.AllowNamedDevices, EventPerInterface: o.EventPerInterface,
+		NoHotplug: !o.Hotplug, SecondaryDefaultRoutes: o.SecondaryDefaultRoutes,
 		DefaultNetworks: defaults, SystemNamespaces: o.SystemNamespaces, Policies: p.policies.current,
 		Pool: p.pool, Pools: p.pools, Guard: p.guard, Uplinks: p.node.uplinks, Now: time.Now, Log: p.log,
 	})

@@ -52,6 +52,9 @@ type Options struct {
 	AllowNamedDevices bool
 	// Hotplug makes the interfaces of running pods follow their networks annotations.
 	Hotplug bool
+	// SecondaryDefaultRoutes lets the default routes of secondary networks take the place of
+	// the primary's.
+	SecondaryDefaultRoutes bool
 	// EventPerInterface reports each interface of a pod by an event of its own.
 	EventPerInterface bool
 	// DefaultNetworkNamespace is the namespace of networks that replace a pod's primary

@@ -51,6 +51,7 @@ func newNode(t testing.TB) *node {
 			Identify:          func(path string) (ledger.Netns, error) { return ledger.Netns{Path: path, Inode: 1}, nil },
 			LastIfindex:       func(string) int { return 1 },
 			MoveDefaultRoutes: func(string, string, []netip.Addr) error { return nil },
+			KeepDefaultRoutes: func(string, []string, []string) ([]sandbox.MovedRoute, error) { return nil, nil },
 		},
 		Now: func() time.Time { return n.now }, Log: slog.New(slog.DiscardHandler)}
 	n.open(func(*sandbox.Options) {})

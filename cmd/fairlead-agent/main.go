@@ -79,6 +79,7 @@ func flags(cmd *cobra.Command, o *agent.Options, level *slog.LevelVar) {
 	f.BoolVar(&o.NamespaceIsolation, "namespace-isolation", o.NamespaceIsolation, "pods may use only net-attach-defs of their own and of the global namespaces")
 	f.BoolVar(&o.AllowNamedDevices, "allow-named-devices", o.AllowNamedDevices, "pods and net-attach-defs may name devices (deviceID) that the kubelet has not given to the pod")
 	f.BoolVar(&o.Hotplug, "hotplug", o.Hotplug, "let the interfaces of a running pod follow changes of its networks annotation")
+	f.BoolVar(&o.SecondaryDefaultRoutes, "secondary-default-routes", o.SecondaryDefaultRoutes, "a default route that a secondary network's ipam or routers give takes the place of the primary network's")
 	f.BoolVar(&o.EventPerInterface, "event-per-interface", o.EventPerInterface, "one event for each interface of a pod, instead of one that lists them all")
 	f.StringVar(&o.DefaultNetworkNamespace, "default-network-namespace", o.DefaultNetworkNamespace, "namespace of the network that a pod's v1.multus-cni.io/default-network names without one; empty: the pod's own")
 	f.StringSliceVar(&o.DefaultNetworks, "default-networks", o.DefaultNetworks, "net-attach-defs, [namespace/]name, that all pods get before those of their annotation; without a namespace: of --default-network-namespace")

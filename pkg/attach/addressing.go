@@ -1,6 +1,7 @@
 package attach
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -54,6 +55,23 @@ func (a *addressing) allocate(ctx context.Context) error {
 		ip.Interface = new(int) // the first and only interface of the result
 	}
 	a.result.IPs, a.result.Routes, a.result.DNS = got.IPs, got.Routes, got.DNS
+	return a.takeConfDNS()
+}
+
+// takeConfDNS has the dns of the plugin's own config take precedence over the ipam's.
+func (a *addressing) takeConfDNS() error {
+	if !bytes.Contains(bytes.ToLower(a.m.Config), []byte(`"dns"`)) {
+		return nil // most configs: nothing is decoded for them
+	}
+	var conf struct {
+		DNS types.DNS `json:"dns"`
+	}
+	if err := decode(a.m.Config, &conf); err != nil {
+		return err
+	}
+	if !conf.DNS.IsEmpty() {
+		a.result.DNS = conf.DNS
+	}
 	return nil
 }
 
@@ -99,14 +117,19 @@ func (a *addressing) ipamArgs() ipam.Args {
 
 // setSysctls has the kernel notify the neighbours when the interface's addresses come
 // up or its MAC changes. It lets IPv6 addresses be used while duplicate address detection
-// still runs: pods start with their addresses usable.
+// still runs: pods start with their addresses usable. A router of a secondary network does
+// not become the pod's own.
 func (a *addressing) setSysctls(context.Context) error {
 	ifName := a.at.call.IfName
-	return a.at.pod.SetSysctls(
-		sysctl{"ipv4/conf/" + ifName + "/arp_notify", "1"},
-		sysctl{"ipv6/conf/" + ifName + "/ndisc_notify", "1"},
-		sysctl{"ipv6/conf/" + ifName + "/optimistic_dad", "1"},
-	)
+	list := []sysctl{
+		{"ipv4/conf/" + ifName + "/arp_notify", "1"},
+		{"ipv6/conf/" + ifName + "/ndisc_notify", "1"},
+		{"ipv6/conf/" + ifName + "/optimistic_dad", "1"},
+	}
+	if !a.at.call.Primary && !a.at.set.SecondaryDefaultRoutes {
+		list = append(list, advertisedBehind(ifName))
+	}
+	return a.at.pod.SetSysctls(list...)
 }
 
 // configure puts addresses on the interface, brings it up, and adds the routes.
@@ -133,7 +156,7 @@ func (a *addressing) configure(ctx context.Context, l link.Link) error {
 	if err := a.addRoutes(l); err != nil {
 		return err
 	}
-	return a.notify(ctx, l)
+	return a.notify(l)
 }
 
 func (a *addressing) addAddresses(l link.Link) error {

@@ -53,7 +53,7 @@ pod:
 	if diff := cmp.Diff([]string{"10.1.0.2 is at 02:00:00:cc:00:01"}, k.spaces[podNS].told); diff != "" {
 		t.Errorf("announced: %s", diff)
 	}
-	wantSysctls := map[string]string{"ipv4/conf/net1/arp_notify": "1", "ipv6/conf/net1/ndisc_notify": "1", "ipv6/conf/net1/optimistic_dad": "1"}
+	wantSysctls := map[string]string{"ipv4/conf/net1/arp_notify": "1", "ipv6/conf/net1/ndisc_notify": "1", "ipv6/conf/net1/optimistic_dad": "1", "ipv6/conf/net1/ra_defrtr_metric": "2048"}
 	if diff := cmp.Diff(wantSysctls, k.spaces[podNS].sysctls); diff != "" {
 		t.Error(diff)
 	}

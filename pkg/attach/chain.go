@@ -158,6 +158,8 @@ func (s *Set) DeleteLinks(_ context.Context, atts []ledger.Attachment, ns ledger
 		switch eligible, hasLink := groupable(att); {
 		case hasLink && !eligible && ns.Inode == 0:
 			return nil // a record of format 1, whose links are all in one group
+		case hasLink && !eligible && OnPodLink(att):
+			return nil // it would go with the link below it
 		case eligible:
 			links++
 		}

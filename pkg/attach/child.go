@@ -76,8 +76,12 @@ func newChildWork(at site, m *ledger.Member) (*childWork, error) {
 }
 
 func (w *childWork) steps() steps {
+	wait := step{"wait for the interfaces before it", w.at.call.Order.turn, nil}
+	if w.m.Child.InPod {
+		wait = step{"wait for the networks before it", w.at.call.Order.last, nil}
+	}
 	return steps{
-		{"wait for the interfaces before it", w.at.call.Order.turn, nil},
+		wait,
 		{"make the interface", w.make, w.delete},
 		{"set the interface's sysctls", w.ip.setSysctls, nil},
 		w.ip.step(),
@@ -105,6 +109,9 @@ func (w *childWork) make(context.Context) error {
 }
 
 func (w *childWork) makeKind() error {
+	if w.m.Child.InPod {
+		return w.makeInPod()
+	}
 	uplink, err := w.at.host.ByName(w.m.Child.Uplink)
 	if err != nil {
 		return err
@@ -128,10 +135,10 @@ func (w *childWork) makeOn(parent link.Link) (err error) {
 	}
 	var made link.Link
 	if kind == PluginIPvlan {
-		made, err = w.at.host.AddIPvlan(spec, c.Mode, w.at.pod)
+		made, err = w.below().AddIPvlan(spec, c.Mode, w.at.pod)
 	} else {
 		spec.MAC = c.MAC
-		made, err = w.at.host.AddMacvlan(spec, c.Mode, c.QueueLen, w.at.pod)
+		made, err = w.below().AddMacvlan(spec, c.Mode, c.QueueLen, w.at.pod)
 	}
 	switch {
 	case errors.Is(err, link.ErrExists):
@@ -199,15 +206,18 @@ func (at site) uplinkOf(master string) (l link.Link, err error) {
 	return l, at.mayBeUplink(l)
 }
 
-func (at site) hostLinkNames() string {
-	links, err := at.host.List()
+func (at site) hostLinkNames() string { return linkNames(at.host, "veth") }
+
+// linkNames lists the links of a namespace, except loopback and those of a kind.
+func linkNames(in *Links, without string) string {
+	links, err := in.List()
 	if err != nil || len(links) == 0 {
 		return "none"
 	}
 	const most = 12
 	var names []string
 	for _, l := range links {
-		if l.Type == "loopback" || l.Kind == "veth" {
+		if l.Type == "loopback" || without != "" && l.Kind == without {
 			continue // a node has one veth for each pod
 		}
 		names = append(names, l.Name)

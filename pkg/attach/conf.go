@@ -88,3 +88,10 @@ func argument(cniArgs, key string) string {
 	}
 	return ""
 }
+
+// ignore reports a field that has no effect.
+func (c Call) ignore(field, format string, args ...any) {
+	if c.Ignored != nil {
+		c.Ignored(field, fmt.Sprintf(format, args...))
+	}
+}

@@ -87,11 +87,11 @@ func TestConfErrorsNameFieldReasonAndRemedy(t *testing.T) {
 		{vf, `{"vlan": 5`, "", `not valid JSON`},
 		{vf, `[]`, "", `not valid JSON`},
 		{macvlan, `{"mode": "source"}`, "", `field "mode": "source" is none of [bridge private vepa passthru]`},
-		{macvlan, `{"linkInContainer": true}`, "", `set "builtin": false to run the stock plugin`},
+		{macvlan, `{"linkInContainer": "true"}`, "", `field "linkInContainer" cannot be a string`},
 		{macvlan, `{"mac": "01:00:5e:00:00:01"}`, "", `field "mac": 01:00:5e:00:00:01 is a group address`},
 		{macvlan, `{"mtu": "9000"}`, "", `field "mtu" cannot be a string`},
 		{ipvlan, `{"mode": "bridge"}`, "", `field "mode": "bridge" is none of [l2 l3 l3s]`},
-		{ipvlan, `{"linkInContainer": true}`, "", `set "builtin": false`},
+		{ipvlan, `{"linkInContainer": 1}`, "", `field "linkInContainer" cannot be a number`},
 		{ipvlan, `{"runtimeConfig": {"mac": "02:00:00:00:00:01"}}`, "", `an ipvlan interface has its uplink's MAC`},
 		{ipvlan, `{"mtu": 5}`, "", `field "mtu": 5 is below 68`},
 	}

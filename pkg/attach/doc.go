@@ -20,7 +20,7 @@
 //	binary.go             members that are programs
 //	vf*.go                sriov and vfio: vf.go has the steps
 //	child.go, macvlan.go, ipvlan.go, fallback.go, uplinkvlan.go
-//	                      links on a host netdev
+//	                      links on a host netdev; inpod.go: on an interface of the pod
 //	tuning*.go            tuning
 //	addressing.go         addresses and routes, for all that make interfaces
 //	guard.go              refuses devices and links of others, and of the host

@@ -44,11 +44,13 @@ type fakeKernel struct {
 	failAdd  unix.Errno // of making links
 	failKind string     // of which the kernel knows nothing
 
-	onRead func(op string) // before a call is answered
-	looks  int
-	busy   int // how often links are too busy to come up
+	onRead  func(op string) // before a call is answered
+	looks   int
+	busy    map[string]int // how often calls that begin so are answered by busyErr
+	busyErr unix.Errno
 
 	noOptimisticDAD bool
+	slowCarrier     bool     // links are without one when they come up
 	hidesParents    bool     // as kernels before 5.14; sysfs shows them all the same
 	pending         []func() // later work of the kernel, one for each pause
 }
@@ -65,6 +67,7 @@ type fakeDriver struct {
 	holdsXDP                       bool // a bpf_link keeps the pod's program
 	vlanCosts                      bool // a VLAN at the PF costs the VF an offload feature
 	keepsFeatures                  bool // takes changes of features, and makes none
+	resets                         bool // a MAC at the PF has the VF reset, which gives it a random one
 	followsPF                      bool // a netdev takes no MAC but the PF's, and then by itself
 }
 
@@ -200,6 +203,7 @@ func (k *fakeKernel) set(hostLocalDir string) *Set {
 		return fakeLinks{k, k.spaces[""]}.useOf(k.spaces[""].links[name]).String(), nil
 	}
 	s.kernel = k
+	s.later = func(work func()) { work() }
 	s.pause = func(ctx context.Context, _ time.Duration) error {
 		k.tick()
 		return context.Cause(ctx)

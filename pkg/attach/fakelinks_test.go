@@ -37,6 +37,12 @@ func (f fakeLinks) write(format string, args ...any) error {
 	}
 	op := fmt.Sprintf(format, args...)
 	f.calls = append(f.calls, where+op)
+	for begins := range f.busy {
+		if strings.HasPrefix(op, begins) && f.busy[begins] > 0 {
+			f.busy[begins]--
+			return fail(op, f.busyErr)
+		}
+	}
 	return f.read(op)
 }
 
@@ -189,12 +195,9 @@ func (f fakeLinks) flag(op string, index int, up bool) error {
 		return err
 	}
 	l, err := f.find(index)
-	if err == nil && up && f.busy > 0 {
-		f.busy--
-		return fail(op, unix.EBUSY)
-	}
 	if err == nil {
 		l.Up = up
+		l.Carrier = up && !f.slowCarrier
 	}
 	return err
 }

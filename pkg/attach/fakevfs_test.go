@@ -103,6 +103,10 @@ func (f fakeLinks) SetVF(pfIndex, n int, s device.Settings) error {
 
 func (f fakeLinks) setAdminMAC(vf *fakeVF, mac string) {
 	vf.info.MAC, vf.setByPF = mac, mac != device.NoMAC
+	if f.driver.resets && vf.netdev != nil {
+		wait := func() {}
+		f.pending = append(f.pending, wait, wait, wait, func() { vf.netdev.MAC = "0e:00:00:00:00:99" })
+	}
 	if f.driver.followsPF && vf.netdev != nil && mac != device.NoMAC {
 		f.pending = append(f.pending, func() { vf.netdev.MAC = mac })
 	}

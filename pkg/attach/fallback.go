@@ -44,10 +44,32 @@ func (p fallback) member() (ledger.Member, error) {
 			}
 			m.Child.Fallback = &ledger.Fallback{From: PluginSRIOV, Reason: strings.Join(append([]string{reason}, unfit...), "; ")}
 			m.Child.OtherKinds = slices.Clone(p.conf.Fallback[i+1:])
+			p.ignoreVFSettings(kind)
 			return m, nil
 		}
 	}
 	return ledger.Member{}, fmt.Errorf("%s, and no fallback of the network is possible here: %s", reason, strings.Join(unfit, "; "))
+}
+
+// ignoreVFSettings reports the settings that only a VF has. Those that would keep the pod from
+// something are errors instead; see on.
+func (p fallback) ignoreVFSettings(kind string) {
+	asked := p.conf.Asked
+	for _, s := range []struct {
+		field string
+		isSet bool
+	}{
+		{"vlanQoS", orZero(asked.QoS) != 0},
+		{"min_tx_rate", orZero(asked.MinTxRate) != 0},
+		{"max_tx_rate", orZero(asked.MaxTxRate) != 0},
+		{"trust", asked.Trust != nil && *asked.Trust},
+		{"spoofchk", asked.SpoofCheck != nil && !*asked.SpoofCheck},
+		{"link_state", asked.LinkState != nil && *asked.LinkState != "auto"},
+	} {
+		if s.isSet {
+			p.at.call.ignore(s.field, "only VFs have it, and the pod has a %s", kind)
+		}
+	}
 }
 
 func (p fallback) on(kind, name string) (ledger.Member, error) {
@@ -64,6 +86,8 @@ func (p fallback) on(kind, name string) (ledger.Member, error) {
 		return ledger.Member{}, fmt.Errorf("ipvlan cannot have a MAC of its own, and %s is asked for", asked.MAC)
 	case p.conf.Trunk:
 		return ledger.Member{}, errors.New("VLAN trunks are not there")
+	case asked.SpoofCheck != nil && *asked.SpoofCheck:
+		return ledger.Member{}, errors.New(`only VFs check the sender's address, and the network asks for it ("spoofchk": "on")`)
 	case asked.VLANProto != nil && *asked.VLANProto == device.Proto8021AD:
 		return ledger.Member{}, errors.New("802.1ad tags are there with VFs only")
 	}

@@ -21,11 +21,15 @@ func prepareIPvlan(at site, conf Conf) (ledger.Member, error) {
 	if err != nil {
 		return ledger.Member{}, err
 	}
+	asked := ledger.ChildMember{Mode: c.Mode, MTU: c.MTU}
+	if c.LinkInContainer {
+		return memberInPod(at, PluginIPvlan, c.IPAM.Type, c.Master, asked)
+	}
 	uplink, err := at.uplinkOf(c.Master)
 	if err != nil {
 		return ledger.Member{}, err
 	}
-	return childMember(PluginIPvlan, c.IPAM.Type, uplink, ledger.ChildMember{Mode: c.Mode, MTU: c.MTU})
+	return childMember(PluginIPvlan, c.IPAM.Type, uplink, asked)
 }
 
 // parseIPvlan reads and validates the conf.
@@ -38,7 +42,6 @@ func parseIPvlan(conf json.RawMessage) (ipvlanConf, error) {
 	c.Mode = firstSet(c.Mode, defaultMode(PluginIPvlan))
 	p.checkMode(c.Mode, "l2", "l3", "l3s")
 	p.checkMTU(c.MTU)
-	p.checkNotInContainer(c.LinkInContainer)
 	if c.RuntimeConfig.MAC != "" {
 		p.add("runtimeConfig.mac", "an ipvlan interface has its uplink's MAC; ask for none, or use macvlan")
 	}

@@ -153,13 +153,27 @@ func (h handle) SetSysctls(list ...sysctl) error {
 	// One visit for all: entering a namespace costs more than the writing.
 	return h.Do(func() error {
 		for _, s := range list {
-			err := writeFile(sysctlDir+s.key, s.value)
-			if err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return fmt.Errorf("set sysctl net.%s=%s: %w", strings.ReplaceAll(s.key, "/", "."), s.value, err)
+			if err := s.write(); err != nil {
+				return err
 			}
 		}
 		return nil
 	})
+}
+
+// write sets the sysctl in the namespace of the calling thread. One that the kernel does not
+// have is left out.
+func (s sysctl) write() error {
+	err := writeFile(sysctlDir+s.key, s.value)
+	if errors.Is(err, fs.ErrNotExist) {
+		if older, ok := s.older(); ok {
+			err = writeFile(sysctlDir+older.key, older.value)
+		}
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("set sysctl net.%s=%s: %w", strings.ReplaceAll(s.key, "/", "."), s.value, err)
+	}
+	return nil
 }
 
 func (h handle) Sysctls(keys ...string) ([]sysctl, error) {

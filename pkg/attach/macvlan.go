@@ -30,6 +30,10 @@ func prepareMacvlan(at site, conf Conf) (ledger.Member, error) {
 	if err != nil {
 		return ledger.Member{}, err
 	}
+	asked := ledger.ChildMember{Mode: c.Mode, QueueLen: c.BcQueueLen, MTU: c.MTU, MAC: c.MAC}
+	if c.LinkInContainer {
+		return memberInPod(at, PluginMacvlan, c.IPAM.Type, c.Master, asked)
+	}
 	uplink, err := at.uplinkOf(c.Master)
 	if err != nil {
 		return ledger.Member{}, err
@@ -39,7 +43,7 @@ func prepareMacvlan(at site, conf Conf) (ledger.Member, error) {
 			return ledger.Member{}, err
 		}
 	}
-	return childMember(PluginMacvlan, c.IPAM.Type, uplink, ledger.ChildMember{Mode: c.Mode, QueueLen: c.BcQueueLen, MTU: c.MTU, MAC: c.MAC})
+	return childMember(PluginMacvlan, c.IPAM.Type, uplink, asked)
 }
 
 // mayPassThrough refuses a netdev by which the node itself is reached: in this mode
@@ -67,7 +71,6 @@ func parseMacvlan(conf json.RawMessage, cniArgs string) (macvlanConf, error) {
 	c.Mode = firstSet(c.Mode, defaultMode(PluginMacvlan))
 	p.checkMode(c.Mode, "bridge", "private", "vepa", "passthru")
 	p.checkMTU(c.MTU)
-	p.checkNotInContainer(c.LinkInContainer)
 	c.MAC = p.chooseMAC(c.RuntimeConfig.MAC, cniArgs, c.MAC)
 	return c, p.err()
 }
@@ -75,11 +78,5 @@ func parseMacvlan(conf json.RawMessage, cniArgs string) (macvlanConf, error) {
 func (p *problems) checkMode(mode string, known ...string) {
 	if !slices.Contains(known, mode) {
 		p.add("mode", "%q is none of %v", mode, known)
-	}
-}
-
-func (p *problems) checkNotInContainer(set bool) {
-	if set {
-		p.add("linkInContainer", `an uplink inside the pod is not built in; set "builtin": false to run the stock plugin`)
 	}
 }

@@ -84,8 +84,10 @@ func (p Mender) Remake(ctx context.Context, c Call, att *ledger.Attachment) erro
 		return err
 	}
 	defer at.close()
-	if err := at.mayCarry(att.Members[0].Child.Uplink); err != nil {
-		return err
+	if child := att.Members[0].Child; !child.InPod {
+		if err := at.mayCarry(child.Uplink); err != nil {
+			return err
+		}
 	}
 	m := asRecorded(att.Members[0], recorded, att.IfName)
 	w, err := newChildWork(at, &m)

@@ -46,6 +46,7 @@ type Call struct {
 	IfName    string
 	Pod       ledger.PodRef
 	Network   string
+	Primary   bool // the network has the pod's default route
 	Netns     ledger.Netns
 	CNIArgs   string
 	Exec      invoke.Exec // runs plugin binaries on the host
@@ -62,6 +63,8 @@ type Call struct {
 	Device   pci.Address // that the pod gets; zero: none
 	Named    bool        // Device is one that the pod or the network names, not one that the kubelet gave
 	Uplinks  []string    // host netdevs that a fallback may use, best first
+	// Ignored takes a field of the config that has no effect, and the reason. It may be nil.
+	Ignored func(field, reason string)
 
 	// Prev is the result of the member before in Add (nil for the first), and the
 	// chain's result in Check and Del.

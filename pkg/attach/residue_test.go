@@ -229,17 +229,3 @@ func TestADefaultThatTheDriverDoesNotReportIsSet(t *testing.T) {
 		t.Errorf("spoof check %t, trust %t", *info.SpoofCheck, *info.Trust)
 	}
 }
-
-// meta-cni C7: iavf is busy for a moment after settings at its PF.
-func TestAVFThatIsBusyComesUpLater(t *testing.T) {
-	for _, busy := range []int{3, 1000} {
-		k := newNode(t, igb)
-		k.busy = busy
-		s := k.set(t.TempDir())
-		att := prepared(t, s, "sriov", request(plain, vf0Addr))
-		_, err := attacherOf(t, s, "sriov").Bind(t.Context(), env, &att, podNS)
-		if (err == nil) != (busy < upTries) || err != nil && !errors.Is(err, unix.EBUSY) {
-			t.Errorf("busy %d times: %v", busy, err)
-		}
-	}
-}

@@ -67,6 +67,9 @@ type Deps struct {
 	// given one and from those that are being released. Nil: nobody knows, and such
 	// links are kept.
 	VLANLinkUsers func(name, sandbox, ifName string) (int, error)
+	// SecondaryDefaultRoutes lets router advertisements on a secondary interface compete
+	// with the primary's default route.
+	SecondaryDefaultRoutes bool
 	// Reset is the policy for a VF. Nil: ResetRestore.
 	Reset    func(pci.Address) ResetPolicy
 	Rebinder Rebinder // nil: no VF is rebound
@@ -83,7 +86,8 @@ type Set struct {
 	Deps
 	kernel kernel
 	pause  func(context.Context, time.Duration) error
-	vlans  sync.Mutex // guards looking for, making and removing shared VLAN links
+	later  func(func()) // runs work that no call waits for, which ends by itself
+	vlans  sync.Mutex   // guards looking for, making and removing shared VLAN links
 }
 
 // New returns a Set of the built-in plugins.
@@ -94,7 +98,7 @@ func New(d Deps) *Set {
 	if d.TuningAllowlist == "" {
 		d.TuningAllowlist = "/etc/cni/tuning/allowlist.conf"
 	}
-	return &Set{Deps: d, kernel: linux{}, pause: retry.Sleep}
+	return &Set{Deps: d, kernel: linux{}, pause: retry.Sleep, later: func(work func()) { go work() }}
 }
 
 // Plugin returns the built-in plugin of a config's type. If no such plugin is built in,

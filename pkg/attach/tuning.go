@@ -179,14 +179,14 @@ func (w *tuningWork) write(list []sysctl) error {
 	return w.at.pod.SetSysctls(list...)
 }
 
-func (w *tuningWork) setLink(context.Context) error { return w.writeLink(w.m.Tuning.Asked) }
+func (w *tuningWork) setLink(ctx context.Context) error { return w.writeLink(ctx, w.m.Tuning.Asked) }
 
-func (w *tuningWork) restoreLink(context.Context) error {
-	return ignoreNotFound(w.writeLink(w.m.Tuning.Original))
+func (w *tuningWork) restoreLink(ctx context.Context) error {
+	return ignoreNotFound(w.writeLink(ctx, w.m.Tuning.Original))
 }
 
-// writeLink sets those settings of the link that differ.
-func (w *tuningWork) writeLink(want ledger.TuningSettings) error {
+// writeLink sets those settings of the link that differ. The link may be a VF.
+func (w *tuningWork) writeLink(ctx context.Context, want ledger.TuningSettings) error {
 	if !changesLink(want) {
 		return nil
 	}
@@ -194,13 +194,14 @@ func (w *tuningWork) writeLink(want ledger.TuningSettings) error {
 	if err != nil {
 		return err
 	}
+	busy := newPatience(w.at.set)
 	if want.MAC != "" && want.MAC != l.MAC {
-		if err := w.at.pod.SetMAC(l.Index, want.MAC); err != nil {
+		if err := busy.wait(ctx, func() error { return w.at.pod.SetMAC(l.Index, want.MAC) }); err != nil {
 			return err
 		}
 	}
 	if want.MTU != 0 && want.MTU != l.MTU {
-		if err := w.at.pod.SetMTU(l.Index, want.MTU); err != nil {
+		if err := busy.wait(ctx, func() error { return w.at.pod.SetMTU(l.Index, want.MTU) }); err != nil {
 			return err
 		}
 	}

@@ -81,6 +81,8 @@ type vfWork struct {
 	pf  *pfKnobs
 	ip  *addressing
 	set *Set
+
+	adminMACWritten bool
 }
 
 func newVFWork(at site, m *ledger.Member) (*vfWork, error) {
@@ -91,11 +93,11 @@ func newVFWork(at site, m *ledger.Member) (*vfWork, error) {
 	if err != nil {
 		return nil, err
 	}
-	was := m.VF.Original
+	was, busy := m.VF.Original, newPatience(at.set)
 	return &vfWork{
 		m: m, set: at.set,
-		net: &netdev{at: at, addr: m.Device, driver: driver, vf: m.VF},
-		pf:  &pfKnobs{host: at.host, sysfs: at.set.Sysfs, vf: m.Device, index: was.Index, pf: was.PF, pfName: was.PFName},
+		net: &netdev{at: at, addr: m.Device, driver: driver, vf: m.VF, busy: busy},
+		pf:  &pfKnobs{busy: busy, host: at.host, sysfs: at.set.Sysfs, vf: m.Device, index: was.Index, pf: was.PF, pfName: was.PFName},
 		ip:  &addressing{at: at, m: m},
 	}, nil
 }
@@ -144,19 +146,19 @@ func nonZero(mac *string) string {
 	return *mac
 }
 
-func (w *vfWork) setMTU(context.Context) error {
+func (w *vfWork) setMTU(ctx context.Context) error {
 	if w.m.VF.Asked.MTU == nil {
 		return nil
 	}
-	return w.net.writeMTU(*w.m.VF.Asked.MTU)
+	return w.net.writeMTU(ctx, *w.m.VF.Asked.MTU)
 }
 
-func (w *vfWork) restoreMTU(context.Context) error {
+func (w *vfWork) restoreMTU(ctx context.Context) error {
 	if w.m.VF.Original.MTU == nil {
 		return nil
 	}
 	w.net.forget()
-	return ignoreNoNetdev(w.net.writeMTU(*w.m.VF.Original.MTU))
+	return ignoreNoNetdev(w.net.writeMTU(ctx, *w.m.VF.Original.MTU))
 }
 
 func (w *vfWork) moveIn(context.Context) error {

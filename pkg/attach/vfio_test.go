@@ -83,11 +83,63 @@ func TestVFWithoutAPF(t *testing.T) {
 	})
 	t.Run("the rest is refused", func(t *testing.T) {
 		s := inVM(t).set(t.TempDir())
-		_, err := attacherOf(t, s, "sriov").Prepare(context.Background(), request(full, addr))
+		_, err := attacherOf(t, s, "sriov").Prepare(context.Background(), request(strings.Replace(full, `"auto"`, `"enable"`, 1), addr))
 		for _, field := range []string{"vlan", "spoofchk", "trust", "link_state", "max_tx_rate", "no PF of 0000:05:00.0 is visible here"} {
 			if err == nil || !strings.Contains(err.Error(), field) {
 				t.Errorf("error %v lacks %s", err, field)
 			}
 		}
 	})
+}
+
+// reports 43: networks that spell the kernel's defaults out work on a PF that reports nothing
+// about its VFs. Whatever else is asked for is refused, and so are the defaults that keep a pod from
+// something.
+func TestDefaultsOfAPFThatTellsNothing(t *testing.T) {
+	nodes := map[string]func() *fakeKernel{
+		"a driver without VF info": func() *fakeKernel { return newNode(t, fakeDriver{noVFInfo: true}) },
+		"a PF on vfio-pci": func() *fakeKernel {
+			k := newNode(t, igb)
+			k.pfs[pfAddr].Netdev, k.pfs[pfAddr].Driver = "", "vfio-pci"
+			return k
+		},
+		"in a virtual machine": func() *fakeKernel {
+			k := newNode(t, igb)
+			k.vfs[vf0Addr].pf = pci.Address{}
+			return k
+		},
+	}
+	for name, node := range nodes {
+		for fields, refused := range map[string]string{
+			`"vlan": 0, "vlanQoS": 0, "vlanProto": "802.1q", "min_tx_rate": 0, "max_tx_rate": 0, "link_state": "auto"`: "",
+			`"vlan": 5`:                 "vlan",
+			`"vlan": 0, "trust": "off"`: "trust",
+			`"spoofchk": "on"`:          "spoofchk",
+			`"max_tx_rate": 1`:          "max_tx_rate",
+			`"link_state": "disable"`:   "link_state",
+		} {
+			t.Run(name+" "+fields, func(t *testing.T) {
+				k := node()
+				s := k.set(t.TempDir())
+				att, err := attacherOf(t, s, "sriov").Prepare(t.Context(), request(`{"name": "fast", "type": "sriov", `+fields+`}`, vf0Addr))
+				if refused != "" {
+					if err == nil || !strings.Contains(err.Error(), refused) || strings.Contains(err.Error(), `"vlan": `) && refused != "vlan" {
+						t.Errorf("got %v, want an error about %s", err, refused)
+					}
+					return
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := attacherOf(t, s, "sriov").Bind(t.Context(), env, &att, podNS); err != nil {
+					t.Fatal(err)
+				}
+				for _, call := range k.calls {
+					if strings.Contains(call, "vf 0") {
+						t.Errorf("the PF got %q", call)
+					}
+				}
+			})
+		}
+	}
 }

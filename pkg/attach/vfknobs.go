@@ -1,6 +1,7 @@
 package attach
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -25,6 +26,7 @@ type pfKnobs struct {
 	uplink link.Link   // the PF's netdev; read when it is first needed
 	last   device.Settings
 	fresh  bool // last was read after the last write
+	busy   *patience
 }
 
 // link finds the PF's netdev by the PF's address, whatever it is called by now.
@@ -80,7 +82,7 @@ func (k *pfKnobs) read() (device.Settings, error) {
 
 // write sets knobs to their values in want, by one message. If the PF refuses it, the
 // knobs are set one by one, so that the error names those that are refused.
-func (k *pfKnobs) write(want device.Settings, knobs []device.Knob) error {
+func (k *pfKnobs) write(ctx context.Context, want device.Settings, knobs []device.Knob) error {
 	if len(knobs) == 0 {
 		return nil
 	}
@@ -89,12 +91,15 @@ func (k *pfKnobs) write(want device.Settings, knobs []device.Knob) error {
 		return err
 	}
 	k.fresh = false
-	err = k.host.SetVF(pf.Index, k.index, want.Only(knobs...))
+	err = k.busy.wait(ctx, func() error { return k.host.SetVF(pf.Index, k.index, want.Only(knobs...)) })
 	if err == nil {
 		return nil
 	}
 	if len(knobs) == 1 {
 		return k.refused(knobs[0], err)
+	}
+	if isBusy(err) {
+		return fmt.Errorf("set VF %d at PF %s: driver %s refused it: %w%s", k.index, k.uplink.Name, k.driver(), err, errnoName(err))
 	}
 	var errs []error
 	for _, knob := range knobs {

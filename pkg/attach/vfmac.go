@@ -35,14 +35,14 @@ func (w *vfWork) configure(ctx context.Context) error {
 	}
 	if asked.AdminMAC == nil {
 		if netErr != nil {
-			netErr = w.retryMAC(ctx, netErr, w.writeMAC)
+			netErr = w.retryMAC(ctx, netErr, func() error { return w.writeMAC(ctx) })
 		}
 		return errors.Join(netErr, w.configureAtPF(ctx))
 	}
-	if netErr != nil && w.writeAdminMAC(device.NoMAC) == nil {
+	if netErr != nil && w.writeAdminMAC(ctx, device.NoMAC) == nil {
 		netErr = w.net.writeMAC(asked.MAC)
 	}
-	macErr, err := w.writeAtPF()
+	macErr, err := w.writeAtPF(ctx)
 	if err != nil {
 		return err
 	}
@@ -52,16 +52,16 @@ func (w *vfWork) configure(ctx context.Context) error {
 	if macErr == nil {
 		return nil
 	}
-	return w.retryMAC(ctx, macErr, w.writeMAC)
+	return w.retryMAC(ctx, macErr, func() error { return w.writeMAC(ctx) })
 }
 
 // configureAtPF sets everything that is asked of the PF.
 func (w *vfWork) configureAtPF(ctx context.Context) error {
-	macErr, err := w.writeAtPF()
+	macErr, err := w.writeAtPF(ctx)
 	if err != nil || macErr == nil {
 		return err
 	}
-	return w.retryMAC(ctx, macErr, func() error { return w.writeAdminMAC(*w.m.VF.Asked.AdminMAC) })
+	return w.retryMAC(ctx, macErr, func() error { return w.writeAdminMAC(ctx, *w.m.VF.Asked.AdminMAC) })
 }
 
 // writeAtPF writes the settings that differ from the VF's original ones, or may differ
@@ -69,7 +69,7 @@ func (w *vfWork) configureAtPF(ctx context.Context) error {
 // already cost nothing, and a driver without one is not asked for
 // the default that it reports (link state auto). The MAC is always written: igb shows
 // the VF's own, which is not set for it. An error about the MAC is returned apart.
-func (w *vfWork) writeAtPF() (macErr, err error) {
+func (w *vfWork) writeAtPF(ctx context.Context) (macErr, err error) {
 	asked, mac := w.m.VF.Asked, macKnob()
 	knobs := slices.DeleteFunc(device.KnobsAt(device.AtPF), func(k device.Knob) bool {
 		known := !slices.Contains(w.m.VF.Assumed, k.Name)
@@ -81,7 +81,7 @@ func (w *vfWork) writeAtPF() (macErr, err error) {
 	if len(knobs) == 0 {
 		return nil, nil
 	}
-	if err := w.pf.write(asked, knobs); err != nil {
+	if err := w.pf.write(ctx, asked, knobs); err != nil {
 		return nil, err
 	}
 	now, err := w.pf.readBack(asked, without(knobs, mac.Name))
@@ -104,21 +104,23 @@ func (w *vfWork) retryMAC(ctx context.Context, err error, write func() error) er
 }
 
 // writeMAC sets both MACs to those asked for.
-func (w *vfWork) writeMAC() error { return w.writeBoth(w.m.VF.Asked.MAC, w.m.VF.Asked.AdminMAC) }
+func (w *vfWork) writeMAC(ctx context.Context) error {
+	return w.writeBoth(ctx, w.m.VF.Asked.MAC, w.m.VF.Asked.AdminMAC)
+}
 
-func (w *vfWork) writeBoth(mac string, admin *string) error {
+func (w *vfWork) writeBoth(ctx context.Context, mac string, admin *string) error {
 	if admin == nil {
 		return w.net.writeMAC(mac)
 	}
 	if err := w.net.writeMAC(mac); err != nil {
-		if w.writeAdminMAC(device.NoMAC) != nil || w.net.writeMAC(mac) != nil {
-			if adminErr := w.writeAdminMAC(*admin); adminErr != nil {
+		if w.writeAdminMAC(ctx, device.NoMAC) != nil || w.net.writeMAC(mac) != nil {
+			if adminErr := w.writeAdminMAC(ctx, *admin); adminErr != nil {
 				return errors.Join(err, adminErr)
 			}
 			return w.net.writeMAC(mac)
 		}
 	}
-	if err := w.writeAdminMAC(*admin); err != nil {
+	if err := w.writeAdminMAC(ctx, *admin); err != nil {
 		return err
 	}
 	w.net.forget()
@@ -126,9 +128,10 @@ func (w *vfWork) writeBoth(mac string, admin *string) error {
 }
 
 // writeAdminMAC sets the MAC at the PF, even if it reads the same, and reads it back.
-func (w *vfWork) writeAdminMAC(mac string) error {
+func (w *vfWork) writeAdminMAC(ctx context.Context, mac string) error {
 	want, row := device.Settings{AdminMAC: &mac}, []device.Knob{macKnob()}
-	if err := w.pf.write(want, row); err != nil {
+	w.adminMACWritten = true
+	if err := w.pf.write(ctx, want, row); err != nil {
 		return err
 	}
 	_, err := w.pf.readBack(want, row)

@@ -59,7 +59,7 @@ func (n *netdev) moveOut(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return n.rename(l)
+	return n.rename(ctx, l)
 }
 
 // inPod finds the VF in the pod: by name in the usual case, by its PCI address if the

@@ -1,6 +1,7 @@
 package attach
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -17,7 +18,7 @@ func (n *netdev) hostName() string {
 }
 
 // rename gives the netdev, which is on the host, its name back.
-func (n *netdev) rename(l link.Link) error {
+func (n *netdev) rename(ctx context.Context, l link.Link) error {
 	if l.Name == n.hostName() || n.hostName() == "" {
 		return nil
 	}
@@ -26,7 +27,7 @@ func (n *netdev) rename(l link.Link) error {
 		return err
 	}
 	if l.Up { // kernels before 6.2 rename no netdev that is up; restoreUp comes later
-		if err := n.at.host.SetDown(l.Index); err != nil {
+		if err := n.setDown(ctx, l); err != nil {
 			return err
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -21,6 +20,7 @@ type netdev struct {
 	driver string           // that is bound now
 	vf     *ledger.VFMember // its original state, and the settings asked for
 	now    link.Link        // as it was last read
+	busy   *patience
 }
 
 // errNoNetdev means that the VF shows no interface on the host.
@@ -68,16 +68,20 @@ func ignoreNoNetdev(err error) error {
 }
 
 // takeDown serves drivers that take no MAC or MTU while the netdev is up.
-func (n *netdev) takeDown(context.Context) error {
+func (n *netdev) takeDown(ctx context.Context) error {
 	l, err := n.onHost()
 	if err != nil || !l.Up {
 		return err
 	}
 	n.now.Up = false
-	return n.at.host.SetDown(l.Index)
+	return n.setDown(ctx, l)
 }
 
-func (n *netdev) restoreUp(context.Context) error {
+func (n *netdev) setDown(ctx context.Context, l link.Link) error {
+	return n.busy.wait(ctx, func() error { return n.at.host.SetDown(l.Index) })
+}
+
+func (n *netdev) restoreUp(ctx context.Context) error {
 	l, err := n.onHost()
 	if err != nil {
 		return ignoreNoNetdev(err)
@@ -86,18 +90,18 @@ func (n *netdev) restoreUp(context.Context) error {
 	case was == nil || l.Up == was.Up:
 		return nil
 	case was.Up:
-		return n.at.host.SetUp(l.Index)
+		return n.busy.wait(ctx, func() error { return n.at.host.SetUp(l.Index) })
 	}
-	return n.at.host.SetDown(l.Index)
+	return n.setDown(ctx, l)
 }
 
 // writeMTU sets the MTU and reads it back, if it differs.
-func (n *netdev) writeMTU(mtu int) error {
+func (n *netdev) writeMTU(ctx context.Context, mtu int) error {
 	l, err := n.here()
 	if err != nil || l.MTU == mtu {
 		return err
 	}
-	if err := n.at.host.SetMTU(l.Index, mtu); err != nil {
+	if err := n.busy.wait(ctx, func() error { return n.at.host.SetMTU(l.Index, mtu) }); err != nil {
 		return n.refused(err)
 	}
 	if err := n.reread(n.at.host); err != nil {
@@ -141,22 +145,10 @@ func (n *netdev) reread(in *Links) error {
 	return err
 }
 
-const (
-	upTries = 10
-	upPause = 100 * time.Millisecond
-)
-
-// bringUp brings the netdev up in the pod. iavf says EBUSY while its device is being
-// reset, which settings at the PF may have begun.
+// bringUp brings the netdev up in the pod.
 func (n *netdev) bringUp(ctx context.Context) (link.Link, error) {
-	for try := 1; ; try++ {
-		err := n.at.pod.SetUp(n.now.Index)
-		if err == nil {
-			break
-		}
-		if !errors.Is(err, unix.EBUSY) || try == upTries || n.at.set.pause(ctx, upPause) != nil {
-			return n.now, n.refused(err)
-		}
+	if err := n.busy.wait(ctx, func() error { return n.at.pod.SetUp(n.now.Index) }); err != nil {
+		return n.now, n.refused(err)
 	}
 	if err := n.reread(n.at.pod); err != nil {
 		return n.now, err

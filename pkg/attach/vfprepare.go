@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
 
 	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/ledger"
@@ -56,7 +55,7 @@ func (p *vfPreparation) member() (ledger.Member, error) {
 		return m, err
 	}
 	if m.Plugin == PluginVFIO && asked.MTU != nil {
-		p.at.set.Log.Warn("leaving the MTU to the program that has the VF", "vf", addr, "pod", p.at.call.Pod.String(), "mtu", *asked.MTU)
+		p.at.call.ignore("mtu", "the VF is bound to %s: the program that drives it sets the MTU", vf.Driver)
 	}
 	if asked, err = complete(asked, state, m.Plugin); err != nil {
 		return m, err
@@ -120,14 +119,14 @@ func (p *vfPreparation) readNetdev(vf device.VF, state *ledger.VFState) error {
 // cannot be read, nothing may be asked of the PF: it could not be restored.
 func (p *vfPreparation) readPF(vf device.VF, state *ledger.VFState) (device.Settings, error) {
 	if vf.PF.IsZero() {
-		return p.refuse("no PF of "+vf.Address.String()+" is visible here, as inside a virtual machine; set them where the PF is", "VLAN", "rate")
+		return p.refuse("no PF of " + vf.Address.String() + " is visible here, as inside a virtual machine; set them where the PF is")
 	}
 	pf, err := p.at.set.Sysfs.PF(vf.PF)
 	if err != nil {
 		return p.conf.Asked, err
 	}
 	if pf.Netdev == "" {
-		return p.refuse(fmt.Sprintf("PF %s has no interface on the host (driver %q)", pf.Address, pf.Driver), "rate")
+		return p.refuse(fmt.Sprintf("PF %s has no interface on the host (driver %q)", pf.Address, pf.Driver))
 	}
 	uplink, err := p.at.host.ByName(pf.Netdev)
 	if err != nil {
@@ -141,7 +140,7 @@ func (p *vfPreparation) readPF(vf device.VF, state *ledger.VFState) (device.Sett
 	now, found := all[vf.Index]
 	switch {
 	case errors.Is(err, link.ErrUnsupported):
-		return p.refuse(fmt.Sprintf("driver %s of PF %s does not tell the state of its VFs", pf.Driver, uplink.Name), "VLAN", "rate", "link state")
+		return p.refuse(fmt.Sprintf("driver %s of PF %s does not tell the state of its VFs", pf.Driver, uplink.Name))
 	case err != nil:
 		return p.conf.Asked, err
 	case !found:
@@ -174,15 +173,17 @@ func (p *vfPreparation) assumeDefaults(driver string, uplink link.Link, state *l
 }
 
 // refuse fails if anything is asked for that only a PF can do. Generated networks
-// spell out defaults ("vlan": 0): of the named knobs, such values are dropped.
-func (p *vfPreparation) refuse(why string, dropDefaults ...string) (device.Settings, error) {
+// spell out defaults ("vlan": 0, "link_state": "auto"): those of the kernel count as not
+// asked for (reports 43). Not so trust off and spoof check on: a pod that is to be kept
+// from something must not run if nobody knows whether it is.
+func (p *vfPreparation) refuse(why string) (device.Settings, error) {
 	asked := p.conf.Asked
 	var wrong problems
 	for _, k := range device.KnobsAt(device.AtPF) {
 		if !k.Has(asked) {
 			continue
 		}
-		if slices.Contains(dropDefaults, k.Name) && hasDefault(k, asked) {
+		if !k.Guards && hasDefault(k, asked) {
 			k.Copy(&asked, device.Settings{})
 			continue
 		}

@@ -235,7 +235,7 @@ func (r *residue) rebind(ctx context.Context) error {
 	for try := 1; ; try++ {
 		l, err := r.n.onHost()
 		if err == nil {
-			return r.n.rename(l)
+			return r.n.rename(ctx, l)
 		}
 		if !errors.Is(err, errNoNetdev) || try == homeTries || r.n.at.set.pause(ctx, homePause) != nil {
 			return err

@@ -44,7 +44,7 @@ func (w *vfWork) restoreKnobs(ctx context.Context, withMAC bool, restoreMAC func
 		return errors.Join(err, ignoreNoNetdev(w.writeBackNetdevMAC(ctx)))
 	}
 	differ := device.Differ(device.AtPF, was.Only(knobs...), now)
-	err = w.pf.write(was, differ)
+	err = w.pf.write(ctx, was, differ)
 	if withMAC {
 		return errors.Join(err, ignoreNoNetdev(restoreMAC(ctx, now)), w.verify(was, differ))
 	}
@@ -86,7 +86,7 @@ func (w *vfWork) writeBackAdminMAC(ctx context.Context, now device.Settings) err
 	if now.AdminMAC != nil && *now.AdminMAC == *was {
 		return nil
 	}
-	write := func() error { return w.writeAdminMAC(*was) }
+	write := func() error { return w.writeAdminMAC(ctx, *was) }
 	return w.retryMAC(ctx, write(), write)
 }
 
@@ -101,14 +101,32 @@ func (w *vfWork) writeBackMAC(ctx context.Context, now device.Settings) error {
 			}
 		}
 		first = false
-		return w.tryWriteBack(now)
+		return w.tryWriteBack(ctx, now)
 	}
-	return w.retryMAC(ctx, write(), write)
+	err := w.retryMAC(ctx, write(), write)
+	for look := 0; err == nil && w.adminMACWritten && look < resetLooks(w.net.driver); look++ {
+		if w.set.pause(ctx, macPause) != nil {
+			break
+		}
+		w.net.forget()
+		err = w.retryMAC(ctx, write(), write)
+	}
+	return err
+}
+
+// resetLooks returns how often the MACs are read again after they were restored. A write at the
+// PF has ice and i40e reset the VF. Its driver notices that within a second or so, and
+// then the netdev may have a random MAC in place of the restored one (meta-cni D1).
+func resetLooks(driver string) int {
+	if driver == "iavf" || driver == "i40evf" {
+		return 12
+	}
+	return 0
 }
 
 // tryWriteBack zeroes the PF's MAC first. If none was ever set there, that is enough
 // to leave the VF free again.
-func (w *vfWork) tryWriteBack(now device.Settings) error {
+func (w *vfWork) tryWriteBack(ctx context.Context, now device.Settings) error {
 	was := w.m.VF.Original
 	l, err := w.net.here()
 	if err != nil {
@@ -117,15 +135,23 @@ func (w *vfWork) tryWriteBack(now device.Settings) error {
 	if l.MAC == was.MAC && w.isOriginal(now) {
 		return nil
 	}
+	if w.isOriginal(now) { // each write at the PF may reset the VF again
+		if err := w.net.forceMAC(was.MAC); err == nil {
+			if now, err = w.pf.read(); err != nil || w.isOriginal(now) {
+				return err
+			}
+		}
+	}
 	none := device.NoMAC
-	_ = w.pf.write(device.Settings{AdminMAC: &none}, []device.Knob{macKnob()}) // the outcome is read back below
+	w.adminMACWritten = true
+	_ = w.pf.write(ctx, device.Settings{AdminMAC: &none}, []device.Knob{macKnob()}) // the outcome is read back below
 	if err := w.net.forceMAC(was.MAC); err != nil {
-		return w.writeBoth(was.MAC, was.AdminMAC)
+		return w.writeBoth(ctx, was.MAC, was.AdminMAC)
 	}
 	if now, err = w.pf.read(); err != nil || w.isOriginal(now) {
 		return err
 	}
-	return w.writeBoth(was.MAC, was.AdminMAC)
+	return w.writeBoth(ctx, was.MAC, was.AdminMAC)
 }
 
 // isOriginal reports whether the MAC at the PF is as it was. If none was set there, a

@@ -50,6 +50,8 @@ type Knob struct {
 	Text func(Settings) string
 	// Copy copies the value in from to to. If from has no value, neither has to afterwards.
 	Copy func(to *Settings, from Settings)
+	// Guards is set for a knob that keeps a pod from something. Its default is a wish, too.
+	Guards bool
 	// Default sets the value of a new VF; nil if it differs between NICs.
 	Default func(*Settings)
 }
@@ -104,7 +106,7 @@ var Knobs = []Knob{
 		Default: func(s *Settings) { s.MinTxRate, s.MaxTxRate = new(int), new(int) },
 	},
 	{
-		Name: "spoof check", Field: "spoofchk", Group: "spoofCheck", Place: AtPF,
+		Name: "spoof check", Field: "spoofchk", Group: "spoofCheck", Place: AtPF, Guards: true,
 		Has:     func(s Settings) bool { return s.SpoofCheck != nil },
 		Equal:   func(a, b Settings) bool { return *a.SpoofCheck == *b.SpoofCheck },
 		Text:    func(s Settings) string { return OnOff(*s.SpoofCheck) },
@@ -112,7 +114,7 @@ var Knobs = []Knob{
 		Default: func(s *Settings) { s.SpoofCheck = ptr(true) },
 	},
 	{
-		Name: "trust", Field: "trust", Group: "trust", Place: AtPF,
+		Name: "trust", Field: "trust", Group: "trust", Place: AtPF, Guards: true,
 		Has:     func(s Settings) bool { return s.Trust != nil },
 		Equal:   func(a, b Settings) bool { return *a.Trust == *b.Trust },
 		Text:    func(s Settings) string { return OnOff(*s.Trust) },

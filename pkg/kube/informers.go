@@ -47,6 +47,7 @@ func stripPod(o any) (any, error) {
 	}
 	return &corev1.Pod{
 		ObjectMeta: bareMeta(p.ObjectMeta),
+		Spec:       onlyRequests(p.Spec),
 		Status:     corev1.PodStatus{Phase: p.Status.Phase},
 	}, nil
 }

@@ -18,6 +18,7 @@ import (
 	nadv1 "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/apis/k8s.cni.cncf.io/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
@@ -644,6 +645,40 @@ func TestNodeEvent(t *testing.T) {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
+
+// meta-cni D2, lab "a device requested by an init container only": the cache keeps the
+// requests of extended resources, in the order of the containers, and no other part of a spec.
+func TestRequestsOfAPod(t *testing.T) {
+	container := func(name string, resources ...corev1.ResourceName) corev1.Container {
+		c := corev1.Container{Name: name, Image: "i", Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{"cpu": resource.MustParse("1"), "hugepages-2Mi": resource.MustParse("1Gi")}}}
+		for _, r := range resources {
+			c.Resources.Requests[r] = resource.MustParse("1")
+		}
+		return c
+	}
+	sidecar := container("proxy", "x.io/fast")
+	sidecar.RestartPolicy = ptr(corev1.ContainerRestartPolicyAlways)
+	full := corev1.Pod{Spec: corev1.PodSpec{
+		InitContainers: []corev1.Container{container("setup", "x.io/fast"), sidecar},
+		Containers:     []corev1.Container{container("idle"), container("app", "x.io/slow", "kubernetes.io/batteries")},
+	}}
+	got, err := stripPod(&full)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []network.Request{
+		{Resource: "x.io/fast", Container: "setup", Init: true}, {Resource: "x.io/fast", Container: "proxy"}, {Resource: "x.io/slow", Container: "app"},
+	}
+	spec := got.(*corev1.Pod).Spec
+	if d := cmp.Diff(want, requests(spec)); d != "" {
+		t.Errorf("-want +got\n%s", d)
+	}
+	if len(spec.Containers) != 1 || spec.Containers[0].Image != "" || len(spec.Containers[0].Resources.Requests) != 1 {
+		t.Errorf("the cache keeps %+v", spec.Containers)
+	}
+}
+
+func ptr[T any](v T) *T { return &v }
 
 func TestStrip(t *testing.T) {
 	full := corev1.Pod{

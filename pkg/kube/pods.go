@@ -3,6 +3,7 @@ package kube
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -63,8 +64,55 @@ func (c *podCache) Pod(ctx context.Context, namespace, name, uid string) (networ
 	}
 	return network.Pod{
 		Namespace: p.Namespace, Name: p.Name, UID: string(p.UID),
-		Annotations: p.Annotations, Terminal: terminal(p, time.Now()),
+		Annotations: p.Annotations, Terminal: terminal(p, time.Now()), Requests: requests(p.Spec),
 	}, nil
+}
+
+// requests lists the containers' requests of extended resources, in the order of the spec.
+func requests(spec corev1.PodSpec) []network.Request {
+	var all []network.Request
+	add := func(c corev1.Container, init bool) {
+		for name, quantity := range c.Resources.Requests {
+			if isExtended(name) && !quantity.IsZero() {
+				all = append(all, network.Request{Resource: string(name), Container: c.Name, Init: init})
+			}
+		}
+	}
+	for _, c := range spec.InitContainers {
+		add(c, c.RestartPolicy == nil || *c.RestartPolicy != corev1.ContainerRestartPolicyAlways)
+	}
+	for _, c := range spec.Containers {
+		add(c, false)
+	}
+	return all
+}
+
+// isExtended reports a resource that device plugins can have: Kubernetes' own have no
+// domain, or its own.
+func isExtended(name corev1.ResourceName) bool {
+	domain, _, found := strings.Cut(string(name), "/")
+	return found && !strings.HasSuffix(domain, "kubernetes.io")
+}
+
+// onlyRequests returns the part of a spec that requests reads.
+func onlyRequests(spec corev1.PodSpec) corev1.PodSpec {
+	return corev1.PodSpec{InitContainers: requesters(spec.InitContainers), Containers: requesters(spec.Containers)}
+}
+
+func requesters(containers []corev1.Container) []corev1.Container {
+	var kept []corev1.Container
+	for _, c := range containers {
+		extended := corev1.ResourceList{}
+		for name, quantity := range c.Resources.Requests {
+			if isExtended(name) {
+				extended[name] = quantity
+			}
+		}
+		if len(extended) > 0 {
+			kept = append(kept, corev1.Container{Name: c.Name, RestartPolicy: c.RestartPolicy, Resources: corev1.ResourceRequirements{Requests: extended}})
+		}
+	}
+	return kept
 }
 
 // pod asks the API server only if the cache cannot have the answer: the pod is so new that its

@@ -46,7 +46,7 @@ func (m Member) holding(a Attachment) Holding {
 	if m.VF != nil && !h.Device.IsZero() {
 		h.Original = &m.VF.Original
 	}
-	if m.Child != nil {
+	if m.Child != nil && !m.Child.InPod {
 		h.Uplink, h.VLANLink = m.Child.Uplink, m.Child.VLANLink
 	}
 	return h

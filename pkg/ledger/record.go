@@ -91,6 +91,9 @@ type Attachment struct {
 	// Hotplug is set while the attachment is added to a running pod, or removed from it. If
 	// that is interrupted, the attachment is released, and the pod keeps the others.
 	Hotplug Hotplug `json:"hotplug,omitempty"`
+	// Behind lists the families ("IPv4", "IPv6") in which the primary has kept the pod's
+	// default route. The attachment's own comes after it.
+	Behind []string `json:"behind,omitempty"`
 }
 
 // Hotplug is a change of a running pod that is under way.
@@ -144,7 +147,7 @@ type VFMember struct {
 
 // ChildMember is a link that was made for the pod on a host netdev.
 type ChildMember struct {
-	Uplink   string `json:"uplink"`             // host netdev below the pod's link
+	Uplink   string `json:"uplink"`             // host netdev below the pod's link; see InPod
 	Mode     string `json:"mode"`               // as the kernel names it: bridge, l2 …
 	QueueLen uint32 `json:"queueLen,omitempty"` // of a macvlan's broadcasts; 0: the kernel's default
 	MAC      string `json:"mac,omitempty"`      // asked for; empty: the kernel's choice
@@ -154,6 +157,9 @@ type ChildMember struct {
 	// removes it.
 	VLANLink string `json:"vlanLink,omitempty"`
 	Ifindex  int    `json:"ifindex,omitempty"` // in the pod's namespace; 0: not there yet
+	// InPod means that Uplink is an interface of the pod itself. It is empty, until ADD, if
+	// that is to be the one of the pod's default route.
+	InPod bool `json:"inPod,omitempty"`
 	// Fallback is set if the link stands in for a VF. The attachment has a copy.
 	Fallback *Fallback `json:"fallback,omitempty"`
 	// OtherKinds are the declared fallbacks after this one. If the kernel does not have

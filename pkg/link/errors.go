@@ -12,6 +12,9 @@ var (
 	ErrNotFound    = errors.New("not found")
 	ErrExists      = errors.New("exists already")
 	ErrUnsupported = errors.New("not supported by the driver or kernel")
+	// ErrBusy is for calls that work a moment later: drivers answer so while a device is
+	// being reset, as Intel's do to VFs after changes at the PF.
+	ErrBusy = errors.New("busy")
 )
 
 // Error reports a failed operation on an object, with the cause.
@@ -39,6 +42,8 @@ func (e *Error) Is(target error) bool {
 		return errno == unix.ENODEV || errno == unix.ENOENT || errno == unix.ESRCH
 	case ErrExists:
 		return errno == unix.EEXIST
+	case ErrBusy:
+		return errno == unix.EBUSY || errno == unix.EAGAIN || errno == unix.ENETDOWN
 	case ErrUnsupported:
 		return errno == unix.EOPNOTSUPP || errno == unix.EPROTONOSUPPORT || errno == enotsupp
 	}

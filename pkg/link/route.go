@@ -18,6 +18,40 @@ type Route struct {
 	Priority int
 	Table    int // 0: main
 	Scope    int
+	Src      net.IP // preferred source address; nil: the kernel's choice
+	OnLink   bool   // GW is on the link, though no address of the link says so
+	// Hops are set for a route over several links. IPv6 joins routes that have the same
+	// destination and metric to such a route.
+	Hops []Hop
+	// Advertised is a route that the kernel has made from a router advertisement.
+	Advertised bool
+}
+
+// Hop is one of the ways of a route over several links.
+type Hop struct {
+	Link   int
+	GW     net.IP
+	OnLink bool
+}
+
+// Each returns a route for each hop, or the route itself if it is over one link.
+func (r Route) Each() []Route {
+	if len(r.Hops) == 0 {
+		return []Route{r}
+	}
+	var all []Route
+	for _, hop := range r.Hops {
+		single := r
+		single.Link, single.GW, single.OnLink, single.Hops = hop.Link, hop.GW, hop.OnLink, nil
+		all = append(all, single)
+	}
+	return all
+}
+
+// IsDefault reports a default route of the main table.
+func (r Route) IsDefault() bool {
+	ones, _ := r.Dst.Mask.Size()
+	return ones == 0 && (r.Table == 0 || r.Table == unix.RT_TABLE_MAIN)
 }
 
 func (r Route) String() string {
@@ -49,6 +83,13 @@ func (r Route) message(typ, flags int, msg *nl.RtMsg) *nl.NetlinkRequest {
 	if r.GW != nil {
 		_, gw := familyOf(r.GW)
 		req.AddData(nl.NewRtAttr(unix.RTA_GATEWAY, gw))
+	}
+	if r.Src != nil {
+		_, src := familyOf(r.Src)
+		req.AddData(nl.NewRtAttr(unix.RTA_PREFSRC, src))
+	}
+	if r.OnLink {
+		msg.Flags |= unix.RTNH_F_ONLINK
 	}
 	switch {
 	case r.Table > 255: // the header has 8 bits
@@ -105,7 +146,7 @@ func parseRoute(msg []byte) (r Route, unicast bool, err error) {
 	if err != nil || !rt.unicast() {
 		return Route{}, false, err
 	}
-	r = Route{Table: int(rt.Table), Scope: int(rt.Scope)}
+	r = Route{Table: int(rt.Table), Scope: int(rt.Scope), Advertised: rt.Protocol == unix.RTPROT_RA, OnLink: rt.Flags&unix.RTNH_F_ONLINK != 0}
 	dst := make(net.IP, rt.addressSize())
 	a := attributesOf(msg[unix.SizeofRtMsg:])
 	for a.next() {
@@ -114,6 +155,8 @@ func parseRoute(msg []byte) (r Route, unicast bool, err error) {
 			copy(dst, a.value)
 		case unix.RTA_GATEWAY:
 			r.GW = net.IP(append([]byte{}, a.value...))
+		case unix.RTA_PREFSRC:
+			r.Src = net.IP(append([]byte{}, a.value...))
 		case unix.RTA_OIF:
 			r.Link = int(number(a.value))
 		case unix.RTA_PRIORITY:
@@ -122,10 +165,32 @@ func parseRoute(msg []byte) (r Route, unicast bool, err error) {
 			r.Table = int(number(a.value))
 		case unix.RTA_METRICS:
 			r.setMetrics(a.value)
+		case unix.RTA_MULTIPATH:
+			r.Hops = hops(a.value)
 		}
 	}
 	r.Dst = net.IPNet{IP: dst, Mask: net.CIDRMask(int(rt.Dst_len), 8*len(dst))}
 	return r, a.err == nil, a.err
+}
+
+// hops reads the value of RTA_MULTIPATH: struct rtnexthop, each with attributes.
+func hops(value []byte) []Hop {
+	var all []Hop
+	for len(value) >= unix.SizeofRtNexthop {
+		size := int(native.Uint16(value))
+		if size < unix.SizeofRtNexthop || size > len(value) {
+			break
+		}
+		hop := Hop{Link: int(native.Uint32(value[4:])), OnLink: value[2]&unix.RTNH_F_ONLINK != 0}
+		for a := attributesOf(value[unix.SizeofRtNexthop:size]); a.next(); {
+			if a.typ == unix.RTA_GATEWAY {
+				hop.GW = net.IP(append([]byte{}, a.value...))
+			}
+		}
+		all = append(all, hop)
+		value = value[min(aligned(size), len(value)):]
+	}
+	return all
 }
 
 func (r *Route) setMetrics(value []byte) {
@@ -173,7 +238,7 @@ func (t IP) DefaultLink() (Link, error) {
 	}
 	var best *Route
 	for i, r := range routes {
-		if ones, _ := r.Dst.Mask.Size(); ones == 0 && r.Table == unix.RT_TABLE_MAIN && r.Link != 0 && betterRoute(r, best) {
+		if r.IsDefault() && r.Link != 0 && betterRoute(r, best) {
 			best = &routes[i]
 		}
 	}

@@ -226,24 +226,10 @@ func (t *useTable) addDefault(payload []byte) error {
 				t.sources[source] = struct{}{}
 			}
 		case unix.RTA_MULTIPATH:
-			for _, index := range hops(a.value) {
-				t.defaults[index] = struct{}{}
+			for _, hop := range hops(a.value) {
+				t.defaults[hop.Link] = struct{}{}
 			}
 		}
 	}
 	return a.err
-}
-
-// hops returns the links of a multipath route (struct rtnexthop).
-func hops(b []byte) []int {
-	var links []int
-	for len(b) >= unix.SizeofRtNexthop {
-		size := int(native.Uint16(b))
-		if size < unix.SizeofRtNexthop || size > len(b) {
-			break
-		}
-		links = append(links, int(native.Uint32(b[4:])))
-		b = b[min(aligned(size), len(b)):]
-	}
-	return links
 }

@@ -8,22 +8,21 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// devicePool hands a pod's devices out to its selections: by resource, in the order of the ids,
-// to the selections in their order. The result does not depend on the order of the kubelet's
-// answer.
+// devicePool hands a pod's devices out to its selections: by resource, in the order of the
+// containers that have them, to the selections in their order. So the first network gets the
+// first container's device. The kubelet lists containers as the pod's spec does.
 type devicePool struct {
-	all   map[string][]string
-	free  map[string][]string
-	users map[string][]string // resource → networks that request it, for messages
-	pools []string            // resources that this node has, likewise
+	all      map[string][]string
+	free     map[string][]string
+	users    map[string][]string // resource → networks that request it, for messages
+	pools    []string            // resources that this node has, likewise
+	requests []Request           // of the pod's containers
 }
 
 func newDevicePool(in Input, selections []Selection) *devicePool {
-	p := &devicePool{all: in.Devices, free: map[string][]string{}, users: map[string][]string{}, pools: in.Pools}
+	p := &devicePool{all: in.Devices, free: map[string][]string{}, users: map[string][]string{}, pools: in.Pools, requests: in.Pod.Requests}
 	for resource, ids := range in.Devices {
-		sorted := slices.Clone(ids)
-		slices.Sort(sorted)
-		p.free[resource] = slices.Compact(sorted)
+		p.free[resource] = once(ids)
 	}
 	for _, s := range selections {
 		if resource := in.Definitions[s.Network()].Resource; resource != "" {
@@ -31,6 +30,17 @@ func newDevicePool(in Input, selections []Selection) *devicePool {
 		}
 	}
 	return p
+}
+
+// once drops repeated ids.
+func once(ids []string) []string {
+	var kept []string
+	for _, id := range ids {
+		if !slices.Contains(kept, id) {
+			kept = append(kept, id)
+		}
+	}
+	return kept
 }
 
 // take returns the selection's device, and whether the kubelet gave it to the pod. fallback is
@@ -51,8 +61,14 @@ func (p *devicePool) take(s Selection, d Definition) (id string, given, fallback
 	if id := cmp.Or(configDevice(d), s.DeviceID); id != "" {
 		return id, p.given(id), false, nil
 	}
-	if fallback := declaresFallback(d); len(p.all[d.Resource]) == 0 && (fallback || !needsDevice(d)) {
-		return "", false, fallback, nil
+	switch fallback := declaresFallback(d); {
+	case len(p.all[d.Resource]) > 0:
+	case !needsDevice(d):
+		return "", false, false, nil
+	case p.requested(d.Resource):
+		return "", false, false, p.notListed(s, d.Resource)
+	case fallback:
+		return "", false, true, nil
 	}
 	return "", false, false, p.tooFew(s, d.Resource)
 }

@@ -38,6 +38,15 @@ type Pod struct {
 	UID         string
 	Annotations map[string]string
 	Terminal    bool // succeeded, failed, or deleted and past its grace period
+	Requests    []Request
+}
+
+// Request is the number of an extended resource's devices that a container asks for.
+type Request struct {
+	Resource, Container string
+	// Init is set for a container that ends before the pod's others start. The kubelet does
+	// not list its devices.
+	Init bool
 }
 
 // ErrRefused is wrapped by whoever writes objects if the API server refuses, and would

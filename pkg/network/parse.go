@@ -18,7 +18,7 @@ type ConfList struct {
 	DisableCheck bool
 	DisableGC    bool
 	Plugins      []Plugin
-	// Notices name the parts of the config that are ignored, for the log.
+	// Notices name the parts of the config that are ignored, for the log and an event.
 	Notices []string
 }
 
@@ -204,6 +204,9 @@ func (l ConfList) withMembers(members []json.RawMessage, where string) (ConfList
 		}
 		if dropped {
 			l.Notices = append(l.Notices, fmt.Sprintf("%sfield prevResult of %s is ignored: a plugin's result comes from the plugin before it; remove it", prefix, plugin.Type))
+		}
+		for _, notice := range plugin.ignored() {
+			l.Notices = append(l.Notices, prefix+notice)
 		}
 		l.Plugins = append(l.Plugins, plugin)
 	}

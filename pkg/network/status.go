@@ -3,8 +3,10 @@ package network
 import (
 	"encoding/json"
 	"net"
+	"slices"
 	"strings"
 
+	"github.com/containernetworking/cni/pkg/types"
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 	nadv1 "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/apis/k8s.cni.cncf.io/v1"
 )
@@ -32,6 +34,15 @@ type Attached struct {
 	DeviceInfo *nadv1.DeviceInfo
 	MTU        int // if the result has no MTU
 	Fallback   *FallbackStatus
+	Behind     []string // families (Family) in which the pod's default route is another network's
+}
+
+// Family names the family of an address.
+func Family(ipv4 bool) string {
+	if ipv4 {
+		return "IPv4"
+	}
+	return "IPv6"
 }
 
 // BuildStatus is the document for the annotation StatusAnnotation. An attachment
@@ -67,8 +78,58 @@ func statusEntries(a Attached) []StatusEntry {
 			}
 		}
 	}
-	entries[0].Default = a.Primary
+	addGateways(entries, a)
+	if i := slices.IndexFunc(entries, func(e StatusEntry) bool { return len(e.Gateway) > 0 }); a.Primary {
+		entries[max(i, 0)].Default = true
+	}
 	return entries
+}
+
+// addGateways lists the gateways of the attachment's default routes, as the network
+// plumbing group's own client does (meta-cni C2). An attachment whose routes come after
+// those of the primary has no gateway in that family.
+func addGateways(entries []StatusEntry, a Attached) {
+	if a.Result == nil {
+		return
+	}
+	for _, r := range a.Result.Routes {
+		ones, _ := r.Dst.Mask.Size()
+		ipv4 := r.Dst.IP.To4() != nil
+		if ones != 0 || r.Table != nil && *r.Table != 0 && *r.Table != 254 || slices.Contains(a.Behind, Family(ipv4)) {
+			continue
+		}
+		gw, at := gatewayOf(a.Result, r, ipv4)
+		if gw == nil || gw.IsUnspecified() {
+			continue
+		}
+		e := &entries[0]
+		for i := range entries {
+			if at != "" && entries[i].Interface == at {
+				e = &entries[i]
+			}
+		}
+		if !slices.Contains(e.Gateway, gw.String()) {
+			e.Gateway = append(e.Gateway, gw.String())
+		}
+	}
+}
+
+// gatewayOf returns the gateway of a default route, and the interface whose network it is
+// in, if the result says so. A route without a gateway has that of the first address.
+func gatewayOf(result *types100.Result, r *types.Route, ipv4 bool) (gw net.IP, ifName string) {
+	gw = r.GW
+	for _, ip := range result.IPs {
+		if (ip.Address.IP.To4() != nil) != ipv4 {
+			continue
+		}
+		if gw == nil {
+			gw = ip.Gateway
+		}
+		if gw != nil && ip.Address.Contains(gw) && pointsIntoSandbox(result, ip) {
+			return gw, result.Interfaces[*ip.Interface].Name
+		}
+	}
+	return gw, ""
 }
 
 func interfaceEntry(a Attached, index int, iface *types100.Interface) StatusEntry {
@@ -97,9 +158,6 @@ func bareEntry(a Attached) StatusEntry {
 
 func addIP(e *StatusEntry, ip *types100.IPConfig) {
 	e.IPs = append(e.IPs, ip.Address.IP.String())
-	if gw := ip.Gateway; gw != nil && !gw.Equal(net.IPv4zero) && !gw.Equal(net.IPv6unspecified) {
-		e.Gateway = append(e.Gateway, gw.String())
-	}
 }
 
 func pointsIntoSandbox(r *types100.Result, ip *types100.IPConfig) bool {

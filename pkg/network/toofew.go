@@ -1,6 +1,7 @@
 package network
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,6 +13,33 @@ import (
 func needsDevice(d Definition) bool {
 	first := d.List.Plugins[0]
 	return first.Type == "sriov" && first.Builtin
+}
+
+// ErrNotListed is wrapped if a pod requests a resource of which the kubelet lists no
+// device for it. That may change: the kubelet has not written it down yet, or is restarting.
+var ErrNotListed = errors.New("the kubelet lists no device of it for the pod")
+
+// requested reports whether a container of the pod asks for the resource.
+func (p *devicePool) requested(resource string) bool {
+	return slices.ContainsFunc(p.requests, func(r Request) bool { return r.Resource == resource })
+}
+
+// notListed is the error for a network whose pod requests the resource and has no device of
+// it. A fallback would be a slow network in place of the VF that the pod waits for.
+func (p *devicePool) notListed(s Selection, resource string) error {
+	ofInit := ""
+	for _, r := range p.requests {
+		switch {
+		case r.Resource != resource:
+		case !r.Init:
+			return fmt.Errorf("network %s: container %s requests %s, and %w; the runtime tries again, and if that does not help, see the kubelet's log",
+				s.Network(), r.Container, resource, ErrNotListed)
+		case ofInit == "":
+			ofInit = r.Container
+		}
+	}
+	return fmt.Errorf("network %s: only init container %s requests %s, and an init container's devices are not the pod's; request it in a container that runs as long as the pod",
+		s.Network(), ofInit, resource)
 }
 
 // tooFew is the error for a network whose pod has not enough devices.

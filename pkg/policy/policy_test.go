@@ -33,8 +33,12 @@ func TestAnEmptyPolicyAllowsTheLeast(t *testing.T) {
 	for conf, want := range map[string]string{
 		`{"type": "sriov", "ipam": {"type": "host-local", "subnet": "10.0.0.0/24"}}`: "",
 		`{"type": "macvlan", "master": "eth0"}`:                                      "spec.networks.uplinks allows nothing",
-		`{"type": "sriov", "vlan": 5}`:                                               "spec.networks.vlans allows nothing",
-		`{"type": "bridge", "isGateway": true}`:                                      "spec.networks.plugins",
+		// reports 4b: the uplink is the pod's own.
+		`{"type": "macvlan", "master": "eth0", "linkInContainer": true}`:   "",
+		`{"type": "macvlan", "master": "eth0", "linkInContainer": false}`:  "spec.networks.uplinks allows nothing",
+		`{"type": "macvlan", "master": "eth0", "linkInContainer": "true"}`: "spec.networks.uplinks allows nothing",
+		`{"type": "sriov", "vlan": 5}`:                                     "spec.networks.vlans allows nothing",
+		`{"type": "bridge", "isGateway": true}`:                            "spec.networks.plugins",
 	} {
 		err := set.CheckNetwork(definition(t, "team-a", conf))
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {

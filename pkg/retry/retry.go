@@ -1,5 +1,5 @@
-// Package retry has the two things that every retry needs: a pause that ends with
-// its context, and the length of the next pause.
+// Package retry has the things that every retry needs: a pause that ends with its
+// context, the length of the next pause, and a budget of pauses.
 package retry
 
 import (
@@ -32,4 +32,31 @@ func (b Backoff) After(attempts int) time.Duration {
 		}
 	}
 	return min(d, b.Max)
+}
+
+// Budget bounds the pauses of one piece of work: each repeated call takes one, whichever step
+// of the work it belongs to. It is not for several goroutines.
+type Budget struct {
+	Left  int
+	Pause time.Duration
+	Sleep func(context.Context, time.Duration) error // nil: Sleep
+}
+
+// While calls fn again, after a pause, while passes says of its error that it may be over by
+// then. It returns fn's last error when the budget is used up or ctx has ended.
+func (b *Budget) While(ctx context.Context, passes func(error) bool, fn func() error) error {
+	sleep := b.Sleep
+	if sleep == nil {
+		sleep = Sleep
+	}
+	for {
+		err := fn()
+		if err == nil || !passes(err) || b.Left <= 0 {
+			return err
+		}
+		b.Left--
+		if sleep(ctx, b.Pause) != nil {
+			return err
+		}
+	}
 }

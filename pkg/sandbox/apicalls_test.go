@@ -92,12 +92,15 @@ func TestOwedStatusesBackOff(t *testing.T) {
 	}
 }
 
-// reports 23: the pod starts, and an event names the key.
-func TestUnknownKeyOfTheAnnotation(t *testing.T) {
+// reports 23, meta-cni C8: the pod starts, and one event names all that has no effect.
+func TestFieldsWithoutEffectAreInOneEvent(t *testing.T) {
 	n := newNode(t)
-	n.pod("p", `[{"name":"macvlan-conf","ip":["10.0.0.1/24"]}]`)
+	n.nad("typo", "", `{"cniVersion":"1.0.0","type":"macvlan","mastr":"eth0"}`)
+	n.pod("p", `[{"name":"macvlan-conf","ip":["10.0.0.1/24"],"portMappings":[{"hostPort":80,"containerPort":80}]},{"name":"typo"}]`)
 	n.mustAdd("c1", "p")
-	want := `default/p Warning UnknownKey: annotation k8s.v1.cni.cncf.io/networks: network 1 (default/macvlan-conf): the key "ip" is unknown and ignored; the nearest known one is "ips"`
+	want := `default/p Warning FieldIgnored: without effect: annotation k8s.v1.cni.cncf.io/networks: network 1 (default/macvlan-conf): the key "ip" is unknown and ignored; the nearest known one is "ips". ` +
+		`network default/macvlan-conf (net1): portMappings of the pod's annotation: no plugin of the network declares that capability. ` +
+		`network default/typo (net2): field "mastr": plugin macvlan has no such field; the nearest one is "master"`
 	if len(n.cluster.Events) != 2 || n.cluster.Events[0] != want {
 		t.Errorf("events %q, want %q and the one of the interfaces", n.cluster.Events, want)
 	}
@@ -122,5 +125,26 @@ func TestMarkerResource(t *testing.T) {
 	n.pod("q", "fats")
 	if _, err := n.call("ADD", "c2", "q"); err == nil || !strings.Contains(err.Error(), "the nearest name is fairlead.dev/fast") {
 		t.Errorf("error %v, want one that names the pool", err)
+	}
+}
+
+// meta-cni D2: a pod that requests the resource waits for its VF, and gets no fallback while the
+// kubelet does not list the pod.
+func TestNoFallbackForAPodThatRequestsTheResource(t *testing.T) {
+	n := newNode(t)
+	n.nad("fb", "fairlead.dev/fast", `{"cniVersion":"1.0.0","type":"sriov","fallback":["macvlan"]}`)
+	n.pod("p", "fb")
+	pod := n.cluster.Pods["default/p"]
+	pod.Requests = []network.Request{{Resource: "fairlead.dev/fast", Container: "app"}}
+	n.cluster.Pods["default/p"] = pod
+	_, err := n.call("ADD", "c1", "p")
+	var failed *Error
+	if !errors.As(err, &failed) || failed.Kind != TryAgain || !errors.Is(err, network.ErrNotListed) {
+		t.Fatalf("got %v", err)
+	}
+	n.kubelet.ByPod["default/p"] = map[string][]string{"fairlead.dev/fast": {vf1}}
+	n.mustAdd("c1", "p")
+	if n.world.VFs[vf1] != "c1" {
+		t.Errorf("%s belongs to %q", vf1, n.world.VFs[vf1])
 	}
 }

@@ -36,6 +36,9 @@ func (k *Keeper) Attach(ctx context.Context, r Request) (*types100.Result, error
 	}
 	results, err := k.binder.bind(ctx, &sandbox, plan, k.programs(r), handles)
 	if err == nil {
+		err = k.binder.settleDefaultRoutes(&sandbox, plan, results)
+	}
+	if err == nil {
 		err = k.complete(&sandbox, results)
 	}
 	if err != nil {
@@ -56,7 +59,9 @@ func (k *Keeper) begin(ctx context.Context, r Request, netns ledger.Netns, handl
 	}
 	sandbox := ledger.Sandbox{ID: r.ID, IfName: r.IfName, Pod: r.Pod, Netns: netns, Path: k.programs(r).path, Created: r.At,
 		Annotation: followed}
-	return plan, sandbox, k.reserver.reserve(ctx, &sandbox, plan, k.programs(r), handles)
+	err = k.reserver.reserve(ctx, &sandbox, plan, k.programs(r), handles)
+	reportIgnored(k.o.Cluster, r.Pod, plan)
+	return plan, sandbox, err
 }
 
 // settleEarlier deals with a record that the sandbox has already. A second Attach of a
@@ -127,6 +132,6 @@ func (k *Keeper) rollBack(ctx context.Context, r Request, sandbox ledger.Sandbox
 
 // call makes the Call for the plugins of one attachment.
 func call(sandbox ledger.Sandbox, a ledger.Attachment, p programs, handles *attach.Handles) attach.Call {
-	return attach.Call{SandboxID: sandbox.ID, IfName: a.IfName, Pod: sandbox.Pod, Network: a.Network, Netns: sandbox.Netns,
+	return attach.Call{SandboxID: sandbox.ID, IfName: a.IfName, Pod: sandbox.Pod, Network: a.Network, Primary: a.IfName == sandbox.IfName, Netns: sandbox.Netns,
 		CNIArgs: a.CNIArgs, Exec: p.exec, Path: p.path, Resource: a.Resource, Handles: handles}
 }

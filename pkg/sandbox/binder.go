@@ -3,11 +3,8 @@ package sandbox
 import (
 	"context"
 	"fmt"
-	"net/netip"
-	"slices"
 	"sync"
 
-	"github.com/containernetworking/cni/pkg/types"
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 
 	"fairlead.dev/fairlead/pkg/attach"
@@ -19,6 +16,8 @@ type binder struct {
 	chains guarded
 	kernel Kernel
 	info   deviceInfo
+	// secondaryDefaults lets the default routes of secondary networks take the pod's.
+	secondaryDefaults bool
 }
 
 // bind makes all networks. Built-in ones are made side by side, except for the moment
@@ -51,10 +50,7 @@ func (b binder) bind(ctx context.Context, sandbox *ledger.Sandbox, plan []planne
 		})
 	}
 	group.Wait()
-	if first != nil {
-		return results, first
-	}
-	return results, b.moveDefaultRoutes(sandbox, plan, results)
+	return results, first
 }
 
 func (b binder) bindOne(ctx context.Context, c attach.Call, a *ledger.Attachment, n planned) (*types100.Result, error) {
@@ -79,49 +75,4 @@ func (b binder) bindOne(ctx context.Context, c attach.Call, a *ledger.Attachment
 // program reports that a plugin's binary makes the network's interface.
 func program(a ledger.Attachment) bool {
 	return len(a.Members) > 0 && a.Members[0].Plugin == attach.PluginBinary
-}
-
-// moveDefaultRoutes does what default-route in the annotation asks for, and takes the
-// routes that it has replaced off the other networks' results: a CHECK must not miss
-// them.
-func (b binder) moveDefaultRoutes(sandbox *ledger.Sandbox, plan []planned, results []*types100.Result) error {
-	for i, n := range plan {
-		if len(n.DefaultRoute) == 0 {
-			continue
-		}
-		if err := b.kernel.MoveDefaultRoutes(sandbox.Netns.Path, n.IfName, n.DefaultRoute); err != nil {
-			return &Error{Network: n.Network, IfName: n.IfName, Step: "move the default route", Kind: Invalid, Err: err}
-		}
-		for j, result := range results {
-			if !withoutDefaults(result, n.DefaultRoute, i == j) {
-				continue
-			}
-			raw, err := encodeResult(result)
-			if err != nil {
-				return &Error{Network: plan[j].Network, IfName: plan[j].IfName, Step: "move the default route", Err: err}
-			}
-			sandbox.Attachments[j].Result = raw
-		}
-	}
-	return nil
-}
-
-// withoutDefaults drops the default routes of the gateways' families, except, in the
-// network that they moved to, those by way of the gateways themselves.
-func withoutDefaults(result *types100.Result, gateways []netip.Addr, moved bool) (changed bool) {
-	if result == nil {
-		return false
-	}
-	before := len(result.Routes)
-	result.Routes = slices.DeleteFunc(result.Routes, func(r *types.Route) bool {
-		ones, _ := r.Dst.Mask.Size()
-		if ones != 0 {
-			return false
-		}
-		return slices.ContainsFunc(gateways, func(gw netip.Addr) bool {
-			sameFamily := gw.Is4() == (r.Dst.IP.To4() != nil)
-			return sameFamily && !(moved && r.GW.Equal(gw.AsSlice()))
-		})
-	})
-	return len(result.Routes) != before
 }

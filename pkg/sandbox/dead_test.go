@@ -257,7 +257,12 @@ func TestReplacedDefaultRoutesAreOffTheRecord(t *testing.T) {
 	}
 	n.mustAdd("c1", "p")
 	for _, a := range n.sandbox("c1").Attachments {
-		if strings.Contains(string(a.Result), "0.0.0.0/0") {
+		// The network that they moved to has the new one, for CHECK and network-status.
+		want := 0
+		if a.IfName == "net1" {
+			want = 1
+		}
+		if strings.Count(string(a.Result), "0.0.0.0/0") != want || strings.Count(string(a.Result), `"gw":"192.0.2.1"`) != want {
 			t.Errorf("%s: %s", a.IfName, a.Result)
 		}
 	}
@@ -340,4 +345,24 @@ func TestTheRecordHasNoCapabilities(t *testing.T) {
 			}
 		}
 	}
+}
+
+// reports 4b: the kernel leaves a link on a VF that moves out of the pod. So links on
+// interfaces of the pod are released before those, the last first.
+func TestLinksOnPodInterfacesAreReleasedFirst(t *testing.T) {
+	n := newNode(t)
+	n.nad("on-net1", "", `{"cniVersion":"1.0.0","type":"macvlan","master":"net1","linkInContainer":true}`)
+	n.nad("on-net2", "", `{"cniVersion":"1.0.0","type":"macvlan","master":"net2","linkInContainer":true}`)
+	n.pod("p", "fast, on-net1, on-net2, macvlan-conf", vf1)
+	n.mustAdd("c1", "p")
+	n.world.Log = nil
+	if _, err := n.call("DEL", "c1", "p"); err != nil {
+		t.Fatal(err)
+	}
+	trace := n.world.Trace()
+	at := func(ifName string) int { return strings.Index(trace, "release c1 "+ifName) }
+	if at("net3") < 0 || at("net3") > at("net2") || at("net2") > at("net1") || at("net2") > at("net4") {
+		t.Errorf("got:\n%s", trace)
+	}
+	n.wantClean()
 }

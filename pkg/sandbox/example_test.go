@@ -53,6 +53,7 @@ func ExampleKeeper() {
 			Identify:          func(path string) (ledger.Netns, error) { return ledger.Netns{Path: path, Inode: 1}, nil },
 			LastIfindex:       func(string) int { return 1 },
 			MoveDefaultRoutes: func(string, string, []netip.Addr) error { return nil },
+			KeepDefaultRoutes: func(string, []string, []string) ([]sandbox.MovedRoute, error) { return nil, nil },
 		},
 		Now: time.Now, Log: slog.New(slog.DiscardHandler),
 	})

@@ -31,6 +31,8 @@ type node struct {
 	keeper  *Keeper
 	o       Options // of the next agent
 	now     time.Time
+	moved   []MovedRoute // by the next Attach
+	keptFor []string     // primary's and programs' interfaces of each KeepDefaultRoutes
 
 	mu    sync.Mutex // guards what follows
 	netns map[string]uint64
@@ -70,6 +72,10 @@ func (n *node) open(path string) {
 	n.o.Kernel = Kernel{Identify: n.identify, LastIfindex: func(string) int { return 1 },
 		MoveDefaultRoutes: func(_, ifName string, gateways []netip.Addr) error {
 			return n.world.Step("routes", fmt.Sprint("routes ", ifName, " ", gateways))
+		},
+		KeepDefaultRoutes: func(_ string, primary, programs []string) ([]MovedRoute, error) {
+			n.keptFor = append(n.keptFor, fmt.Sprint(primary, " ", programs))
+			return n.moved, nil
 		}}
 	n.keeper = New(n.o)
 }

@@ -7,6 +7,9 @@ import (
 	"slices"
 	"strings"
 
+	types100 "github.com/containernetworking/cni/pkg/types/100"
+
+	"fairlead.dev/fairlead/pkg/attach"
 	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/network"
 )
@@ -146,39 +149,37 @@ func (p *plugger) plug(ctx context.Context, s *ledger.Sandbox, pod network.Pod, 
 	handles := p.o.Chains.Open(s.Netns)
 	defer closeHandles(handles)
 	before := len(s.Attachments)
-	if err := p.reserver.reserve(ctx, s, plan, p.programs, handles); err != nil {
+	err = p.reserver.reserve(ctx, s, plan, p.programs, handles)
+	reportIgnored(p.o.Cluster, s.Pod, plan)
+	if err != nil {
 		s.Attachments = s.Attachments[:before] // nothing was changed
 		return nil, err
 	}
-	part := *s
-	part.Attachments = slices.Clone(s.Attachments[before:])
-	results, err := p.binder.bind(ctx, &part, plan, p.programs, handles)
-	copy(s.Attachments[before:], part.Attachments)
+	results, err := p.bindMore(ctx, s, before, plan, handles)
 	if err != nil {
 		return nil, errors.Join(err, p.releaseUnplugged(context.WithoutCancel(ctx), s))
 	}
 	for i := before; i < len(s.Attachments); i++ {
 		a := &s.Attachments[i]
 		a.Phase, a.Hotplug = ledger.Bound, ""
-		added = append(added, addedText(*a, results[i-before]))
+		added = append(added, addedText(*a, results[i]))
 	}
-	return added, p.dropMovedDefaults(s, plan)
+	return added, nil
 }
 
-// dropMovedDefaults takes the default routes that a new network has replaced off the
-// results of the networks before it.
-func (p *plugger) dropMovedDefaults(s *ledger.Sandbox, plan []planned) error {
-	for _, n := range plan {
-		for i := range s.Attachments {
-			a := &s.Attachments[i]
-			result, err := recordedResult(*a)
-			if err != nil || len(n.DefaultRoute) == 0 || !withoutDefaults(result, n.DefaultRoute, a.IfName == n.IfName) {
-				continue
-			}
-			if a.Result, err = encodeResult(result); err != nil {
-				return err
-			}
-		}
+// bindMore binds the attachments from a position on. It returns the results of all.
+func (p *plugger) bindMore(ctx context.Context, s *ledger.Sandbox, from int, plan []planned, handles *attach.Handles) ([]*types100.Result, error) {
+	part := *s
+	part.Attachments = slices.Clone(s.Attachments[from:])
+	_, err := p.binder.bind(ctx, &part, plan, p.programs, handles)
+	copy(s.Attachments[from:], part.Attachments)
+	if err != nil {
+		return nil, err
 	}
-	return nil
+	results, err := recordedResults(*s)
+	if err != nil {
+		return nil, err
+	}
+	whole := append(make([]planned, from), plan...) // no default route moves to the networks before
+	return results, p.binder.settleDefaultRoutes(s, whole, results)
 }

@@ -43,6 +43,9 @@ type Options struct {
 	// AllowNamedDevices lets pods and net-attach-defs name devices that the kubelet has
 	// not given to the pod.
 	AllowNamedDevices bool
+	// SecondaryDefaultRoutes lets the default routes of secondary networks take the place of
+	// the primary's.
+	SecondaryDefaultRoutes bool
 	// EventPerInterface reports each interface of a pod by an event of its own, instead
 	// of all by one.
 	EventPerInterface bool
@@ -125,7 +128,7 @@ func New(o Options) *Keeper {
 	k.releaser = &releaser{ledger: o.Ledger, cluster: o.Cluster, chains: chains, kernel: o.Kernel, unknown: k.planner.unknown, previous: o.Previous, guard: o.Guard, info: info,
 		released: k.released, allocations: k.allocations, now: o.Now, log: o.Log, wake: newSignal()}
 	k.reserver = reserver{o: o, chains: chains, locks: k.locks, releaser: k.releaser}
-	k.binder = binder{chains: chains, kernel: o.Kernel, info: info}
+	k.binder = binder{chains: chains, kernel: o.Kernel, info: info, secondaryDefaults: o.SecondaryDefaultRoutes}
 	k.reconciler = &reconciler{o: o, locks: k.locks, releaser: k.releaser, lanes: newLanes(), started: o.Now(),
 		inWork: map[string]bool{}, width: make(chan struct{}, builtInWidth)}
 	k.plugger = &plugger{o: o, locks: k.locks, planner: k.planner, reserver: k.reserver, binder: k.binder, releaser: k.releaser,

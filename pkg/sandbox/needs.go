@@ -98,9 +98,20 @@ type Kernel struct {
 	LastIfindex func(path string) int
 	// MoveDefaultRoutes makes gateways the default routes, over the interface.
 	MoveDefaultRoutes func(path, ifName string, gateways []netip.Addr) error
+	// KeepDefaultRoutes puts the default routes over other interfaces behind those over the
+	// primary's. secondary are interfaces that programs have made: router advertisements on
+	// them do not come first either. It returns the routes that it has moved.
+	KeepDefaultRoutes func(path string, primary, secondary []string) ([]MovedRoute, error)
+}
+
+// MovedRoute is a default route that has got another metric.
+type MovedRoute struct {
+	IfName string
+	IPv4   bool
+	Metric int
 }
 
 // RealKernel is the kernel that the agent runs on.
 func RealKernel() Kernel {
-	return Kernel{Identify: attach.Identify, LastIfindex: lastIfindex, MoveDefaultRoutes: moveDefaultRoutes}
+	return Kernel{Identify: attach.Identify, LastIfindex: lastIfindex, MoveDefaultRoutes: moveDefaultRoutes, KeepDefaultRoutes: keepDefaultRoutes}
 }

@@ -36,7 +36,7 @@ func (s *statuses) document(sandbox ledger.Sandbox, results []*types100.Result) 
 			return nil, err
 		}
 		attached = append(attached, network.Attached{Network: a.Network, IfName: a.IfName, Primary: i == 0,
-			Result: results[i], DeviceInfo: info, MTU: mtuOf(a), Fallback: fallbackOf(a)})
+			Result: results[i], DeviceInfo: info, MTU: mtuOf(a), Fallback: fallbackOf(a), Behind: a.Behind})
 	}
 	return network.BuildStatus(attached)
 }

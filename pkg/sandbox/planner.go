@@ -19,6 +19,7 @@ type planned struct {
 	network.Planned
 	address pci.Address    // of Device; zero: none, or its id is not a PCI address
 	hotplug ledger.Hotplug // set if it is added to a running pod
+	ignored []string       // parts of the config that the plugins have found to be without effect
 }
 
 // planner finds out which networks a sandbox is to have. It asks, and changes nothing.
@@ -56,10 +57,12 @@ func (p planner) plan(ctx context.Context, r Request) (all []planned, followed s
 // resolve plans the networks of an input.
 func (p planner) resolve(r Request, in network.Input) ([]planned, error) {
 	resolved, err := network.Resolve(in)
+	if errors.Is(err, network.ErrNotListed) {
+		return nil, fail("plan the networks", TryAgain, err)
+	}
 	if err != nil {
 		return nil, fail("plan the networks", Invalid, err)
 	}
-	reportUnknownKeys(p.o.Cluster, r.Pod, in)
 	var all []planned
 	for _, n := range resolved {
 		address, _ := pci.ParseAddress(n.Device)

@@ -7,7 +7,6 @@ import (
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 
 	"fairlead.dev/fairlead/pkg/ledger"
-	"fairlead.dev/fairlead/pkg/network"
 )
 
 // reportAdded writes one event that lists the pod's interfaces: an ADD costs the API
@@ -54,9 +53,17 @@ func addresses(r *types100.Result) []string {
 	return list
 }
 
-// reportUnknownKeys writes a Warning about keys of the annotation that have no meaning.
-func reportUnknownKeys(cluster Cluster, pod ledger.PodRef, in network.Input) {
-	if unknown := network.UnknownKeys(in.Selections); unknown != "" {
-		cluster.Event(pod, "Warning", "UnknownKey", "annotation "+network.NetworksAnnotation+": "+unknown)
+// reportIgnored writes one Warning about all parts of the pod's annotation and of its
+// networks' configs that have no effect.
+func reportIgnored(cluster Cluster, pod ledger.PodRef, plan []planned) {
+	var all []string
+	for _, n := range plan {
+		all = append(all, n.Ignored()...)
+		for _, text := range n.ignored {
+			all = append(all, fmt.Sprintf("network %s (%s): %s", n.Network, n.IfName, text))
+		}
+	}
+	if len(all) > 0 && pod.Name != "" {
+		cluster.Event(pod, "Warning", "FieldIgnored", "without effect: "+strings.Join(all, ". "))
 	}
 }

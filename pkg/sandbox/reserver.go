@@ -90,9 +90,12 @@ func (r reserver) lockDevices(ctx context.Context, devices []pci.Address) (unloc
 // prepare makes the records of the networks. Built-in plugins read the state that they
 // are going to change; nothing is changed yet.
 func (r reserver) prepare(ctx context.Context, sandbox *ledger.Sandbox, plan []planned, p programs, handles *attach.Handles) error {
-	for _, n := range plan {
+	for i, n := range plan {
 		c := n.prepareCall(*sandbox, p, r.o.Uplinks)
 		c.Handles = handles
+		c.Ignored = func(field, reason string) {
+			plan[i].ignored = append(plan[i].ignored, fmt.Sprintf("field %q: %s", field, reason))
+		}
 		a, err := r.chains.prepare(ctx, c, n.List)
 		if err != nil {
 			return &Error{Network: n.Network, IfName: n.IfName, Step: "prepare", Err: err}

@@ -21,8 +21,8 @@ type release struct {
 	errs     []error // by attachment
 }
 
-// undo undoes the attachments: built-in ones side by side, programs in reverse order,
-// the primary last.
+// undo undoes the attachments: built-in ones side by side, after those that are on others
+// of the pod, programs in reverse order, the primary last.
 func (t *release) undo(ctx context.Context, s share) {
 	target := t.sandbox
 	if t.kernel.reused(target.Netns) {
@@ -40,6 +40,7 @@ func (t *release) undo(ctx context.Context, s share) {
 	}
 	t.deleteLinks(ctx, target.Netns, s)
 	builtIn, programs := t.unreleased()
+	builtIn = t.undoOnPodLinks(builtIn, one)
 	var group sync.WaitGroup
 	for _, i := range builtIn {
 		group.Go(func() { one(i) })
@@ -50,6 +51,18 @@ func (t *release) undo(ctx context.Context, s share) {
 		}
 	}
 	group.Wait()
+}
+
+// undoOnPodLinks undoes, the last first, the built-in networks whose links are on others of
+// the pod. It returns the rest of the positions.
+func (t *release) undoOnPodLinks(builtIn []int, one func(int)) []int {
+	onPod := func(i int) bool { return attach.OnPodLink(t.sandbox.Attachments[i]) }
+	for _, i := range slices.Backward(builtIn) {
+		if onPod(i) {
+			one(i)
+		}
+	}
+	return slices.DeleteFunc(builtIn, onPod)
 }
 
 // unreleased returns the positions of the attachments that are still to be undone.

@@ -293,7 +293,10 @@ func describeAttachment(a ledger.Attachment) AttachmentReport {
 			out.Device = m.Device
 		}
 		if m.Child != nil {
-			out.Uplink, out.VLAN, out.MAC, out.MTU = m.Child.Uplink, m.Child.VLAN, m.Child.MAC, m.Child.MTU
+			out.VLAN, out.MAC, out.MTU = m.Child.VLAN, m.Child.MAC, m.Child.MTU
+		}
+		if m.Child != nil && !m.Child.InPod {
+			out.Uplink = m.Child.Uplink
 		}
 		if m.VF != nil {
 			out.MAC, out.MTU, out.VLAN = m.VF.Asked.MAC, deref(m.VF.Asked.MTU), deref(m.VF.Asked.VLAN)

@@ -102,15 +102,16 @@ func median(all []time.Duration) float64 {
 
 // node is a node with a NIC up0 and the primary network "cluster".
 type node struct {
-	keeper *sandbox.Keeper
-	bin    string
+	keeper  *sandbox.Keeper
+	cluster cluster
+	bin     string
 }
 
-func newNode(b *testing.B) *node {
+func newNode(b testing.TB) *node {
 	n := &node{bin: os.Getenv(pluginDir)}
 	dir := b.TempDir()
 	uplink(b)
-	conf := fmt.Sprintf(`{"cniVersion":"1.0.0","name":"cluster","plugins":[{"type":"bridge","bridge":"cni0","isGateway":true,
+	conf := fmt.Sprintf(`{"cniVersion":"1.0.0","name":"cluster","plugins":[{"type":"bridge","bridge":"cni0","isDefaultGateway":true,
 		"ipam":{"type":"host-local","dataDir":%q,"subnet":"10.244.0.0/16"}}]}`, filepath.Join(dir, "primary"))
 	write(b, filepath.Join(dir, "net.d", "10-cluster.conflist"), conf)
 	l, err := ledger.Open(filepath.Join(dir, "ledger.db"))
@@ -119,8 +120,9 @@ func newNode(b *testing.B) *node {
 	}
 	b.Cleanup(func() { l.Close() })
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	n.cluster = newCluster(b, dir)
 	n.keeper = sandbox.New(sandbox.Options{
-		Ledger: l, Cluster: newCluster(b, dir), Devices: &kubelet{}, Kernel: sandbox.RealKernel(), HostExec: &cni.HostExec{},
+		Ledger: l, Cluster: n.cluster, Devices: &kubelet{}, Kernel: sandbox.RealKernel(), HostExec: &cni.HostExec{},
 		Chains:  attach.New(attach.Deps{Sysfs: vfs{}, Log: log, HostLocalDir: filepath.Join(dir, "networks")}),
 		Primary: confdir.NewPrimary(confdir.Options{Dir: filepath.Join(dir, "net.d"), Log: log}), PluginPath: n.bin, DevInfoDir: filepath.Join(dir, "devinfo"),
 		Now: time.Now, Log: log,
@@ -130,7 +132,7 @@ func newNode(b *testing.B) *node {
 
 // uplink makes up0, the master of macvlans: a bridge with a port that has a carrier. A
 // veth is no uplink, and a host may have no module for dummies.
-func uplink(b *testing.B) {
+func uplink(b testing.TB) {
 	b.Helper()
 	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "up0"}}
 	if err := netlink.LinkAdd(bridge); err != nil {
@@ -151,7 +153,7 @@ func uplink(b *testing.B) {
 	}
 }
 
-func write(b *testing.B, path, text string) {
+func write(b testing.TB, path, text string) {
 	b.Helper()
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		b.Fatal(err)
@@ -162,15 +164,23 @@ func write(b *testing.B, path, text string) {
 }
 
 // cluster has the pods' annotations in their names, and the networks that they name.
-type cluster struct{ networks map[string]network.Definition }
+type cluster struct {
+	networks map[string]network.Definition
+	pods     map[string]string // annotations, by the name of a pod, that are no names
+	status   *string           // as last written
+}
 
-func newCluster(b *testing.B, dir string) cluster {
-	c := cluster{map[string]network.Definition{}}
+func newCluster(b testing.TB, dir string) cluster {
+	c := cluster{map[string]network.Definition{}, map[string]string{}, new(string)}
 	for name, config := range map[string]string{
 		"lan":  `{"cniVersion":"1.0.0","type":"macvlan","master":"up0","ipam":{"type":"host-local","subnet":"10.1.0.0/16"}}`,
 		"fast": `{"cniVersion":"1.0.0","type":"sriov","ipam":{"type":"host-local","subnet":"10.2.0.0/16"}}`,
 		"br": fmt.Sprintf(`{"cniVersion":"1.0.0","type":"bridge","bridge":"br1","ipam":{"type":"host-local","dataDir":%q,"subnet":"10.3.0.0/16"}}`,
 			filepath.Join(dir, "br")),
+		"gw": `{"cniVersion":"1.0.0","type":"macvlan","master":"up0","ipam":{"type":"static","addresses":[{"address":"10.4.0.2/24","gateway":"10.4.0.1"},{"address":"fd04::2/64","gateway":"fd04::1"}],"routes":[{"dst":"0.0.0.0/0"},{"dst":"::/0"}]}}`,
+		"brgw": fmt.Sprintf(`{"cniVersion":"1.0.0","type":"bridge","bridge":"br2","isDefaultGateway":true,"ipam":{"type":"host-local","dataDir":%q,"subnet":"10.5.0.0/24"}}`,
+			filepath.Join(dir, "br")),
+		"nested": `{"cniVersion":"1.0.0","type":"macvlan","master":"net1","linkInContainer":true,"ipam":{"type":"static","addresses":[{"address":"10.6.0.2/24"}]}}`,
 	} {
 		annotations := map[string]string{}
 		if name == "fast" {
@@ -186,15 +196,21 @@ func newCluster(b *testing.B, dir string) cluster {
 }
 
 func (c cluster) Pod(_ context.Context, namespace, name, uid string) (network.Pod, error) {
-	networks, _, _ := strings.Cut(name, ".")
+	networks, ok := c.pods[name]
+	if !ok {
+		networks, _, _ = strings.Cut(name, ".")
+	}
 	return network.Pod{Namespace: namespace, Name: name, UID: uid, Annotations: map[string]string{network.NetworksAnnotation: networks}}, nil
 }
 
 func (c cluster) NetAttachDef(_ context.Context, _, name string) (network.Definition, error) {
 	return c.networks[name], nil
 }
-func (cluster) SetNetworkStatus(context.Context, ledger.PodRef, string) error { return nil }
-func (cluster) Event(ledger.PodRef, string, string, string)                   {}
+func (c cluster) SetNetworkStatus(_ context.Context, _ ledger.PodRef, status string) error {
+	*c.status = status
+	return nil
+}
+func (cluster) Event(ledger.PodRef, string, string, string) {}
 
 // kubelet gives every pod that asks another VF.
 type kubelet struct {

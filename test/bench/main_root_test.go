@@ -3,7 +3,6 @@
 package bench
 
 import (
-	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -17,12 +16,11 @@ import (
 // its own.
 const pluginDir = "FAIRLEAD_BENCH_PLUGINS"
 
-// TestMain runs the benchmarks in a network namespace of their own: the primary's
+// TestMain runs tests and benchmarks in a network namespace of their own: the primary's
 // plugins make a bridge where they are called from. The plugins are built outside of it,
 // since the build may need the network.
 func TestMain(m *testing.M) {
-	flag.Parse()
-	if os.Getenv(pluginDir) != "" || flag.Lookup("test.bench").Value.String() == "" {
+	if os.Getenv(pluginDir) != "" {
 		os.Exit(m.Run())
 	}
 	os.Exit(runInside())
@@ -43,7 +41,7 @@ func runInside() int {
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Run(); err != nil {
-		fmt.Fprintln(os.Stderr, "run the benchmarks in a new network namespace:", err)
+		fmt.Fprintln(os.Stderr, "run in a new network namespace:", err)
 		return 1
 	}
 	return 0

@@ -64,13 +64,17 @@ func namedBy(raw json.RawMessage) pci.Address {
 
 func (w *World) prepareBuiltIn(c attach.Call, a *ledger.Attachment, m *ledger.Member) error {
 	var conf struct {
-		Fallback []string `json:"fallback"`
+		Fallback        []string `json:"fallback"`
+		Master          string   `json:"master"`
+		LinkInContainer bool     `json:"linkInContainer"`
 	}
 	if err := json.Unmarshal(m.Config, &conf); err != nil {
 		return err
 	}
 	m.Plugin, m.Device = m.Type, pci.Address{}
 	switch {
+	case conf.LinkInContainer:
+		m.Child = &ledger.ChildMember{Uplink: conf.Master, InPod: true}
 	case m.Type != "sriov":
 		m.Child = &ledger.ChildMember{Uplink: "eth0"}
 	case !c.Device.IsZero():
