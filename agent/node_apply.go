@@ -53,6 +53,7 @@ func (n *node) keepApplied(ctx context.Context) error {
 			if seen == nil || !disturbs(seen, s) {
 				continue // before the first comparison, the timer is due
 			}
+			n.reportRemoved(seen, s)
 		case v := <-views:
 			if !anyFree(v, waitsFor) {
 				continue
@@ -77,6 +78,7 @@ func (n *node) apply(ctx context.Context) *inventory.Snapshot {
 		n.logStatus(s)
 	}
 	n.statuses = statuses
+	kick(n.judged)
 	return n.inv.Snapshot()
 }
 

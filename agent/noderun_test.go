@@ -19,6 +19,7 @@ import (
 	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/link"
 	"fairlead.dev/fairlead/pkg/pci"
+	"fairlead.dev/fairlead/pkg/problem"
 	"fairlead.dev/fairlead/pkg/profile"
 	"fairlead.dev/fairlead/pkg/sysfs"
 	"fairlead.dev/fairlead/pkg/sysfs/sysfstest"
@@ -343,7 +344,7 @@ func TestARenamedPFStaysInItsPool(t *testing.T) {
 		}
 		n.advertise()
 		s := n.plugin.State()
-		return len(s.Pools[0].Devices), strings.Join(s.Problems, "\n")
+		return len(s.Pools[0].Devices), problem.Join(s.Problems, "\n")
 	}
 	if devices, problems := advertised(); devices != 1 || problems != "" {
 		t.Fatalf("%d devices, %s", devices, problems)

@@ -25,6 +25,7 @@ import (
 	"fairlead.dev/fairlead/pkg/kubelet"
 	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/link"
+	"fairlead.dev/fairlead/pkg/problem"
 	"fairlead.dev/fairlead/pkg/repair"
 	"fairlead.dev/fairlead/pkg/retry"
 	"fairlead.dev/fairlead/pkg/sandbox"
@@ -48,6 +49,7 @@ type parts struct {
 	plugin  *deviceplugin.Manager
 	keeper  *sandbox.Keeper
 	repairs *repair.Repairer
+	reports *reports
 	server  *cni.Server
 	primary *confdir.Primary
 	tombs   wire.Tombstones
@@ -111,6 +113,7 @@ func construct(o Options, log *slog.Logger) (*parts, error) {
 	}
 	p.repairs = newRepairer(p)
 	p.newServer()
+	p.reports = newReports(o, func() (state.State, error) { return p.join(nil) }, p.cluster, log)
 	return p, nil
 }
 
@@ -145,7 +148,7 @@ func (p *parts) run(ctx context.Context) error {
 	wait, cancel := context.WithTimeout(ctx, declaredWait)
 	if !p.cluster.WaitDeclared(wait) && ctx.Err() == nil {
 		p.log.Warn("API server has not answered; starting with the remembered configuration and the files",
-			"problems", p.cluster.Problems())
+			"problems", problem.Join(p.cluster.Problems(), "; "))
 	}
 	cancel()
 	close(p.node.answered)
@@ -163,6 +166,7 @@ func (p *parts) run(ctx context.Context) error {
 	})
 	g.Go(func() error { return p.reconcile(ctx) })
 	g.Go(func() error { return p.serveState(ctx) })
+	g.Go(func() error { return p.reportProblems(ctx) })
 	return g.Wait()
 }
 

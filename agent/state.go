@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/pkg/config"
+	"fairlead.dev/fairlead/pkg/device"
+	"fairlead.dev/fairlead/pkg/pci"
+	"fairlead.dev/fairlead/pkg/problem"
 	"fairlead.dev/fairlead/pkg/state"
 )
 
@@ -34,10 +37,11 @@ func (o *outcome) get() error {
 
 // problems lists what currently keeps parts of the agent from working, each until it is
 // resolved.
-func (p *parts) problems() []string {
+func (p *parts) problems() []problem.Problem {
 	out := slices.Concat(p.cluster.Problems(), p.policies.problem(), p.installation.problems())
 	if err := p.node.applied.get(); err != nil {
-		out = append(out, fmt.Sprintf("the profiles could not be compared with the NICs: %v (tried again after each change, and every %s)", err, retryFailed))
+		out = append(out, problem.Problem{Reason: problem.NICsUnread,
+			Text: fmt.Sprintf("the profiles could not be compared with the NICs: %v (tried again after each change, and every %s)", err, retryFailed)})
 	}
 	if p.repairs != nil {
 		out = append(out, p.repairs.Problems()...)
@@ -46,6 +50,12 @@ func (p *parts) problems() []string {
 }
 
 func (p *parts) state(context.Context) (state.State, error) {
+	return p.join(p.knobs(p.inv.Snapshot().PFs))
+}
+
+// join makes the state of the knowledge of all parts. The knobs are read by asking each PF about
+// all of its VFs, and only people need them.
+func (p *parts) join(knobs map[pci.Address]device.Settings) (state.State, error) {
 	sandboxes, err := p.ledger.Sandboxes()
 	if err != nil {
 		return state.State{}, err
@@ -60,7 +70,6 @@ func (p *parts) state(context.Context) (state.State, error) {
 	}
 	n, advertised := p.node, p.plugin.State()
 	devices := n.inv.Snapshot()
-	knobs := p.knobs(devices.PFs)
 	repaired := 0
 	if p.repairs != nil {
 		repaired = int(p.repairs.Repaired())

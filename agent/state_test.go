@@ -17,6 +17,7 @@ import (
 	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/inventory"
 	"fairlead.dev/fairlead/pkg/pci"
+	"fairlead.dev/fairlead/pkg/problem"
 	"fairlead.dev/fairlead/pkg/sysfs/sysfstest"
 )
 
@@ -71,7 +72,7 @@ func awaitProblems(t *testing.T, p *parts, what string, holds func(problems stri
 		if err != nil {
 			t.Fatal(err)
 		}
-		problems := strings.Join(s.Problems, "\n")
+		problems := problem.Join(s.Problems, "\n")
 		if holds(problems) {
 			return
 		}

@@ -14,13 +14,18 @@ import (
 
 	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/pci"
+	"fairlead.dev/fairlead/pkg/problem"
 	"fairlead.dev/fairlead/pkg/state"
 	"fairlead.dev/fairlead/pkg/view"
 )
 
 func node(name string, problems ...string) state.State {
 	pf := pci.MustParseAddress("0000:02:00.0")
-	return state.Build(state.Input{Node: name, Problems: problems, PFs: []device.PF{{
+	var reported []problem.Problem
+	for _, text := range problems {
+		reported = append(reported, problem.Problem{Text: text})
+	}
+	return state.Build(state.Input{Node: name, Problems: reported, PFs: []device.PF{{
 		Address: pf, Netdev: "pf0", Vendor: "8086", Device: "10c9", NUMANode: -1, TotalVFs: 7, NumVFs: 1,
 		VFs: []device.VF{{Address: pci.MustParseAddress("0000:02:10.0"), PF: pf, Driver: "igbvf", Netdev: "pf0v0"}},
 	}}})
@@ -167,7 +172,7 @@ func TestStatusAsJSON(t *testing.T) {
 		Healthy bool
 		Nodes   []struct {
 			Node     string
-			Problems []string
+			Problems []problem.Problem
 		}
 	}
 	if !errors.Is(err, errProblems) || json.Unmarshal([]byte(out), &report) != nil || report.Healthy || len(report.Nodes) != 1 || len(report.Nodes[0].Problems) != 1 {

@@ -11,6 +11,8 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/record"
+
+	"fairlead.dev/fairlead/pkg/problem"
 )
 
 // Options configure the watches and time limits of a Client.
@@ -140,11 +142,12 @@ func (c *Client) Ready() error {
 	return fmt.Errorf("the pods of node %s have not been read yet: %w", c.o.NodeName, c.watches.cause(c.pods))
 }
 
-// Problems returns a sentence for each watch that fails or has not begun, with the reason.
-func (c *Client) Problems() []string {
+// Problems lists the watches that fail or have not begun, with the reason.
+func (c *Client) Problems() []problem.Problem {
 	out := c.watches.problems()
 	if _, found, err := c.node.GetStore().GetByKey(c.o.NodeName); err == nil && !found && c.node.HasSynced() {
-		out = append(out, fmt.Sprintf("the API server has no node %s, whose labels profiles select by: set --node-name to the node's name there", c.o.NodeName))
+		out = append(out, problem.Problem{Reason: problem.NodeUnknown, About: "node " + c.o.NodeName,
+			Text: fmt.Sprintf("the API server has no node %s, whose labels profiles select by: set --node-name to the node's name there", c.o.NodeName)})
 	}
 	return out
 }

@@ -2,6 +2,7 @@ package state
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/pci"
+	"fairlead.dev/fairlead/pkg/problem"
 )
 
 func ptr[T any](v T) *T { return &v }
@@ -25,7 +27,7 @@ var (
 func input() Input {
 	return Input{
 		Node: "node1",
-		PFs: []device.PF{{Address: pfAddress, Netdev: "pf0", VFs: []device.VF{
+		PFs: []device.PF{{Address: pfAddress, Netdev: "pf0", Carrier: true, VFs: []device.VF{
 			{Address: vf1, PF: pfAddress, Index: 1}, {Address: vf0, PF: pfAddress, Index: 0}, {Address: vf2, PF: pfAddress, Index: 2},
 		}}},
 		Knobs: map[pci.Address]device.Settings{vf0: {VLAN: ptr(100)}},
@@ -104,7 +106,7 @@ func TestProblemsAreNamed(t *testing.T) {
 		want   []string
 	}{
 		{"none", func(*Input) {}, []string{}},
-		{"reported by a part", func(in *Input) { in.Problems = []string{"pool x: no device"} }, []string{"pool x: no device"}},
+		{"reported by a part", func(in *Input) { in.Problems = []problem.Problem{{Text: "pool x: no device"}} }, []string{"pool x: no device"}},
 		{"release that fails", func(in *Input) {
 			in.Sandboxes[0].Failure, in.Sandboxes[0].Attempts = "device busy", 2
 		}, []string{"pod demo/alpha: release of sandbox abc has failed 2 times and will be tried again: device busy"}},
@@ -127,12 +129,23 @@ func TestProblemsAreNamed(t *testing.T) {
 			in.Profiles = []ProfileReport{{Name: "lab", Source: "lab.yaml", Message: "pf0: no such device"}}
 		},
 			[]string{"profile lab (lab.yaml): pf0: no such device"}},
+		// lab "PF down: topology says no carrier, the pool stays healthy, status ok".
+		{"PF without carrier that pods and a pool use", func(in *Input) { in.PFs[0].Carrier = false },
+			[]string{"PF pf0 (0000:02:00.0) has no carrier, so no packet passes for pool fairlead.dev/fast, pod demo/alpha: look at `ip link show pf0`, the cable and the switch port"}},
+		{"PF without carrier below a macvlan", func(in *Input) {
+			in.PFs[0].Carrier, in.Pools = false, nil
+			in.PFs[0].AltNames = []string{"wan"}
+			in.Sandboxes[0].Attachments[0].Members = []ledger.Member{{Plugin: "macvlan", Child: &ledger.ChildMember{Uplink: "wan"}}}
+		}, []string{"PF pf0 (0000:02:00.0) has no carrier, so no packet passes for pod demo/alpha: look at `ip link show pf0`, the cable and the switch port"}},
+		{"PF without carrier that nobody uses", func(in *Input) {
+			in.PFs[0].Carrier, in.Pools, in.Sandboxes = false, nil, nil
+		}, []string{}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			in := input()
 			test.change(&in)
-			if diff := cmp.Diff(test.want, Build(in).Problems); diff != "" {
+			if diff := cmp.Diff(strings.Join(test.want, "\n"), problem.Join(Build(in).Problems, "\n")); diff != "" {
 				t.Errorf("problems differ (-want +got):\n%s", diff)
 			}
 		})
@@ -149,7 +162,7 @@ func TestReleasedAttachmentHoldsNothing(t *testing.T) {
 
 func TestBuildLeavesItsInputAlone(t *testing.T) {
 	in, want := input(), input()
-	in.Problems = make([]string, 0, 8)
+	in.Problems = make([]problem.Problem, 0, 8)
 	in.PFs[0].VFs = in.PFs[0].VFs[:2] // a held VF remains, with spare capacity behind it
 	Build(in)
 	if diff := cmp.Diff(want.PFs[0].VFs[:2], in.PFs[0].VFs); diff != "" {

@@ -13,22 +13,23 @@ import (
 	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/pci"
+	"fairlead.dev/fairlead/pkg/problem"
 )
 
 // State is one node as its agent sees it. Lists are sorted and never nil, so that a reader of
 // the JSON finds [] and equal states print the same text.
 type State struct {
-	Node       string          `json:"node"`
-	Build      string          `json:"build,omitempty"` // the agent's version
-	Time       time.Time       `json:"time"`
-	PFs        []PFReport      `json:"pfs"`
-	Lone       []VFReport      `json:"lone"` // VFs without a visible PF, as inside a virtual machine
-	Pools      []PoolReport    `json:"pools"`
-	Sandboxes  []SandboxReport `json:"sandboxes"`
-	Profiles   []ProfileReport `json:"profiles"`
-	Tombstones int             `json:"tombstones"`         // DELs missed during downtime that have not been replayed yet
-	Repaired   int             `json:"repaired,omitempty"` // VFs that were repaired since the agent started
-	Problems   []string        `json:"problems"`           // for an operator to look at; empty: all is well
+	Node       string            `json:"node"`
+	Build      string            `json:"build,omitempty"` // the agent's version
+	Time       time.Time         `json:"time"`
+	PFs        []PFReport        `json:"pfs"`
+	Lone       []VFReport        `json:"lone"` // VFs without a visible PF, as inside a virtual machine
+	Pools      []PoolReport      `json:"pools"`
+	Sandboxes  []SandboxReport   `json:"sandboxes"`
+	Profiles   []ProfileReport   `json:"profiles"`
+	Tombstones int               `json:"tombstones"`         // DELs missed during downtime that have not been replayed yet
+	Repaired   int               `json:"repaired,omitempty"` // VFs that were repaired since the agent started
+	Problems   []problem.Problem `json:"problems"`           // for an operator to look at; empty: all is well
 }
 
 // PFReport is a physical function with Fairlead's knowledge of its VFs.

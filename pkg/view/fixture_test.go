@@ -132,12 +132,13 @@ func busyNode() state.State {
 	})
 }
 
-// quietNode has one PF, outside any NUMA node, and a pod with the declared fallback.
+// quietNode has two PFs, outside any NUMA node, and a pod with the declared fallback on the
+// first. Nobody uses the second, which is down.
 func quietNode() state.State {
-	pf := igb(2, 0, -1, 0, "pf0")
-	pf.Carrier = false
+	down := igb(3, 0, -1, 0, "pf1")
+	down.Carrier = false
 	return state.Build(state.Input{
-		Node: "node2", Time: noon, PFs: []device.PF{pf},
+		Node: "node2", Time: noon, PFs: []device.PF{igb(2, 0, -1, 0, "pf0"), down},
 		Sandboxes: []ledger.Sandbox{{ID: "11dd", Pod: ledger.PodRef{Namespace: "demo", Name: "delta"}, Created: noon, Attachments: []ledger.Attachment{
 			{Network: "demo/vlan100-or-macvlan", IfName: "net1", Phase: ledger.Bound,
 				Fallback: &ledger.Fallback{From: "sriov", Reason: "the pod requested no device of fairlead.dev/fast"},

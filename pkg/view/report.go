@@ -1,6 +1,9 @@
 package view
 
-import "fairlead.dev/fairlead/pkg/state"
+import (
+	"fairlead.dev/fairlead/pkg/problem"
+	"fairlead.dev/fairlead/pkg/state"
+)
 
 // Report is the content of Status, for scripts.
 type Report struct {
@@ -19,7 +22,7 @@ type NodeReport struct {
 	Tombstones int                   `json:"tombstones"`
 	Pools      []state.PoolReport    `json:"pools"`
 	Profiles   []state.ProfileReport `json:"profiles"`
-	Problems   []string              `json:"problems"`
+	Problems   []problem.Problem     `json:"problems"`
 }
 
 // NewReport sums the nodes up.

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"fairlead.dev/fairlead/pkg/problem"
 	"fairlead.dev/fairlead/pkg/state"
 )
 
@@ -83,7 +84,7 @@ func profileRows(states []state.State) [][]string {
 
 // profileMessage leaves a message out that is among the problems below.
 func profileMessage(s state.State, p state.ProfileReport) string {
-	below := func(problem string) bool { return p.Message != "" && strings.Contains(problem, p.Message) }
+	below := func(o problem.Problem) bool { return p.Message != "" && strings.Contains(o.Text, p.Message) }
 	if !p.Ready && slices.ContainsFunc(s.Problems, below) {
 		return "see PROBLEMS"
 	}
@@ -93,8 +94,8 @@ func profileMessage(s state.State, p state.ProfileReport) string {
 func writeProblems(out *strings.Builder, states []state.State) {
 	var lines []string
 	for _, s := range states {
-		for _, problem := range s.Problems {
-			lines = append(lines, s.Node+": "+problem)
+		for _, p := range s.Problems {
+			lines = append(lines, s.Node+": "+p.Text)
 		}
 	}
 	lines = append(lines, Clashes(states)...)

@@ -65,8 +65,8 @@ func drawNode(s state.State) *branch {
 	}
 	drawLone(root, s)
 	drawOtherUplinks(root, s)
-	for _, problem := range s.Problems {
-		root.add(segment{"! " + problem, bad})
+	for _, p := range s.Problems {
+		root.add(segment{"! " + p.Text, bad})
 	}
 	return root
 }

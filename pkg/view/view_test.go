@@ -7,6 +7,7 @@ import (
 	"unicode"
 
 	"fairlead.dev/fairlead/pkg/ledger"
+	"fairlead.dev/fairlead/pkg/problem"
 	"fairlead.dev/fairlead/pkg/state"
 )
 
@@ -166,7 +167,7 @@ func TestTenantsCannotWriteToTheTerminal(t *testing.T) {
 		s.Sandboxes[i].Attachments[0].Network, s.Sandboxes[i].Attachments[0].IPs = evil, []string{"10.9.9.9/24"}
 		s.Sandboxes[i].Attachments = append(s.Sandboxes[i].Attachments, s.Sandboxes[i].Attachments[0])
 	}
-	s.Problems = append(s.Problems, "plugin failed: "+evil)
+	s.Problems = append(s.Problems, problem.Problem{Text: "plugin failed: " + evil})
 	other := busyNode()
 	other.Node, other.Sandboxes = "node2", s.Sandboxes
 	vf, err := VF([]state.State{s}, "pf0/0", Options{})

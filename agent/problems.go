@@ -1,0 +1,118 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"time"
+
+	"fairlead.dev/fairlead/pkg/host/file"
+	"fairlead.dev/fairlead/pkg/problem"
+	"fairlead.dev/fairlead/pkg/state"
+)
+
+const (
+	// firstReport is the pause before the first look at the node's problems. Until then, the
+	// parts read their sources.
+	firstReport = 30 * time.Second
+	// gatherChanges is the pause between a change and the look at the problems.
+	gatherChanges = 10 * time.Second
+	// reviewProblems is how often the problems are looked at without any event.
+	reviewProblems = 5 * time.Minute
+)
+
+// reports turns the node's problems into events, and remembers them over restarts.
+type reports struct {
+	current  func() (state.State, error)
+	reporter *problem.Reporter
+	path     string
+	saved    []byte
+	log      *slog.Logger
+}
+
+func newReports(o Options, current func() (state.State, error), events problem.Events, log *slog.Logger) *reports {
+	r := &reports{current: current, path: o.problemsPath(), log: log}
+	open, err := r.read()
+	if err != nil {
+		log.Warn("the problems that were reported last are lost; events may be repeated", "error", err)
+	}
+	r.reporter = problem.NewReporter(events, open)
+	return r
+}
+
+func (r *reports) read() ([]problem.Open, error) {
+	raw, err := os.ReadFile(r.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the reported problems: %w", err)
+	}
+	var open []problem.Open
+	if err := json.Unmarshal(raw, &open); err != nil {
+		return nil, fmt.Errorf("read the reported problems in %s: %w", r.path, err)
+	}
+	r.saved = raw
+	return open, nil
+}
+
+// look writes the events that are due, and returns how long to wait if nothing changes.
+func (r *reports) look(now time.Time) time.Duration {
+	s, err := r.current()
+	if err != nil {
+		r.log.Warn("looking for problems failed; trying again", "error", err)
+		return reviewProblems
+	}
+	next := r.reporter.Look(now, s.Problems)
+	if err := r.save(); err != nil {
+		r.log.Warn("remembering the reported problems failed; a restart may repeat their events", "error", err)
+	}
+	if next.IsZero() {
+		return reviewProblems
+	}
+	return min(max(next.Sub(now), time.Second), reviewProblems)
+}
+
+func (r *reports) save() error {
+	raw, err := json.Marshal(r.reporter.Open())
+	if err != nil || bytes.Equal(raw, r.saved) {
+		return err
+	}
+	if err := file.Replace(r.path, raw, 0o600); err != nil {
+		return err
+	}
+	r.saved = raw
+	return nil
+}
+
+// reportProblems looks at the node's problems after each change, until ctx ends.
+func (p *parts) reportProblems(ctx context.Context) error {
+	snapshots, cancel := p.inv.Subscribe()
+	defer cancel()
+	views, cancelViews := p.custody.Subscribe()
+	defer cancelViews()
+	due := time.NewTimer(firstReport)
+	defer due.Stop()
+	for soon := true; ; { // the timer runs already
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-due.C:
+			due.Reset(p.reports.look(time.Now()))
+			soon = false
+			continue
+		case <-snapshots:
+		case <-views:
+		case <-p.node.judged:
+		}
+		if !soon {
+			due.Reset(gatherChanges)
+			soon = true
+		}
+	}
+}
