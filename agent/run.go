@@ -63,6 +63,7 @@ type parts struct {
 // Run runs the agent until ctx ends, then stops serving. If its DaemonSet was deleted, it also
 // restores the node's own CNI configuration.
 func Run(ctx context.Context, o Options, log *slog.Logger) error {
+	kube.LogTo(log)
 	log.Info("agent starting", "build", o.Build, "node", o.NodeName)
 	p, err := construct(o, log)
 	if err != nil {
@@ -96,7 +97,8 @@ func construct(o Options, log *slog.Logger) (*parts, error) {
 	p.cluster, err = kube.New(o.Kubeconfig, kube.Options{
 		NodeName: o.NodeName, Namespace: o.Namespace, DaemonSet: o.DaemonSet,
 		ConfigMaps: nonEmpty(o.ProfilesConfigMap, o.DevicePluginConfigMap, o.PoliciesConfigMap),
-		Changed:    func() { p.policies.read(); kick(changed) }, Log: log,
+		Changed:    func() { p.policies.read(); kick(changed) },
+		PodEnded:   func(namespace, name string) { p.keeper.PodEnded(namespace, name) }, Log: log,
 	})
 	if err != nil {
 		p.close()

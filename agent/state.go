@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -8,7 +9,10 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/pkg/config"
+	"fairlead.dev/fairlead/pkg/custody"
 	"fairlead.dev/fairlead/pkg/device"
+	"fairlead.dev/fairlead/pkg/inventory"
+	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/pci"
 	"fairlead.dev/fairlead/pkg/problem"
 	"fairlead.dev/fairlead/pkg/state"
@@ -60,16 +64,12 @@ func (p *parts) join(knobs map[pci.Address]device.Settings) (state.State, error)
 	if err != nil {
 		return state.State{}, err
 	}
-	allocations, err := p.ledger.Allocations()
-	if err != nil {
-		return state.State{}, err
-	}
 	tombs, err := p.tombs.List()
 	if err != nil {
 		return state.State{}, err
 	}
 	n, advertised := p.node, p.plugin.State()
-	devices := n.inv.Snapshot()
+	devices, view := n.inv.Snapshot(), p.custody.View()
 	repaired := 0
 	if p.repairs != nil {
 		repaired = int(p.repairs.Repaired())
@@ -78,9 +78,10 @@ func (p *parts) join(knobs map[pci.Address]device.Settings) (state.State, error)
 	defer n.mu.Unlock()
 	in := state.Input{
 		Node: p.o.NodeName, Build: p.o.Build, Time: time.Now(), PFs: devices.PFs, Lone: devices.Lone, Knobs: knobs,
-		Pools: members(advertised.Pools), Sandboxes: sandboxes, Allocations: allocations,
+		Pools: members(advertised.Pools), Sandboxes: sandboxes, Allocated: allocated(view, devices), Ungranted: view.HeldWithoutGrant(),
 		Tombstones: len(tombs), Repaired: repaired, Problems: slices.Concat(p.problems(), n.problems, advertised.Problems),
 	}
+	in.Failing, in.Counters = p.attachFailures()
 	for _, s := range n.statuses {
 		in.Profiles = append(in.Profiles, state.ProfileReport{
 			Name: s.Profile, Source: source(n.model, s.Profile), Ready: s.Ready, Message: describe(s),
@@ -96,4 +97,36 @@ func source(m config.Model, profile string) string {
 		}
 	}
 	return ""
+}
+
+// allocated lists the VFs that the kubelet has given to pods: those on record, and those that
+// only the kubelet lists, after the ledger was lost.
+func allocated(view *custody.View, devices *inventory.Snapshot) map[pci.Address]ledger.PodRef {
+	out := map[pci.Address]ledger.PodRef{}
+	note := func(vf pci.Address) {
+		for _, u := range view.Uses(vf) {
+			if u.Kind == custody.Allocation {
+				out[vf] = cmp.Or(out[vf], u.Pod)
+			}
+		}
+	}
+	for i := range devices.PFs {
+		for j := range devices.PFs[i].VFs {
+			note(devices.PFs[i].VFs[j].Address)
+		}
+	}
+	for i := range devices.Lone {
+		note(devices.Lone[i].Address)
+	}
+	return out
+}
+
+// attachFailures lists the pods whose networks cannot be made.
+func (p *parts) attachFailures() ([]state.FailingPod, state.Counters) {
+	all, counts := p.keeper.Failures()
+	var failing []state.FailingPod
+	for _, f := range all {
+		failing = append(failing, state.FailingPod(f))
+	}
+	return failing, state.Counters{Adds: counts.Succeeded, FailedAdds: counts.Failed, Problems: p.reports.reporter.Counts()}
 }

@@ -25,6 +25,9 @@ type Options struct {
 	// Changed is called when the node's labels or a ConfigMap's data have changed. It must not
 	// block.
 	Changed func()
+	// PodEnded is called when a pod of this node is gone, or when its containers have ended. It
+	// must not block.
+	PodEnded func(namespace, name string)
 	// RequestTimeout limits one request; 0: 5 seconds.
 	RequestTimeout time.Duration
 	Log            *slog.Logger
@@ -87,6 +90,9 @@ func newForConfig(cfg *rest.Config, o Options) (*Client, error) {
 	}
 	if o.Changed == nil {
 		o.Changed = func() {}
+	}
+	if o.PodEnded == nil {
+		o.PodEnded = func(string, string) {}
 	}
 	conn, err := connect(cfg, o)
 	if err != nil {

@@ -27,7 +27,31 @@ func newPodCache(c *connection, w *watches) (*podCache, error) {
 	ofNode := fields.OneTermEqualSelector("spec.nodeName", c.o.NodeName)
 	i, err := w.informer(podsResource, &corev1.Pod{}, stripPod,
 		cache.NewListWatchFromClient(c.core, podsResource, metav1.NamespaceAll, ofNode))
+	if err != nil {
+		return nil, err
+	}
+	_, err = i.AddEventHandler(onEnd(c.o.PodEnded))
 	return &podCache{c, i}, err
+}
+
+// onEnd calls ended when a pod is gone, or has reached its last phase.
+func onEnd(ended func(namespace, name string)) cache.ResourceEventHandler {
+	return cache.ResourceEventHandlerFuncs{
+		UpdateFunc: func(old, now any) {
+			before, _ := old.(*corev1.Pod)
+			if p, ok := now.(*corev1.Pod); ok && before != nil && over(p) && !over(before) {
+				ended(p.Namespace, p.Name)
+			}
+		},
+		DeleteFunc: func(gone any) {
+			if missed, ok := gone.(cache.DeletedFinalStateUnknown); ok {
+				gone = missed.Obj
+			}
+			if p, ok := gone.(*corev1.Pod); ok {
+				ended(p.Namespace, p.Name)
+			}
+		},
+	}
 }
 
 // Pod finds a pod of this node. An empty uid matches any. The error wraps network.ErrNotFound
@@ -78,6 +102,11 @@ func isPod(p *corev1.Pod, uid string) bool {
 // terminal reports whether a pod is over. A deletionTimestamp is the moment at which the grace
 // period ends.
 func terminal(p *corev1.Pod, now time.Time) bool {
-	return p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed ||
+	return over(p) ||
 		p.DeletionTimestamp != nil && now.After(p.DeletionTimestamp.Time)
+}
+
+// over reports whether all containers of a pod have ended for good.
+func over(p *corev1.Pod) bool {
+	return p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
 }

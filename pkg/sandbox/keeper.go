@@ -106,11 +106,12 @@ type Keeper struct {
 	statuses    *statuses
 	allocations *allocations
 	released    *released
+	failures    *failures
 }
 
 // New makes a keeper; Run starts its loops.
 func New(o Options) *Keeper {
-	k := &Keeper{o: o, locks: newLocks(), released: &released{}}
+	k := &Keeper{o: o, locks: newLocks(), released: &released{}, failures: newFailures(o.Now)}
 	chains := guarded{o.Chains}
 	info := deviceInfo{dir: o.DevInfoDir}
 	k.allocations = newAllocations(o)

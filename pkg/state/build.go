@@ -8,6 +8,7 @@ import (
 
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 
+	"fairlead.dev/fairlead/pkg/custody"
 	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/pci"
@@ -16,19 +17,22 @@ import (
 
 // Input is the knowledge of the agent's parts, as plain values.
 type Input struct {
-	Node        string
-	Build       string // the agent's version
-	Time        time.Time
-	PFs         []device.PF
-	Lone        []device.VF                     // VFs whose PF is not visible, as inside a virtual machine
-	Knobs       map[pci.Address]device.Settings // the VFs' current settings at their PF; some or all may be missing
-	Pools       []PoolMembers
-	Sandboxes   []ledger.Sandbox
-	Allocations []ledger.Allocation
-	Profiles    []ProfileReport
-	Tombstones  int
-	Repaired    int               // VFs that were repaired since the agent started
-	Problems    []problem.Problem // the problems that the parts report
+	Node       string
+	Build      string // the agent's version
+	Time       time.Time
+	PFs        []device.PF
+	Lone       []device.VF                     // VFs whose PF is not visible, as inside a virtual machine
+	Knobs      map[pci.Address]device.Settings // the VFs' current settings at their PF; some or all may be missing
+	Pools      []PoolMembers
+	Sandboxes  []ledger.Sandbox
+	Allocated  map[pci.Address]ledger.PodRef // VFs that the kubelet has given away, with the pod if it is known
+	Ungranted  []custody.Use                 // VFs of running pods that the kubelet no longer lists
+	Profiles   []ProfileReport
+	Failing    []FailingPod
+	Counters   Counters
+	Tombstones int
+	Repaired   int               // VFs that were repaired since the agent started
+	Problems   []problem.Problem // the problems that the parts report
 }
 
 // PoolMembers is a pool with its devices.
@@ -58,6 +62,8 @@ func Build(in Input) State {
 		Pools:      b.pools(),
 		Sandboxes:  b.sandboxes(),
 		Profiles:   b.profiles(),
+		Failing:    append([]FailingPod{}, in.Failing...),
+		Counters:   in.Counters,
 		Tombstones: in.Tombstones,
 		Repaired:   in.Repaired,
 		Problems:   append([]problem.Problem{}, b.problems...),
@@ -84,10 +90,16 @@ func (b *builder) joinPools() {
 }
 
 func (b *builder) joinAllocations() {
-	for _, allocation := range b.in.Allocations {
-		vf := b.vfs[allocation.Device]
+	for address, pod := range b.in.Allocated {
+		vf := b.vfs[address]
 		vf.Allocated = true
-		b.vfs[allocation.Device] = vf
+		if pod.Name != "" {
+			vf.AllocatedTo = &pod
+		}
+		b.vfs[address] = vf
+	}
+	for _, u := range b.in.Ungranted {
+		b.problems = append(b.problems, heldWithoutGrant(u))
 	}
 }
 

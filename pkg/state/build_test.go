@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"fairlead.dev/fairlead/pkg/custody"
 	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/pci"
@@ -43,7 +44,7 @@ func input() Input {
 			},
 			Result: json.RawMessage(`{"cniVersion":"1.0.0","interfaces":[{"name":"pf0v0"},{"name":"net1","mac":"02:00:00:00:00:01","sandbox":"/x"}],"ips":[{"address":"10.0.0.5/24"},{"address":"fd00::5/64"}]}`),
 		}}}},
-		Allocations: []ledger.Allocation{{Resource: "fairlead.dev/fast", Device: vf1}},
+		Allocated: map[pci.Address]ledger.PodRef{vf1: {}},
 	}
 }
 
@@ -137,6 +138,10 @@ func TestProblemsAreNamed(t *testing.T) {
 			in.PFs[0].AltNames = []string{"wan"}
 			in.Sandboxes[0].Attachments[0].Members = []ledger.Member{{Plugin: "macvlan", Child: &ledger.ChildMember{Uplink: "wan"}}}
 		}, []string{"PF pf0 (0000:02:00.0) has no carrier, so no packet passes for pod demo/alpha: look at `ip link show pf0`, the cable and the switch port"}},
+		// devices A8: a live holder whose allocation is no longer the kubelet's.
+		{"VF of a running pod that the kubelet may give away", func(in *Input) {
+			in.Ungranted = []custody.Use{{Kind: custody.Sandbox, Function: vf0, Who: "pod demo/alpha (net1)", Pod: ledger.PodRef{Namespace: "demo", Name: "alpha"}, IfName: "net1", Resource: "fairlead.dev/fast", Ungranted: true}}
+		}, []string{"VF 0000:02:10.0: pod demo/alpha (net1) has it as fairlead.dev/fast, and the kubelet no longer lists it there, so it may give it to another pod: delete that pod"}},
 		{"PF without carrier that nobody uses", func(in *Input) {
 			in.PFs[0].Carrier, in.Pools, in.Sandboxes = false, nil, nil
 		}, []string{}},
@@ -173,7 +178,7 @@ func TestBuildLeavesItsInputAlone(t *testing.T) {
 // A consumer of the JSON finds lists, never null: `jq '.sandboxes | length'`.
 func TestEmptyStateHasEmptyLists(t *testing.T) {
 	got, err := json.Marshal(Build(Input{Node: "n"}))
-	want := `{"node":"n","time":"0001-01-01T00:00:00Z","pfs":[],"lone":[],"pools":[],"sandboxes":[],"profiles":[],"tombstones":0,"problems":[]}`
+	want := `{"node":"n","time":"0001-01-01T00:00:00Z","pfs":[],"lone":[],"pools":[],"sandboxes":[],"profiles":[],"failing":[],"counters":{"adds":0,"failedAdds":0},"tombstones":0,"problems":[]}`
 	if err != nil || string(got) != want {
 		t.Errorf("JSON of an empty state = %s, %v; want %s", got, err, want)
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"fairlead.dev/fairlead/pkg/custody"
 	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/pci"
@@ -47,6 +48,15 @@ func vfOfPodLost(s ledger.Sandbox, a ledger.Attachment, m ledger.Member, how, fo
 		Text: fmt.Sprintf("pod %s, network %s, interface %s: its VF %s %s; %s",
 			s.Pod, a.Network, a.IfName, m.Device, how, remedy),
 		PodText: fmt.Sprintf("network %s, interface %s: the VF %s; %s", a.Network, a.IfName, forPod, remedy)}
+}
+
+// heldWithoutGrant is the problem of a VF that a running pod has, and that the kubelet may give
+// to another pod.
+func heldWithoutGrant(u custody.Use) problem.Problem {
+	return problem.Problem{Reason: problem.VFHeldWithoutGrant, About: "VF " + u.Function.String(), Pod: &u.Pod,
+		Text: fmt.Sprintf("VF %s: %s", u.Function, u.Reason()),
+		PodText: fmt.Sprintf("interface %s: the kubelet no longer counts the interface's device as this pod's, and may give it to another pod; delete this pod, so that it gets another device",
+			u.IfName)}
 }
 
 // findDownPFs reports PFs that pass no packets although pods or pools depend on them.

@@ -185,6 +185,8 @@ func usePart(vf state.VFReport) segment {
 		return segment{"→ " + vf.Holder.Pod.String(), strong}
 	case vf.Holder != nil:
 		return segment{"→ " + vf.Holder.Pod.String() + " (unfinished)", warn}
+	case vf.AllocatedTo != nil:
+		return segment{"→ " + vf.AllocatedTo.String() + " (no record)", warn}
 	case vf.Allocated:
 		return segment{"allocated, in no network", warn}
 	case vf.Pool != "" && !vf.Healthy:

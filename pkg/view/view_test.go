@@ -21,10 +21,11 @@ func TestTopologyIsDrawn(t *testing.T) {
 
 func TestTablesAreDrawn(t *testing.T) {
 	states := []state.State{quietNode(), busyNode()}
-	checkGolden(t, "status.txt", Status(states))
+	checkGolden(t, "status.txt", Status(states, Options{}))
+	checkGolden(t, "status-80.txt", Status(states, Options{Width: 80}))
 	checkGolden(t, "vfs.txt", VFs(states, Options{}))
 	checkGolden(t, "vfs-80.txt", VFs(states, Options{Width: 80}))
-	checkGolden(t, "status-empty.txt", Status([]state.State{state.Build(state.Input{Node: "node3"})}))
+	checkGolden(t, "status-empty.txt", Status([]state.State{state.Build(state.Input{Node: "node3"})}, Options{}))
 }
 
 func TestOneVFIsDescribed(t *testing.T) {
@@ -50,7 +51,7 @@ func TestVFsWithoutAPF(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	checkGolden(t, "lone.txt", Status(states)+"\n"+Topology(states, Options{})+"\n"+VFs(states, Options{})+"\n"+vf)
+	checkGolden(t, "lone.txt", Status(states, Options{})+"\n"+Topology(states, Options{})+"\n"+VFs(states, Options{})+"\n"+vf)
 }
 
 // A PF whose driver is not bound has no netdev to name it by.
@@ -116,7 +117,7 @@ func TestHealthyIsFalseWithAProblem(t *testing.T) {
 	was, is := busyNode(), quietNode()
 	was.Node = is.Node
 	is.Time = was.Time.Add(1)
-	if states := []state.State{was, is}; !Healthy(states) || strings.Contains(Status(states), "problems") {
+	if states := []state.State{was, is}; !Healthy(states) || strings.Contains(Status(states, Options{}), "problems") {
 		t.Error("an older state of a node decides, which status does not show")
 	}
 }
@@ -146,7 +147,7 @@ func TestAddressOnTwoNodesIsReported(t *testing.T) {
 			if !slices.Equal(got, test.want) {
 				t.Errorf("Clashes = %q, want %q", got, test.want)
 			}
-			if Healthy(test.states) != (test.want == nil) || strings.Contains(Status(test.states), "PROBLEMS") != (test.want != nil) {
+			if Healthy(test.states) != (test.want == nil) || strings.Contains(Status(test.states, Options{}), "PROBLEMS") != (test.want != nil) {
 				t.Error("status must show a clash, and the nodes are not healthy with one")
 			}
 		})
@@ -175,7 +176,7 @@ func TestTenantsCannotWriteToTheTerminal(t *testing.T) {
 		t.Fatal(err)
 	}
 	states := []state.State{s, other}
-	for name, text := range map[string]string{"topology": Topology(states, Options{}), "status": Status(states), "vfs": VFs(states, Options{}), "vf": vf} {
+	for name, text := range map[string]string{"topology": Topology(states, Options{}), "status": Status(states, Options{Width: 80}), "vfs": VFs(states, Options{}), "vf": vf} {
 		if i := strings.IndexFunc(text, func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }); i >= 0 {
 			t.Errorf("%s: unprintable at %q", name, text[i:min(i+20, len(text))])
 		}
