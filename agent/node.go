@@ -34,12 +34,12 @@ type node struct {
 	declared *declared
 	applier  *profile.Applier
 	log      *slog.Logger
-	changed  chan struct{} // the declared state may have changed
-	answered chan struct{} // closed when profiles may be applied: the API server has answered or is no longer waited for. nil: at once
-	reapply  chan struct{} // the declared state was read again
-	applied  outcome       // the last comparison of profiles and NICs
-	judged   chan struct{} // declarations were read or profiles applied: there may be other problems
-	event    func(eventType, reason, message string)
+	changed  chan struct{}     // the declared state may have changed
+	answered chan struct{}     // closed when profiles may be applied: the API server has answered or is no longer waited for. nil: at once
+	reapply  chan struct{}     // the declared state was read again
+	applied  outcome           // the last comparison of profiles and NICs
+	judged   chan struct{}     // declarations were read or profiles applied: there may be other problems
+	removed  func(text string) // reports VFs that somebody has removed
 
 	reading sync.Mutex // guards declared
 
@@ -70,8 +70,12 @@ func newNode(p *parts, changed chan struct{}) *node {
 	}
 	n := &node{
 		inv: p.inv, plugin: p.plugin, custody: p.custody, log: p.log, changed: changed,
-		reapply: make(chan struct{}, 1), judged: make(chan struct{}, 1), event: p.cluster.NodeEvent, answered: make(chan struct{}),
+		reapply: make(chan struct{}, 1), judged: make(chan struct{}, 1), answered: make(chan struct{}),
 		declared: &declared{o: p.o, objects: p.cluster, memory: memory, log: p.log},
+	}
+	n.removed = func(text string) {
+		p.log.Warn("VFs were removed", "error", text)
+		p.cluster.NodeEvent("Warning", "VFsRemoved", text)
 	}
 	host := cni.NewHostExec()
 	n.applier = &profile.Applier{

@@ -53,7 +53,7 @@ func (n *node) keepApplied(ctx context.Context) error {
 			if seen == nil || !disturbs(seen, s) {
 				continue // before the first comparison, the timer is due
 			}
-			n.reportRemoved(seen, s)
+			reportRemoved(seen, s, n.removed)
 		case v := <-views:
 			if !anyFree(v, waitsFor) {
 				continue

@@ -7,9 +7,9 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 )
 
-// reportRemoved writes an event about the VFs that somebody else has removed. Old is the
-// snapshot after the agent's own last change.
-func (n *node) reportRemoved(old, now *inventory.Snapshot) {
+// reportRemoved reports the VFs that somebody else has removed. Old is the snapshot after the
+// agent's own last change.
+func reportRemoved(old, now *inventory.Snapshot, report func(text string)) {
 	for _, pf := range old.PFs {
 		var gone []pci.Address
 		for i := range pf.VFs {
@@ -20,14 +20,10 @@ func (n *node) reportRemoved(old, now *inventory.Snapshot) {
 		if len(gone) == 0 {
 			continue
 		}
-		cause := "somebody wrote to its sriov_numvfs, or its driver was loaded again; a profile makes them again"
+		cause := "somebody wrote to its sriov_numvfs, or its driver was loaded again; a profile that asks for them makes them again"
 		if _, there := now.PF(pf.Address); !there {
 			cause = "the PF itself is gone from the PCI bus"
 		}
-		text := fmt.Sprintf("%d VFs of PF %s (%s) were removed, and not by Fairlead (%s is the first): %s", len(gone), pf.Netdev, pf.Address, gone[0], cause)
-		n.log.Warn("VFs were removed", "error", text)
-		if n.event != nil {
-			n.event("Warning", "VFsRemoved", text)
-		}
+		report(fmt.Sprintf("%d VFs of PF %s (%s) were removed, and not by Fairlead (%s is the first): %s", len(gone), pf.Netdev, pf.Address, gone[0], cause))
 	}
 }

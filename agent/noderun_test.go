@@ -48,7 +48,7 @@ func testNode(t *testing.T, root string) *node {
 		declared: newDeclared(t, t.TempDir(), &api{labels: map[string]string{"nic": "yes"}, configMaps: map[string]map[string]string{
 			"fairlead-profiles": {"a.yaml": goodProfile},
 		}}),
-		log: slog.New(slog.DiscardHandler), changed: make(chan struct{}, 1), reapply: make(chan struct{}, 1),
+		log: slog.New(slog.DiscardHandler), changed: make(chan struct{}, 1), reapply: make(chan struct{}, 1), removed: func(string) {},
 	}
 	n.applier = &profile.Applier{FS: sysfs.New(root), Custody: withholding{n}}
 	return n

@@ -90,8 +90,8 @@ func (r *reports) save() error {
 	return nil
 }
 
-// reportProblems looks at the node's problems after each change, until ctx ends.
-func (p *parts) reportProblems(ctx context.Context) error {
+// follow looks at the node's problems after each change of its parts, until ctx ends.
+func (r *reports) follow(ctx context.Context, p *parts) error {
 	snapshots, cancel := p.inv.Subscribe()
 	defer cancel()
 	views, cancelViews := p.custody.Subscribe()
@@ -103,7 +103,7 @@ func (p *parts) reportProblems(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-due.C:
-			due.Reset(p.reports.look(time.Now()))
+			due.Reset(r.look(time.Now()))
 			soon = false
 			continue
 		case <-snapshots:

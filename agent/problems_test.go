@@ -85,13 +85,12 @@ func TestVFsThatSomebodyRemovedAreAnEvent(t *testing.T) {
 	}{
 		{"none", before.PFs, ""},
 		{"by sriov_numvfs", []device.PF{pf("0000:01:00.0", "pf0", true), before.PFs[1]},
-			"Warning VFsRemoved: 2 VFs of PF pf0 (0000:01:00.0) were removed, and not by Fairlead (0000:01:10.0 is the first): somebody wrote to its sriov_numvfs, or its driver was loaded again; a profile makes them again"},
+			"Warning VFsRemoved: 2 VFs of PF pf0 (0000:01:00.0) were removed, and not by Fairlead (0000:01:10.0 is the first): somebody wrote to its sriov_numvfs, or its driver was loaded again; a profile that asks for them makes them again"},
 		{"with the PF", before.PFs[:1],
 			"Warning VFsRemoved: 1 VFs of PF pf1 (0000:02:00.0) were removed, and not by Fairlead (0000:02:10.0 is the first): the PF itself is gone from the PCI bus"},
 	} {
 		events := &eventLog{}
-		n := &node{event: events.NodeEvent, log: slog.New(slog.DiscardHandler)}
-		n.reportRemoved(before, inventory.NewSnapshot(tt.now, nil))
+		reportRemoved(before, inventory.NewSnapshot(tt.now, nil), func(text string) { events.NodeEvent("Warning", "VFsRemoved", text) })
 		if got := events.take(); got != tt.want {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
 		}

@@ -1,5 +1,5 @@
-// Package problem holds what a person must look at on a node, and turns the beginning and the
-// end of each problem into events.
+// Package problem holds the problems of a node that a person must look at. It turns the
+// beginning and the end of each into events.
 //
 // The parts of the agent report Problems, fairleadctl prints them, and a Reporter compares
 // them with those of before. The package finds no problem itself, and writes to no API server.

@@ -6,7 +6,7 @@ import "slices"
 // `kubectl get events -A --field-selector reason=PFNoCarrier` finds it on all nodes.
 type Reason string
 
-// The reasons of all problems; Kinds says what they mean.
+// The reasons of all problems; Kinds has their meanings.
 const (
 	APIServerUnread      Reason = "APIServerUnread"
 	NodeUnknown          Reason = "NodeUnknown"

@@ -113,14 +113,3 @@ func (f *failures) list() ([]AttachFailure, AttachCounts) {
 	slices.SortFunc(all, func(a, b AttachFailure) int { return strings.Compare(a.Pod.String(), b.Pod.String()) })
 	return all, f.counts
 }
-
-// Failures lists the pods whose networks cannot be made, with the last cause, and counts all
-// Attaches since the start.
-func (k *Keeper) Failures() ([]AttachFailure, AttachCounts) { return k.failures.list() }
-
-// PodEnded tells the Keeper that a pod is gone, or that all of its containers have ended. The
-// kubelet then frees its devices, without an event of its own.
-func (k *Keeper) PodEnded(namespace, name string) {
-	k.failures.forget(namespace, name)
-	k.allocations.noteEnd()
-}

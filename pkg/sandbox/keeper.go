@@ -151,6 +151,17 @@ func (k *Keeper) Reconcile(ctx context.Context) error {
 	return errors.Join(err, k.reviewer.round(ctx))
 }
 
+// Failures lists the pods whose networks cannot be made, with the last cause, and counts all
+// Attaches since the start.
+func (k *Keeper) Failures() ([]AttachFailure, AttachCounts) { return k.failures.list() }
+
+// PodEnded is to be called when a pod is gone, or when all of its containers have ended. The
+// kubelet then frees its devices, without an event of its own.
+func (k *Keeper) PodEnded(namespace, name string) {
+	k.failures.forget(namespace, name)
+	k.allocations.noteEnd()
+}
+
 // programs runs plugin binaries.
 type programs struct {
 	exec invoke.Exec
