@@ -79,6 +79,7 @@ func Assign(s *inventory.Snapshot, pools []device.Pool, view *custody.View) Assi
 	a.reportOverlaps()
 	a.reportNames(s)
 	a.reportFunctions(s)
+	a.reportNearMisses(s)
 	return a.result()
 }
 
