@@ -11,7 +11,9 @@ import (
 	"os"
 	"time"
 
+	"fairlead.dev/fairlead/pkg/custody"
 	"fairlead.dev/fairlead/pkg/host/file"
+	"fairlead.dev/fairlead/pkg/inventory"
 	"fairlead.dev/fairlead/pkg/problem"
 	"fairlead.dev/fairlead/pkg/state"
 )
@@ -90,25 +92,31 @@ func (r *reports) save() error {
 	return nil
 }
 
-// follow looks at the node's problems after each change of its parts, until ctx ends.
-func (r *reports) follow(ctx context.Context, p *parts) error {
+// reportProblems follows the parts whose changes may begin or end a problem, until ctx ends.
+func reportProblems(ctx context.Context, p *parts) error {
 	snapshots, cancel := p.inv.Subscribe()
 	defer cancel()
 	views, cancelViews := p.custody.Subscribe()
 	defer cancelViews()
+	p.reports.follow(ctx, snapshots, views, p.node.judged)
+	return nil
+}
+
+// follow looks at the problems soon after each change, and when an event is due.
+func (r *reports) follow(ctx context.Context, snapshots <-chan *inventory.Snapshot, views <-chan *custody.View, judged <-chan struct{}) {
 	due := time.NewTimer(firstReport)
 	defer due.Stop()
 	for soon := true; ; { // the timer runs already
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-due.C:
 			due.Reset(r.look(time.Now()))
 			soon = false
 			continue
 		case <-snapshots:
 		case <-views:
-		case <-p.node.judged:
+		case <-judged:
 		}
 		if !soon {
 			due.Reset(gatherChanges)

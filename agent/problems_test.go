@@ -1,16 +1,21 @@
 package agent
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"os"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/inventory"
 	"fairlead.dev/fairlead/pkg/ledger"
+	"fairlead.dev/fairlead/pkg/problem"
 	"fairlead.dev/fairlead/pkg/state"
 )
 
@@ -95,4 +100,43 @@ func TestVFsThatSomebodyRemovedAreAnEvent(t *testing.T) {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
 		}
 	}
+}
+
+// devices B10: a node on which nothing happens looks at its problems every few minutes. Many
+// changes in a row are one look.
+func TestProblemsAreLookedAtAfterChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		looks, start := []time.Duration{}, time.Now()
+		down := problem.Problem{Reason: problem.PFNoCarrier, Text: "down"}
+		current := func() (state.State, error) {
+			looks = append(looks, time.Since(start))
+			if time.Since(start) < 20*time.Minute {
+				return state.State{}, nil
+			}
+			return state.State{Problems: []problem.Problem{down}}, nil
+		}
+		events := &eventLog{}
+		r := newReports(Options{StateDir: t.TempDir()}, current, events, slog.New(slog.DiscardHandler))
+		judged := make(chan struct{})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); r.follow(ctx, nil, nil, judged) }()
+		judged <- struct{}{} // before the first look
+		time.Sleep(11 * time.Minute)
+		for range 5 {
+			judged <- struct{}{}
+			time.Sleep(time.Second)
+		}
+		time.Sleep(16 * time.Minute)
+		cancel()
+		<-done
+		want := []time.Duration{30 * time.Second, 5*time.Minute + 30*time.Second, 10*time.Minute + 30*time.Second, 11*time.Minute + 10*time.Second,
+			16*time.Minute + 10*time.Second, 21*time.Minute + 10*time.Second, 21*time.Minute + 25*time.Second, 26*time.Minute + 25*time.Second}
+		if diff := cmp.Diff(want, looks); diff != "" {
+			t.Errorf("looks (-want +got):\n%s", diff)
+		}
+		if got := events.take(); got != "Warning PFNoCarrier: down" {
+			t.Errorf("events %q", got)
+		}
+	})
 }

@@ -168,7 +168,7 @@ func (p *parts) run(ctx context.Context) error {
 	})
 	g.Go(func() error { return p.reconcile(ctx) })
 	g.Go(func() error { return p.serveState(ctx) })
-	g.Go(func() error { return p.reports.follow(ctx, p) })
+	g.Go(func() error { return reportProblems(ctx, p) })
 	return g.Wait()
 }
 

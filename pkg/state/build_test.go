@@ -157,6 +157,21 @@ func TestProblemsAreNamed(t *testing.T) {
 	}
 }
 
+// A reason that counts must not end and begin a problem at each count: each end is an event.
+func TestACountedReasonIsOneProblem(t *testing.T) {
+	about := map[string]bool{}
+	for _, reason := range []string{"its release has failed 2 times", "its release has failed 3 times"} {
+		in := input()
+		in.Pools[0].Unhealthy[vf1] = reason
+		for _, p := range Build(in).Problems {
+			about[p.About] = true
+		}
+	}
+	if len(about) != 1 {
+		t.Errorf("%v", about)
+	}
+}
+
 func TestReleasedAttachmentHoldsNothing(t *testing.T) {
 	in := input()
 	in.Sandboxes[0].Attachments[0].Phase = ledger.Released

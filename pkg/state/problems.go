@@ -3,6 +3,7 @@ package state
 import (
 	"cmp"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -12,6 +13,9 @@ import (
 	"fairlead.dev/fairlead/pkg/pci"
 	"fairlead.dev/fairlead/pkg/problem"
 )
+
+// number is left out of the identity of a problem: a reason may count attempts.
+var number = regexp.MustCompile(`\d+`)
 
 // unhealthyProblems returns a problem for each reason: a profile that cannot be applied, or a
 // missing module, concerns all VFs of its group.
@@ -27,7 +31,7 @@ func unhealthyProblems(pool PoolMembers) []problem.Problem {
 		if n := len(vfs); n > 1 {
 			which = fmt.Sprintf("%d VFs (%s to %s) are", n, vfs[0], vfs[n-1])
 		}
-		out = append(out, problem.Problem{Reason: problem.VFNotHandedOut, About: pool.Resource + ", " + reason,
+		out = append(out, problem.Problem{Reason: problem.VFNotHandedOut, About: pool.Resource + ", " + number.ReplaceAllString(reason, "N"),
 			Text: fmt.Sprintf("pool %s (%s): %s not handed out: %s", pool.Resource, pool.Source, which, reason)})
 	}
 	slices.SortFunc(out, func(x, y problem.Problem) int { return cmp.Compare(x.Text, y.Text) })
