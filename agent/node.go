@@ -47,7 +47,7 @@ type node struct {
 	model    config.Model
 	names    device.Names // the PFs' names since model was read
 	problems []problem.Problem
-	statuses []profile.Status
+	statuses []profile.Status       // nil until the profiles have been compared with the NICs
 	governed map[pci.Address]string // PF -> the profile that governs it
 }
 

@@ -148,6 +148,13 @@ func (n *node) ready() bool {
 	return !slices.ContainsFunc(n.statuses, func(s profile.Status) bool { return !s.Ready })
 }
 
+// hasApplied reports whether the profiles have been compared with the NICs since the start.
+func (n *node) hasApplied() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.statuses != nil
+}
+
 // waitsFor lists the functions in use if some profile is not in effect: one of them may be in
 // its way.
 func (n *node) waitsFor(s *inventory.Snapshot) []pci.Address {

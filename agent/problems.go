@@ -22,6 +22,9 @@ const (
 	// firstReport is the pause before the first look at the node's problems. Until then, the
 	// parts read their sources.
 	firstReport = 30 * time.Second
+	// lastFirstReport is the longest wait for the profiles before the first look. Until they have
+	// been compared with the NICs, their problems are not known, and would count as resolved.
+	lastFirstReport = 5 * time.Minute
 	// gatherChanges is the pause between a change and the look at the problems.
 	gatherChanges = 10 * time.Second
 	// reviewProblems is how often the problems are looked at without any event.
@@ -31,14 +34,15 @@ const (
 // reports turns the node's problems into events, and remembers them over restarts.
 type reports struct {
 	current  func() (state.State, error)
+	complete func() bool // all parts have looked for problems
 	reporter *problem.Reporter
 	path     string
 	saved    []byte
 	log      *slog.Logger
 }
 
-func newReports(o Options, current func() (state.State, error), events problem.Events, log *slog.Logger) *reports {
-	r := &reports{current: current, path: o.problemsPath(), log: log}
+func newReports(o Options, current func() (state.State, error), complete func() bool, events problem.Events, log *slog.Logger) *reports {
+	r := &reports{current: current, complete: complete, path: o.problemsPath(), log: log}
 	open, err := r.read()
 	if err != nil {
 		log.Warn("the problems that were reported last are lost; events may be repeated", "error", err)
@@ -106,11 +110,16 @@ func reportProblems(ctx context.Context, p *parts) error {
 func (r *reports) follow(ctx context.Context, snapshots <-chan *inventory.Snapshot, views <-chan *custody.View, judged <-chan struct{}) {
 	due := time.NewTimer(firstReport)
 	defer due.Stop()
+	patience := time.Now().Add(lastFirstReport)
 	for soon := true; ; { // the timer runs already
 		select {
 		case <-ctx.Done():
 			return
 		case <-due.C:
+			if now := time.Now(); !r.complete() && now.Before(patience) {
+				due.Reset(firstReport)
+				continue
+			}
 			due.Reset(r.look(time.Now()))
 			soon = false
 			continue

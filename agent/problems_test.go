@@ -53,7 +53,7 @@ func TestProblemsBecomeEventsOfTheNode(t *testing.T) {
 	}
 	p.policies.o.PoliciesConfigMap = ""
 	write(t, p.o.PoliciesDir+"/a.yaml", "spec: [")
-	start := func() *reports { return newReports(p.o, current, events, slog.New(slog.DiscardHandler)) }
+	start := func() *reports { return newReports(p.o, current, always, events, slog.New(slog.DiscardHandler)) }
 	now := time.Now()
 	r := start()
 	if wait := r.look(now); wait > time.Minute || len(events.lines) > 0 {
@@ -102,6 +102,32 @@ func TestVFsThatSomebodyRemovedAreAnEvent(t *testing.T) {
 	}
 }
 
+func always() bool { return true }
+
+// After a restart, the problems of profiles are not known until these have been applied. They
+// must not count as resolved meanwhile.
+func TestNothingIsReportedBeforeProfilesAreApplied(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		looks, start := []time.Duration{}, time.Now()
+		current := func() (state.State, error) {
+			looks = append(looks, time.Since(start))
+			return state.State{}, nil
+		}
+		for _, after := range []time.Duration{70 * time.Second, time.Hour} {
+			looks, start = nil, time.Now()
+			applied := func() bool { return time.Since(start) >= after }
+			r := newReports(Options{StateDir: t.TempDir()}, current, applied, &eventLog{}, slog.New(slog.DiscardHandler))
+			ctx, cancel := context.WithTimeout(t.Context(), 6*time.Minute)
+			r.follow(ctx, nil, nil, nil)
+			cancel()
+			want := min((after + firstReport).Truncate(firstReport), lastFirstReport)
+			if len(looks) == 0 || looks[0] != want {
+				t.Errorf("applied after %s: looks %v, want the first after %s", after, looks, want)
+			}
+		}
+	})
+}
+
 // devices B10: a node on which nothing happens looks at its problems every few minutes. Many
 // changes in a row are one look.
 func TestProblemsAreLookedAtAfterChanges(t *testing.T) {
@@ -116,7 +142,7 @@ func TestProblemsAreLookedAtAfterChanges(t *testing.T) {
 			return state.State{Problems: []problem.Problem{down}}, nil
 		}
 		events := &eventLog{}
-		r := newReports(Options{StateDir: t.TempDir()}, current, events, slog.New(slog.DiscardHandler))
+		r := newReports(Options{StateDir: t.TempDir()}, current, always, events, slog.New(slog.DiscardHandler))
 		judged := make(chan struct{})
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})

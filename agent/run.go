@@ -115,7 +115,7 @@ func construct(o Options, log *slog.Logger) (*parts, error) {
 	}
 	p.repairs = newRepairer(p)
 	p.newServer()
-	p.reports = newReports(o, func() (state.State, error) { return p.join(nil) }, p.cluster, log)
+	p.reports = newReports(o, func() (state.State, error) { return p.join(nil) }, p.node.hasApplied, p.cluster, log)
 	return p, nil
 }
 
