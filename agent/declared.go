@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,11 +11,13 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 
 	"github.com/fsnotify/fsnotify"
 
 	"fairlead.dev/fairlead/pkg/config"
 	"fairlead.dev/fairlead/pkg/device"
+	"fairlead.dev/fairlead/pkg/problem"
 )
 
 // objects are the objects of the cluster that the declared state is read from. If the API
@@ -73,7 +76,7 @@ func (p *parsedTexts[T]) read(from texts, err error, parse func(texts) (T, error
 
 // read reads all sources again and returns the model to work with. Each problem names a source
 // whose last edit is not in effect, and why.
-func (d *declared) read() (m config.Model, problems []string) {
+func (d *declared) read() (m config.Model, problems []problem.Problem) {
 	labels := d.nodeLabels()
 	d.recall(labels)
 	from, err := d.readProfiles()
@@ -92,11 +95,13 @@ func (d *declared) read() (m config.Model, problems []string) {
 	if err := d.memory.save(); err != nil {
 		d.log.Warn("saving the declared state for the next start failed", "error", err)
 	}
-	for _, err := range []error{d.profiles.err, d.pools.err, d.model.err} {
+	for about, err := range map[string]error{"the profiles": d.profiles.err, "the device plugin's configuration": d.pools.err, "the configuration as a whole": d.model.err} {
 		if err != nil {
-			problems = append(problems, fmt.Sprintf("%v (the last valid configuration stays in effect)", err))
+			problems = append(problems, problem.Problem{Reason: problem.ConfigurationRefused, About: about,
+				Text: fmt.Sprintf("%v (the last valid configuration stays in effect)", err)})
 		}
 	}
+	slices.SortFunc(problems, func(a, b problem.Problem) int { return cmp.Compare(a.Text, b.Text) })
 	return d.model.value, problems
 }
 

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"fairlead.dev/fairlead/pkg/config"
+	"fairlead.dev/fairlead/pkg/problem"
 )
 
 // api is the cluster as declared sees it; a nil map means that the API server has not answered.
@@ -108,7 +109,7 @@ func TestInvalidEditKeepsTheLastGoodPart(t *testing.T) {
 			if got := resources(m); got != "intel.com/legacy fairlead.dev/fast" {
 				t.Errorf("pools are now %q", got)
 			}
-			if len(problems) != 1 || !strings.Contains(problems[0], tt.want) || !strings.Contains(problems[0], "stays in effect") {
+			if len(problems) != 1 || !strings.Contains(problems[0].Text, tt.want) || !strings.Contains(problems[0].Text, "stays in effect") {
 				t.Errorf("problems %q, want one that names %q", problems, tt.want)
 			}
 			a.configMaps[tt.configMap] = good
@@ -178,7 +179,7 @@ func TestInvalidEditOutlastsARestart(t *testing.T) {
 			if resources(m) != all {
 				t.Errorf("after the restart: pools %q, want %q", resources(m), all)
 			}
-			if len(problems) != 1 || !strings.Contains(problems[0], tt.want) {
+			if len(problems) != 1 || !strings.Contains(problems[0].Text, tt.want) {
 				t.Errorf("problems %q, want one that names %q", problems, tt.want)
 			}
 			again := newDeclared(t, dir, &api{}) // and the API server away
@@ -259,7 +260,7 @@ func TestConfigMapWithAKeyPerNode(t *testing.T) {
 			if got := resources(m); got != tt.want {
 				t.Errorf("pools %q, want %q", got, tt.want)
 			}
-			if got := strings.Join(problems, "\n"); (tt.problem == "") != (got == "") || !strings.Contains(got, tt.problem) {
+			if got := problem.Join(problems, "\n"); (tt.problem == "") != (got == "") || !strings.Contains(got, tt.problem) {
 				t.Errorf("problems %q, want one with %q", got, tt.problem)
 			}
 		})

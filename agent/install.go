@@ -11,6 +11,7 @@ import (
 
 	"fairlead.dev/fairlead/cni/confdir"
 	"fairlead.dev/fairlead/cni/wire"
+	"fairlead.dev/fairlead/pkg/problem"
 	"fairlead.dev/fairlead/pkg/retry"
 )
 
@@ -22,7 +23,6 @@ type installation struct {
 	installer confdir.Installer
 	primary   *confdir.Primary
 	contest   *confdir.Contest
-	event     func(eventType, reason, message string) // of the node
 	log       *slog.Logger
 
 	outcome outcome // of the last attempt
@@ -67,13 +67,12 @@ func (i *installation) watch(w *fsnotify.Watcher) {
 // removes the files, once for each cause, and the end of that.
 func (i *installation) lookForContest() time.Duration {
 	pause, changed := i.contest.Look(time.Now())
-	problem := i.contest.Problem()
+	cause := i.contest.Problem()
 	switch {
-	case changed && problem == "":
+	case changed && cause == "":
 		i.log.Info("the CNI configuration stays in place again", "confDir", i.installer.ConfDir)
 	case changed:
-		i.log.Warn("the CNI configuration does not stay in place", "error", problem)
-		i.event("Warning", "CNIConfigurationRemoved", problem)
+		i.log.Warn("the CNI configuration does not stay in place", "error", cause)
 	}
 	return pause
 }
@@ -118,13 +117,14 @@ func (i *installation) once() error {
 }
 
 // problems lists what keeps the files from being in place.
-func (i *installation) problems() []string {
-	var out []string
+func (i *installation) problems() []problem.Problem {
+	var out []problem.Problem
 	if err := i.outcome.get(); err != nil {
-		out = append(out, fmt.Sprintf("the CNI configuration is not in place, so new pods may start without their networks: %v (tried again when %s changes, and every minute)", err, i.installer.ConfDir))
+		out = append(out, problem.Problem{Reason: problem.CNIConfNotInstalled,
+			Text: fmt.Sprintf("the CNI configuration is not in place, so new pods may start without their networks: %v (tried again when %s changes, and every minute)", err, i.installer.ConfDir)})
 	}
 	if contest := i.contest.Problem(); contest != "" {
-		out = append(out, contest)
+		out = append(out, problem.Problem{Reason: problem.CNIConfRemoved, Text: contest})
 	}
 	return out
 }

@@ -65,8 +65,7 @@ func (p *parts) newServer() {
 		Shim: o.ShimPath, BinDir: o.CNIBinDir, ConfDir: o.CNIConfDir, Socket: o.Socket, TombstoneDir: o.tombstoneDir(),
 		AgentTimeout: o.CNIAgentTimeout, Timeout: o.CNITimeout,
 	}
-	p.installation = &installation{installer: installer, primary: p.primary, contest: &confdir.Contest{Installer: installer},
-		event: p.cluster.NodeEvent, log: p.log}
+	p.installation = &installation{installer: installer, primary: p.primary, contest: &confdir.Contest{Installer: installer}, log: p.log}
 	p.server = cni.New(cni.Options{
 		Socket: o.Socket, Keeper: p.keeper, Cluster: p.cluster, Primary: p.primary, HostExec: cni.NewHostExec(),
 		Tombstones: p.tombs, CNIPath: o.CNIBinDir, Now: time.Now, Log: p.log,

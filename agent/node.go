@@ -15,6 +15,7 @@ import (
 	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/inventory"
 	"fairlead.dev/fairlead/pkg/pci"
+	"fairlead.dev/fairlead/pkg/problem"
 	"fairlead.dev/fairlead/pkg/profile"
 	"fairlead.dev/fairlead/pkg/sysfs"
 )
@@ -33,18 +34,20 @@ type node struct {
 	declared *declared
 	applier  *profile.Applier
 	log      *slog.Logger
-	changed  chan struct{} // the declared state may have changed
-	answered chan struct{} // closed when profiles may be applied: the API server has answered or is no longer waited for. nil: at once
-	reapply  chan struct{} // the declared state was read again
-	applied  outcome       // the last comparison of profiles and NICs
+	changed  chan struct{}     // the declared state may have changed
+	answered chan struct{}     // closed when profiles may be applied: the API server has answered or is no longer waited for. nil: at once
+	reapply  chan struct{}     // the declared state was read again
+	applied  outcome           // the last comparison of profiles and NICs
+	judged   chan struct{}     // declarations were read or profiles applied: there may be other problems
+	removed  func(text string) // reports VFs that somebody has removed
 
 	reading sync.Mutex // guards declared
 
 	mu       sync.Mutex // guards the fields below
 	model    config.Model
 	names    device.Names // the PFs' names since model was read
-	problems []string
-	statuses []profile.Status
+	problems []problem.Problem
+	statuses []profile.Status       // nil until the profiles have been compared with the NICs
 	governed map[pci.Address]string // PF -> the profile that governs it
 }
 
@@ -67,8 +70,12 @@ func newNode(p *parts, changed chan struct{}) *node {
 	}
 	n := &node{
 		inv: p.inv, plugin: p.plugin, custody: p.custody, log: p.log, changed: changed,
-		reapply: make(chan struct{}, 1), answered: make(chan struct{}),
+		reapply: make(chan struct{}, 1), judged: make(chan struct{}, 1), answered: make(chan struct{}),
 		declared: &declared{o: p.o, objects: p.cluster, memory: memory, log: p.log},
+	}
+	n.removed = func(text string) {
+		p.log.Warn("VFs were removed", "error", text)
+		p.cluster.NodeEvent("Warning", "VFsRemoved", text)
 	}
 	host := cni.NewHostExec()
 	n.applier = &profile.Applier{
@@ -126,7 +133,7 @@ func (n *node) read() {
 	n.mu.Unlock()
 	model, problems := n.declared.read()
 	for _, p := range problems {
-		n.log.Error("declared configuration not in effect", "problem", p)
+		n.log.Error("declared configuration not in effect", "problem", p.Text)
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -134,6 +141,7 @@ func (n *node) read() {
 		n.names = device.Names{} // the declarations were written for the PFs' current names
 	}
 	n.model, n.problems = model, problems
+	kick(n.judged)
 }
 
 // advertise gives the pools to the device plugin once the devices have been read.

@@ -53,6 +53,7 @@ func (n *node) keepApplied(ctx context.Context) error {
 			if seen == nil || !disturbs(seen, s) {
 				continue // before the first comparison, the timer is due
 			}
+			reportRemoved(seen, s, n.removed)
 		case v := <-views:
 			if !anyFree(v, waitsFor) {
 				continue
@@ -77,6 +78,7 @@ func (n *node) apply(ctx context.Context) *inventory.Snapshot {
 		n.logStatus(s)
 	}
 	n.statuses = statuses
+	kick(n.judged)
 	return n.inv.Snapshot()
 }
 
@@ -144,6 +146,13 @@ func (n *node) ready() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return !slices.ContainsFunc(n.statuses, func(s profile.Status) bool { return !s.Ready })
+}
+
+// hasApplied reports whether the profiles have been compared with the NICs since the start.
+func (n *node) hasApplied() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.statuses != nil
 }
 
 // waitsFor lists the functions in use if some profile is not in effect: one of them may be in

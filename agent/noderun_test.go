@@ -19,6 +19,7 @@ import (
 	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/link"
 	"fairlead.dev/fairlead/pkg/pci"
+	"fairlead.dev/fairlead/pkg/problem"
 	"fairlead.dev/fairlead/pkg/profile"
 	"fairlead.dev/fairlead/pkg/sysfs"
 	"fairlead.dev/fairlead/pkg/sysfs/sysfstest"
@@ -47,7 +48,7 @@ func testNode(t *testing.T, root string) *node {
 		declared: newDeclared(t, t.TempDir(), &api{labels: map[string]string{"nic": "yes"}, configMaps: map[string]map[string]string{
 			"fairlead-profiles": {"a.yaml": goodProfile},
 		}}),
-		log: slog.New(slog.DiscardHandler), changed: make(chan struct{}, 1), reapply: make(chan struct{}, 1),
+		log: slog.New(slog.DiscardHandler), changed: make(chan struct{}, 1), reapply: make(chan struct{}, 1), removed: func(string) {},
 	}
 	n.applier = &profile.Applier{FS: sysfs.New(root), Custody: withholding{n}}
 	return n
@@ -343,7 +344,7 @@ func TestARenamedPFStaysInItsPool(t *testing.T) {
 		}
 		n.advertise()
 		s := n.plugin.State()
-		return len(s.Pools[0].Devices), strings.Join(s.Problems, "\n")
+		return len(s.Pools[0].Devices), problem.Join(s.Problems, "\n")
 	}
 	if devices, problems := advertised(); devices != 1 || problems != "" {
 		t.Fatalf("%d devices, %s", devices, problems)

@@ -182,6 +182,8 @@ func validPrimary(s string) bool {
 func (o Options) ledgerPath() string   { return filepath.Join(o.StateDir, "ledger.db") }
 func (o Options) tombstoneDir() string { return filepath.Join(o.StateDir, "tombstones") }
 func (o Options) cleanPath() string    { return filepath.Join(o.StateDir, "clean-vfs.json") }
-func (o Options) memoryPath() string   { return filepath.Join(o.StateDir, "declared.json") }
+func (o Options) problemsPath() string { return filepath.Join(o.StateDir, "problems.json") }
+
+func (o Options) memoryPath() string { return filepath.Join(o.StateDir, "declared.json") }
 
 func (o Options) policyMemoryPath() string { return filepath.Join(o.StateDir, "policies.json") }

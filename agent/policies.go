@@ -11,6 +11,7 @@ import (
 	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/pci"
 	"fairlead.dev/fairlead/pkg/policy"
+	"fairlead.dev/fairlead/pkg/problem"
 	"fairlead.dev/fairlead/pkg/profile"
 )
 
@@ -58,16 +59,17 @@ func (p *policies) current() (policy.Set, error) {
 }
 
 // problem returns the reason why the newest policies are not in effect.
-func (p *policies) problem() []string {
+func (p *policies) problem() []problem.Problem {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	switch {
-	case p.err == nil:
+	if p.err == nil {
 		return nil
-	case p.valid:
-		return []string{fmt.Sprintf("%v (the last valid attachment policies stay in effect)", p.err)}
 	}
-	return []string{fmt.Sprintf("%v (pods get the cluster's own network only)", p.err)}
+	text := fmt.Sprintf("%v (the last valid attachment policies stay in effect)", p.err)
+	if !p.valid {
+		text = fmt.Sprintf("%v (pods get the cluster's own network only)", p.err)
+	}
+	return []problem.Problem{{Reason: problem.PoliciesRefused, Text: text}}
 }
 
 // read reads the files and the ConfigMap again. It is called after each change of them.

@@ -12,6 +12,7 @@ import (
 	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/network"
 	"fairlead.dev/fairlead/pkg/pci"
+	"fairlead.dev/fairlead/pkg/problem"
 	"fairlead.dev/fairlead/pkg/sysfs/sysfstest"
 )
 
@@ -60,7 +61,7 @@ func TestAnInvalidPolicyNeverAllowsEverything(t *testing.T) {
 			}
 			broken(dir, a)
 			p.read()
-			if got := inEffect(t, p); got != "refused" || !strings.Contains(strings.Join(p.problem(), ""), "stay in effect") {
+			if got := inEffect(t, p); got != "refused" || !strings.Contains(problem.Join(p.problem(), ""), "stay in effect") {
 				t.Errorf("after the edit: %s, problems %q", got, p.problem())
 			}
 			if got := inEffect(t, testPolicies(t, dir, a)); got != "refused" {

@@ -25,6 +25,7 @@ import (
 	"fairlead.dev/fairlead/pkg/kubelet"
 	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/link"
+	"fairlead.dev/fairlead/pkg/problem"
 	"fairlead.dev/fairlead/pkg/repair"
 	"fairlead.dev/fairlead/pkg/retry"
 	"fairlead.dev/fairlead/pkg/sandbox"
@@ -48,6 +49,7 @@ type parts struct {
 	plugin  *deviceplugin.Manager
 	keeper  *sandbox.Keeper
 	repairs *repair.Repairer
+	reports *reports
 	server  *cni.Server
 	primary *confdir.Primary
 	tombs   wire.Tombstones
@@ -61,6 +63,7 @@ type parts struct {
 // Run runs the agent until ctx ends, then stops serving. If its DaemonSet was deleted, it also
 // restores the node's own CNI configuration.
 func Run(ctx context.Context, o Options, log *slog.Logger) error {
+	kube.LogTo(log)
 	log.Info("agent starting", "build", o.Build, "node", o.NodeName)
 	p, err := construct(o, log)
 	if err != nil {
@@ -94,8 +97,10 @@ func construct(o Options, log *slog.Logger) (*parts, error) {
 	p.cluster, err = kube.New(o.Kubeconfig, kube.Options{
 		NodeName: o.NodeName, Namespace: o.Namespace, DaemonSet: o.DaemonSet,
 		ConfigMaps: nonEmpty(o.ProfilesConfigMap, o.DevicePluginConfigMap, o.PoliciesConfigMap),
-		Changed:    func() { p.policies.read(); kick(changed) }, Log: log,
-		PodChanged: func(namespace, name string) { p.keeper.PodChanged(namespace, name) }, // the keeper is there before the cluster runs
+		Changed:    func() { p.policies.read(); kick(changed) },
+		// The keeper is there before the cluster runs.
+		PodChanged: func(namespace, name string) { p.keeper.PodChanged(namespace, name) },
+		PodEnded:   func(namespace, name string) { p.keeper.PodEnded(namespace, name) }, Log: log,
 	})
 	if err != nil {
 		p.close()
@@ -112,6 +117,7 @@ func construct(o Options, log *slog.Logger) (*parts, error) {
 	}
 	p.repairs = newRepairer(p)
 	p.newServer()
+	p.reports = newReports(o, func() (state.State, error) { return p.join(nil) }, p.node.hasApplied, p.cluster, log)
 	return p, nil
 }
 
@@ -146,7 +152,7 @@ func (p *parts) run(ctx context.Context) error {
 	wait, cancel := context.WithTimeout(ctx, declaredWait)
 	if !p.cluster.WaitDeclared(wait) && ctx.Err() == nil {
 		p.log.Warn("API server has not answered; starting with the remembered configuration and the files",
-			"problems", p.cluster.Problems())
+			"problems", problem.Join(p.cluster.Problems(), "; "))
 	}
 	cancel()
 	close(p.node.answered)
@@ -164,6 +170,7 @@ func (p *parts) run(ctx context.Context) error {
 	})
 	g.Go(func() error { return p.reconcile(ctx) })
 	g.Go(func() error { return p.serveState(ctx) })
+	g.Go(func() error { return reportProblems(ctx, p) })
 	return g.Wait()
 }
 

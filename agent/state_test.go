@@ -14,9 +14,13 @@ import (
 
 	"fairlead.dev/fairlead/cni/wire"
 	"fairlead.dev/fairlead/pkg/config"
+	"fairlead.dev/fairlead/pkg/custody"
 	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/inventory"
+	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/pci"
+	"fairlead.dev/fairlead/pkg/problem"
+	"fairlead.dev/fairlead/pkg/state"
 	"fairlead.dev/fairlead/pkg/sysfs/sysfstest"
 )
 
@@ -71,7 +75,7 @@ func awaitProblems(t *testing.T, p *parts, what string, holds func(problems stri
 		if err != nil {
 			t.Fatal(err)
 		}
-		problems := strings.Join(s.Problems, "\n")
+		problems := problem.Join(s.Problems, "\n")
 		if holds(problems) {
 			return
 		}
@@ -160,5 +164,21 @@ func TestStateHasVFsWithoutAPFReasonsAndBuild(t *testing.T) {
 	}
 	if len(s.Lone) != 1 || s.Lone[0].Pool != "fairlead.dev/vm" || s.Lone[0].Reason != "no driver is bound to it" {
 		t.Errorf("VFs without a visible PF: %+v", s.Lone)
+	}
+}
+
+// lab F: after a lost ledger, a VF that the kubelet lists for a pod was shown as free.
+func TestStateHasTheKubeletsGrants(t *testing.T) {
+	ours, free := pci.MustParseAddress("0000:01:10.0"), pci.MustParseAddress("0000:01:10.2")
+	devices := inventory.NewSnapshot([]device.PF{pf("0000:01:00.0", "pf0", true, vf(ours.String(), ""), vf(free.String(), "v1"))}, nil)
+	view := custody.NewView(custody.Facts{Devices: devices, Grants: []custody.Grant{
+		{Resource: "fairlead.dev/fast", DeviceID: ours.String(), Pod: ledger.PodRef{Namespace: "demo", Name: "old"}},
+	}})
+	s := state.Build(state.Input{Node: "n", PFs: devices.PFs, Allocated: allocated(view, devices)})
+	if v := s.PFs[0].VFs[0]; !v.Allocated || v.AllocatedTo == nil || v.AllocatedTo.String() != "demo/old" {
+		t.Errorf("the granted VF: %+v", v)
+	}
+	if v := s.PFs[0].VFs[1]; v.Allocated {
+		t.Errorf("the free VF: %+v", v)
 	}
 }

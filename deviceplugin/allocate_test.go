@@ -22,6 +22,7 @@ import (
 	"fairlead.dev/fairlead/pkg/inventory"
 	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/pci"
+	"fairlead.dev/fairlead/pkg/problem"
 	"fairlead.dev/fairlead/pkg/sysfs/sysfstest"
 )
 
@@ -280,7 +281,7 @@ func TestVhostNodesThatTheHostLacks(t *testing.T) {
 		"f/fast (test f/fast): needVhostNet is set, and the host has no /dev/net/tun: pods get their VFs without it; load the module tun",
 		"f/fast (test f/fast): needVhostNet is set, and the host has no /dev/vhost-net: pods get their VFs without it; load the module vhost_net",
 	}
-	if diff := cmp.Diff(want, missingVhost(&b.opts, []device.Pool{p})); diff != "" {
+	if diff := cmp.Diff(strings.Join(want, "\n"), problem.Join(missingVhost(&b.opts, []device.Pool{p}), "\n")); diff != "" {
 		t.Errorf("problems (-want +got):\n%s", diff)
 	}
 	addVhost(b.tree)

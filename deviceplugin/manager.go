@@ -17,6 +17,7 @@ import (
 	"fairlead.dev/fairlead/pkg/inventory"
 	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/pci"
+	"fairlead.dev/fairlead/pkg/problem"
 	"fairlead.dev/fairlead/pkg/sysfs"
 )
 
@@ -139,9 +140,9 @@ func (m *Manager) assign() {
 	m.assignment = &a
 	known := m.setLists()
 	m.mu.Unlock()
-	for _, problem := range a.Problems {
-		if last == nil || !slices.Contains(last.Problems, problem) {
-			m.opts.Log.Warn("a pool needs attention", "problem", problem)
+	for _, p := range a.Problems {
+		if last == nil || !slices.Contains(last.Problems, p) {
+			m.opts.Log.Warn("a pool needs attention", "problem", p.Text)
 		}
 	}
 	if !known {
@@ -188,7 +189,7 @@ func (m *Manager) setPooled(pools []Members) {
 // Advertised lists the pools with their registration.
 type Advertised struct {
 	Pools    []PoolState
-	Problems []string // as in Assignment, and servers that cannot reach the kubelet
+	Problems []problem.Problem // as in Assignment, and servers that cannot reach the kubelet
 }
 
 // PoolState is a pool and its registration.
@@ -210,7 +211,7 @@ func (m *Manager) State() Advertised {
 		if s := m.servers[pool.Resource]; s != nil && !pool.Idle {
 			var err error
 			if p.Registered, err = s.status(); err != nil {
-				state.Problems = append(state.Problems, err.Error())
+				state.Problems = append(state.Problems, problem.Problem{Reason: problem.PoolNotRegistered, About: pool.Resource, Text: err.Error()})
 			}
 		}
 		state.Pools = append(state.Pools, p)

@@ -30,13 +30,14 @@ import (
 	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/inventory"
 	"fairlead.dev/fairlead/pkg/pci"
+	"fairlead.dev/fairlead/pkg/problem"
 )
 
 // Assignment has the VFs of each pool, in order of resource and address.
 type Assignment struct {
 	Pools []Members
-	// Problems are sentences about pools that need a user's attention.
-	Problems []string
+	// Problems are those of pools that need a user's attention.
+	Problems []problem.Problem
 }
 
 // Members are all VFs of one extended resource. Several declarations of one resource make
@@ -78,6 +79,7 @@ func Assign(s *inventory.Snapshot, pools []device.Pool, view *custody.View) Assi
 	a.reportOverlaps()
 	a.reportNames(s)
 	a.reportFunctions(s)
+	a.reportNearMisses(s)
 	return a.result()
 }
 
@@ -91,7 +93,7 @@ type assigner struct {
 	view     *custody.View
 	byKey    map[key]*Members
 	overlaps map[[2]int][]pci.Address // index of the pool that has them, index of a later pool that matches too → VFs
-	problems []string
+	problems []problem.Problem
 }
 
 // add makes a pool for a declaration, even if it has no VFs: a capacity of 0 says more
@@ -99,12 +101,12 @@ type assigner struct {
 func (a *assigner) add(i int) {
 	p := &a.pools[i]
 	if p.Type != "" && p.Type != device.NetDevice {
-		a.problem(p, "its type %s is not supported, only netDevice is", p.Type)
+		a.problem(p, problem.PoolUnsupported, "its type %s is not supported, only netDevice is", p.Type)
 		return
 	}
 	for j := range p.Selectors {
 		if fields := p.Selectors[j].Unsupported(); len(fields) > 0 {
-			a.problem(p, "a selector selects nothing, since %s is not supported", strings.Join(fields, ", "))
+			a.problem(p, problem.PoolUnsupported, "a selector selects nothing, since %s is not supported", strings.Join(fields, ", "))
 		}
 	}
 	pool, ok := a.byKey[key{p.Resource, p.Idle}]
@@ -181,7 +183,7 @@ func allocatedAs(view *custody.View, vf pci.Address, resource string) bool {
 }
 
 func (a *assigner) result() Assignment {
-	slices.Sort(a.problems)
+	slices.SortFunc(a.problems, func(x, y problem.Problem) int { return strings.Compare(x.Text, y.Text) })
 	out := Assignment{Problems: slices.Compact(a.problems)}
 	byAddress := func(x, y Device) int { return x.VF.Address.Compare(y.VF.Address) }
 	for _, pool := range a.byKey {

@@ -10,18 +10,25 @@ import (
 	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/inventory"
 	"fairlead.dev/fairlead/pkg/pci"
+	"fairlead.dev/fairlead/pkg/problem"
 )
 
-// problem adds a sentence about a declaration.
-func (a *assigner) problem(p *device.Pool, format string, args ...any) {
-	a.problems = append(a.problems, fmt.Sprintf("%s (%s): ", p.Resource, p.Source)+fmt.Sprintf(format, args...))
+// problem adds a problem of a declaration.
+func (a *assigner) problem(p *device.Pool, reason problem.Reason, format string, args ...any) {
+	a.problems = append(a.problems, ofPool(p, reason, fmt.Sprintf(format, args...)))
+}
+
+func ofPool(p *device.Pool, reason problem.Reason, text string) problem.Problem {
+	about := fmt.Sprintf("%s (%s)", p.Resource, p.Source)
+	return problem.Problem{Reason: reason, About: about, Text: about + ": " + text}
 }
 
 func (a *assigner) reportOverlaps() {
 	for pair, vfs := range a.overlaps {
 		has, would := a.pools[pair[0]], a.pools[pair[1]]
-		a.problems = append(a.problems, fmt.Sprintf("%d VFs (%s) are selected by %s (%s) and by %s (%s); the first has them",
-			len(vfs), addressList(vfs), has.Resource, has.Source, would.Resource, would.Source))
+		a.problems = append(a.problems, problem.Problem{Reason: problem.PoolOverlaps, About: has.Resource + ", " + would.Resource,
+			Text: fmt.Sprintf("%d VFs (%s) are selected by %s (%s) and by %s (%s); the first has them",
+				len(vfs), addressList(vfs), has.Resource, has.Source, would.Resource, would.Source)})
 	}
 }
 
@@ -51,14 +58,14 @@ func (a *assigner) reportNames(s *inventory.Snapshot) {
 		for j := range a.pools {
 			p := a.pools[j : j+1]
 			if device.On(p, *pf).Fulfilled(0) > device.On(p, now).Fulfilled(0) {
-				a.problem(&a.pools[j], "PF %s was selected as %s and %s: its VFs stay in the pool until the configuration changes or the agent restarts; select it by its present name, an altname or its address",
+				a.problem(&a.pools[j], problem.PFRenamed, "PF %s was selected as %s and %s: its VFs stay in the pool until the configuration changes or the agent restarts; select it by its present name, an altname or its address",
 					pf.Address, strings.Join(pf.EarlierNames, ", "), nowCalled(pf))
 			}
 		}
 	}
 	for i := range a.pools {
 		if names := a.missingNames(s, &a.pools[i]); len(names) > 0 {
-			a.problem(&a.pools[i], "selects nothing: no PF is called %s; the PFs here are %s", strings.Join(names, ", "), called(s.PFs))
+			a.problem(&a.pools[i], problem.PoolSelectsNothing, "selects nothing: no PF is called %s; the PFs here are %s", strings.Join(names, ", "), called(s.PFs))
 		}
 	}
 }
@@ -106,11 +113,11 @@ func (a *assigner) reportFunctions(s *inventory.Snapshot) {
 		p := &a.pools[i]
 		for j := range p.Selectors {
 			if fields := p.Selectors[j].NeedsPF(); inVM && len(fields) > 0 {
-				a.problem(p, "a selector selects nothing: %s names a PF, and a virtual machine has no PFs; select VFs by vendors, devices, drivers or pciAddresses", strings.Join(fields, ", "))
+				a.problem(p, problem.PoolSelectsNothing, "a selector selects nothing: %s names a PF, and a virtual machine has no PFs; select VFs by vendors, devices, drivers or pciAddresses", strings.Join(fields, ", "))
 			}
 			for _, pf := range s.PFs {
 				if p.Selectors[j].PCIAddresses[pf.Address] {
-					a.problem(p, "pciAddresses names PF %s, and PFs are not handed out: give it VFs and select those", pf.Address)
+					a.problem(p, problem.PoolUnsupported, "pciAddresses names PF %s, and PFs are not handed out: give it VFs and select those", pf.Address)
 				}
 			}
 		}
@@ -118,19 +125,20 @@ func (a *assigner) reportFunctions(s *inventory.Snapshot) {
 }
 
 // missingVhost returns the problems of pools that ask for nodes that the host does not have.
-func missingVhost(opts *Options, pools []device.Pool) []string {
-	var out []string
+func missingVhost(opts *Options, pools []device.Pool) []problem.Problem {
+	var out []problem.Problem
 	for i := range pools {
 		if !pools[i].NeedVhostNet {
 			continue
 		}
 		for node, module := range map[string]string{vhostNet: "vhost_net", tun: "tun"} {
 			if !opts.hasNode(node) {
-				out = append(out, fmt.Sprintf("%s (%s): needVhostNet is set, and the host has no %s: pods get their VFs without it; load the module %s", pools[i].Resource, pools[i].Source, node, module))
+				out = append(out, ofPool(&pools[i], problem.DeviceNodeMissing,
+					fmt.Sprintf("needVhostNet is set, and the host has no %s: pods get their VFs without it; load the module %s", node, module)))
 			}
 		}
 	}
-	slices.Sort(out)
+	slices.SortFunc(out, func(x, y problem.Problem) int { return strings.Compare(x.Text, y.Text) })
 	return out
 }
 

@@ -60,6 +60,23 @@ func TestProblemsOfSelectors(t *testing.T) {
 			pfs: []device.PF{away}, pools: []device.Pool{byNIC},
 			want: "f/nic 0\n! f/nic (config.json): PF 0000:3b:00.0 was selected as ens9 and has no netdev now: its VFs stay in the pool until the configuration changes or the agent restarts; select it by its present name, an altname or its address\n",
 		},
+		// issue 6.6: a pool that selects nothing, with near misses.
+		"near miss: the driver": {
+			pfs: []device.PF{igb(2)}, pools: []device.Pool{selecting("f/dpdk", device.Selector{Vendors: []string{"8086"}, Devices: []string{"10ca"}, Drivers: []string{"vfio-pci"}})},
+			want: "f/dpdk\n! f/dpdk (config.json): selects nothing: 2 VFs fit except for their driver, which is \"igbvf\": bind the driver that drivers names, or correct drivers\n",
+		},
+		"near miss: RDMA": {
+			pfs: []device.PF{igb(2)}, pools: []device.Pool{selecting("f/rdma", device.Selector{Vendors: []string{"8086"}, RDMA: true})},
+			want: "f/rdma\n! f/rdma (config.json): selects nothing: 2 VFs fit, and have no RDMA device: load the NIC's RDMA driver, or take RDMA out of the selector\n",
+		},
+		"no near miss: other NICs, VFs of another pool, a driver only": {
+			pfs: []device.PF{igb(1)}, pools: []device.Pool{
+				selecting("f/all", device.Selector{Vendors: []string{"8086"}}),
+				selecting("f/mlx", device.Selector{Vendors: []string{"15b3"}, Drivers: []string{"vfio-pci"}}),
+				selecting("f/taken", device.Selector{Vendors: []string{"8086"}, Drivers: []string{"vfio-pci"}}),
+				selecting("f/wide", device.Selector{Drivers: []string{"vfio-pci"}}),
+			}, want: "f/all 0\nf/mlx\nf/taken\nf/wide\n",
+		},
 		"B4: a rename that no selector minds": {
 			pfs: []device.PF{renamed}, pools: []device.Pool{pool("f/all", 0, 0)}, want: "f/all 0\n",
 		},

@@ -2,13 +2,16 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
+	"fairlead.dev/fairlead/pkg/nearest"
 	"fairlead.dev/fairlead/pkg/state"
 	"fairlead.dev/fairlead/pkg/view"
 )
@@ -42,6 +45,7 @@ func newRoot(t terminal) *cobra.Command {
 		// Without a run function cobra answers an unknown command with help and success.
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	root.SetFlagErrorFunc(knownFlag)
 	root.SetIn(t.in)
 	root.SetOut(t.out)
 	root.SetErr(t.errOut)
@@ -62,6 +66,22 @@ func knownCommand(cmd *cobra.Command, args []string) error {
 		return fmt.Errorf("unknown command %q: did you mean %s?", args[0], strings.Join(near, " or "))
 	}
 	return fmt.Errorf("unknown command %q: 'fairleadctl --help' lists all", args[0])
+}
+
+// knownFlag adds the flag that a mistyped one most likely means to the error.
+func knownFlag(cmd *cobra.Command, err error) error {
+	var unknown *pflag.NotExistError
+	if !errors.As(err, &unknown) {
+		return err
+	}
+	var names []string
+	note := func(f *pflag.Flag) { names = append(names, f.Name) }
+	cmd.Flags().VisitAll(note)
+	cmd.InheritedFlags().VisitAll(note)
+	if near := nearest.Name(unknown.GetSpecifiedName(), names); near != "" {
+		return fmt.Errorf("%w: did you mean --%s?", err, near)
+	}
+	return fmt.Errorf("%w: '%s --help' lists all", err, cmd.CommandPath())
 }
 
 // source is where states come from: files, or the agent's socket.

@@ -14,13 +14,18 @@ import (
 
 	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/pci"
+	"fairlead.dev/fairlead/pkg/problem"
 	"fairlead.dev/fairlead/pkg/state"
 	"fairlead.dev/fairlead/pkg/view"
 )
 
 func node(name string, problems ...string) state.State {
 	pf := pci.MustParseAddress("0000:02:00.0")
-	return state.Build(state.Input{Node: name, Problems: problems, PFs: []device.PF{{
+	var reported []problem.Problem
+	for _, text := range problems {
+		reported = append(reported, problem.Problem{Text: text})
+	}
+	return state.Build(state.Input{Node: name, Problems: reported, PFs: []device.PF{{
 		Address: pf, Netdev: "pf0", Vendor: "8086", Device: "10c9", NUMANode: -1, TotalVFs: 7, NumVFs: 1,
 		VFs: []device.VF{{Address: pci.MustParseAddress("0000:02:10.0"), PF: pf, Driver: "igbvf", Netdev: "pf0v0"}},
 	}}})
@@ -144,18 +149,48 @@ func TestBadArgumentsAreNamed(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"state", "-f", file, "-o", "yaml"}, "--output \"yaml\" is not supported: use text or json"},
+		{[]string{"state", "-f", file, "-o", "xml"}, "--output xml: known are text, wide, json, yaml"},
 		{[]string{"topology", notState}, "x.json: not a node state"},
 		{[]string{"topology", "/no/such/file"}, "/no/such/file: no such file"},
 		{[]string{"vf", "-f", file, "pf0/9"}, `no VF "pf0/9"`},
 		{[]string{"nonsense"}, `unknown command "nonsense": 'fairleadctl --help' lists all`},
 		{[]string{"topolgy"}, `unknown command "topolgy": did you mean topology?`},
 		{[]string{"vf", "-f", file, "-o", "json"}, "--output json: only wide is known"},
-		{[]string{"status", "-f", file, "-o", "wide"}, "--output wide: text and json are known"},
+		{[]string{"status", "-f", file, "-o", "yaml"}, "--output yaml: known are text, wide, json"},
+		{[]string{"status", "--sokcet", "x"}, "unknown flag: --sokcet: did you mean --socket?"},
+		{[]string{"vf", "--zzzzzz"}, "unknown flag: --zzzzzz: 'fairleadctl vf --help' lists all"},
 	}
 	for _, test := range tests {
 		if _, err := fairleadctl(t, "", test.args...); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("fairleadctl %v = %v, want an error with %q", test.args, err, test.want)
+		}
+	}
+}
+
+// lab, words at 3 a.m.: fairleadctl lacks state -o yaml. It has the fields of the JSON.
+func TestStateAsYAML(t *testing.T) {
+	out, err := fairleadctl(t, "", "state", "-o", "yaml", "-f", save(t, node("node1")), "-f", save(t, node("node2")))
+	if err != nil || strings.Count(out, "---\n") != 2 || !strings.Contains(out, "node: node1\n") || !strings.Contains(out, "- address: \"0000:02:00.0\"") && !strings.Contains(out, "- address: 0000:02:00.0") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// lab, words at 3 a.m.: status fits 80 columns, and -o wide does not break lines.
+func TestWideStatus(t *testing.T) {
+	long := strings.Repeat("a long text ", 20)
+	file := save(t, node("node1", long))
+	for args, want := range map[string]int{"": 80, "wide": 247} {
+		var written bytes.Buffer
+		root := newRoot(terminal{out: &written, errOut: &written, drawing: view.Options{Width: 80}})
+		root.SetArgs([]string{"status", "-o", args, "-f", file})
+		_ = root.ExecuteContext(t.Context()) // the node has a problem
+		out := written.String()
+		widest := 0
+		for line := range strings.Lines(out) {
+			widest = max(widest, len(strings.TrimSuffix(line, "\n")))
+		}
+		if widest > want || widest < want-12 {
+			t.Errorf("-o %q: %d columns, want about %d\n%s", args, widest, want, out)
 		}
 	}
 }
@@ -167,7 +202,7 @@ func TestStatusAsJSON(t *testing.T) {
 		Healthy bool
 		Nodes   []struct {
 			Node     string
-			Problems []string
+			Problems []problem.Problem
 		}
 	}
 	if !errors.Is(err, errProblems) || json.Unmarshal([]byte(out), &report) != nil || report.Healthy || len(report.Nodes) != 1 || len(report.Nodes[0].Problems) != 1 {

@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
@@ -16,20 +15,21 @@ import (
 var errProblems = errors.New("the node has problems")
 
 func newStatusCommand(t terminal, from *source) *cobra.Command {
-	output := "text"
+	var output string
 	command := &cobra.Command{
 		Use:   "status",
 		Short: "Print the node's health; exit code 0: healthy, 1: problems, 2: no answer",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if output != "text" && output != "json" {
-				return fmt.Errorf("--output %s: text and json are known", output)
+			drawing, err := t.drawn(output, "json")
+			if err != nil {
+				return err
 			}
 			states, err := from.read(cmd.Context(), t.in)
 			if err != nil {
 				return err
 			}
-			if err := writeStatus(t.out, states, output); err != nil {
+			if err := writeStatus(t.out, states, output, drawing); err != nil {
 				return err
 			}
 			if !view.Healthy(states) {
@@ -38,16 +38,16 @@ func newStatusCommand(t terminal, from *source) *cobra.Command {
 			return nil
 		},
 	}
-	command.Flags().StringVarP(&output, "output", "o", output, "text or json")
+	outputFlag(command, &output, "json")
 	return command
 }
 
-func writeStatus(out io.Writer, states []state.State, output string) error {
+func writeStatus(out io.Writer, states []state.State, output string, drawing view.Options) error {
 	if output == "json" {
 		encoder := json.NewEncoder(out)
 		encoder.SetIndent("", "  ")
 		return encoder.Encode(view.NewReport(states))
 	}
-	_, err := io.WriteString(out, view.Status(states))
+	_, err := io.WriteString(out, view.Status(states, drawing))
 	return err
 }

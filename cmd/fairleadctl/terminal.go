@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -30,20 +32,27 @@ func processTerminal() terminal {
 	return t
 }
 
-// widthFlag adds the flag that drawn reads.
-func widthFlag(command *cobra.Command, value *string) {
-	command.Flags().StringVarP(value, "output", "o", "", "wide: everything, in lines as long as they get (default: the terminal's width, or 80)")
+// outputFlag adds the flag that drawn reads. Formats are those besides wide.
+func outputFlag(command *cobra.Command, value *string, formats ...string) {
+	usage := "wide: everything, in lines as long as they get (default: the terminal's width, or 80)"
+	if len(formats) > 0 {
+		usage = strings.Join(formats, " or ") + ": for scripts; " + usage
+	}
+	command.Flags().StringVarP(value, "output", "o", "", usage)
 }
 
-// drawn returns the options of a drawing.
-func (t terminal) drawn(output string) (view.Options, error) {
+// drawn returns the options of a drawing. It refuses an output that is neither wide nor one of
+// the formats.
+func (t terminal) drawn(output string, formats ...string) (view.Options, error) {
 	o := t.drawing
-	switch output {
-	case "":
-	case "wide":
+	switch {
+	case output == "" || output == "text" || slices.Contains(formats, output):
+	case output == "wide":
 		o.Width = 0
-	default:
+	case len(formats) == 0:
 		return o, fmt.Errorf("--output %s: only wide is known; 'fairleadctl state -o json' is for scripts", output)
+	default:
+		return o, fmt.Errorf("--output %s: known are text, wide, %s", output, strings.Join(formats, ", "))
 	}
 	return o, nil
 }

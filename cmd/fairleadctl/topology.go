@@ -29,6 +29,6 @@ With files, each a node's 'fairleadctl state -o json', several nodes are drawn a
 			return err
 		},
 	}
-	widthFlag(command, &width)
+	outputFlag(command, &width)
 	return command
 }

@@ -39,6 +39,6 @@ func newVFCommand(t terminal, from *source) *cobra.Command {
 			return nil
 		},
 	}
-	widthFlag(command, &width)
+	outputFlag(command, &width)
 	return command
 }

@@ -18,11 +18,11 @@ func (v *View) ToAllocate(vf pci.Address, resource string) (Use, bool) {
 
 // kubeletKnows reports whether a use is that of a container to which the kubelet gave
 // the VF as a resource, or follows from it. The kubelet does not know of a pod that named
-// the VF itself: it believes that the VF is free.
+// the VF itself, nor of one that it does not list any more: it believes that the VF is free.
 func kubeletKnows(u Use, resource string) bool {
 	switch u.Kind {
 	case Allocation, Sandbox:
-		return u.Resource == resource && !u.Named
+		return u.Resource == resource && !u.Named && !u.Ungranted
 	case Group, GroupDriver:
 		return true
 	}

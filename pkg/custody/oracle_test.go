@@ -53,6 +53,8 @@ func TestNothingIsReadAgain(t *testing.T) {
 	for _, id := range []string{"1", "2", "3"} {
 		n.sandboxes[id] = holds(id, podA, fast, vf0)
 	}
+	n.grants = []Grant{{Resource: fast, DeviceID: vf0.String(), Pod: podA}}
+	n.allocations[vf0] = gave(fast, vf0)
 	run(t, n, func(t *testing.T, o *Oracle) {
 		views, cancel := o.Subscribe()
 		defer cancel()
@@ -100,6 +102,50 @@ func TestGrantsWithoutARecordEndSoon(t *testing.T) {
 		synctest.Wait()
 		if asked := n.reads["kubelet"]; asked > 13 {
 			t.Errorf("the kubelet is asked %d times in an hour without such a grant", asked)
+		}
+	})
+}
+
+// devices A8: a pod that runs on although the kubelet no longer counts its VF as the pod's: the
+// kubelet may give the VF to another pod, which could never start.
+func TestAHolderWithoutAGrant(t *testing.T) {
+	n := newNode()
+	n.sandboxes["a"] = holds("a", podA, fast, vf0)
+	n.allocations[vf0] = gave(fast, vf0)
+	granted := []Grant{{Resource: fast, DeviceID: vf0.String(), Pod: podA}}
+	n.grants = granted
+	run(t, n, func(t *testing.T, o *Oracle) {
+		want := func(when string, refused bool, held int) {
+			t.Helper()
+			u, got := o.View().ToAllocate(vf0, fast)
+			if got != refused || len(o.View().HeldWithoutGrant()) != held {
+				t.Errorf("%s: refused %v (%s), %d held without a grant", when, got, u.Reason(), len(o.View().HeldWithoutGrant()))
+			}
+		}
+		later := func(d time.Duration) {
+			time.Sleep(d)
+			synctest.Wait()
+		}
+		later(10 * time.Minute)
+		want("granted", false, 0)
+		n.set(func() { n.grants = nil })
+		later(5*time.Minute + time.Second)
+		want("the kubelet may have restarted", false, 0)
+		later(ungrantedFor + unrecordedWait)
+		want("not granted for a while", true, 1)
+		n.set(func() { n.grants = granted })
+		later(5*time.Minute + time.Second)
+		want("granted again", false, 0)
+		n.set(func() { n.grants = nil })
+		later(10 * time.Minute)
+		want("not granted again", true, 1)
+		n.set(func() { delete(n.sandboxes, "a") })
+		o.SandboxChanged("a")
+		want("released", false, 0)
+		n.set(func() { clear(n.reads) })
+		later(time.Hour)
+		if asked := n.reads["kubelet"]; asked > 14 {
+			t.Errorf("the kubelet is asked %d times in an hour", asked)
 		}
 	})
 }

@@ -14,6 +14,9 @@ func (u Use) Reason() string {
 	case Host:
 		return fmt.Sprintf("the host uses its netdev %s %s: end that use, or leave the function to the host", u.Netdev, u.How)
 	case Sandbox:
+		if u.Ungranted {
+			return fmt.Sprintf("%s has it%s, and the kubelet no longer lists it there, so it may give it to another pod: delete that pod", u.Who, u.as())
+		}
 		return fmt.Sprintf("%s has it%s: it is free when that pod is deleted", u.Who, u.as())
 	case Release:
 		return fmt.Sprintf("%s still has it%s: its release has failed %s, with: %s; trying again", u.Who, u.as(), times(u.Attempts), u.Failure)

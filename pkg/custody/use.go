@@ -37,6 +37,7 @@ type Use struct {
 
 	Pod                       ledger.PodRef // of Sandbox, Release, Children; of Allocation if the kubelet reported it
 	Sandbox, IfName, Resource string
+	Ungranted                 bool            // of Sandbox: the kubelet gave it to the pod, and no longer lists it there
 	Named                     bool            // the pod or its network named the function; the kubelet did not give it
 	Returns                   *ledger.VFState // the state of the function when its holder has released it; nil: as it is now
 	Since                     time.Time       // zero: not known

@@ -29,6 +29,7 @@ func (v *View) direct(fn pci.Address) []Use {
 	uses = append(uses, v.hostUses(fn, f)...)
 	for _, u := range v.sandboxes.byFunction[fn] {
 		u.Netdev = first(f.netdevs)
+		u.Ungranted = v.ungranted[u.Sandbox] && v.lacksGrant(u)
 		uses = append(uses, u)
 	}
 	allocated := v.allocationUses(fn)
@@ -89,6 +90,28 @@ func (v *View) allocationUses(fn pci.Address) []Use {
 			uses = append(uses, Use{Kind: Allocation, Function: fn, Who: "pod " + g.Pod.String(), Pod: g.Pod, Resource: g.Resource})
 		}
 	}
+	return uses
+}
+
+// lacksGrant reports whether the kubelet gave a function to a sandbox, and does not list it
+// among those of the pod.
+func (v *View) lacksGrant(u Use) bool {
+	own := func(g Grant) bool { return g.Pod.String() == u.Pod.String() } // the kubelet names no UID
+	return u.Kind == Sandbox && u.Resource != "" && !u.Named && !u.EarlierBoot && !slices.ContainsFunc(v.grants[u.Function], own)
+}
+
+// HeldWithoutGrant lists the uses by running pods that the kubelet has not listed for a while:
+// it may give these functions to other pods.
+func (v *View) HeldWithoutGrant() []Use {
+	var uses []Use
+	for fn := range v.sandboxes.byFunction {
+		for _, u := range v.direct(fn) {
+			if u.Ungranted {
+				uses = append(uses, u)
+			}
+		}
+	}
+	slices.SortFunc(uses, func(a, b Use) int { return a.Function.Compare(b.Function) })
 	return uses
 }
 

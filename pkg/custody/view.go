@@ -14,6 +14,7 @@ type Facts struct {
 	Sandboxes   []ledger.Sandbox
 	Allocations []ledger.Allocation
 	Grants      []Grant
+	Ungranted   []string                    // sandboxes with a function that the kubelet no longer lists
 	Host        map[string]string           // netdev → the host's use of it: "with the address 10.0.0.1/24"
 	OnTop       map[string][]string         // netdev → the host's netdevs on top of it
 	Open        []pci.Address               // open through VFIO
@@ -33,6 +34,7 @@ type View struct {
 	sandboxes   sandboxes
 	allocations map[pci.Address]ledger.Allocation
 	grants      map[pci.Address][]Grant
+	ungranted   map[string]bool // sandboxes with a function that the kubelet no longer lists
 	host        map[string]HostLink
 	open        map[pci.Address]bool
 	groups      map[int][]sysfs.GroupMember
@@ -56,6 +58,10 @@ func NewView(f Facts) *View {
 	v := &View{
 		allocations: byDevice(f.Allocations), grants: byFunction(f.Grants), host: map[string]HostLink{}, groups: f.Groups,
 		open: setOf(f.Open), settling: setOf(f.Settling), missing: setOf(f.Missing), pooled: f.Pooled, changing: map[pci.Address]int{}, unread: f.Unread,
+		ungranted: map[string]bool{},
+	}
+	for _, id := range f.Ungranted {
+		v.ungranted[id] = true
 	}
 	if v.devices = f.Devices; v.devices == nil {
 		v.devices = inventory.NewSnapshot(nil, nil)

@@ -11,6 +11,8 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/record"
+
+	"fairlead.dev/fairlead/pkg/problem"
 )
 
 // Options configure the watches and time limits of a Client.
@@ -26,6 +28,9 @@ type Options struct {
 	// PodChanged is called for each pod of the node, and again when its networks annotation
 	// changes. It must not block. It may be nil.
 	PodChanged func(namespace, name string)
+	// PodEnded is called when a pod of this node is gone, or when its containers have ended. It
+	// must not block.
+	PodEnded func(namespace, name string)
 	// RequestTimeout limits one request; 0: 5 seconds.
 	RequestTimeout time.Duration
 	Log            *slog.Logger
@@ -89,6 +94,9 @@ func newForConfig(cfg *rest.Config, o Options) (*Client, error) {
 	if o.Changed == nil {
 		o.Changed = func() {}
 	}
+	if o.PodEnded == nil {
+		o.PodEnded = func(string, string) {}
+	}
 	conn, err := connect(cfg, o)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the API server: %w", err)
@@ -143,11 +151,12 @@ func (c *Client) Ready() error {
 	return fmt.Errorf("the pods of node %s have not been read yet: %w", c.o.NodeName, c.watches.cause(c.pods))
 }
 
-// Problems returns a sentence for each watch that fails or has not begun, with the reason.
-func (c *Client) Problems() []string {
+// Problems lists the watches that fail or have not begun, with the reason.
+func (c *Client) Problems() []problem.Problem {
 	out := c.watches.problems()
 	if _, found, err := c.node.GetStore().GetByKey(c.o.NodeName); err == nil && !found && c.node.HasSynced() {
-		out = append(out, fmt.Sprintf("the API server has no node %s, whose labels profiles select by: set --node-name to the node's name there", c.o.NodeName))
+		out = append(out, problem.Problem{Reason: problem.NodeUnknown, About: "node " + c.o.NodeName,
+			Text: fmt.Sprintf("the API server has no node %s, whose labels profiles select by: set --node-name to the node's name there", c.o.NodeName)})
 	}
 	return out
 }

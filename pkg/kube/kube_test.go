@@ -26,6 +26,7 @@ import (
 
 	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/network"
+	"fairlead.dev/fairlead/pkg/problem"
 )
 
 // eventually waits until holds returns true, at most until the test's deadline.
@@ -315,7 +316,7 @@ func TestWatchProblems(t *testing.T) {
 	c := newCluster(t, s)
 	var log lines
 	c.log = slog.New(slog.NewTextHandler(&log, nil))
-	got := func() string { return strings.Join(c.Problems(), "\n") }
+	got := func() string { return problem.Join(c.Problems(), "\n") }
 	const unread = " has not answered (not read since the agent's start)"
 	if n := strings.Count(got(), unread); n != 5 {
 		t.Errorf("before Run, %d of 5 watches have not begun:\n%s", n, got())
@@ -331,7 +332,7 @@ func TestWatchProblems(t *testing.T) {
 	only := func(prefix, end string) func() bool {
 		return func() bool {
 			p := c.Problems()
-			return len(p) == 1 && strings.HasPrefix(p[0], prefix) && strings.HasSuffix(p[0], end)
+			return len(p) == 1 && strings.HasPrefix(p[0].Text, prefix) && strings.HasSuffix(p[0].Text, end)
 		}
 	}
 	const may = "watch configmap profiles: the agent's ServiceAccount lacks the permission: apply the permissions"
@@ -360,8 +361,8 @@ func TestAPIServerThatGoesAwayIsAProblem(t *testing.T) {
 	s.close()
 	eventually(t, "each watch is a problem", func() bool {
 		p := c.Problems()
-		return len(p) == 5 && !slices.ContainsFunc(p, func(p string) bool {
-			return !strings.Contains(p, " is unreachable: ") || strings.Contains(p, "timeoutSeconds")
+		return len(p) == 5 && !slices.ContainsFunc(p, func(p problem.Problem) bool {
+			return !strings.Contains(p.Text, " is unreachable: ") || strings.Contains(p.Text, "timeoutSeconds")
 		})
 	})
 }

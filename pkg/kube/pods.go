@@ -32,24 +32,47 @@ func newPodCache(c *connection, w *watches) (*podCache, error) {
 		return nil, err
 	}
 	if c.o.PodChanged != nil {
-		_, err = i.AddEventHandler(podHandler(c.o.PodChanged))
+		if _, err := i.AddEventHandler(onAnnotation(c.o.PodChanged)); err != nil {
+			return nil, err
+		}
 	}
+	_, err = i.AddEventHandler(onEnd(c.o.PodEnded))
 	return &podCache{c, i}, err
 }
 
-// podHandler calls changed for each pod, and again when its networks annotation changes.
-func podHandler(changed func(namespace, name string)) cache.ResourceEventHandler {
+// onAnnotation calls changed for each pod, and again when its networks annotation changes.
+func onAnnotation(changed func(namespace, name string)) cache.ResourceEventHandler {
 	return cache.ResourceEventHandlerFuncs{
 		AddFunc: func(o any) {
 			if p, ok := o.(*corev1.Pod); ok {
 				changed(p.Namespace, p.Name)
 			}
 		},
-		UpdateFunc: func(old, new any) {
-			was, ok := old.(*corev1.Pod)
-			is, okNew := new.(*corev1.Pod)
-			if ok && okNew && (was.UID != is.UID || was.Annotations[network.NetworksAnnotation] != is.Annotations[network.NetworksAnnotation]) {
-				changed(is.Namespace, is.Name)
+		UpdateFunc: func(old, now any) {
+			before, _ := old.(*corev1.Pod)
+			p, ok := now.(*corev1.Pod)
+			if ok && before != nil && (before.UID != p.UID || before.Annotations[network.NetworksAnnotation] != p.Annotations[network.NetworksAnnotation]) {
+				changed(p.Namespace, p.Name)
+			}
+		},
+	}
+}
+
+// onEnd calls ended when a pod is gone, or has reached its last phase.
+func onEnd(ended func(namespace, name string)) cache.ResourceEventHandler {
+	return cache.ResourceEventHandlerFuncs{
+		UpdateFunc: func(old, now any) {
+			before, _ := old.(*corev1.Pod)
+			if p, ok := now.(*corev1.Pod); ok && before != nil && over(p) && !over(before) {
+				ended(p.Namespace, p.Name)
+			}
+		},
+		DeleteFunc: func(gone any) {
+			if missed, ok := gone.(cache.DeletedFinalStateUnknown); ok {
+				gone = missed.Obj
+			}
+			if p, ok := gone.(*corev1.Pod); ok {
+				ended(p.Namespace, p.Name)
 			}
 		},
 	}
@@ -150,6 +173,11 @@ func isPod(p *corev1.Pod, uid string) bool {
 // terminal reports whether a pod is over. A deletionTimestamp is the moment at which the grace
 // period ends.
 func terminal(p *corev1.Pod, now time.Time) bool {
-	return p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed ||
+	return over(p) ||
 		p.DeletionTimestamp != nil && now.After(p.DeletionTimestamp.Time)
+}
+
+// over reports whether all containers of a pod have ended for good.
+func over(p *corev1.Pod) bool {
+	return p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
 }

@@ -11,6 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/cache"
+
+	"fairlead.dev/fairlead/pkg/problem"
 )
 
 // watches are the watches of a Client, one for each informer. The list is fixed after New.
@@ -103,19 +105,23 @@ func failure(err error) string {
 	return err.Error()
 }
 
-// problems returns a sentence for each watch that fails or has not begun, with the reason.
-func (ws *watches) problems() []string {
+// problems lists the watches that fail or have not begun, with the reason.
+func (ws *watches) problems() []problem.Problem {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
-	var out []string
+	var out []problem.Problem
 	for _, w := range ws.list {
+		text := ""
 		switch synced := w.informer.HasSynced(); {
 		case synced && w.err != nil:
-			out = append(out, fmt.Sprintf("%v (the last content read stays in effect)", w.err))
+			text = fmt.Sprintf("%v (the last content read stays in effect)", w.err)
 		case !synced && w.err != nil:
-			out = append(out, fmt.Sprintf("%v (not read since the agent's start)", w.err))
+			text = fmt.Sprintf("%v (not read since the agent's start)", w.err)
 		case !synced:
-			out = append(out, fmt.Sprintf("watch %s: %v (not read since the agent's start)", w.what, ws.conn.unanswered()))
+			text = fmt.Sprintf("watch %s: %v (not read since the agent's start)", w.what, ws.conn.unanswered())
+		}
+		if text != "" {
+			out = append(out, problem.Problem{Reason: problem.APIServerUnread, About: w.what, Text: text})
 		}
 	}
 	return out

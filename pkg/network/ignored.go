@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"fairlead.dev/fairlead/pkg/nearest"
 )
 
 // A part of a config that has no effect is ignored, as it always was, and named: the pod
@@ -76,7 +78,7 @@ func unknown(prefix string, fields Object, keys []string, reader string) []strin
 			continue
 		}
 		said := fmt.Sprintf("field %q: %s has no such field", prefix+cut(key), reader)
-		if known := nearest(key, keys); known != "" && len(key) > 3 { // mac is not mtu
+		if known := nearest.Name(key, keys); known != "" && len(key) > 3 { // mac is not mtu
 			said += fmt.Sprintf("; the nearest one is %q", prefix+known)
 		}
 		all = append(all, said)

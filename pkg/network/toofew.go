@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"fairlead.dev/fairlead/pkg/nearest"
 )
 
 // needsDevice reports a network that cannot be made without a device. A resource is
@@ -48,9 +50,10 @@ func (p *devicePool) tooFew(s Selection, resource string) error {
 	err := fmt.Errorf("network %s: too few devices of resource %s: %d asked for (by %s), %d allocated to the pod by the kubelet",
 		s.Network(), resource, len(users), strings.Join(users, ", "), len(p.all[resource]))
 	if len(p.all[resource]) > 0 || slices.Contains(p.pools, resource) || len(p.pools) == 0 {
-		return fmt.Errorf("%w; request %s: %d in the pod's container resources", err, resource, len(users))
+		return fmt.Errorf("%w; request %s: %d in the pod's container resources; those of init containers do not count, since the kubelet takes their devices back when they end (sidecars keep theirs)",
+			err, resource, len(users))
 	}
-	if name := nearest(resource, p.pools); name != "" {
+	if name := nearest.Name(resource, p.pools); name != "" {
 		return fmt.Errorf("%w; this node has no pool %s, the nearest name is %s: correct the annotation %s of the net-attach-def", err, resource, name, ResourceAnnotation)
 	}
 	return fmt.Errorf("%w; this node has no pool %s, but %s: correct the annotation %s of the net-attach-def, or declare the pool", err, resource, p.poolNames(), ResourceAnnotation)

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"fairlead.dev/fairlead/pkg/nearest"
 )
 
 // selectionKeys returns the keys of an element of the networks annotation.
@@ -23,7 +25,7 @@ func UnknownKeys(selections []Selection) string {
 	for _, s := range selections {
 		for _, key := range s.UnknownKeys {
 			text := fmt.Sprintf("network %d (%s): the key %q is unknown and ignored", s.Position, s.Network(), cut(key))
-			if known := nearest(key, selectionKeys()); known != "" {
+			if known := nearest.Name(key, selectionKeys()); known != "" {
 				text += fmt.Sprintf("; the nearest known one is %q", known)
 			}
 			all = append(all, text)

@@ -15,6 +15,7 @@ import (
 	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/link"
 	"fairlead.dev/fairlead/pkg/pci"
+	"fairlead.dev/fairlead/pkg/problem"
 )
 
 const (
@@ -101,12 +102,13 @@ func New(o Options) *Repairer {
 func (r *Repairer) Repaired() int64 { return r.repaired.Load() }
 
 // Problems lists the VFs that could not be repaired, each until it is.
-func (r *Repairer) Problems() []string {
+func (r *Repairer) Problems() []problem.Problem {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var out []string
+	var out []problem.Problem
 	for _, vf := range slices.SortedFunc(maps.Keys(r.failures), pci.Address.Compare) {
-		out = append(out, fmt.Sprintf("VF %s may still have settings of an earlier pod: %s (tried again every %s)", vf, r.failures[vf], lookAgain))
+		out = append(out, problem.Problem{Reason: problem.VFNotRepaired, About: "VF " + vf.String(),
+			Text: fmt.Sprintf("VF %s may still have settings of an earlier pod: %s (tried again every %s)", vf, r.failures[vf], lookAgain)})
 	}
 	return out
 }
@@ -208,7 +210,6 @@ func (r *Repairer) fail(o Orphan, err error) {
 		return
 	}
 	r.o.Log.Error("repairing a VF failed; trying again", "vf", o.VF.Address, "repair", o.String(), "error", err)
-	r.o.Event("Warning", "VFNotRepaired", fmt.Sprintf("VF %s: %s", o.VF.Address, text))
 }
 
 // forgetFailures drops the failures of VFs that need no repair any more.

@@ -15,6 +15,7 @@ import (
 	"fairlead.dev/fairlead/pkg/inventory"
 	"fairlead.dev/fairlead/pkg/link"
 	"fairlead.dev/fairlead/pkg/pci"
+	"fairlead.dev/fairlead/pkg/problem"
 	"fairlead.dev/fairlead/pkg/sysfs/sysfstest"
 )
 
@@ -154,7 +155,7 @@ func TestRepairThatFailsIsAProblem(t *testing.T) {
 	n.tree.ShowNetdev(vfAddr(1), "net1")
 	n.refused = "VLAN"
 	n.look(time.Minute, isFree)
-	problems := strings.Join(n.r.Problems(), "\n")
+	problems := problem.Join(n.r.Problems(), "\n")
 	if want := "VLAN is still 77 instead of 0"; !strings.Contains(problems, want) || n.r.Repaired() != 0 {
 		t.Errorf("problems %q, repaired %d", problems, n.r.Repaired())
 	}

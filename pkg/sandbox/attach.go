@@ -13,6 +13,12 @@ import (
 // Attach makes all networks of a sandbox and returns the primary's result. If one
 // fails, all are rolled back.
 func (k *Keeper) Attach(ctx context.Context, r Request) (*types100.Result, error) {
+	result, err := k.attach(ctx, r)
+	k.failures.note(r.Pod, err)
+	return result, err
+}
+
+func (k *Keeper) attach(ctx context.Context, r Request) (*types100.Result, error) {
 	unlock, err := k.locks.lock(ctx, r.ID)
 	if err != nil {
 		return nil, fail("wait for an earlier call for the same sandbox", TryAgain, err)

@@ -115,11 +115,12 @@ type Keeper struct {
 	statuses    *statuses
 	allocations *allocations
 	released    *released
+	failures    *failures
 }
 
 // New makes a keeper; Run starts its loops.
 func New(o Options) *Keeper {
-	k := &Keeper{o: o, locks: newLocks(), released: &released{}}
+	k := &Keeper{o: o, locks: newLocks(), released: &released{}, failures: newFailures(o.Now)}
 	chains := guarded{o.Chains}
 	info := deviceInfo{dir: o.DevInfoDir}
 	k.allocations = newAllocations(o)
@@ -171,6 +172,17 @@ func (k *Keeper) PodChanged(namespace, name string) {
 		return
 	}
 	k.plugger.enqueue(podName{namespace, name}, k.o.Now())
+}
+
+// Failures lists the pods whose networks cannot be made, with the last cause, and counts all
+// Attaches since the start.
+func (k *Keeper) Failures() ([]AttachFailure, AttachCounts) { return k.failures.list() }
+
+// PodEnded is to be called when a pod is gone, or when all of its containers have ended. The
+// kubelet then frees its devices, without an event of its own.
+func (k *Keeper) PodEnded(namespace, name string) {
+	k.failures.forget(namespace, name)
+	k.allocations.noteEnd()
 }
 
 // programs runs plugin binaries.

@@ -8,26 +8,31 @@ import (
 
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 
+	"fairlead.dev/fairlead/pkg/custody"
 	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/pci"
+	"fairlead.dev/fairlead/pkg/problem"
 )
 
 // Input is the knowledge of the agent's parts, as plain values.
 type Input struct {
-	Node        string
-	Build       string // the agent's version
-	Time        time.Time
-	PFs         []device.PF
-	Lone        []device.VF                     // VFs whose PF is not visible, as inside a virtual machine
-	Knobs       map[pci.Address]device.Settings // the VFs' current settings at their PF; some or all may be missing
-	Pools       []PoolMembers
-	Sandboxes   []ledger.Sandbox
-	Allocations []ledger.Allocation
-	Profiles    []ProfileReport
-	Tombstones  int
-	Repaired    int      // VFs that were repaired since the agent started
-	Problems    []string // the problems that the parts report
+	Node       string
+	Build      string // the agent's version
+	Time       time.Time
+	PFs        []device.PF
+	Lone       []device.VF                     // VFs whose PF is not visible, as inside a virtual machine
+	Knobs      map[pci.Address]device.Settings // the VFs' current settings at their PF; some or all may be missing
+	Pools      []PoolMembers
+	Sandboxes  []ledger.Sandbox
+	Allocated  map[pci.Address]ledger.PodRef // VFs that the kubelet has given away, with the pod if it is known
+	Ungranted  []custody.Use                 // VFs of running pods that the kubelet no longer lists
+	Profiles   []ProfileReport
+	Failing    []FailingPod
+	Counters   Counters
+	Tombstones int
+	Repaired   int               // VFs that were repaired since the agent started
+	Problems   []problem.Problem // the problems that the parts report
 }
 
 // PoolMembers is a pool with its devices.
@@ -47,6 +52,7 @@ func Build(in Input) State {
 	b.joinPools()
 	b.joinAllocations()
 	b.joinSandboxes()
+	b.findDownPFs()
 	return State{
 		Node:       in.Node,
 		Build:      in.Build,
@@ -56,16 +62,18 @@ func Build(in Input) State {
 		Pools:      b.pools(),
 		Sandboxes:  b.sandboxes(),
 		Profiles:   b.profiles(),
+		Failing:    append([]FailingPod{}, in.Failing...),
+		Counters:   in.Counters,
 		Tombstones: in.Tombstones,
 		Repaired:   in.Repaired,
-		Problems:   append([]string{}, b.problems...),
+		Problems:   append([]problem.Problem{}, b.problems...),
 	}
 }
 
 type builder struct {
 	in       Input
 	vfs      map[pci.Address]VFReport // address → pool and holder, without the device itself
-	problems []string
+	problems []problem.Problem
 }
 
 func (b *builder) joinPools() {
@@ -81,39 +89,24 @@ func (b *builder) joinPools() {
 	}
 }
 
-// unhealthyProblems returns a sentence for each reason: a profile that cannot be applied, or a
-// missing module, concerns all VFs of its group.
-func unhealthyProblems(pool PoolMembers) []string {
-	byReason := map[string][]pci.Address{}
-	for address, reason := range pool.Unhealthy {
-		byReason[reason] = append(byReason[reason], address)
-	}
-	var out []string
-	for reason, vfs := range byReason {
-		slices.SortFunc(vfs, pci.Address.Compare)
-		which := "VF " + vfs[0].String() + " is"
-		if n := len(vfs); n > 1 {
-			which = fmt.Sprintf("%d VFs (%s to %s) are", n, vfs[0], vfs[n-1])
-		}
-		out = append(out, fmt.Sprintf("pool %s (%s): %s not handed out: %s", pool.Resource, pool.Source, which, reason))
-	}
-	slices.Sort(out)
-	return out
-}
-
 func (b *builder) joinAllocations() {
-	for _, allocation := range b.in.Allocations {
-		vf := b.vfs[allocation.Device]
+	for address, pod := range b.in.Allocated {
+		vf := b.vfs[address]
 		vf.Allocated = true
-		b.vfs[allocation.Device] = vf
+		if pod.Name != "" {
+			vf.AllocatedTo = &pod
+		}
+		b.vfs[address] = vf
+	}
+	for _, u := range b.in.Ungranted {
+		b.problems = append(b.problems, heldWithoutGrant(u))
 	}
 }
 
 func (b *builder) joinSandboxes() {
 	for _, sandbox := range b.in.Sandboxes {
 		if sandbox.Failure != "" {
-			b.problems = append(b.problems, fmt.Sprintf("pod %s: release of sandbox %s has failed %d times and will be tried again: %s",
-				sandbox.Pod, ledger.ShortID(sandbox.ID), sandbox.Attempts, sandbox.Failure))
+			b.problems = append(b.problems, releaseFailed(sandbox))
 		}
 		for _, a := range sandbox.Attachments {
 			if a.Phase == ledger.Released {
@@ -142,24 +135,23 @@ func (b *builder) hold(sandbox ledger.Sandbox, a ledger.Attachment, m ledger.Mem
 		Network: a.Network, Phase: a.Phase, Since: sandbox.Created,
 	}
 	b.vfs[m.Device] = vf
-	if lost := b.lost(sandbox, a, m); lost != "" {
-		b.problems = append(b.problems, fmt.Sprintf("pod %s, network %s, interface %s: its VF %s %s; delete the pod, so that it gets another",
-			sandbox.Pod, a.Network, a.IfName, m.Device, lost))
+	if how, forPod := b.lost(sandbox, a, m); how != "" {
+		b.problems = append(b.problems, vfOfPodLost(sandbox, a, m, how, forPod))
 	}
 }
 
-// lost says how a pod has lost its VF. It returns "" if the pod has the VF, or is being
-// released.
-func (b *builder) lost(sandbox ledger.Sandbox, a ledger.Attachment, m ledger.Member) string {
+// lost says how a pod has lost its VF, to the administrator and to the pod's author. It returns
+// "" if the pod has the VF, or is being released.
+func (b *builder) lost(sandbox ledger.Sandbox, a ledger.Attachment, m ledger.Member) (how, forPod string) {
 	vf, ok := b.find(m.Device)
 	switch {
 	case !ok:
-		return "is no longer on this node"
+		return "is no longer on this node", "is no longer on the node"
 	// VFs that are removed and created again have the addresses of the old ones.
 	case m.Plugin == pluginSRIOV && a.Phase == ledger.Bound && !sandbox.Releasing && vf.Netdev != "":
-		return fmt.Sprintf("is on the host, as %s, and not in the pod (its VFs were made again, or it was moved by hand)", vf.Netdev)
+		return fmt.Sprintf("is on the host, as %s, and not in the pod (its VFs were made again, or it was moved by hand)", vf.Netdev), "is no longer in the pod"
 	}
-	return ""
+	return "", ""
 }
 
 // Plugins of a member.
@@ -274,7 +266,8 @@ func (b *builder) profiles() []ProfileReport {
 	slices.SortFunc(out, func(x, y ProfileReport) int { return cmp.Compare(x.Name, y.Name) })
 	for _, p := range out {
 		if !p.Ready {
-			b.problems = append(b.problems, fmt.Sprintf("profile %s (%s): %s", p.Name, p.Source, p.Message))
+			b.problems = append(b.problems, problem.Problem{Reason: problem.ProfileNotInEffect, About: "profile " + p.Name,
+				Text: fmt.Sprintf("profile %s (%s): %s", p.Name, p.Source, p.Message)})
 		}
 	}
 	return out

@@ -2,14 +2,17 @@ package state
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"fairlead.dev/fairlead/pkg/custody"
 	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/pci"
+	"fairlead.dev/fairlead/pkg/problem"
 )
 
 func ptr[T any](v T) *T { return &v }
@@ -25,7 +28,7 @@ var (
 func input() Input {
 	return Input{
 		Node: "node1",
-		PFs: []device.PF{{Address: pfAddress, Netdev: "pf0", VFs: []device.VF{
+		PFs: []device.PF{{Address: pfAddress, Netdev: "pf0", Carrier: true, VFs: []device.VF{
 			{Address: vf1, PF: pfAddress, Index: 1}, {Address: vf0, PF: pfAddress, Index: 0}, {Address: vf2, PF: pfAddress, Index: 2},
 		}}},
 		Knobs: map[pci.Address]device.Settings{vf0: {VLAN: ptr(100)}},
@@ -41,7 +44,7 @@ func input() Input {
 			},
 			Result: json.RawMessage(`{"cniVersion":"1.0.0","interfaces":[{"name":"pf0v0"},{"name":"net1","mac":"02:00:00:00:00:01","sandbox":"/x"}],"ips":[{"address":"10.0.0.5/24"},{"address":"fd00::5/64"}]}`),
 		}}}},
-		Allocations: []ledger.Allocation{{Resource: "fairlead.dev/fast", Device: vf1}},
+		Allocated: map[pci.Address]ledger.PodRef{vf1: {}},
 	}
 }
 
@@ -104,7 +107,7 @@ func TestProblemsAreNamed(t *testing.T) {
 		want   []string
 	}{
 		{"none", func(*Input) {}, []string{}},
-		{"reported by a part", func(in *Input) { in.Problems = []string{"pool x: no device"} }, []string{"pool x: no device"}},
+		{"reported by a part", func(in *Input) { in.Problems = []problem.Problem{{Text: "pool x: no device"}} }, []string{"pool x: no device"}},
 		{"release that fails", func(in *Input) {
 			in.Sandboxes[0].Failure, in.Sandboxes[0].Attempts = "device busy", 2
 		}, []string{"pod demo/alpha: release of sandbox abc has failed 2 times and will be tried again: device busy"}},
@@ -127,15 +130,45 @@ func TestProblemsAreNamed(t *testing.T) {
 			in.Profiles = []ProfileReport{{Name: "lab", Source: "lab.yaml", Message: "pf0: no such device"}}
 		},
 			[]string{"profile lab (lab.yaml): pf0: no such device"}},
+		// lab "PF down: topology says no carrier, the pool stays healthy, status ok".
+		{"PF without carrier that pods and a pool use", func(in *Input) { in.PFs[0].Carrier = false },
+			[]string{"PF pf0 (0000:02:00.0) has no carrier, so no packet passes for pool fairlead.dev/fast, pod demo/alpha: look at `ip link show pf0`, the cable and the switch port"}},
+		{"PF without carrier below a macvlan", func(in *Input) {
+			in.PFs[0].Carrier, in.Pools = false, nil
+			in.PFs[0].AltNames = []string{"wan"}
+			in.Sandboxes[0].Attachments[0].Members = []ledger.Member{{Plugin: "macvlan", Child: &ledger.ChildMember{Uplink: "wan"}}}
+		}, []string{"PF pf0 (0000:02:00.0) has no carrier, so no packet passes for pod demo/alpha: look at `ip link show pf0`, the cable and the switch port"}},
+		// devices A8: a live holder whose allocation is no longer the kubelet's.
+		{"VF of a running pod that the kubelet may give away", func(in *Input) {
+			in.Ungranted = []custody.Use{{Kind: custody.Sandbox, Function: vf0, Who: "pod demo/alpha (net1)", Pod: ledger.PodRef{Namespace: "demo", Name: "alpha"}, IfName: "net1", Resource: "fairlead.dev/fast", Ungranted: true}}
+		}, []string{"VF 0000:02:10.0: pod demo/alpha (net1) has it as fairlead.dev/fast, and the kubelet no longer lists it there, so it may give it to another pod: delete that pod"}},
+		{"PF without carrier that nobody uses", func(in *Input) {
+			in.PFs[0].Carrier, in.Pools, in.Sandboxes = false, nil, nil
+		}, []string{}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			in := input()
 			test.change(&in)
-			if diff := cmp.Diff(test.want, Build(in).Problems); diff != "" {
+			if diff := cmp.Diff(strings.Join(test.want, "\n"), problem.Join(Build(in).Problems, "\n")); diff != "" {
 				t.Errorf("problems differ (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// A reason that counts must not end and begin a problem at each count: each end is an event.
+func TestACountedReasonIsOneProblem(t *testing.T) {
+	about := map[string]bool{}
+	for _, reason := range []string{"its release has failed 2 times", "its release has failed 3 times"} {
+		in := input()
+		in.Pools[0].Unhealthy[vf1] = reason
+		for _, p := range Build(in).Problems {
+			about[p.About] = true
+		}
+	}
+	if len(about) != 1 {
+		t.Errorf("%v", about)
 	}
 }
 
@@ -149,7 +182,7 @@ func TestReleasedAttachmentHoldsNothing(t *testing.T) {
 
 func TestBuildLeavesItsInputAlone(t *testing.T) {
 	in, want := input(), input()
-	in.Problems = make([]string, 0, 8)
+	in.Problems = make([]problem.Problem, 0, 8)
 	in.PFs[0].VFs = in.PFs[0].VFs[:2] // a held VF remains, with spare capacity behind it
 	Build(in)
 	if diff := cmp.Diff(want.PFs[0].VFs[:2], in.PFs[0].VFs); diff != "" {
@@ -160,7 +193,7 @@ func TestBuildLeavesItsInputAlone(t *testing.T) {
 // A consumer of the JSON finds lists, never null: `jq '.sandboxes | length'`.
 func TestEmptyStateHasEmptyLists(t *testing.T) {
 	got, err := json.Marshal(Build(Input{Node: "n"}))
-	want := `{"node":"n","time":"0001-01-01T00:00:00Z","pfs":[],"lone":[],"pools":[],"sandboxes":[],"profiles":[],"tombstones":0,"problems":[]}`
+	want := `{"node":"n","time":"0001-01-01T00:00:00Z","pfs":[],"lone":[],"pools":[],"sandboxes":[],"profiles":[],"failing":[],"counters":{"adds":0,"failedAdds":0},"tombstones":0,"problems":[]}`
 	if err != nil || string(got) != want {
 		t.Errorf("JSON of an empty state = %s, %v; want %s", got, err, want)
 	}

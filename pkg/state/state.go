@@ -13,22 +13,25 @@ import (
 	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/pci"
+	"fairlead.dev/fairlead/pkg/problem"
 )
 
 // State is one node as its agent sees it. Lists are sorted and never nil, so that a reader of
 // the JSON finds [] and equal states print the same text.
 type State struct {
-	Node       string          `json:"node"`
-	Build      string          `json:"build,omitempty"` // the agent's version
-	Time       time.Time       `json:"time"`
-	PFs        []PFReport      `json:"pfs"`
-	Lone       []VFReport      `json:"lone"` // VFs without a visible PF, as inside a virtual machine
-	Pools      []PoolReport    `json:"pools"`
-	Sandboxes  []SandboxReport `json:"sandboxes"`
-	Profiles   []ProfileReport `json:"profiles"`
-	Tombstones int             `json:"tombstones"`         // DELs missed during downtime that have not been replayed yet
-	Repaired   int             `json:"repaired,omitempty"` // VFs that were repaired since the agent started
-	Problems   []string        `json:"problems"`           // for an operator to look at; empty: all is well
+	Node       string            `json:"node"`
+	Build      string            `json:"build,omitempty"` // the agent's version
+	Time       time.Time         `json:"time"`
+	PFs        []PFReport        `json:"pfs"`
+	Lone       []VFReport        `json:"lone"` // VFs without a visible PF, as inside a virtual machine
+	Pools      []PoolReport      `json:"pools"`
+	Sandboxes  []SandboxReport   `json:"sandboxes"`
+	Profiles   []ProfileReport   `json:"profiles"`
+	Failing    []FailingPod      `json:"failing"`            // pods whose networks cannot be made
+	Counters   Counters          `json:"counters"`           // since the agent's start
+	Tombstones int               `json:"tombstones"`         // DELs missed during downtime that have not been replayed yet
+	Repaired   int               `json:"repaired,omitempty"` // VFs that were repaired since the agent started
+	Problems   []problem.Problem `json:"problems"`           // for an operator to look at; empty: all is well
 }
 
 // PFReport is a physical function with Fairlead's knowledge of its VFs.
@@ -45,6 +48,8 @@ type VFReport struct {
 	Healthy   bool   `json:"healthy"`        // only meaningful in a pool
 	// Reason says why a VF in a pool is unhealthy and not handed out.
 	Reason string `json:"reason,omitempty"`
+	// AllocatedTo is the pod that the kubelet names, if it does.
+	AllocatedTo *ledger.PodRef `json:"allocatedTo,omitempty"`
 	// Holder is the attachment that has the VF. It is nil with Allocated set if the kubelet
 	// handed the VF out and no network has asked for it (yet).
 	Holder *Holder `json:"holder,omitempty"`
@@ -108,6 +113,25 @@ type AttachmentReport struct {
 	Device         pci.Address  `json:"device,omitzero"`
 	FallbackFrom   string       `json:"fallbackFrom,omitempty"` // the kind that was requested
 	FallbackReason string       `json:"fallbackReason,omitempty"`
+}
+
+// FailingPod is a pod whose networks could not be made, with the cause of the last try.
+type FailingPod struct {
+	Pod     ledger.PodRef `json:"pod"`
+	Network string        `json:"network,omitempty"` // empty: the step is not of one network
+	IfName  string        `json:"ifName,omitempty"`
+	Step    string        `json:"step,omitempty"`
+	Cause   string        `json:"cause"`
+	Count   int           `json:"count"`
+	First   time.Time     `json:"first"`
+	Last    time.Time     `json:"last"`
+}
+
+// Counters count events.
+type Counters struct {
+	Adds       int64                  `json:"adds"`       // sandboxes whose networks were made
+	FailedAdds int64                  `json:"failedAdds"` // tries that failed
+	Problems   map[problem.Reason]int `json:"problems,omitempty"`
 }
 
 // ProfileReport is the progress of one NIC profile on this node.

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"fairlead.dev/fairlead/pkg/nearest"
 	"fairlead.dev/fairlead/pkg/pci"
 	"fairlead.dev/fairlead/pkg/state"
 )
@@ -55,7 +56,28 @@ func isNetdev(vf state.VFReport, name string) bool {
 }
 
 func isHolder(vf state.VFReport, name string) bool {
-	return vf.Holder != nil && (name == vf.Holder.Pod.String() || name == vf.Holder.Pod.Name)
+	pod := vf.AllocatedTo
+	if vf.Holder != nil {
+		pod = &vf.Holder.Pod
+	}
+	return pod != nil && (name == pod.String() || name == pod.Name)
+}
+
+// namesOf lists the names by which VFs are found, PCI addresses left out: each is near another.
+func namesOf(merged []state.State) []string {
+	var names []string
+	for _, s := range merged {
+		eachVF(s, func(pf state.PFReport, vf state.VFReport) {
+			names = append(names, pf.Netdev, vf.Netdev, vf.OriginalNetdev)
+			switch {
+			case vf.Holder != nil:
+				names = append(names, vf.Holder.Pod.String())
+			case vf.AllocatedTo != nil:
+				names = append(names, vf.AllocatedTo.String())
+			}
+		})
+	}
+	return slices.DeleteFunc(names, func(name string) bool { return name == "" })
 }
 
 // unknownVF says which part of a name is unknown.
@@ -70,6 +92,10 @@ func unknownVF(merged []state.State, name string) error {
 				return fmt.Errorf("no VF %q: %s has no VFs", name, uplink)
 			}
 		}
+	}
+	const short = 6 // such names are all near each other
+	if near := nearest.Name(name, namesOf(merged)); near != "" && len(name) > short {
+		return fmt.Errorf("no VF %q: did you mean %s? `fairleadctl vf` lists all", name, near)
 	}
 	return fmt.Errorf("no VF %q: give a PCI address (0000:3b:02.1), PF/INDEX (ens1f0/3), a netdev, a PF, or a pod that holds one (namespace/name); `fairleadctl vf` lists them", name)
 }

@@ -91,11 +91,15 @@ func busyNode() state.State {
 			{Resource: "fairlead.dev/held-back", Type: device.NetDevice, Source: `profile "spare", group 0`, Idle: true,
 				Devices: addresses(pf1, 0, 1, 2, 3, 5), Unhealthy: map[pci.Address]string{pf1.VFs[5].Address: "no driver is bound to it"}},
 		},
-		Allocations: []ledger.Allocation{
-			{Resource: "fairlead.dev/fast", Device: pf0.VFs[0].Address, At: noon},
-			{Resource: "fairlead.dev/fast", Device: pf0.VFs[1].Address, At: noon},
-			{Resource: "fairlead.dev/fast", Device: pf0.VFs[3].Address, At: noon},
-			{Resource: "fairlead.dev/dpdk", Device: pf0.VFs[4].Address, At: noon},
+		Allocated: map[pci.Address]ledger.PodRef{
+			pf0.VFs[0].Address: {}, pf0.VFs[1].Address: {}, pf0.VFs[3].Address: {}, pf0.VFs[4].Address: {},
+			pf0.VFs[5].Address: {Namespace: "demo", Name: "adrift"}, // the ledger was lost
+		},
+		Failing: []state.FailingPod{
+			{Pod: ledger.PodRef{Namespace: "demo", Name: "waits"}, Network: "demo/fast", IfName: "net1", Step: "plan the networks",
+				Cause: "too few devices of resource fairlead.dev/fast: 2 asked for (by demo/fast, demo/fast), 1 allocated to the pod by the kubelet; request fairlead.dev/fast: 2 in the pod's container resources",
+				Count: 7, First: noon.Add(-5 * time.Minute), Last: noon.Add(-40 * time.Second)},
+			{Pod: ledger.PodRef{Namespace: "demo", Name: "nobody"}, Cause: "no primary network", Count: 1, First: noon, Last: noon},
 		},
 		Sandboxes: []ledger.Sandbox{
 			{ID: "5e3f6f4b7a90c1d2", Pod: ledger.PodRef{Namespace: "demo", Name: "alpha"}, Created: noon, Attachments: []ledger.Attachment{
@@ -132,12 +136,13 @@ func busyNode() state.State {
 	})
 }
 
-// quietNode has one PF, outside any NUMA node, and a pod with the declared fallback.
+// quietNode has two PFs, outside any NUMA node, and a pod with the declared fallback on the
+// first. Nobody uses the second, which is down.
 func quietNode() state.State {
-	pf := igb(2, 0, -1, 0, "pf0")
-	pf.Carrier = false
+	down := igb(3, 0, -1, 0, "pf1")
+	down.Carrier = false
 	return state.Build(state.Input{
-		Node: "node2", Time: noon, PFs: []device.PF{pf},
+		Node: "node2", Time: noon, PFs: []device.PF{igb(2, 0, -1, 0, "pf0"), down},
 		Sandboxes: []ledger.Sandbox{{ID: "11dd", Pod: ledger.PodRef{Namespace: "demo", Name: "delta"}, Created: noon, Attachments: []ledger.Attachment{
 			{Network: "demo/vlan100-or-macvlan", IfName: "net1", Phase: ledger.Bound,
 				Fallback: &ledger.Fallback{From: "sriov", Reason: "the pod requested no device of fairlead.dev/fast"},

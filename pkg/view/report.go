@@ -1,6 +1,9 @@
 package view
 
-import "fairlead.dev/fairlead/pkg/state"
+import (
+	"fairlead.dev/fairlead/pkg/problem"
+	"fairlead.dev/fairlead/pkg/state"
+)
 
 // Report is the content of Status, for scripts.
 type Report struct {
@@ -19,7 +22,8 @@ type NodeReport struct {
 	Tombstones int                   `json:"tombstones"`
 	Pools      []state.PoolReport    `json:"pools"`
 	Profiles   []state.ProfileReport `json:"profiles"`
-	Problems   []string              `json:"problems"`
+	Failing    []state.FailingPod    `json:"failing"`
+	Problems   []problem.Problem     `json:"problems"`
 }
 
 // NewReport sums the nodes up.
@@ -27,7 +31,7 @@ func NewReport(states []state.State) Report {
 	r := Report{Healthy: Healthy(states), Nodes: []NodeReport{}, Clashes: append([]string{}, Clashes(states)...)}
 	for _, s := range Merge(states) {
 		r.Nodes = append(r.Nodes, NodeReport{Node: s.Node, Build: s.Build, PFs: len(s.PFs), VFs: vfCount(s), Sandboxes: len(s.Sandboxes),
-			Tombstones: s.Tombstones, Pools: s.Pools, Profiles: s.Profiles, Problems: s.Problems})
+			Tombstones: s.Tombstones, Pools: s.Pools, Profiles: s.Profiles, Failing: s.Failing, Problems: s.Problems})
 	}
 	return r
 }

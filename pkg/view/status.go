@@ -4,25 +4,28 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
+	"fairlead.dev/fairlead/pkg/problem"
 	"fairlead.dev/fairlead/pkg/state"
 )
 
-// Status draws the nodes' health: one line per node, then the pools, the
-// profiles, and every problem in full.
-func Status(states []state.State) string {
+// Status draws the nodes' health: one line per node, then the pools, the profiles, the pods
+// whose networks cannot be made, and every problem in full.
+func Status(states []state.State, o Options) string {
 	states = Merge(states)
 	var out strings.Builder
-	table(&out, nodeRows(states))
+	table(&out, fit(nodeRows(states), o.Width, "BUILD", "SANDBOXES"))
 	if rows := poolRows(states); len(rows) > 1 {
 		out.WriteByte('\n')
-		table(&out, rows)
+		table(&out, fit(rows, o.Width, "DECLARED BY", "HEALTHY"))
 	}
 	if rows := profileRows(states); len(rows) > 1 {
 		out.WriteByte('\n')
-		table(&out, rows)
+		table(&out, fit(rows, o.Width))
 	}
-	writeProblems(&out, states)
+	writeLines(&out, "FAILING PODS", failingLines(states), o)
+	writeLines(&out, "PROBLEMS", problemLines(states), o)
 	return out.String()
 }
 
@@ -45,6 +48,9 @@ func nodeRows(states []state.State) [][]string {
 		health := "ok"
 		if n := len(s.Problems); n > 0 {
 			health = count(n, "problem")
+		}
+		if n := len(s.Failing); n > 0 {
+			health += ", " + count(n, "failing pod")
 		}
 		rows = append(rows, []string{s.Node, strconv.Itoa(len(s.PFs)), strconv.Itoa(vfCount(s)),
 			strconv.Itoa(len(s.Sandboxes)), strconv.Itoa(s.Tombstones), s.Build, health})
@@ -83,22 +89,63 @@ func profileRows(states []state.State) [][]string {
 
 // profileMessage leaves a message out that is among the problems below.
 func profileMessage(s state.State, p state.ProfileReport) string {
-	below := func(problem string) bool { return p.Message != "" && strings.Contains(problem, p.Message) }
+	below := func(o problem.Problem) bool { return p.Message != "" && strings.Contains(o.Text, p.Message) }
 	if !p.Ready && slices.ContainsFunc(s.Problems, below) {
 		return "see PROBLEMS"
 	}
 	return p.Message
 }
 
-func writeProblems(out *strings.Builder, states []state.State) {
+// failingLines has one line for each pod whose networks cannot be made.
+func failingLines(states []state.State) []string {
 	var lines []string
 	for _, s := range states {
-		for _, problem := range s.Problems {
-			lines = append(lines, s.Node+": "+problem)
+		for _, f := range s.Failing {
+			where := ""
+			if f.Network != "" {
+				where = "network " + f.Network + ", "
+			}
+			if f.IfName != "" {
+				where += "interface " + f.IfName + ", "
+			}
+			if f.Step != "" {
+				where += f.Step + ": "
+			}
+			lines = append(lines, s.Node+": pod "+f.Pod.String()+": "+where+f.Cause+" ("+count(f.Count, "time")+", "+ago(s.Time.Sub(f.Last))+")")
 		}
 	}
-	lines = append(lines, Clashes(states)...)
-	if len(lines) > 0 {
-		out.WriteString("\nPROBLEMS\n" + strings.Join(lines, "\n") + "\n")
+	return lines
+}
+
+// ago writes how long ago something was, as coarse as people say it.
+func ago(d time.Duration) string {
+	switch {
+	case d < time.Second:
+		return "just now"
+	case d < time.Minute:
+		return strconv.Itoa(int(d.Seconds())) + " s ago"
 	}
+	return strconv.Itoa(int(d.Minutes())) + " min ago"
+}
+
+func problemLines(states []state.State) []string {
+	var lines []string
+	for _, s := range states {
+		for _, p := range s.Problems {
+			lines = append(lines, s.Node+": "+p.Text)
+		}
+	}
+	return append(lines, Clashes(states)...)
+}
+
+// writeLines writes lines below a heading. One that is too long continues below, indented.
+func writeLines(out *strings.Builder, heading string, lines []string, o Options) {
+	if len(lines) == 0 {
+		return
+	}
+	t := newTree(o.Width, false)
+	for _, line := range lines {
+		t.line("", "  ", []segment{{line, plain}})
+	}
+	out.WriteString("\n" + heading + "\n" + t.out.String())
 }

@@ -65,8 +65,8 @@ func drawNode(s state.State) *branch {
 	}
 	drawLone(root, s)
 	drawOtherUplinks(root, s)
-	for _, problem := range s.Problems {
-		root.add(segment{"! " + problem, bad})
+	for _, p := range s.Problems {
+		root.add(segment{"! " + p.Text, bad})
 	}
 	return root
 }
@@ -185,6 +185,8 @@ func usePart(vf state.VFReport) segment {
 		return segment{"→ " + vf.Holder.Pod.String(), strong}
 	case vf.Holder != nil:
 		return segment{"→ " + vf.Holder.Pod.String() + " (unfinished)", warn}
+	case vf.AllocatedTo != nil:
+		return segment{"→ " + vf.AllocatedTo.String() + " (no record)", warn}
 	case vf.Allocated:
 		return segment{"allocated, in no network", warn}
 	case vf.Pool != "" && !vf.Healthy:

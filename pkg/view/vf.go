@@ -36,7 +36,11 @@ func vfTable(merged []state.State, o Options, wanted func(state.PFReport, state.
 		})
 	}
 	var out strings.Builder
-	table(&out, fit(rows, o.Width, "INTERFACE", "MTU", "NETDEV", "DRIVER"))
+	leaveOut := []string{"INTERFACE", "MTU", "NETDEV", "DRIVER"}
+	if len(merged) == 1 {
+		leaveOut = append(leaveOut, "NODE")
+	}
+	table(&out, fit(rows, o.Width, leaveOut...))
 	return out.String()
 }
 
@@ -70,6 +74,8 @@ func holderCells(vf state.VFReport) (holder, ifname string) {
 	switch {
 	case vf.Holder != nil:
 		return vf.Holder.Pod.String(), vf.Holder.IfName
+	case vf.AllocatedTo != nil:
+		return vf.AllocatedTo.String(), ""
 	case vf.Allocated:
 		return "(allocated)", ""
 	}
@@ -114,6 +120,8 @@ func heldBy(vf state.VFReport) string {
 	switch {
 	case h != nil:
 		return fmt.Sprintf("pod %s, interface %s, network %s (%s since %s)", h.Pod, h.IfName, h.Network, h.Phase, h.Since.UTC().Format(time.RFC3339))
+	case vf.AllocatedTo != nil:
+		return fmt.Sprintf("pod %s, says the kubelet (there is no record of it here, and no network has it)", vf.AllocatedTo)
 	case vf.Allocated:
 		return "a container (the kubelet handed it out; no network of the pod has it)"
 	}

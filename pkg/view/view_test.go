@@ -7,6 +7,7 @@ import (
 	"unicode"
 
 	"fairlead.dev/fairlead/pkg/ledger"
+	"fairlead.dev/fairlead/pkg/problem"
 	"fairlead.dev/fairlead/pkg/state"
 )
 
@@ -20,10 +21,11 @@ func TestTopologyIsDrawn(t *testing.T) {
 
 func TestTablesAreDrawn(t *testing.T) {
 	states := []state.State{quietNode(), busyNode()}
-	checkGolden(t, "status.txt", Status(states))
+	checkGolden(t, "status.txt", Status(states, Options{}))
+	checkGolden(t, "status-80.txt", Status(states, Options{Width: 80}))
 	checkGolden(t, "vfs.txt", VFs(states, Options{}))
 	checkGolden(t, "vfs-80.txt", VFs(states, Options{Width: 80}))
-	checkGolden(t, "status-empty.txt", Status([]state.State{state.Build(state.Input{Node: "node3"})}))
+	checkGolden(t, "status-empty.txt", Status([]state.State{state.Build(state.Input{Node: "node3"})}, Options{}))
 }
 
 func TestOneVFIsDescribed(t *testing.T) {
@@ -49,7 +51,7 @@ func TestVFsWithoutAPF(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	checkGolden(t, "lone.txt", Status(states)+"\n"+Topology(states, Options{})+"\n"+VFs(states, Options{})+"\n"+vf)
+	checkGolden(t, "lone.txt", Status(states, Options{})+"\n"+Topology(states, Options{})+"\n"+VFs(states, Options{})+"\n"+vf)
 }
 
 // A PF whose driver is not bound has no netdev to name it by.
@@ -115,7 +117,7 @@ func TestHealthyIsFalseWithAProblem(t *testing.T) {
 	was, is := busyNode(), quietNode()
 	was.Node = is.Node
 	is.Time = was.Time.Add(1)
-	if states := []state.State{was, is}; !Healthy(states) || strings.Contains(Status(states), "problems") {
+	if states := []state.State{was, is}; !Healthy(states) || strings.Contains(Status(states, Options{}), "problems") {
 		t.Error("an older state of a node decides, which status does not show")
 	}
 }
@@ -145,7 +147,7 @@ func TestAddressOnTwoNodesIsReported(t *testing.T) {
 			if !slices.Equal(got, test.want) {
 				t.Errorf("Clashes = %q, want %q", got, test.want)
 			}
-			if Healthy(test.states) != (test.want == nil) || strings.Contains(Status(test.states), "PROBLEMS") != (test.want != nil) {
+			if Healthy(test.states) != (test.want == nil) || strings.Contains(Status(test.states, Options{}), "PROBLEMS") != (test.want != nil) {
 				t.Error("status must show a clash, and the nodes are not healthy with one")
 			}
 		})
@@ -166,7 +168,7 @@ func TestTenantsCannotWriteToTheTerminal(t *testing.T) {
 		s.Sandboxes[i].Attachments[0].Network, s.Sandboxes[i].Attachments[0].IPs = evil, []string{"10.9.9.9/24"}
 		s.Sandboxes[i].Attachments = append(s.Sandboxes[i].Attachments, s.Sandboxes[i].Attachments[0])
 	}
-	s.Problems = append(s.Problems, "plugin failed: "+evil)
+	s.Problems = append(s.Problems, problem.Problem{Text: "plugin failed: " + evil})
 	other := busyNode()
 	other.Node, other.Sandboxes = "node2", s.Sandboxes
 	vf, err := VF([]state.State{s}, "pf0/0", Options{})
@@ -174,7 +176,7 @@ func TestTenantsCannotWriteToTheTerminal(t *testing.T) {
 		t.Fatal(err)
 	}
 	states := []state.State{s, other}
-	for name, text := range map[string]string{"topology": Topology(states, Options{}), "status": Status(states), "vfs": VFs(states, Options{}), "vf": vf} {
+	for name, text := range map[string]string{"topology": Topology(states, Options{}), "status": Status(states, Options{Width: 80}), "vfs": VFs(states, Options{}), "vf": vf} {
 		if i := strings.IndexFunc(text, func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }); i >= 0 {
 			t.Errorf("%s: unprintable at %q", name, text[i:min(i+20, len(text))])
 		}

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"fairlead.dev/fairlead/pkg/problem"
 )
 
 // Namespaces of the pods that cannot start, and of the one that loses its VF.
@@ -137,7 +139,7 @@ func VanishedVF(ctx context.Context, c *Cluster) Facts {
 			if err != nil {
 				return err
 			}
-			line, err = explaining(strings.Join(s.Problems, "\n"), []string{VanishedNamespace + "/loser", "second-net", "net1", "0000:02:"})
+			line, err = explaining(problem.Join(s.Problems, "\n"), []string{VanishedNamespace + "/loser", "second-net", "net1", "0000:02:"})
 			return err
 		})
 		return line, err

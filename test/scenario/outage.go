@@ -9,6 +9,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"fairlead.dev/fairlead/pkg/problem"
 )
 
 // killAgent kills the agent of a node with SIGKILL. The kubelet starts it again within a
@@ -79,7 +81,7 @@ func (j *MainJob) settled(ctx context.Context, node string, held int) (measured 
 		}
 		measured = fmt.Sprintf("%d tombstones, %d VFs held, %d problems", s.Tombstones, allocated, len(s.Problems))
 		if len(s.Problems) > 0 {
-			return fmt.Errorf("%s: %s", measured, strings.Join(s.Problems, "; "))
+			return fmt.Errorf("%s: %s", measured, problem.Join(s.Problems, "; "))
 		}
 		return want("node state", measured, fmt.Sprintf("0 tombstones, %d VFs held, 0 problems", held))
 	})
@@ -252,7 +254,7 @@ func empty(ctx context.Context, c *Cluster, node string, namespaces ...string) (
 		}
 		measured = strings.Join(free, ", ")
 		if len(left)+len(s.Problems)+s.Tombstones > 0 {
-			return fmt.Errorf("%s; problems: %s; %d tombstones", strings.Join(left, "; "), strings.Join(s.Problems, "; "), s.Tombstones)
+			return fmt.Errorf("%s; problems: %s; %d tombstones", strings.Join(left, "; "), problem.Join(s.Problems, "; "), s.Tombstones)
 		}
 		return nil
 	})

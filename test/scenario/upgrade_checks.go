@@ -9,6 +9,8 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	"fairlead.dev/fairlead/pkg/problem"
 )
 
 // earlierFormat is the ledger's format at the commit from which the test upgrades.
@@ -115,7 +117,7 @@ func (u *Upgrade) recorded(ctx context.Context) (measured string, err error) {
 		pods := 0
 		for _, s := range states {
 			if len(s.Problems) > 0 {
-				return fmt.Errorf("problems: %s", strings.Join(s.Problems, "; "))
+				return fmt.Errorf("problems: %s", problem.Join(s.Problems, "; "))
 			}
 			for _, sandbox := range s.Sandboxes {
 				if sandbox.Pod.Namespace == UpgradeNamespace && sandbox.Failure == "" {

@@ -1,10 +1,12 @@
-package network
+// Package nearest finds the name that a mistyped one most likely means. It knows nothing of
+// the kinds of names.
+package nearest
 
 import "strings"
 
-// nearest returns the name that a misspelt or shortened one (iface) most likely means;
+// Name returns the name that a misspelt or shortened one (iface) most likely means;
 // empty: no name is near.
-func nearest(misspelt string, names []string) string {
+func Name(misspelt string, names []string) string {
 	best, least := "", max(2, len(misspelt)/4)+1
 	for _, name := range names {
 		if d := editDistance(strings.ToLower(misspelt), strings.ToLower(name)); d < least {
