@@ -64,7 +64,7 @@ func TestPodComesFromTheCacheUnlessItCannotKnow(t *testing.T) {
 	s.put(podPath, podObject("u1"))
 	static := podObject("mirror")
 	static.meta()["name"] = "static"
-	static.meta()["annotations"] = map[string]any{staticPodUID: "u9"}
+	static.meta()["annotations"] = mirrorOf("u9")
 	s.put("/api/v1/namespaces/nfv/pods/static", static)
 	elsewhere := podObject("u3")
 	elsewhere.meta()["name"] = "elsewhere"
@@ -124,6 +124,42 @@ func TestPodMadeAnew(t *testing.T) {
 		_, err := c.Pod(t.Context(), "nfv", "upf", "u2")
 		return err == nil && s.gets("pods") == before
 	})
+}
+
+// mirrorOf returns the annotations that the kubelet gives to the mirror of a static pod.
+func mirrorOf(uid string) map[string]any {
+	return map[string]any{staticPodUID: uid, staticPodMirror: uid, staticPodSource: "file"}
+}
+
+// Harden: only a static pod's mirror is known by another UID than its own. A pod that is
+// created again under its name, with its predecessor's UID in an annotation, is another pod.
+func TestOnlyAMirrorPassesForItsStaticPod(t *testing.T) {
+	for _, tt := range []struct {
+		name        string
+		annotations map[string]any
+		mirror      bool
+	}{
+		{"the kubelet's mirror of a manifest", mirrorOf("u9"), true},
+		{"of a manifest from a URL", map[string]any{staticPodUID: "u9", staticPodMirror: "u9", staticPodSource: "http"}, true},
+		{"the hash only", map[string]any{staticPodUID: "u9"}, false},
+		{"the mark only", map[string]any{staticPodMirror: "u9", staticPodSource: "file"}, false},
+		{"another mark", map[string]any{staticPodUID: "u9", staticPodMirror: "u8", staticPodSource: "file"}, false},
+		{"an empty mark", map[string]any{staticPodUID: "u9", staticPodMirror: "", staticPodSource: "file"}, false},
+		{"a pod of the API server", map[string]any{staticPodUID: "u9", staticPodMirror: "u9", staticPodSource: "api"}, false},
+		{"no source", map[string]any{staticPodUID: "u9", staticPodMirror: "u9"}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newAPIServer(t)
+			pod := podObject("u2")
+			pod.meta()["annotations"] = tt.annotations
+			s.put(podPath, pod)
+			c := start(t, s)
+			_, err := c.Pod(t.Context(), "nfv", "upf", "u9")
+			if got := err == nil; got != tt.mirror || !tt.mirror && !errors.Is(err, network.ErrNotFound) {
+				t.Errorf("found by the UID u9: %t (%v), want %t", got, err, tt.mirror)
+			}
+		})
+	}
 }
 
 func TestTerminal(t *testing.T) {
@@ -553,7 +589,7 @@ func TestSetNetworkStatusRefused(t *testing.T) {
 func TestSetNetworkStatusOfAStaticPod(t *testing.T) {
 	s := newAPIServer(t)
 	mirror := podObject("mirror")
-	mirror.meta()["annotations"] = map[string]any{staticPodUID: "u9"}
+	mirror.meta()["annotations"] = mirrorOf("u9")
 	s.put(podPath, mirror)
 	c := start(t, s)
 	if err := c.SetNetworkStatus(t.Context(), ledger.PodRef{Namespace: "nfv", Name: "upf", UID: "u9"}, "[]"); err != nil {

@@ -13,9 +13,13 @@ import (
 	"fairlead.dev/fairlead/pkg/network"
 )
 
-// staticPodUID is the annotation of a static pod's mirror in the API server. It has the UID
-// that the kubelet and the runtime use for the pod.
-const staticPodUID = "kubernetes.io/config.hash"
+// The annotations of a static pod's mirror in the API server. The hash is the UID that the
+// kubelet and the runtime use for the pod. The kubelet writes it as the mirror's mark too.
+const (
+	staticPodUID    = "kubernetes.io/config.hash"
+	staticPodMirror = "kubernetes.io/config.mirror"
+	staticPodSource = "kubernetes.io/config.source"
+)
 
 // podCache has the pods of the node.
 type podCache struct {
@@ -72,7 +76,16 @@ func (c *podCache) cachedPod(namespace, name, uid string) (*corev1.Pod, bool) {
 }
 
 func isPod(p *corev1.Pod, uid string) bool {
-	return uid == "" || string(p.UID) == uid || p.Annotations[staticPodUID] == uid
+	return uid == "" || string(p.UID) == uid || isMirror(p, uid)
+}
+
+// isMirror reports that a pod is the mirror of the static pod with the UID. Whoever may write
+// pods can write all of these annotations, but the kubelet runs no pod that has the mark: it
+// deletes it, unless it has the static pod itself. The hash without the mark is nothing: a
+// pod that was created again must not pass for its predecessor.
+func isMirror(p *corev1.Pod, uid string) bool {
+	source := p.Annotations[staticPodSource]
+	return p.Annotations[staticPodUID] == uid && p.Annotations[staticPodMirror] == uid && (source == "file" || source == "http")
 }
 
 // terminal reports whether a pod is over. A deletionTimestamp is the moment at which the grace
