@@ -25,16 +25,23 @@ type connection struct {
 	log  *slog.Logger
 	host string // the API server's host, for messages
 
+	// large has a place for each object that may be requested whole at the same time.
+	large chan struct{}
+
 	core rest.Interface
 	nads rest.Interface
 	meta metadata.Interface
 }
 
+// largeRequests is how many objects may be requested whole at the same time. The API server
+// takes objects of 1.5 MB, and decoding one takes a few times as much.
+const largeRequests = 4
+
 // connect creates the clients, which share one connection. The scheme has only the kinds in
 // use: the scheme of client-go's clientset has all of Kubernetes, some 10 MiB of the agent's
 // binary.
 func connect(cfg *rest.Config, o Options) (*connection, error) {
-	c := &connection{o: o, log: o.Log, host: cfg.Host}
+	c := &connection{o: o, log: o.Log, host: cfg.Host, large: make(chan struct{}, largeRequests)}
 	cfg = rest.CopyConfig(cfg)
 	// No client-side limit: an agent's calls are few, but come in bursts when many pods start
 	// at once, and each delayed call delays a pod. The API server ensures fairness among its
@@ -64,6 +71,16 @@ func connect(cfg *rest.Config, o Options) (*connection, error) {
 	}
 	c.meta, err = metadata.NewForConfigAndClient(metadata.ConfigFor(cfg), shared)
 	return c, err
+}
+
+// takeLarge waits for a place of large, until ctx ends. leave gives it up.
+func (c *connection) takeLarge(ctx context.Context) (leave func(), err error) {
+	select {
+	case c.large <- struct{}{}:
+		return func() { <-c.large }, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }
 
 func newScheme() (*runtime.Scheme, error) {

@@ -653,7 +653,7 @@ func TestStrip(t *testing.T) {
 	full := corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: "a", Name: "b", UID: "c", Labels: map[string]string{"l": "x"},
-			Annotations:   map[string]string{"k": "v", corev1.LastAppliedConfigAnnotation: "{…}"},
+			Annotations:   map[string]string{"k": "v", network.NetworksAnnotation: "a", corev1.LastAppliedConfigAnnotation: "{…}"},
 			ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubectl"}},
 		},
 		Spec:   corev1.PodSpec{NodeName: "n", Containers: []corev1.Container{{Name: "c"}}},
@@ -664,13 +664,13 @@ func TestStrip(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "b", UID: "c", Annotations: map[string]string{"k": "v"}},
+		ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "b", UID: "c", Annotations: map[string]string{network.NetworksAnnotation: "a"}},
 		Status:     corev1.PodStatus{Phase: corev1.PodRunning},
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("-want +got\n%s", d)
 	}
-	if len(full.Annotations) != 2 {
+	if len(full.Annotations) != 3 {
 		t.Error("the object that was handed in has been changed")
 	}
 	tombstone := cache.DeletedFinalStateUnknown{Key: "a/b"}

@@ -6,8 +6,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/cache"
 
 	"fairlead.dev/fairlead/pkg/network"
@@ -30,8 +30,17 @@ type podCache struct {
 func newPodCache(c *connection, w *watches) (*podCache, error) {
 	ofNode := fields.OneTermEqualSelector("spec.nodeName", c.o.NodeName)
 	i, err := w.informer(podsResource, &corev1.Pod{}, stripPod,
-		cache.NewListWatchFromClient(c.core, podsResource, metav1.NamespaceAll, ofNode))
+		streamed(c.core, podsResource, ofNode, podItem))
 	return &podCache{c, i}, err
+}
+
+// podItem strips a pod of a list.
+func podItem(item []byte) (runtime.Object, error) {
+	p := &corev1.Pod{}
+	if err := decodeItem(item, p); err != nil {
+		return nil, err
+	}
+	return strippedPod(p), nil
 }
 
 // Pod finds a pod of this node. An empty uid matches any. The error wraps network.ErrNotFound
@@ -54,6 +63,11 @@ func (c *podCache) pod(ctx context.Context, namespace, name, uid string) (*corev
 		return p, nil
 	}
 	doing := fmt.Sprintf("get pod %s/%s", namespace, name)
+	leave, err := c.conn.takeLarge(ctx)
+	if err != nil {
+		return nil, c.conn.explain(doing, err)
+	}
+	defer leave()
 	ctx, cancel := context.WithTimeout(ctx, c.conn.o.RequestTimeout)
 	defer cancel()
 	p := &corev1.Pod{}
@@ -63,7 +77,7 @@ func (c *podCache) pod(ctx context.Context, namespace, name, uid string) (*corev
 	if !isPod(p, uid) {
 		return nil, fmt.Errorf("%s: the pod with UID %s is gone, and another (UID %s) has its name: %w", doing, uid, p.UID, network.ErrNotFound)
 	}
-	return p, nil
+	return strippedPod(p), nil
 }
 
 func (c *podCache) cachedPod(namespace, name, uid string) (*corev1.Pod, bool) {

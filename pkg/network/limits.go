@@ -12,6 +12,7 @@ const (
 	MaxIPs             = 64       // that a pod may ask for on one network
 	MaxDepth           = 32       // objects and lists within each other
 	MaxNameBytes       = 253      // of a name: network, namespace, plugin type
+	MaxKeys            = 256      // of one JSON object
 )
 
 // LimitError is a value above one of the limits.
