@@ -96,6 +96,7 @@ type Request struct {
 type Keeper struct {
 	o           Options
 	locks       *locks
+	turns       *turns
 	planner     planner
 	reserver    reserver
 	binder      binder
@@ -110,7 +111,7 @@ type Keeper struct {
 
 // New makes a keeper; Run starts its loops.
 func New(o Options) *Keeper {
-	k := &Keeper{o: o, locks: newLocks(), released: &released{}}
+	k := &Keeper{o: o, locks: newLocks(), turns: newTurns(), released: &released{}}
 	chains := guarded{o.Chains}
 	info := deviceInfo{dir: o.DevInfoDir}
 	k.allocations = newAllocations(o)

@@ -26,8 +26,9 @@ type planner struct {
 	info deviceInfo
 }
 
-// plan returns the networks of a sandbox; the primary is the first.
-func (p planner) plan(ctx context.Context, r Request) ([]planned, error) {
+// plan returns the networks of a sandbox; the primary is the first. It takes the sandbox's turn
+// before it looks net-attach-defs up.
+func (p planner) plan(ctx context.Context, r Request, t *turn) ([]planned, error) {
 	if r.Pod.Name == "" { // not a Kubernetes runtime: only the primary network
 		primary, err := p.primary(r)
 		return []planned{primary}, err
@@ -36,7 +37,10 @@ func (p planner) plan(ctx context.Context, r Request) ([]planned, error) {
 	if err != nil {
 		return nil, fail("look up the pod", TryAgain, err)
 	}
-	in, err := p.input(ctx, r, pod)
+	if err := p.takeTurnToParse(ctx, pod, t); err != nil {
+		return nil, err
+	}
+	in, err := p.input(ctx, r, pod, t)
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +97,7 @@ func (p planner) unknown(sandbox ledger.Sandbox, offered map[string]any, args st
 }
 
 // input gathers whatever planning depends on.
-func (p planner) input(ctx context.Context, r Request, pod network.Pod) (network.Input, error) {
+func (p planner) input(ctx context.Context, r Request, pod network.Pod, t *turn) (network.Input, error) {
 	in := network.Input{Pod: pod, SandboxID: r.ID, PrimaryIfName: r.IfName, CNIArgs: r.Args,
 		RuntimeConfig: r.Capabilities, Definitions: map[string]network.Definition{}, DeviceInfoPath: p.info.path}
 	if p.o.Pools != nil {
@@ -119,6 +123,9 @@ func (p planner) input(ctx context.Context, r Request, pod network.Pod) (network
 		return in, nil
 	}
 	if err := p.checkIsolation(pod.Namespace, in); err != nil {
+		return in, err
+	}
+	if err := t.take(ctx, pod.Namespace, p.cost(all)); err != nil {
 		return in, err
 	}
 	if err := p.loadNetworks(ctx, r, in, all); err != nil {

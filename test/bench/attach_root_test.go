@@ -193,6 +193,7 @@ func (c cluster) Pod(_ context.Context, namespace, name, uid string) (network.Po
 func (c cluster) NetAttachDef(_ context.Context, _, name string) (network.Definition, error) {
 	return c.networks[name], nil
 }
+func (c cluster) NetAttachDefSize(_, name string) int                         { return c.networks[name].Size() }
 func (cluster) SetNetworkStatus(context.Context, ledger.PodRef, string) error { return nil }
 func (cluster) Event(ledger.PodRef, string, string, string)                   {}
 
