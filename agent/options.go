@@ -69,6 +69,7 @@ type Options struct {
 	HostLocalDir   string // host-local's state, shared with the stock plugin
 	SysRoot        string // prefix of /sys, for tests
 	ReconcileEvery time.Duration
+	MemoryLimit    int64 // bytes, of the agent's container; 0: none
 }
 
 // Defaults returns the documented names and the kubelet's own paths.
@@ -151,6 +152,9 @@ func (o Options) Validate() error {
 	}
 	if o.ReconcileEvery < 10*time.Second {
 		bad("--reconcile-every %s is below 10s", o.ReconcileEvery)
+	}
+	if o.MemoryLimit < 0 {
+		bad("--memory-limit %d is below 0", o.MemoryLimit)
 	}
 	return errors.Join(errs...)
 }

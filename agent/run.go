@@ -61,6 +61,7 @@ type parts struct {
 // restores the node's own CNI configuration.
 func Run(ctx context.Context, o Options, log *slog.Logger) error {
 	log.Info("agent starting", "build", o.Build, "node", o.NodeName)
+	limitHeap(o.MemoryLimit)
 	p, err := construct(o, log)
 	if err != nil {
 		return err

@@ -91,5 +91,6 @@ func flags(cmd *cobra.Command, o *agent.Options, level *slog.LevelVar) {
 	f.StringVar(&o.PodResources, "pod-resources", o.PodResources, "the kubelet's pod resources socket")
 	f.StringVar(&o.HostLocalDir, "host-local-dir", o.HostLocalDir, "state of host-local IPAM, shared with the stock plugin")
 	f.DurationVar(&o.ReconcileEvery, "reconcile-every", o.ReconcileEvery, "how often records are compared with the node")
+	f.Int64Var(&o.MemoryLimit, "memory-limit", o.MemoryLimit, "the memory limit of the agent's container in bytes, of which the agent uses 90 percent; 0: none")
 	f.TextVar(level, "log-level", level, "debug, info, warn or error")
 }

@@ -7,10 +7,10 @@ import (
 )
 
 const (
-	// networksBudget bounds the net-attach-defs of the cluster that are kept parsed, in bytes
+	// NetworksBudget bounds the net-attach-defs of the cluster that are kept parsed, in bytes
 	// of memory. The others are requested and parsed for each pod that names them. That is
 	// slower, and needs the API server.
-	networksBudget = 32 << 20
+	NetworksBudget = 32 << 20
 	// largeNetwork is the size from which on a net-attach-def counts as large. Ordinary ones
 	// have about 2 KiB. Large ones get half of the budget: whoever may create net-attach-defs
 	// cannot crowd out everybody's with a few hundred.
@@ -38,7 +38,7 @@ func (b *budget) keep(key string, uid types.UID, size int) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.dropLocked(key)
-	limit := networksBudget
+	limit := NetworksBudget
 	if size > largeNetwork {
 		limit /= 2
 	}

@@ -33,15 +33,15 @@ type connection struct {
 	meta metadata.Interface
 }
 
-// largeRequests is how many objects may be requested whole at the same time. The API server
+// LargeRequests is how many objects may be requested whole at the same time. The API server
 // takes objects of 1.5 MB, and decoding one takes a few times as much.
-const largeRequests = 4
+const LargeRequests = 4
 
 // connect creates the clients, which share one connection. The scheme has only the kinds in
 // use: the scheme of client-go's clientset has all of Kubernetes, some 10 MiB of the agent's
 // binary.
 func connect(cfg *rest.Config, o Options) (*connection, error) {
-	c := &connection{o: o, log: o.Log, host: cfg.Host, large: make(chan struct{}, largeRequests)}
+	c := &connection{o: o, log: o.Log, host: cfg.Host, large: make(chan struct{}, LargeRequests)}
 	cfg = rest.CopyConfig(cfg)
 	// No client-side limit: an agent's calls are few, but come in bursts when many pods start
 	// at once, and each delayed call delays a pod. The API server ensures fairness among its

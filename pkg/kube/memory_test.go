@@ -191,8 +191,8 @@ func TestMemoryOfManyNetAttachDefs(t *testing.T) {
 	if !cache.WaitForCacheSync(t.Context().Done(), c.networks.HasSynced) {
 		t.Fatal("the cache was not filled")
 	}
-	if after := liveHeap() - before; after > networksBudget/2+(8<<20) {
-		t.Errorf("%d bytes; large ones may have half of the budget of %d", after, networksBudget)
+	if after := liveHeap() - before; after > NetworksBudget/2+(8<<20) {
+		t.Errorf("%d bytes; large ones may have half of the budget of %d", after, NetworksBudget)
 	}
 	kept := 0
 	for i := range count {

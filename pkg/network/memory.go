@@ -26,3 +26,14 @@ func (d Definition) Size() int {
 	}
 	return bytes
 }
+
+// configBytes returns the bytes of the texts of the plugins' configs.
+func (d Definition) configBytes() int {
+	bytes := 0
+	for _, p := range d.List.Plugins {
+		for key, value := range p.Fields {
+			bytes += len(key) + len(value)
+		}
+	}
+	return bytes
+}

@@ -11,13 +11,16 @@ import (
 
 // The memory of all Attaches at once, in bytes (security S7). docs/design/memory.md has the sum.
 const (
-	// smallAttach is the cost up to which an Attach never waits: up to 15 networks of the usual
+	// SmallAttach is the cost up to which an Attach never waits: six networks of the usual
 	// size. There are as many at once as the kubelet starts pods.
-	smallAttach = 512 << 10
-	// largeAttaches bounds all others together, and attachShare those of one namespace: a
+	SmallAttach = 256 << 10
+	// LargeAttaches bounds all others together, and attachShare those of one namespace: a
 	// program may hang, and whoever owns the namespace may have chosen it.
-	largeAttaches = 160 << 20
-	attachShare   = largeAttaches / 2
+	LargeAttaches = 64 << 20
+	attachShare   = LargeAttaches / 2
+	// RecordCopies is how many copies of a record's text a release has: the text, its values,
+	// and the text that is written. Releases do not wait, since a record is bounded.
+	RecordCopies = 3
 
 	// An annotation above largeAnnotation bytes is not even parsed before its turn, and counts
 	// as much as a namespace may have. In JSON, every byte may become 50.
@@ -45,12 +48,12 @@ type tenantShare struct {
 }
 
 func newTurns() *turns {
-	return &turns{all: semaphore.NewWeighted(largeAttaches), namespaces: map[string]*tenantShare{}}
+	return &turns{all: semaphore.NewWeighted(LargeAttaches), namespaces: map[string]*tenantShare{}}
 }
 
 // take waits for a turn until ctx ends. The returned function ends the turn.
 func (t *turns) take(ctx context.Context, namespace string, cost int) (end func(), err error) {
-	if cost <= smallAttach {
+	if cost <= SmallAttach {
 		return func() {}, nil
 	}
 	weight := int64(min(cost, attachShare)) // the largest of all has its namespace's part for itself
@@ -106,7 +109,7 @@ func (t *turn) take(ctx context.Context, namespace string, cost int) error {
 	if err != nil {
 		return fail("wait for other pods with large networks", TryAgain, err)
 	}
-	if cost > smallAttach {
+	if cost > SmallAttach {
 		t.ended = end
 	}
 	return nil

@@ -25,13 +25,13 @@ func TestTurns(t *testing.T) {
 	}
 	short, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	if _, err := turns.take(short, "a", smallAttach+1); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := turns.take(short, "a", SmallAttach+1); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a second large one of the namespace: %v", err)
 	}
 	for _, tt := range []struct {
 		namespace string
 		cost      int
-	}{{"a", smallAttach}, {"b", smallAttach}, {"b", attachShare}} {
+	}{{"a", SmallAttach}, {"b", SmallAttach}, {"b", attachShare}} {
 		end, err := turns.take(t.Context(), tt.namespace, tt.cost)
 		if err != nil {
 			t.Errorf("%+v: %v", tt, err)
@@ -41,7 +41,7 @@ func TestTurns(t *testing.T) {
 	}
 	got := make(chan error)
 	go func() { // ends with its turn
-		end, err := turns.take(t.Context(), "a", smallAttach+1)
+		end, err := turns.take(t.Context(), "a", SmallAttach+1)
 		if err == nil {
 			end()
 		}
@@ -60,8 +60,8 @@ func TestTurns(t *testing.T) {
 // nothing.
 func TestAttachWaitsForItsTurnWithinItsDeadline(t *testing.T) {
 	n := newNode(t)
-	n.nad("large", "", largeConfig())
-	n.pod("web", strings.Repeat("large,", 7)+"large")
+	n.nad("large", "", configOf(network.MaxConfigBytes))
+	n.pod("web", "large,large,large")
 	end, err := n.keeper.turns.take(t.Context(), "default", attachShare)
 	if err != nil {
 		t.Fatal(err)
@@ -87,7 +87,7 @@ func TestAttachWaitsForItsTurnWithinItsDeadline(t *testing.T) {
 func TestLargeAnnotationWaitsBeforeItIsParsed(t *testing.T) {
 	n := newNode(t)
 	n.pod("web", `[{"name": "macvlan-conf", "cni-args": {"x": "`+strings.Repeat("x", largeAnnotation)+`"}}]`)
-	end, err := n.keeper.turns.take(t.Context(), "default", smallAttach+1)
+	end, err := n.keeper.turns.take(t.Context(), "default", SmallAttach+1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,18 +101,19 @@ func TestLargeAnnotationWaitsBeforeItIsParsed(t *testing.T) {
 	n.mustAdd("s1", "web")
 }
 
-// largeConfig is the largest config that is accepted.
-func largeConfig() string {
+// configOf returns a config of a number of bytes.
+func configOf(bytes int) string {
 	head := `{"cniVersion":"1.0.0","type":"macvlan","master":"eth0","x":"`
-	return head + strings.Repeat("x", network.MaxConfigBytes-len(head)-2) + `"}`
+	return head + strings.Repeat("x", bytes-len(head)-2) + `"}`
 }
 
 // memoryChild makes this test's program the child of TestMemoryOfManyAttaches.
 const memoryChild = "FAIRLEAD_MEMORY_CHILD"
 
-// S7: a reboot starts all pods at once. Tenants' pods have 32 networks of 64 KiB each, and the
-// others two of the usual size. All are attached, and the memory stays below the part of the
-// limit that is planned for Attaches. The child has the memory limit of the agent.
+// S7: a reboot starts all pods at once. Tenants' pods have as many and as large networks as they
+// may, and the others two of the usual size. All are attached and released again, and the
+// memory stays below the parts of the limit that are planned for that. One pod with more gets
+// the reason. The child has that limit.
 func TestMemoryOfManyAttaches(t *testing.T) {
 	if os.Getenv(memoryChild) != "" {
 		attachMany(t)
@@ -132,12 +133,20 @@ func TestMemoryOfManyAttaches(t *testing.T) {
 }
 
 // memoryAllowed is the sum of the parts that Attaches and a process without work have.
-const memoryAllowed = largeAttaches + 250*smallAttach + 48<<20
+const memoryAllowed = LargeAttaches + 250*SmallAttach + 250*RecordCopies*network.MaxPodConfigBytes + 48<<20
 
+// attachMany attaches and releases.
 func attachMany(t *testing.T) {
-	const large, small = 48, 202
+	const large, small = 100, 150
 	n := newNode(t)
-	n.nad("large", "", largeConfig())
+	n.nad("large", "", configOf(network.MaxPodConfigBytes/network.MaxNetworks))
+	n.nad("largest", "", configOf(network.MaxConfigBytes))
+	n.pod("greedy", strings.Repeat("largest,", network.MaxNetworks-1)+"largest")
+	n.newNetns("/run/netns/greedy")
+	_, err := n.serve(t.Context(), "ADD", n.request("greedy", "greedy"))
+	if err == nil || !strings.Contains(err.Error(), "bytes in the configs of all networks of the pod, the limit is 262144; use fewer networks") {
+		t.Errorf("a pod above the limit: %v", err)
+	}
 	for i := range large + small {
 		networks := "macvlan-conf,tuned"
 		if i < large {
@@ -170,21 +179,32 @@ func attachMany(t *testing.T) {
 		})
 	}
 	group.Wait()
-	close(stop)
-	most := <-peak
-	t.Logf("%d sandboxes, %d of them with %d networks of %d bytes: peak %d MiB, allowed %d MiB", large+small, large,
-		network.MaxNetworks, network.MaxConfigBytes, most>>20, memoryAllowed>>20)
-	if most > memoryAllowed {
-		t.Error("that is too much")
-	}
-	all := n.ledger.Entries()
-	for _, e := range all {
+	attached := n.ledger.Entries()
+	for _, e := range attached {
 		if e.Pod.Namespace != "default" && len(n.sandbox(e.ID).Attachments) != network.MaxNetworks+1 {
 			t.Errorf("sandbox %s is incomplete", e.ID)
 		}
 	}
-	if len(all) != large+small {
-		t.Errorf("%d sandboxes are on record", len(all))
+	if len(attached) != large+small {
+		t.Errorf("%d sandboxes are on record", len(attached))
+	}
+	for _, e := range attached {
+		r := n.request(e.ID, e.Pod.Name)
+		r.Pod = e.Pod
+		group.Go(func() { // ends with its Release
+			if _, err := n.serve(t.Context(), "DEL", r); err != nil {
+				t.Errorf("%s: %v", e.ID, err)
+			}
+		})
+	}
+	group.Wait()
+	n.wantClean()
+	close(stop)
+	most := <-peak
+	t.Logf("%d sandboxes, %d of them with %d networks, %d bytes: peak %d MiB, allowed %d MiB", large+small, large,
+		network.MaxNetworks, network.MaxPodConfigBytes, most>>20, memoryAllowed>>20)
+	if most > memoryAllowed {
+		t.Error("that is too much")
 	}
 }
 
