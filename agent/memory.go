@@ -45,8 +45,8 @@ type parsed struct {
 	Policies []config.Policy      `json:"policies,omitempty"`
 }
 
-// recalled returns the values of the texts in the memory; nil: it has none that this agent
-// understands.
+// recalled returns the values of the texts in the memory; nil: this agent does not understand
+// them.
 func (m *memory) recalled() *parsed {
 	var head struct {
 		Format int `json:"format"`

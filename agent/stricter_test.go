@@ -15,7 +15,7 @@ import (
 )
 
 // devices C12: an upgrade brings stricter rules. Neither the text in the memory nor the one at
-// the API server is valid by them, and the node still advertises what it did. The stricter
+// the API server is valid by them, and the node keeps its pools. The stricter
 // rules are those of today; the earlier agent is imitated by its file, in which the texts are
 // invalid today, and the values are from when they were valid.
 func TestStricterRulesKeepThePools(t *testing.T) {

@@ -26,7 +26,7 @@ type connection struct {
 	host string // the API server's host, for messages
 
 	// large has a place for each object that may be requested whole at the same time.
-	large chan struct{}
+	large places
 
 	core rest.Interface
 	nads rest.Interface
@@ -41,7 +41,7 @@ const LargeRequests = 4
 // use: the scheme of client-go's clientset has all of Kubernetes, some 10 MiB of the agent's
 // binary.
 func connect(cfg *rest.Config, o Options) (*connection, error) {
-	c := &connection{o: o, log: o.Log, host: cfg.Host, large: make(chan struct{}, LargeRequests)}
+	c := &connection{o: o, log: o.Log, host: cfg.Host, large: make(places, LargeRequests)}
 	cfg = rest.CopyConfig(cfg)
 	// No client-side limit: an agent's calls are few, but come in bursts when many pods start
 	// at once, and each delayed call delays a pod. The API server ensures fairness among its
@@ -73,11 +73,14 @@ func connect(cfg *rest.Config, o Options) (*connection, error) {
 	return c, err
 }
 
-// takeLarge waits for a place of large, until ctx ends. leave gives it up.
-func (c *connection) takeLarge(ctx context.Context) (leave func(), err error) {
+// places is a number of places for work of one kind.
+type places chan struct{}
+
+// take waits for a place, until ctx ends. leave gives it up.
+func (p places) take(ctx context.Context) (leave func(), err error) {
 	select {
-	case c.large <- struct{}{}:
-		return func() { <-c.large }, nil
+	case p <- struct{}{}:
+		return func() { <-p }, nil
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}

@@ -304,7 +304,8 @@ func TestNetAttachDefIsParsedOnce(t *testing.T) {
 	}
 	cached, _ := c.cachedNetwork("nfv/data")
 	again := &nadv1.NetworkAttachmentDefinition{ObjectMeta: cached.ObjectMeta}
-	if got, err := c.parseNetwork(again); err != nil || got != any(cached) {
+	parser := networkParser{c.cachedNetwork, newBudget()}
+	if got, err := parser.parseNetwork(again); err != nil || got != any(cached) {
 		t.Errorf("listed again, unchanged: %v, %v", got, err)
 	}
 	s.put(nadPath, nadObject(`{"type": "sriov", "vlan": 1}`))
@@ -674,7 +675,7 @@ func TestStrip(t *testing.T) {
 		t.Error("the object that was handed in has been changed")
 	}
 	tombstone := cache.DeletedFinalStateUnknown{Key: "a/b"}
-	for _, strip := range []cache.TransformFunc{stripPod, (&Client{}).parseNetwork, stripMeta, stripConfigMap} {
+	for _, strip := range []cache.TransformFunc{stripPod, networkParser{}.parseNetwork, stripMeta, stripConfigMap} {
 		if got, err := strip(tombstone); err != nil || got != any(tombstone) {
 			t.Errorf("a tombstone became %v, %v", got, err)
 		}

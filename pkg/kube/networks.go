@@ -20,30 +20,36 @@ import (
 type networkCache struct {
 	conn     *connection
 	networks cache.SharedIndexInformer
-	budget   *budget
+}
+
+// networkParser parses the net-attach-defs that arrive.
+type networkParser struct {
+	known  func(key string) (*parsedNetwork, bool) // in the cache
+	budget *budget
 }
 
 // newNetworkCache creates the cache. If the CRD is missing, the watch is retried until it
 // appears, with pauses of a few seconds at first and 30 at most.
 func newNetworkCache(c *connection, w *watches) (*networkCache, error) {
-	n := &networkCache{conn: c, budget: newBudget()}
+	n := &networkCache{conn: c}
+	parser := networkParser{n.cachedNetwork, newBudget()}
 	var err error
-	n.networks, err = w.informer(nadsResource, &nadv1.NetworkAttachmentDefinition{}, n.parseNetwork,
-		streamed(c.nads, nadsResource, fields.Everything(), n.parseItem))
+	n.networks, err = w.informer(nadsResource, &nadv1.NetworkAttachmentDefinition{}, parser.parseNetwork,
+		streamed(c.nads, nadsResource, fields.Everything(), parser.parseItem))
 	if err != nil {
 		return nil, err
 	}
-	_, err = n.networks.AddEventHandler(cache.ResourceEventHandlerFuncs{DeleteFunc: n.forget})
+	_, err = n.networks.AddEventHandler(cache.ResourceEventHandlerFuncs{DeleteFunc: parser.forget})
 	return n, err
 }
 
 // forget takes a deleted object off the budget.
-func (c *networkCache) forget(o any) {
+func (p networkParser) forget(o any) {
 	if last, ok := o.(cache.DeletedFinalStateUnknown); ok {
 		o = last.Obj
 	}
 	if n, ok := o.(*parsedNetwork); ok {
-		c.budget.drop(n.key(), n.UID)
+		p.budget.drop(n.key(), n.UID)
 	}
 }
 
@@ -55,7 +61,7 @@ func (c *networkCache) NetAttachDef(ctx context.Context, namespace, name string)
 		return n.definition, n.err
 	}
 	doing := fmt.Sprintf("get net-attach-def %s/%s", namespace, name)
-	leave, err := c.conn.takeLarge(ctx)
+	leave, err := c.conn.large.take(ctx)
 	if err != nil {
 		return network.Definition{}, c.conn.explain(doing, err)
 	}
@@ -101,40 +107,40 @@ func (n *parsedNetwork) GetObjectKind() schema.ObjectKind { return schema.EmptyO
 func (n *parsedNetwork) DeepCopyObject() runtime.Object { return n }
 
 // parseItem parses an object of a list.
-func (c *networkCache) parseItem(item []byte) (runtime.Object, error) {
+func (p networkParser) parseItem(item []byte) (runtime.Object, error) {
 	n := &nadv1.NetworkAttachmentDefinition{}
 	if err := decodeItem(item, n); err != nil {
 		return nil, err
 	}
-	return c.parsed(n), nil
+	return p.parsed(n), nil
 }
 
 // parseNetwork is the transform of the informer.
-func (c *networkCache) parseNetwork(o any) (any, error) {
+func (p networkParser) parseNetwork(o any) (any, error) {
 	n, ok := o.(*nadv1.NetworkAttachmentDefinition)
 	if !ok {
 		return o, nil
 	}
-	return c.parsed(n), nil
+	return p.parsed(n), nil
 }
 
 // parsed parses an object. One that arrives again unchanged, as after a gap in the watch, is
 // not parsed again.
-func (c *networkCache) parsed(n *nadv1.NetworkAttachmentDefinition) *parsedNetwork {
-	known, ok := c.cachedNetwork(n.Namespace + "/" + n.Name)
+func (p networkParser) parsed(n *nadv1.NetworkAttachmentDefinition) *parsedNetwork {
+	known, ok := p.known(n.Namespace + "/" + n.Name)
 	if ok && n.ResourceVersion != "" && known.UID == n.UID && known.ResourceVersion == n.ResourceVersion {
 		return known
 	}
-	p := &parsedNetwork{ObjectMeta: metav1.ObjectMeta{Namespace: n.Namespace, Name: n.Name, UID: n.UID, ResourceVersion: n.ResourceVersion}}
-	p.definition, p.err = parse(n)
-	p.size = p.definition.Size()
-	if p.err != nil {
-		p.definition, p.size = network.Definition{}, len(p.err.Error())
+	out := &parsedNetwork{ObjectMeta: metav1.ObjectMeta{Namespace: n.Namespace, Name: n.Name, UID: n.UID, ResourceVersion: n.ResourceVersion}}
+	out.definition, out.err = parse(n)
+	out.size = out.definition.Size()
+	if out.err != nil {
+		out.definition, out.size = network.Definition{}, len(out.err.Error())
 	}
-	if p.kept = c.budget.keep(p.key(), p.UID, p.size); !p.kept {
-		p.definition, p.err = network.Definition{}, nil
+	if out.kept = p.budget.keep(out.key(), out.UID, out.size); !out.kept {
+		out.definition, out.err = network.Definition{}, nil
 	}
-	return p
+	return out
 }
 
 func (c *networkCache) cachedNetwork(key string) (*parsedNetwork, bool) {

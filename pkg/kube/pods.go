@@ -63,7 +63,7 @@ func (c *podCache) pod(ctx context.Context, namespace, name, uid string) (*corev
 		return p, nil
 	}
 	doing := fmt.Sprintf("get pod %s/%s", namespace, name)
-	leave, err := c.conn.takeLarge(ctx)
+	leave, err := c.conn.large.take(ctx)
 	if err != nil {
 		return nil, c.conn.explain(doing, err)
 	}

@@ -56,8 +56,7 @@ func TestTurns(t *testing.T) {
 	}
 }
 
-// The error of a pod that did not get its turn says what it waited for, and the sandbox leaves
-// nothing.
+// The error of a pod that did not get its turn names the reason, and the sandbox leaves nothing.
 func TestAttachWaitsForItsTurnWithinItsDeadline(t *testing.T) {
 	n := newNode(t)
 	n.nad("large", "", configOf(network.MaxConfigBytes))
