@@ -38,7 +38,7 @@ type declared struct {
 	memory  *memory
 	log     *slog.Logger
 
-	recalled bool
+	begun    bool
 	profiles parsedTexts[[]config.Declaration]
 	pools    parsedTexts[[]device.Pool]
 	model    lastGood[config.Model]
@@ -64,6 +64,14 @@ type parsedTexts[T any] struct {
 	from texts
 }
 
+// recall puts the value that another agent has parsed from the texts in effect, if this one
+// cannot parse them.
+func (p *parsedTexts[T]) recall(from texts, value T) {
+	if p.err != nil {
+		p.value, p.from = value, from
+	}
+}
+
 func (p *parsedTexts[T]) read(from texts, err error, parse func(texts) (T, error)) {
 	if err != nil {
 		p.err = err
@@ -86,7 +94,7 @@ func (d *declared) read() (m config.Model, problems []problem.Problem) {
 	d.build(labels)
 	if d.model.err == nil {
 		oldTexts, oldLabels := d.memory.texts, d.builtFor
-		d.memory.remember(d.profiles.from, d.pools.from)
+		d.memory.remember(parsed{Profiles: d.profiles.value, Pools: d.pools.value, Model: d.model.value}, d.profiles.from, d.pools.from)
 		if !reflect.DeepEqual(oldTexts, d.memory.texts) || !maps.Equal(oldLabels, labels) {
 			d.edits++
 		}
@@ -107,15 +115,24 @@ func (d *declared) read() (m config.Model, problems []problem.Problem) {
 
 // recall puts the configuration of the last run in effect at the start, so that it stays in
 // effect if the current texts are invalid. Its errors are dropped: another version may have had
-// other rules, and users can only correct the current texts.
+// other rules, and users can only correct the current texts. If these rules were less strict,
+// the values that the other version had parsed stay in effect (devices C12).
 func (d *declared) recall(labels map[string]string) {
-	if d.recalled {
+	if d.begun {
 		return
 	}
-	d.recalled = true
+	d.begun = true
 	d.profiles.read(d.memory.texts, nil, d.parseProfiles)
 	d.pools.read(d.memory.texts, nil, d.parsePools)
+	last := d.memory.recalled()
+	if last != nil {
+		d.profiles.recall(d.memory.texts, last.Profiles)
+		d.pools.recall(d.memory.texts, last.Pools)
+	}
 	d.build(labels)
+	if last != nil && d.model.err != nil {
+		d.model.value = last.Model
+	}
 }
 
 func (d *declared) build(labels map[string]string) {

@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"fairlead.dev/fairlead/pkg/config"
+	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/host/file"
 	"fairlead.dev/fairlead/pkg/pci"
 )
@@ -20,10 +22,40 @@ import (
 type memory struct {
 	NodeLabels map[string]string      `json:"nodeLabels,omitempty"`
 	Governed   map[pci.Address]string `json:"governed,omitempty"` // PF -> the profile that governs it
+	Parsed     json.RawMessage        `json:"parsed,omitempty"`   // parsed, which is decoded only if it is needed
 	texts
 
 	path  string
 	saved []byte
+}
+
+// parsedFormat is the version of parsed. It is raised if a type in it gets a field whose zero
+// value means something else than the rules before it.
+const parsedFormat = 1
+
+// parsed holds the values that texts had by the rules of the agent that wrote them. After an
+// upgrade, the rules may be stricter, so that neither the texts in the memory nor the present
+// ones can be parsed. The node must not lose its pools for that (devices C12), nor its pods
+// their networks.
+type parsed struct {
+	Format   int                  `json:"format"`
+	Profiles []config.Declaration `json:"profiles,omitempty"`
+	Pools    []device.Pool        `json:"pools,omitempty"`
+	Model    config.Model         `json:"model,omitzero"`
+	Policies []config.Policy      `json:"policies,omitempty"`
+}
+
+// recalled returns the values of the texts in the memory; nil: this agent does not understand
+// them.
+func (m *memory) recalled() *parsed {
+	var head struct {
+		Format int `json:"format"`
+	}
+	values := &parsed{}
+	if json.Unmarshal(m.Parsed, &head) != nil || head.Format != parsedFormat || json.Unmarshal(m.Parsed, values) != nil {
+		return nil
+	}
+	return values
 }
 
 // texts are the sources of the declared state.
@@ -36,8 +68,10 @@ func newTexts() texts {
 	return texts{ConfigMaps: map[string]map[string]string{}, Files: map[string]map[string]string{}}
 }
 
-// remember replaces the content of the memory.
-func (m *memory) remember(parts ...texts) {
+// remember replaces the content of the memory: texts, and their values.
+func (m *memory) remember(values parsed, parts ...texts) {
+	values.Format = parsedFormat
+	m.Parsed, _ = json.Marshal(values) // plain data: a test shows that it can be written
 	m.texts = newTexts()
 	for _, p := range parts {
 		maps.Copy(m.ConfigMaps, p.ConfigMaps)

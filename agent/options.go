@@ -76,6 +76,7 @@ type Options struct {
 	SRIOVCNIDir    string // the same of sriov-cni
 	SysRoot        string // prefix of /sys, for tests
 	ReconcileEvery time.Duration
+	MemoryLimit    int64 // bytes, of the agent's container; 0: none
 }
 
 // Defaults returns the documented names and the kubelet's own paths.
@@ -143,13 +144,12 @@ func (o Options) Validate() error {
 			bad("%s %q is not an absolute path", flag, path)
 		}
 	}
-	for flag, path := range map[string]string{"--multus-dir": o.MultusDir, "--sriov-cni-dir": o.SRIOVCNIDir} {
+	for flag, path := range map[string]string{
+		"--multus-dir": o.MultusDir, "--sriov-cni-dir": o.SRIOVCNIDir, "--net-attach-def-conf-dir": o.NetAttachDefConfDir,
+	} {
 		if path != "" && !filepath.IsAbs(path) {
 			bad("%s %q is not an absolute path", flag, path)
 		}
-	}
-	if o.NetAttachDefConfDir != "" && !filepath.IsAbs(o.NetAttachDefConfDir) {
-		bad("--net-attach-def-conf-dir %q is not an absolute path", o.NetAttachDefConfDir)
 	}
 	if !validPrimary(o.PrimaryConf) {
 		bad("--primary-conf %q is neither the name of a file in %s, nor an absolute path, nor namespace/name of a net-attach-def", o.PrimaryConf, o.CNIConfDir)
@@ -166,6 +166,9 @@ func (o Options) Validate() error {
 	}
 	if o.ReconcileEvery < 10*time.Second {
 		bad("--reconcile-every %s is below 10s", o.ReconcileEvery)
+	}
+	if o.MemoryLimit < 0 {
+		bad("--memory-limit %d is below 0", o.MemoryLimit)
 	}
 	return errors.Join(errs...)
 }

@@ -37,12 +37,25 @@ func newPolicies(o Options, cluster objects, log *slog.Logger) *policies {
 		log.Warn("the attachment policies that were in effect last are lost", "error", err)
 	}
 	p := &policies{o: o, objects: cluster, log: log, memory: memory}
-	if memory.saved != nil {
-		p.set, err = p.parse(memory.texts)
-		p.valid = err == nil
-	}
+	p.recall()
 	p.read()
 	return p
+}
+
+// recall puts the policies of the last run in effect. If the rules have become stricter since,
+// the policies are as the agent of then has parsed them.
+func (p *policies) recall() {
+	if p.memory.saved == nil {
+		return
+	}
+	all, err := p.parse(p.memory.texts)
+	if last := p.memory.recalled(); err != nil && last != nil {
+		all, err = last.Policies, nil
+	}
+	if err == nil {
+		p.set, err = policy.NewSet(all)
+	}
+	p.valid = err == nil
 }
 
 // current returns the policies in effect.
@@ -84,19 +97,30 @@ func (p *policies) readLocked() {
 	before := p.err
 	from, err := p.texts()
 	if err == nil {
-		var set policy.Set
-		if set, err = p.parse(from); err == nil {
-			p.set, p.valid = set, true
-			p.memory.remember(from)
-			if err := p.memory.save(); err != nil {
-				p.log.Warn("the attachment policies cannot be remembered for the next start", "error", err)
-			}
-		}
+		err = p.use(from)
 	}
 	p.err = err
 	if err != nil && !errors.Is(err, errPoliciesUnread) && fmt.Sprint(before) != err.Error() {
 		p.log.Error("reading the attachment policies", "error", err)
 	}
+}
+
+// use puts the policies of texts in effect; p.mu is held.
+func (p *policies) use(from texts) error {
+	all, err := p.parse(from)
+	if err != nil {
+		return err
+	}
+	set, err := policy.NewSet(all)
+	if err != nil {
+		return err
+	}
+	p.set, p.valid = set, true
+	p.memory.remember(parsed{Policies: all}, from)
+	if err := p.memory.save(); err != nil {
+		p.log.Warn("the attachment policies cannot be remembered for the next start", "error", err)
+	}
+	return nil
 }
 
 var errPoliciesUnread = errors.New("has not been read from the API server yet; wait, or correct what fairleadctl status shows")
@@ -129,14 +153,11 @@ func (p *policies) texts() (texts, error) {
 	return from, nil
 }
 
-func (p *policies) parse(from texts) (policy.Set, error) {
+func (p *policies) parse(from texts) ([]config.Policy, error) {
 	all, err := config.ParsePolicies(from.Files[p.o.PoliciesDir], p.o.PoliciesDir)
 	name := p.o.PoliciesConfigMap
 	more, moreErr := config.ParsePolicies(from.ConfigMaps[name], "ConfigMap "+p.o.Namespace+"/"+name)
-	if err := errors.Join(err, moreErr); err != nil {
-		return policy.Set{}, err
-	}
-	return policy.NewSet(append(all, more...))
+	return append(all, more...), errors.Join(err, moreErr)
 }
 
 // mayUseUplink asks the policy of a network about a netdev that it does not name.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -65,6 +64,7 @@ type parts struct {
 func Run(ctx context.Context, o Options, log *slog.Logger) error {
 	kube.LogTo(log)
 	log.Info("agent starting", "build", o.Build, "node", o.NodeName)
+	limitHeap(o.MemoryLimit)
 	p, err := construct(o, log)
 	if err != nil {
 		return err
@@ -190,15 +190,9 @@ func (p *parts) serveState(ctx context.Context) error {
 	if err := os.MkdirAll(filepath.Dir(p.o.StateSocket), 0o755); err != nil {
 		return fmt.Errorf("serve the state on %s: %w", p.o.StateSocket, err)
 	}
-	if err := os.Remove(p.o.StateSocket); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("serve the state on %s: %w", p.o.StateSocket, err)
-	}
-	l, err := net.Listen("unix", p.o.StateSocket)
+	l, err := host.ListenUnix(p.o.StateSocket)
 	if err != nil {
-		return fmt.Errorf("serve the state on %s: %w", p.o.StateSocket, err)
-	}
-	if err := os.Chmod(p.o.StateSocket, 0o600); err != nil {
-		return errors.Join(fmt.Errorf("serve the state on %s: %w", p.o.StateSocket, err), l.Close())
+		return fmt.Errorf("serve the state: %w", err)
 	}
 	srv := &http.Server{Handler: state.WithManifests(state.Handler(p.state, p.ready), p.cluster.Manifests), ReadHeaderTimeout: 5 * time.Second}
 	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })

@@ -15,6 +15,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 
 	"fairlead.dev/fairlead/cni/wire"
+	"fairlead.dev/fairlead/pkg/host"
 	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/sandbox"
 )
@@ -105,24 +106,15 @@ func ended(limit time.Duration, group *sync.WaitGroup) bool {
 	}
 }
 
-// listen makes the socket under a temporary name and renames it, so that it takes
-// the place of a predecessor's in one step and nobody removes a successor's.
-func listen(path string) (*net.UnixListener, error) {
+// listen makes the socket, which takes the place of a predecessor's in one step. Only root
+// may connect: who can write here can have any plugin run on the host.
+func listen(path string) (net.Listener, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("make the CNI socket's directory: %w", err)
 	}
-	temporary := path + ".new"
-	if err := os.Remove(temporary); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("listen on the CNI socket: %w", err)
-	}
-	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: temporary, Net: "unix"})
+	listener, err := host.ListenUnix(path)
 	if err != nil {
-		return nil, fmt.Errorf("listen on the CNI socket: %w", err)
-	}
-	listener.SetUnlinkOnClose(false)
-	// Only root: who can write here can have any plugin run on the host.
-	if err := errors.Join(os.Chmod(temporary, 0o600), os.Rename(temporary, path)); err != nil {
-		return nil, errors.Join(fmt.Errorf("listen on the CNI socket: %w", err), listener.Close())
+		return nil, fmt.Errorf("serve the CNI socket: %w", err)
 	}
 	return listener, nil
 }

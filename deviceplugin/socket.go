@@ -2,9 +2,7 @@ package deviceplugin
 
 import (
 	"crypto/sha256"
-	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +11,8 @@ import (
 
 	"google.golang.org/grpc"
 	v1beta1 "k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
+
+	"fairlead.dev/fairlead/pkg/host"
 )
 
 // endpointPrefix distinguishes this program's sockets from other plugins'.
@@ -39,21 +39,12 @@ type listening struct {
 	stopping atomic.Bool   // we end the streams, not the kubelet
 }
 
-// listen makes the socket under a temporary name and renames it. So the socket replaces that
-// of an earlier agent, and nobody can connect before it listens.
+// listen makes the socket, which replaces that of an earlier agent in one step.
 func (s *server) listen() (*listening, error) {
 	path := filepath.Join(s.opts.Dir, s.endpoint)
-	building := path + ".new"
-	if err := os.RemoveAll(building); err != nil {
-		return nil, fmt.Errorf("serve %s: %w", s.resource, err)
-	}
-	socket, err := net.ListenUnix("unix", &net.UnixAddr{Name: building, Net: "unix"})
+	socket, err := host.ListenUnix(path)
 	if err != nil {
 		return nil, fmt.Errorf("serve %s: %w", s.resource, err)
-	}
-	socket.SetUnlinkOnClose(false) // by then another socket may have the name
-	if err := os.Rename(building, path); err != nil {
-		return nil, fmt.Errorf("serve %s: %w", s.resource, errors.Join(err, socket.Close()))
 	}
 	l := &listening{grpc: grpc.NewServer(), path: path, failed: make(chan struct{})}
 	l.file, _ = os.Lstat(path) // nil if it is gone already; then it is not intact

@@ -95,5 +95,6 @@ func flags(cmd *cobra.Command, o *agent.Options, level *slog.LevelVar) {
 	f.StringVar(&o.MultusDir, "multus-dir", o.MultusDir, "records of the pods that Multus made (its cniDir), by which they are released; empty: they are not")
 	f.StringVar(&o.SRIOVCNIDir, "sriov-cni-dir", o.SRIOVCNIDir, "the same of sriov-cni: the state of VFs before it changed them")
 	f.DurationVar(&o.ReconcileEvery, "reconcile-every", o.ReconcileEvery, "how often records are compared with the node")
+	f.Int64Var(&o.MemoryLimit, "memory-limit", o.MemoryLimit, "the memory limit of the agent's container in bytes, of which the agent uses 90 percent; 0: none")
 	f.TextVar(level, "log-level", level, "debug, info, warn or error")
 }

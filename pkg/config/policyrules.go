@@ -14,21 +14,21 @@ import (
 // VLANs are ids that a policy allows; 0 is untagged.
 type VLANs []vlanRange
 
-type vlanRange struct{ first, last int }
+type vlanRange struct{ First, Last int } // exported fields: policies are remembered as JSON
 
 // Contains reports whether an id is one of them.
 func (v VLANs) Contains(id int) bool {
-	return slices.ContainsFunc(v, func(r vlanRange) bool { return r.first <= id && id <= r.last })
+	return slices.ContainsFunc(v, func(r vlanRange) bool { return r.First <= id && id <= r.Last })
 }
 
 // String writes the ids as users do: "100-199,300".
 func (v VLANs) String() string {
 	var parts []string
 	for _, r := range v {
-		if r.first == r.last {
-			parts = append(parts, strconv.Itoa(r.first))
+		if r.First == r.Last {
+			parts = append(parts, strconv.Itoa(r.First))
 		} else {
-			parts = append(parts, fmt.Sprintf("%d-%d", r.first, r.last))
+			parts = append(parts, fmt.Sprintf("%d-%d", r.First, r.Last))
 		}
 	}
 	return strings.Join(parts, ",")

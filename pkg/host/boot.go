@@ -1,4 +1,5 @@
-// Package host asks the machine and its kernel for facts that belong to no device.
+// Package host asks the machine and its kernel for facts that belong to no device, and makes
+// the sockets that only root can use.
 package host
 
 import (

@@ -16,9 +16,13 @@ type binary struct {
 	typ  string
 	args Args
 	conf json.RawMessage
+	pool pool // of a host-local; zero for other types
 }
 
 func (b binary) add(ctx context.Context) (*types100.Result, error) {
+	if err := b.pool.checkForeign(); err != nil {
+		return nil, err
+	}
 	path, err := b.find()
 	if err != nil {
 		return nil, err

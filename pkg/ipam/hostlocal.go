@@ -22,6 +22,9 @@ type hostLocal struct {
 }
 
 func (h hostLocal) add(ctx context.Context) (*types100.Result, error) {
+	if err := h.checkForeign(); err != nil {
+		return nil, err
+	}
 	envArgs, ips, err := splitIPs(h.args.CNIArgs)
 	if err != nil {
 		return nil, err

@@ -123,19 +123,19 @@ func backendFor(exec invoke.Exec, args Args, conf json.RawMessage) (backend, str
 	if typ := c.IPAM.Type; wire.IsMeta(typ) {
 		return nil, typ, fmt.Errorf("ipam %s: it would call Fairlead from within Fairlead without end; use host-local, static, or another ipam plugin", typ)
 	}
+	var p pool
 	switch typ := c.IPAM.Type; typ {
 	case "":
 		return nil, "", nil
 	case "static":
 		return static{args, conf}, typ, nil
 	case "host-local":
-		p, err := openPool(args, c)
-		if err != nil {
+		if p, err = openPool(args, c); err != nil {
 			return nil, typ, fmt.Errorf("ipam %s: %w", typ, err)
 		}
 		if !p.onlyOnHost {
 			return hostLocal{p, args, conf}, typ, nil
 		}
 	}
-	return binary{exec, c.IPAM.Type, args, conf}, c.IPAM.Type, nil
+	return binary{exec, c.IPAM.Type, args, conf, p}, c.IPAM.Type, nil
 }

@@ -20,6 +20,7 @@ const stockDataDir = "/var/lib/cni/networks"
 // pool is the directory of a network's addresses, with one file for each.
 type pool struct {
 	name, dataDir string
+	own           string // the directory of networks that name none
 	// onlyOnHost is set if the conf names a file outside the directory that the agent
 	// shares with the host. The agent's container has another file there, or no file. If
 	// addresses were recorded in the container, they would be lost when it restarts, and
@@ -38,7 +39,7 @@ func openPool(args Args, c head) (pool, error) {
 	if own == "" {
 		own = stockDataDir
 	}
-	p := pool{name: c.Name, dataDir: c.IPAM.DataDir, onlyOnHost: c.IPAM.ResolvConf != ""}
+	p := pool{name: c.Name, dataDir: c.IPAM.DataDir, own: own, onlyOnHost: c.IPAM.ResolvConf != ""}
 	if p.dataDir == "" {
 		p.dataDir = own
 	}
@@ -46,6 +47,41 @@ func openPool(args Args, c head) (pool, error) {
 		p.onlyOnHost = true
 	}
 	return p, nil
+}
+
+// checkForeign refuses a directory with the state of another program. A net-attach-def names
+// the directory and, by its CNI name, the part below it; so it could choose those in which
+// libcni keeps results, or host-local the addresses of all other networks. Only files of
+// host-local may be there. Directories that the agent does not see are the host's binary's to
+// judge, and a policy's.
+func (p pool) checkForeign() error {
+	const remedy = "leave dataDir out, or name a directory for this purpose only"
+	if below(p.dataDir, p.own) || !below(p.dataDir, filepath.Dir(p.own)) {
+		return nil
+	}
+	if below(p.own, p.dir()) {
+		return fmt.Errorf("dataDir %s, network name %q: %s is the directory of all networks; %s", p.dataDir, p.name, p.dir(), remedy)
+	}
+	entries, err := os.ReadDir(p.dir())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("dataDir %s, network name %q: %w", p.dataDir, p.name, err)
+	}
+	for _, e := range entries {
+		if !ofHostLocal(e) {
+			return fmt.Errorf("dataDir %s, network name %q: %s has files of another program; %s", p.dataDir, p.name, p.dir(), remedy)
+		}
+	}
+	return nil
+}
+
+// ofHostLocal reports a file that host-local writes: an address, the lock, or where the next
+// search begins.
+func ofHostLocal(e fs.DirEntry) bool {
+	name := e.Name()
+	return e.Type().IsRegular() && (net.ParseIP(name) != nil || name == "lock" || strings.HasPrefix(name, "last_reserved_ip."))
 }
 
 func below(path, dir string) bool {

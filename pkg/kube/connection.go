@@ -25,16 +25,23 @@ type connection struct {
 	log  *slog.Logger
 	host string // the API server's host, for messages
 
+	// large has a place for each object that may be requested whole at the same time.
+	large places
+
 	core rest.Interface
 	nads rest.Interface
 	meta metadata.Interface
 }
 
+// LargeRequests is how many objects may be requested whole at the same time. The API server
+// takes objects of 1.5 MB, and decoding one takes a few times as much.
+const LargeRequests = 4
+
 // connect creates the clients, which share one connection. The scheme has only the kinds in
 // use: the scheme of client-go's clientset has all of Kubernetes, some 10 MiB of the agent's
 // binary.
 func connect(cfg *rest.Config, o Options) (*connection, error) {
-	c := &connection{o: o, log: o.Log, host: cfg.Host}
+	c := &connection{o: o, log: o.Log, host: cfg.Host, large: make(places, LargeRequests)}
 	cfg = rest.CopyConfig(cfg)
 	// No client-side limit: an agent's calls are few, but come in bursts when many pods start
 	// at once, and each delayed call delays a pod. The API server ensures fairness among its
@@ -64,6 +71,19 @@ func connect(cfg *rest.Config, o Options) (*connection, error) {
 	}
 	c.meta, err = metadata.NewForConfigAndClient(metadata.ConfigFor(cfg), shared)
 	return c, err
+}
+
+// places is a number of places for work of one kind.
+type places chan struct{}
+
+// take waits for a place, until ctx ends. leave gives it up.
+func (p places) take(ctx context.Context) (leave func(), err error) {
+	select {
+	case p <- struct{}{}:
+		return func() { <-p }, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }
 
 func newScheme() (*runtime.Scheme, error) {

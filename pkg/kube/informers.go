@@ -6,6 +6,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/cache"
+
+	"fairlead.dev/fairlead/pkg/network"
 )
 
 const (
@@ -45,11 +47,29 @@ func stripPod(o any) (any, error) {
 	if !ok {
 		return o, nil
 	}
-	return &corev1.Pod{
-		ObjectMeta: bareMeta(p.ObjectMeta),
-		Spec:       onlyRequests(p.Spec),
-		Status:     corev1.PodStatus{Phase: p.Status.Phase},
-	}, nil
+	return strippedPod(p), nil
+}
+
+// strippedPod keeps the annotations that are read, and of them nothing that the parser would
+// refuse for its size: all annotations of a pod may have 256 KiB.
+func strippedPod(p *corev1.Pod) *corev1.Pod {
+	bare := bareMeta(p.ObjectMeta)
+	for key, limit := range podAnnotations {
+		if text, ok := p.Annotations[key]; ok {
+			if bare.Annotations == nil {
+				bare.Annotations = map[string]string{}
+			}
+			bare.Annotations[key] = network.Shorten(text, limit)
+		}
+	}
+	return &corev1.Pod{ObjectMeta: bare, Spec: onlyRequests(p.Spec), Status: corev1.PodStatus{Phase: p.Status.Phase}}
+}
+
+// podAnnotations are the annotations of pods that are read, with the number of bytes that may
+// mean something.
+var podAnnotations = map[string]int{
+	network.NetworksAnnotation: network.MaxAnnotationBytes, network.DefaultNetworkAnnotation: network.MaxAnnotationBytes,
+	staticPodUID: network.MaxNameBytes, staticPodMirror: network.MaxNameBytes, staticPodSource: network.MaxNameBytes,
 }
 
 func stripMeta(o any) (any, error) {
@@ -58,7 +78,7 @@ func stripMeta(o any) (any, error) {
 		return o, nil
 	}
 	bare := bareMeta(m.ObjectMeta)
-	bare.Labels, bare.Annotations = m.Labels, nil
+	bare.Labels = m.Labels
 	return &metav1.PartialObjectMetadata{ObjectMeta: bare}, nil
 }
 
@@ -67,19 +87,9 @@ func stripConfigMap(o any) (any, error) {
 	if !ok {
 		return o, nil
 	}
-	bare := bareMeta(m.ObjectMeta)
-	bare.Annotations = nil
-	return &corev1.ConfigMap{ObjectMeta: bare, Data: m.Data}, nil
+	return &corev1.ConfigMap{ObjectMeta: bareMeta(m.ObjectMeta), Data: m.Data}, nil
 }
 
 func bareMeta(m metav1.ObjectMeta) metav1.ObjectMeta {
-	annotations := m.Annotations
-	if _, ok := annotations[corev1.LastAppliedConfigAnnotation]; ok {
-		annotations = maps.Clone(annotations) // the object may be shared
-		delete(annotations, corev1.LastAppliedConfigAnnotation)
-	}
-	return metav1.ObjectMeta{
-		Namespace: m.Namespace, Name: m.Name, UID: m.UID, ResourceVersion: m.ResourceVersion,
-		DeletionTimestamp: m.DeletionTimestamp, Annotations: annotations,
-	}
+	return metav1.ObjectMeta{Namespace: m.Namespace, Name: m.Name, UID: m.UID, ResourceVersion: m.ResourceVersion, DeletionTimestamp: m.DeletionTimestamp}
 }

@@ -66,7 +66,7 @@ func TestPodComesFromTheCacheUnlessItCannotKnow(t *testing.T) {
 	s.put(podPath, podObject("u1"))
 	static := podObject("mirror")
 	static.meta()["name"] = "static"
-	static.meta()["annotations"] = map[string]any{staticPodUID: "u9"}
+	static.meta()["annotations"] = mirrorOf("u9")
 	s.put("/api/v1/namespaces/nfv/pods/static", static)
 	elsewhere := podObject("u3")
 	elsewhere.meta()["name"] = "elsewhere"
@@ -126,6 +126,42 @@ func TestPodMadeAnew(t *testing.T) {
 		_, err := c.Pod(t.Context(), "nfv", "upf", "u2")
 		return err == nil && s.gets("pods") == before
 	})
+}
+
+// mirrorOf returns the annotations that the kubelet gives to the mirror of a static pod.
+func mirrorOf(uid string) map[string]any {
+	return map[string]any{staticPodUID: uid, staticPodMirror: uid, staticPodSource: "file"}
+}
+
+// Harden: only a static pod's mirror is known by another UID than its own. A pod that is
+// created again under its name, with its predecessor's UID in an annotation, is another pod.
+func TestOnlyAMirrorPassesForItsStaticPod(t *testing.T) {
+	for _, tt := range []struct {
+		name        string
+		annotations map[string]any
+		mirror      bool
+	}{
+		{"the kubelet's mirror of a manifest", mirrorOf("u9"), true},
+		{"of a manifest from a URL", map[string]any{staticPodUID: "u9", staticPodMirror: "u9", staticPodSource: "http"}, true},
+		{"the hash only", map[string]any{staticPodUID: "u9"}, false},
+		{"the mark only", map[string]any{staticPodMirror: "u9", staticPodSource: "file"}, false},
+		{"another mark", map[string]any{staticPodUID: "u9", staticPodMirror: "u8", staticPodSource: "file"}, false},
+		{"an empty mark", map[string]any{staticPodUID: "u9", staticPodMirror: "", staticPodSource: "file"}, false},
+		{"a pod of the API server", map[string]any{staticPodUID: "u9", staticPodMirror: "u9", staticPodSource: "api"}, false},
+		{"no source", map[string]any{staticPodUID: "u9", staticPodMirror: "u9"}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newAPIServer(t)
+			pod := podObject("u2")
+			pod.meta()["annotations"] = tt.annotations
+			s.put(podPath, pod)
+			c := start(t, s)
+			_, err := c.Pod(t.Context(), "nfv", "upf", "u9")
+			if got := err == nil; got != tt.mirror || !tt.mirror && !errors.Is(err, network.ErrNotFound) {
+				t.Errorf("found by the UID u9: %t (%v), want %t", got, err, tt.mirror)
+			}
+		})
+	}
 }
 
 func TestTerminal(t *testing.T) {
@@ -270,7 +306,8 @@ func TestNetAttachDefIsParsedOnce(t *testing.T) {
 	}
 	cached, _ := c.cachedNetwork("nfv/data")
 	again := &nadv1.NetworkAttachmentDefinition{ObjectMeta: cached.ObjectMeta}
-	if got, err := c.parseNetwork(again); err != nil || got != any(cached) {
+	parser := networkParser{c.cachedNetwork, newBudget()}
+	if got, err := parser.parseNetwork(again); err != nil || got != any(cached) {
 		t.Errorf("listed again, unchanged: %v, %v", got, err)
 	}
 	s.put(nadPath, nadObject(`{"type": "sriov", "vlan": 1}`))
@@ -587,7 +624,7 @@ func TestSetNetworkStatusRefused(t *testing.T) {
 func TestSetNetworkStatusOfAStaticPod(t *testing.T) {
 	s := newAPIServer(t)
 	mirror := podObject("mirror")
-	mirror.meta()["annotations"] = map[string]any{staticPodUID: "u9"}
+	mirror.meta()["annotations"] = mirrorOf("u9")
 	s.put(podPath, mirror)
 	c := start(t, s)
 	if err := c.SetNetworkStatus(t.Context(), ledger.PodRef{Namespace: "nfv", Name: "upf", UID: "u9"}, "[]"); err != nil {
@@ -685,7 +722,7 @@ func TestStrip(t *testing.T) {
 	full := corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: "a", Name: "b", UID: "c", Labels: map[string]string{"l": "x"},
-			Annotations:   map[string]string{"k": "v", corev1.LastAppliedConfigAnnotation: "{…}"},
+			Annotations:   map[string]string{"k": "v", network.NetworksAnnotation: "a", corev1.LastAppliedConfigAnnotation: "{…}"},
 			ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubectl"}},
 		},
 		Spec:   corev1.PodSpec{NodeName: "n", Containers: []corev1.Container{{Name: "c"}}},
@@ -696,17 +733,17 @@ func TestStrip(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "b", UID: "c", Annotations: map[string]string{"k": "v"}},
+		ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "b", UID: "c", Annotations: map[string]string{network.NetworksAnnotation: "a"}},
 		Status:     corev1.PodStatus{Phase: corev1.PodRunning},
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("-want +got\n%s", d)
 	}
-	if len(full.Annotations) != 2 {
+	if len(full.Annotations) != 3 {
 		t.Error("the object that was handed in has been changed")
 	}
 	tombstone := cache.DeletedFinalStateUnknown{Key: "a/b"}
-	for _, strip := range []cache.TransformFunc{stripPod, (&Client{}).parseNetwork, stripMeta, stripConfigMap} {
+	for _, strip := range []cache.TransformFunc{stripPod, networkParser{}.parseNetwork, stripMeta, stripConfigMap} {
 		if got, err := strip(tombstone); err != nil || got != any(tombstone) {
 			t.Errorf("a tombstone became %v, %v", got, err)
 		}

@@ -66,6 +66,8 @@ func (n *parsedNetwork) manifest() (manifest, error) {
 		m.Metadata.Annotations = map[string]string{network.ResourceAnnotation: resource}
 	}
 	switch {
+	case !n.kept:
+		m.Status.Error = "its config is not in the agent's memory, which is full of net-attach-defs: check its manifest by `fairleadctl lint FILE`"
 	case n.err != nil:
 		m.Status.Error = n.err.Error()
 	case !n.definition.FromFile:

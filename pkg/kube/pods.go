@@ -7,16 +7,20 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/cache"
 
 	"fairlead.dev/fairlead/pkg/network"
 )
 
-// staticPodUID is the annotation of a static pod's mirror in the API server. It has the UID
-// that the kubelet and the runtime use for the pod.
-const staticPodUID = "kubernetes.io/config.hash"
+// The annotations of a static pod's mirror in the API server. The hash is the UID that the
+// kubelet and the runtime use for the pod. The kubelet writes it as the mirror's mark too.
+const (
+	staticPodUID    = "kubernetes.io/config.hash"
+	staticPodMirror = "kubernetes.io/config.mirror"
+	staticPodSource = "kubernetes.io/config.source"
+)
 
 // podCache has the pods of the node.
 type podCache struct {
@@ -27,7 +31,7 @@ type podCache struct {
 func newPodCache(c *connection, w *watches) (*podCache, error) {
 	ofNode := fields.OneTermEqualSelector("spec.nodeName", c.o.NodeName)
 	i, err := w.informer(podsResource, &corev1.Pod{}, stripPod,
-		cache.NewListWatchFromClient(c.core, podsResource, metav1.NamespaceAll, ofNode))
+		streamed(c.core, podsResource, ofNode, podItem))
 	if err != nil {
 		return nil, err
 	}
@@ -76,6 +80,15 @@ func onEnd(ended func(namespace, name string)) cache.ResourceEventHandler {
 			}
 		},
 	}
+}
+
+// podItem strips a pod of a list.
+func podItem(item []byte) (runtime.Object, error) {
+	p := &corev1.Pod{}
+	if err := decodeItem(item, p); err != nil {
+		return nil, err
+	}
+	return strippedPod(p), nil
 }
 
 // Pod finds a pod of this node. An empty uid matches any. The error wraps network.ErrNotFound
@@ -145,6 +158,11 @@ func (c *podCache) pod(ctx context.Context, namespace, name, uid string) (*corev
 		return p, nil
 	}
 	doing := fmt.Sprintf("get pod %s/%s", namespace, name)
+	leave, err := c.conn.large.take(ctx)
+	if err != nil {
+		return nil, c.conn.explain(doing, err)
+	}
+	defer leave()
 	ctx, cancel := context.WithTimeout(ctx, c.conn.o.RequestTimeout)
 	defer cancel()
 	p := &corev1.Pod{}
@@ -154,7 +172,7 @@ func (c *podCache) pod(ctx context.Context, namespace, name, uid string) (*corev
 	if !isPod(p, uid) {
 		return nil, fmt.Errorf("%s: the pod with UID %s is gone, and another (UID %s) has its name: %w", doing, uid, p.UID, network.ErrNotFound)
 	}
-	return p, nil
+	return strippedPod(p), nil
 }
 
 func (c *podCache) cachedPod(namespace, name, uid string) (*corev1.Pod, bool) {
@@ -167,7 +185,16 @@ func (c *podCache) cachedPod(namespace, name, uid string) (*corev1.Pod, bool) {
 }
 
 func isPod(p *corev1.Pod, uid string) bool {
-	return uid == "" || string(p.UID) == uid || p.Annotations[staticPodUID] == uid
+	return uid == "" || string(p.UID) == uid || isMirror(p, uid)
+}
+
+// isMirror reports that a pod is the mirror of the static pod with the UID. Whoever may write
+// pods can write all of these annotations, but the kubelet runs no pod that has the mark: it
+// deletes it, unless it has the static pod itself. The hash without the mark is nothing: a
+// pod that was created again must not pass for its predecessor.
+func isMirror(p *corev1.Pod, uid string) bool {
+	source := p.Annotations[staticPodSource]
+	return p.Annotations[staticPodUID] == uid && p.Annotations[staticPodMirror] == uid && (source == "file" || source == "http")
 }
 
 // terminal reports whether a pod is over. A deletionTimestamp is the moment at which the grace

@@ -46,8 +46,8 @@ func ParseDefaultNetwork(annotation, namespace string) (s Selection, ok bool, er
 
 func parseList(annotation, text, podNamespace string) ([]Selection, error) {
 	p := parser{annotation: annotation, podNamespace: podNamespace}
-	if len(text) > MaxAnnotationBytes {
-		return nil, p.tooMuch(0, "", LimitError{Value: len(text), Limit: MaxAnnotationBytes, Unit: "bytes", Remedy: "ask for fewer networks"})
+	if n := size(text); n > MaxAnnotationBytes {
+		return nil, p.tooMuch(0, "", LimitError{Value: n, Limit: MaxAnnotationBytes, Unit: "bytes", Remedy: "ask for fewer networks"})
 	}
 	var (
 		list []Selection

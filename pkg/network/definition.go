@@ -27,7 +27,7 @@ func (d Definition) Network() string { return d.Namespace + "/" + d.Name }
 // ParseDefinition reads a net-attach-def: the config of its spec, a plugin's
 // config or a list as JSON, and its annotations.
 func ParseDefinition(namespace, name, config string, annotations map[string]string) (Definition, error) {
-	d := Definition{Namespace: namespace, Name: name, Resource: strings.TrimSpace(annotations[ResourceAnnotation])}
+	d := Definition{Namespace: namespace, Name: name, Resource: strings.Clone(strings.TrimSpace(annotations[ResourceAnnotation]))} // the annotation may have 256 KiB of spaces
 	if err := checkResource(d.Resource); err != nil {
 		return d, fmt.Errorf("net-attach-def %s, annotation %s: %w", d.Network(), ResourceAnnotation, err)
 	}

@@ -220,7 +220,9 @@ func (in *inspector) object(r role) error {
 		if first, twice := seen[folded]; twice {
 			return in.fault("keep one of them", "%s", sameKeys(first, key))
 		}
-		seen[folded] = key
+		if seen[folded] = key; len(seen) > MaxKeys {
+			return in.fault("make it smaller", "more than %d keys, which is the limit of one object", MaxKeys)
+		}
 		if err := in.key(r, key); err != nil {
 			return err
 		}

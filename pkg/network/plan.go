@@ -61,6 +61,9 @@ func Resolve(in Input) ([]Planned, error) {
 			return nil, fmt.Errorf("network %s: its net-attach-def was not loaded: %w", s.Network(), ErrNotFound)
 		}
 	}
+	if err := checkPodConfigs(all, in.Definitions); err != nil {
+		return nil, err
+	}
 	pool := newDevicePool(in, all)
 	var plan []Planned
 	for i, s := range all {

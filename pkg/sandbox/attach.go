@@ -33,7 +33,9 @@ func (k *Keeper) attach(ctx context.Context, r Request) (*types100.Result, error
 	}
 	handles := k.o.Chains.Open(netns)
 	defer closeHandles(handles)
-	plan, sandbox, err := k.begin(ctx, r, netns, handles)
+	turn := &turn{turns: k.turns}
+	defer turn.end()
+	plan, sandbox, err := k.begin(ctx, r, netns, handles, turn)
 	if err != nil {
 		// Nothing is on record, and nothing was changed: the Release that follows a
 		// failed Attach has nothing to do.
@@ -58,8 +60,8 @@ func (k *Keeper) attach(ctx context.Context, r Request) (*types100.Result, error
 }
 
 // begin plans the networks and makes the intents durable.
-func (k *Keeper) begin(ctx context.Context, r Request, netns ledger.Netns, handles *attach.Handles) ([]planned, ledger.Sandbox, error) {
-	plan, followed, err := k.planner.plan(ctx, r)
+func (k *Keeper) begin(ctx context.Context, r Request, netns ledger.Netns, handles *attach.Handles, t *turn) ([]planned, ledger.Sandbox, error) {
+	plan, followed, err := k.planner.plan(ctx, r, t)
 	if err != nil {
 		return nil, ledger.Sandbox{}, err
 	}

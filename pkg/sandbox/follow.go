@@ -29,6 +29,11 @@ func (p *plugger) follow(ctx context.Context, id string, pod network.Pod) (err e
 	if err != nil || !ok || s.Releasing || !complete(s) || p.o.Kernel.gone(s.Netns) || p.o.Kernel.reused(s.Netns) {
 		return err
 	}
+	turn := &turn{turns: p.turns}
+	defer turn.end()
+	if err := p.planner.takeTurnToParse(ctx, pod, turn); err != nil {
+		return err
+	}
 	selections, err := network.ParseSelections(pod.Annotations[network.NetworksAnnotation], pod.Namespace)
 	if err != nil {
 		return err
@@ -41,7 +46,7 @@ func (p *plugger) follow(ctx context.Context, id string, pod network.Pod) (err e
 	if err != nil {
 		return err
 	}
-	added, err := p.plug(ctx, &s, pod, selections, add)
+	added, err := p.plug(ctx, &s, pod, turn, selections, add)
 	if err != nil {
 		return err
 	}
@@ -137,12 +142,12 @@ func (p *plugger) releaseUnplugged(ctx context.Context, s *ledger.Sandbox) error
 }
 
 // plug adds the networks of selections, whose interfaces have names.
-func (p *plugger) plug(ctx context.Context, s *ledger.Sandbox, pod network.Pod, all, add []network.Selection) (added []string, err error) {
+func (p *plugger) plug(ctx context.Context, s *ledger.Sandbox, pod network.Pod, t *turn, all, add []network.Selection) (added []string, err error) {
 	if len(add) == 0 {
 		return nil, nil
 	}
 	r := Request{ID: s.ID, Netns: s.Netns.Path, IfName: s.IfName, Pod: s.Pod, Args: argsOf(*s, ""), At: p.o.Now()}
-	plan, err := p.planner.more(ctx, r, pod, all, add, devicesOf(*s))
+	plan, err := p.planner.more(ctx, r, pod, t, all, add, devicesOf(*s))
 	if err != nil {
 		return nil, err
 	}

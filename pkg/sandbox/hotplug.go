@@ -19,6 +19,7 @@ import (
 type plugger struct {
 	o        Options
 	locks    *locks
+	turns    *turns
 	planner  planner
 	reserver reserver
 	binder   binder

@@ -104,6 +104,7 @@ type Request struct {
 type Keeper struct {
 	o           Options
 	locks       *locks
+	turns       *turns
 	planner     planner
 	reserver    reserver
 	binder      binder
@@ -120,7 +121,7 @@ type Keeper struct {
 
 // New makes a keeper; Run starts its loops.
 func New(o Options) *Keeper {
-	k := &Keeper{o: o, locks: newLocks(), released: &released{}, failures: newFailures(o.Now)}
+	k := &Keeper{o: o, locks: newLocks(), turns: newTurns(), released: &released{}, failures: newFailures(o.Now)}
 	chains := guarded{o.Chains}
 	info := deviceInfo{dir: o.DevInfoDir}
 	k.allocations = newAllocations(o)
@@ -132,7 +133,7 @@ func New(o Options) *Keeper {
 	k.binder = binder{chains: chains, kernel: o.Kernel, info: info, secondaryDefaults: o.SecondaryDefaultRoutes}
 	k.reconciler = &reconciler{o: o, locks: k.locks, releaser: k.releaser, lanes: newLanes(), started: o.Now(),
 		inWork: map[string]bool{}, width: make(chan struct{}, builtInWidth)}
-	k.plugger = &plugger{o: o, locks: k.locks, planner: k.planner, reserver: k.reserver, binder: k.binder, releaser: k.releaser,
+	k.plugger = &plugger{o: o, locks: k.locks, turns: k.turns, planner: k.planner, reserver: k.reserver, binder: k.binder, releaser: k.releaser,
 		statuses: k.statuses, programs: programs{exec: o.HostExec, path: o.PluginPath}, log: o.Log, wake: newSignal(),
 		queue: map[podName]time.Time{}, failed: map[string]plugFailure{}}
 	k.addresses = newAddressWatch(o, k.locks)

@@ -20,6 +20,9 @@ type Cluster interface {
 	Pod(ctx context.Context, namespace, name, uid string) (network.Pod, error)
 	// NetAttachDef finds a net-attach-def. The error is network.ErrNotFound if it does not exist.
 	NetAttachDef(ctx context.Context, namespace, name string) (network.Definition, error)
+	// NetAttachDefSize estimates the memory of a net-attach-def's definition, in bytes, without
+	// a request.
+	NetAttachDefSize(namespace, name string) int
 	// SetNetworkStatus writes the network-status annotation.
 	SetNetworkStatus(ctx context.Context, pod ledger.PodRef, status string) error
 	// Event writes an event about a pod; eventType is Normal or Warning.

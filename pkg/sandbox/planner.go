@@ -29,8 +29,8 @@ type planner struct {
 }
 
 // plan returns the networks of a sandbox, the primary first, and the fingerprint of the
-// annotation that they follow.
-func (p planner) plan(ctx context.Context, r Request) (all []planned, followed string, err error) {
+// annotation that they follow. It takes the sandbox's turn before it looks net-attach-defs up.
+func (p planner) plan(ctx context.Context, r Request, t *turn) (all []planned, followed string, err error) {
 	if r.Pod.Name == "" { // not a Kubernetes runtime: only the primary network
 		primary, err := p.primary(r)
 		return []planned{primary}, "", err
@@ -39,7 +39,10 @@ func (p planner) plan(ctx context.Context, r Request) (all []planned, followed s
 	if err != nil {
 		return nil, "", fail("look up the pod", TryAgain, err)
 	}
-	in, err := p.input(ctx, r, pod)
+	if err := p.takeTurnToParse(ctx, pod, t); err != nil {
+		return nil, "", err
+	}
+	in, err := p.input(ctx, r, pod, t)
 	if err != nil {
 		return nil, "", err
 	}
@@ -121,7 +124,7 @@ func (p planner) emptyInput(r Request, pod network.Pod) network.Input {
 }
 
 // input gathers whatever planning depends on.
-func (p planner) input(ctx context.Context, r Request, pod network.Pod) (in network.Input, err error) {
+func (p planner) input(ctx context.Context, r Request, pod network.Pod, t *turn) (in network.Input, err error) {
 	in = p.emptyInput(r, pod)
 	if in.Selections, err = network.ParseSelections(pod.Annotations[network.NetworksAnnotation], pod.Namespace); err != nil {
 		return in, fail("read the pod's annotations", Invalid, err)
@@ -144,6 +147,9 @@ func (p planner) input(ctx context.Context, r Request, pod network.Pod) (in netw
 	if err := p.checkIsolation(pod.Namespace, in); err != nil {
 		return in, err
 	}
+	if err := t.take(ctx, pod.Namespace, p.cost(all)); err != nil {
+		return in, err
+	}
 	if err := p.loadNetworks(ctx, r, in, all); err != nil {
 		return in, err
 	}
@@ -153,7 +159,7 @@ func (p planner) input(ctx context.Context, r Request, pod network.Pod) (in netw
 
 // more plans networks for a running pod, which holds devices already. all are the
 // selections of its annotation: policies limit their number.
-func (p planner) more(ctx context.Context, r Request, pod network.Pod, all, add []network.Selection, held []pci.Address) ([]planned, error) {
+func (p planner) more(ctx context.Context, r Request, pod network.Pod, t *turn, all, add []network.Selection, held []pci.Address) ([]planned, error) {
 	in := p.emptyInput(r, pod)
 	set, err := p.policies()
 	if err != nil {
@@ -165,6 +171,9 @@ func (p planner) more(ctx context.Context, r Request, pod network.Pod, all, add 
 	}
 	in.Selections = add
 	if err := p.checkIsolation(pod.Namespace, in); err != nil {
+		return nil, err
+	}
+	if err := t.take(ctx, pod.Namespace, p.cost(add)); err != nil {
 		return nil, err
 	}
 	if err := p.loadNetworks(ctx, r, in, add); err != nil {

@@ -206,6 +206,7 @@ func (c cluster) Pod(_ context.Context, namespace, name, uid string) (network.Po
 func (c cluster) NetAttachDef(_ context.Context, _, name string) (network.Definition, error) {
 	return c.networks[name], nil
 }
+func (c cluster) NetAttachDefSize(_, name string) int { return c.networks[name].Size() }
 func (c cluster) SetNetworkStatus(_ context.Context, _ ledger.PodRef, status string) error {
 	*c.status = status
 	return nil

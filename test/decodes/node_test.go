@@ -163,6 +163,7 @@ func (cluster) Pod(_ context.Context, namespace, name, uid string) (network.Pod,
 func (c cluster) NetAttachDef(context.Context, string, string) (network.Definition, error) {
 	return c.fast, nil
 }
+func (c cluster) NetAttachDefSize(string, string) int                         { return c.fast.Size() }
 func (cluster) SetNetworkStatus(context.Context, ledger.PodRef, string) error { return nil }
 func (cluster) Event(ledger.PodRef, string, string, string)                   {}
 func (cluster) Ready() error                                                  { return nil }

@@ -3,6 +3,7 @@ package scenario
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"fairlead.dev/fairlead/deployments/examples"
 )
@@ -36,7 +37,7 @@ func everydayFiles() []applied {
 
 // EverydayNamespaces returns all namespaces that the everyday scenarios use.
 func EverydayNamespaces() []string {
-	out := []string{"s09"}
+	out := []string{"s09", "network-admins"}
 	for _, a := range everydayFiles() {
 		out = append(out, a.namespace)
 	}
@@ -145,6 +146,7 @@ func (e *Everyday) startRBAC(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	manifest = strings.Replace(manifest, "default: macvlan-conf", "s09: macvlan-conf", 1) // the list's key is the namespace
 	if err := e.c.apply(ctx, manifest); err != nil {
 		return err
 	}

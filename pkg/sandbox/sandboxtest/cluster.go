@@ -75,6 +75,16 @@ func (c *Cluster) NetAttachDef(_ context.Context, namespace, name string) (netwo
 	return d, nil
 }
 
+// NetAttachDefSize is the size of a net-attach-def, or of the largest if there is no such one.
+func (c *Cluster) NetAttachDefSize(namespace, name string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if d, ok := c.NADs[namespace+"/"+name]; ok {
+		return d.Size()
+	}
+	return network.MaxSize
+}
+
 // SetNetworkStatus writes the annotation.
 func (c *Cluster) SetNetworkStatus(ctx context.Context, pod ledger.PodRef, status string) error {
 	c.mu.Lock()

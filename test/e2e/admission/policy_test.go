@@ -5,6 +5,7 @@ package admission
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -20,7 +21,7 @@ import (
 // and nothing else of any pod.
 func TestTheAgentsTokenChangesOneAnnotation(t *testing.T) {
 	s := start(t)
-	s.apply(t, "../../../deployments/fairlead.yaml")
+	s.apply(t, "../../../deployments/fairlead.yaml", "")
 	s.create(t, "/api/v1/nodes", `{apiVersion: v1, kind: Node, metadata: {name: n1}}`)
 	s.create(t, "/api/v1/nodes", `{apiVersion: v1, kind: Node, metadata: {name: n2}}`)
 	s.pod(t, "default", "mine", "n1")
@@ -112,20 +113,12 @@ func (s *server) token(t *testing.T, pod string) string {
 	return answer.Status.Token
 }
 
-// apply creates the objects of a manifest.
-func (s *server) apply(t *testing.T, file string) {
+// apply creates the objects of a manifest. Those without a namespace are made in the given one.
+func (s *server) apply(t *testing.T, file, namespace string) {
 	t.Helper()
 	data, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
-	}
-	paths := map[string]string{
-		"Namespace": "/api/v1/namespaces", "ServiceAccount": "/api/v1/namespaces/fairlead-system/serviceaccounts",
-		"DaemonSet": "/apis/apps/v1/namespaces/fairlead-system/daemonsets", "ClusterRole": "/apis/rbac.authorization.k8s.io/v1/clusterroles",
-		"ClusterRoleBinding": "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
-		"Role":               "/apis/rbac.authorization.k8s.io/v1/namespaces/fairlead-system/roles", "RoleBinding": "/apis/rbac.authorization.k8s.io/v1/namespaces/fairlead-system/rolebindings",
-		"ValidatingAdmissionPolicy":        "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies",
-		"ValidatingAdmissionPolicyBinding": "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings",
 	}
 	reader := kyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(data)))
 	for {
@@ -137,11 +130,38 @@ func (s *server) apply(t *testing.T, file string) {
 			t.Fatal(err)
 		}
 		var object struct {
-			Kind string `json:"kind"`
+			Kind     string `json:"kind"`
+			Metadata struct {
+				Namespace string `json:"namespace"`
+			} `json:"metadata"`
 		}
-		if err := yaml.Unmarshal(doc, &object); err != nil || paths[object.Kind] == "" {
-			t.Fatalf("%s: kind %q has no path here (%v)", file, object.Kind, err)
+		if err := yaml.Unmarshal(doc, &object); err != nil {
+			t.Fatalf("%s: %v", file, err)
 		}
-		s.create(t, paths[object.Kind], string(doc))
+		if object.Kind == "NetworkAttachmentDefinition" {
+			continue // this server has no such kind
+		}
+		s.create(t, path(t, object.Kind, cmp.Or(object.Metadata.Namespace, namespace)), string(doc))
 	}
+}
+
+// path returns the path of the objects of a kind.
+func path(t *testing.T, kind, namespace string) string {
+	t.Helper()
+	paths := map[string]string{
+		"Namespace": "/api/v1/namespaces", "ServiceAccount": "/api/v1/namespaces/%s/serviceaccounts", "ConfigMap": "/api/v1/namespaces/%s/configmaps",
+		"DaemonSet": "/apis/apps/v1/namespaces/%s/daemonsets", "ClusterRole": "/apis/rbac.authorization.k8s.io/v1/clusterroles",
+		"ClusterRoleBinding": "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
+		"Role":               "/apis/rbac.authorization.k8s.io/v1/namespaces/%s/roles", "RoleBinding": "/apis/rbac.authorization.k8s.io/v1/namespaces/%s/rolebindings",
+		"ValidatingAdmissionPolicy":        "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies",
+		"ValidatingAdmissionPolicyBinding": "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings",
+	}
+	format := paths[kind]
+	if format == "" {
+		t.Fatalf("kind %q has no path here", kind)
+	}
+	if strings.Contains(format, "%s") {
+		return fmt.Sprintf(format, namespace)
+	}
+	return format
 }

@@ -24,7 +24,11 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-const adminToken = "admin-of-this-test"
+// The tokens of a cluster administrator, and of a user without any rights of her own.
+const (
+	adminToken = "admin-of-this-test"
+	janesToken = "jane-of-this-test"
+)
 
 // server is a running API server.
 type server struct {
@@ -41,7 +45,7 @@ func start(t *testing.T) *server {
 	_, port, _ := net.SplitHostPort(address)
 	key := writeKey(t, filepath.Join(dir, "service-account.key"))
 	tokens := filepath.Join(dir, "tokens.csv")
-	if err := os.WriteFile(tokens, []byte(adminToken+`,admin,1,"system:masters"`+"\n"), 0o600); err != nil {
+	if err := os.WriteFile(tokens, []byte(adminToken+`,admin,1,"system:masters"`+"\n"+janesToken+",jane,2\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	run(t, dir, program(t, "etcd-*/etcd"), "--data-dir", filepath.Join(dir, "etcd"), "--unsafe-no-fsync", "--log-level", "warn",
