@@ -270,31 +270,6 @@ func TestReadProfiles(t *testing.T) {
 	}
 }
 
-func FuzzParseProfile(f *testing.F) {
-	f.Add([]byte(head + "spec: {pf: {numVFs: 4}, vfGroups: [{vfs: 0-3, resourceName: a, vlan: 5}]}"))
-	f.Add([]byte("---\n---\n...\n" + head))
-	f.Add([]byte("--- {a: b}\n"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		got, err := ParseProfile(data, "f")
-		if err != nil {
-			if got != nil {
-				t.Fatalf("a result came with the error %v", err)
-			}
-			return
-		}
-		for _, d := range got {
-			if d.Name == "" {
-				t.Fatalf("a profile without name: %+v", d)
-			}
-			for _, g := range d.Groups {
-				if vlan := g.Settings.VLAN; vlan != nil && (*vlan < 0 || *vlan > maxVLAN) {
-					t.Fatalf("VLAN %d passed", *vlan)
-				}
-			}
-		}
-	})
-}
-
 func TestShortNICAddressesAreMadeFull(t *testing.T) {
 	got := fullAddresses([]string{"3b:00.0", "0000:3b:*", "00aa:3b:00.1"})
 	if diff := cmp.Diff([]string{"0000:3b:00.0", "0000:3b:*", "00aa:3b:00.1"}, got); diff != "" {
