@@ -12,6 +12,9 @@ import (
 	"fairlead.dev/fairlead/test/fuzz"
 )
 
+// long is a value of which no error may quote all (security S7).
+var long = strings.Repeat("x", 60000)
+
 // addExamples adds the files that users apply as seeds.
 func addExamples(f *testing.F, glob string) {
 	f.Helper()
@@ -38,6 +41,9 @@ func FuzzParseDevicePluginConfig(f *testing.F) {
 		`{"ResourceList":[{"resourcename":"a","DeviceType":"netDevice","selectors":{"pciaddresses":["0000:3b:02.1"],"isRDMA":true,"needVhostnet":true}}]}`,
 		`{"resourceList":[{"resourceName":"a","deviceType":"accelerator","selectors":{"vendors":["8086"],"devices":["154c"],"drivers":["vfio-pci"]}}]}`,
 		`{"resourceList":[{"resourceName":"a","additionalInfo":{"*":{"k":"v"}},"selectors":{"linkTypes":["ether"],"ddpProfiles":["x"],"pKeys":["1"],"vdpaType":"vhost","acpiIndexes":["1"]}}]}`,
+		`{"resourceList":[{"` + long + `":1}]}`, `{"resourceList":[{"resourceName":"` + long + `","deviceType":"` + long + `","selectors":{"vendors":["` + long + `"],"linkTypes":["` + long + `"],"pfNames":["` + long + `#"]}}]}`,
+		`{"resourceList":[` + strings.Repeat(`{},`, 20000) + `{}]}`, `{"resourceList":[{"resourceName":"a","selectors":[` + strings.Repeat(`{},`, 20000) + `{}]}]}`,
+		"{\"resourceList\":[{\"resourceName\":\"a\u202e\",\"\u202e\":0,\"deviceType\":\"\u202e\",\"selectors\":\"\u202e\"}]}",
 		`{"resourceList":null}`, `{"resourceList":[]}`, `{"resourceList":[{"RESOURCELIST":1,"resourceliſt":2}]}`, `{`,
 	} {
 		f.Add([]byte(seed))
@@ -77,6 +83,13 @@ func FuzzParseProfile(f *testing.F) {
 	f.Add([]byte(head + "spec: {pf: {numVFs: 4}, vfGroups: [{vfs: 0-3, resourceName: a, vlan: 5}]}"))
 	f.Add([]byte(head + "spec: {vfGroups: [{vfs: 0-18446744073709551615}, {allow: {trust: [\"on\"], vlans: 1-4094}}]}"))
 	f.Add([]byte("---\n---\n...\n" + head))
+	f.Add([]byte(strings.Replace(head, "kind: NICProfile", "kind: "+long, 1)))
+	f.Add([]byte(head + "spec: {" + long + ": 1, nics: {vendors: [" + long + "], linkTypes: [" + long + "]}, nodeSelector: {a: " + long + "}}"))
+	f.Add([]byte(head + "spec: {vfGroups: [{vfs: " + long + ", resourceName: " + long + ", trust: " + long + "}]}"))
+	f.Add([]byte(head + "spec: {vfGroups: [" + strings.Repeat("{},", 8000) + "{}]}"))
+	f.Add([]byte(head + "spec: {nics: {vendors: [" + strings.Repeat("x,", 8000) + "x]}}"))
+	f.Add([]byte(strings.Repeat("--- {}\n", 8000)))
+	f.Add([]byte(strings.Repeat(head+"spec: {x: 1, y: 2}\n---\n", 50)))
 	f.Add([]byte("--- {a: b}\n"))
 	f.Add([]byte("a: &a [x,x]\nb: &b [*a,*a]\nc: &c [*b,*b]\nd: [*c,*c]\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -117,6 +130,8 @@ func FuzzParsePolicy(f *testing.F) {
 	f.Add([]byte(policyHead + `spec: {namespaces: ["team-*"], priority: 1, networks: {plugins: [bridge], vlans: "100-200,300", trust: "on", maxTxRate: 1000, hostPaths: [/var/log/x/*]}}`))
 	f.Add([]byte(policyHead + `spec: {namespaces: [a], pods: {ips: range, mac: any, deviceID: allow, maxNetworks: 3, cniArgs: [x], networksFrom: [own]}}`))
 	f.Add([]byte(policyHead + "spec: {namespaces: [\"[\"]}"))
+	f.Add([]byte(policyHead + "spec: {namespaces: [\"[" + long + "\"], networks: {plugins: [/" + long + "], vlans: " + long + ", modes: [" + long + "], hostPaths: [" + long + "]}}"))
+	f.Add([]byte(policyHead + "spec: {namespaces: [\"a\u202e\"], networks: {plugins: [\"a\u202e\"], vlans: \"\u202e\", trust: \"\u202e\"}, \u202e: 1}"))
 	f.Add([]byte(strings.Replace(policyHead, "tenants", "default", 1)))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var got []Policy

@@ -163,7 +163,7 @@ func TestParseProfileErrors(t *testing.T) {
 		{"kind", "apiVersion: v1\nkind: Pod\n", `a.yaml: document 1 (line 1): apiVersion "v1", kind "Pod": only NICProfile of fairlead.dev/v1alpha1 is supported`},
 		{"no name", "apiVersion: fairlead.dev/v1alpha1\nkind: NICProfile\n", `a.yaml: document 1 (line 1): metadata.name: a profile needs a name`},
 		{"bad name", strings.Replace(head, "fast", "Fast_1", 1), `a.yaml: document 1 (line 1): profile "Fast_1": metadata.name: "Fast_1" is not a name: lower-case letters, digits, '-' and '.', at most 253 characters`},
-		{"unknown fields", head + "spec: {pf: {numVfs: 4}, vfGroups: [{vlans: 3}]}", "a.yaml: document 1 (line 1): unknown field \"spec.pf.numVfs\"\nunknown field \"spec.vfGroups[0].vlans\""},
+		{"unknown fields", head + "spec: {pf: {numVfs: 4}, vfGroups: [{vlans: 3}]}", "a.yaml: document 1 (line 1): unknown field \"spec.pf.numVfs\"\na.yaml: document 1 (line 1): unknown field \"spec.vfGroups[0].vlans\""},
 		{"second document", head + "spec: {pf: {}}\n---\n" + head + "spec: {x: 1}\n", `a.yaml: document 2 (line 5): unknown field "spec.x"`},
 		{"wrong type", head + "spec: {pf: {numVFs: many}}", `a.yaml: document 1 (line 1): spec.pf.numVFs: a string instead of a number`},
 		{"bare on", head + "spec: {vfGroups: [{trust: on}]}", `a.yaml: document 1 (line 1): spec.vfGroups.trust: a boolean instead of a string (a bare on, off, yes or no is a boolean in YAML: put it in quotes)`},

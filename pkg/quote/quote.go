@@ -17,6 +17,7 @@ import (
 const (
 	maxBytes        = 60  // of a quoted value
 	maxMessageBytes = 400 // of a library's message, which may quote a value itself
+	maxErrorBytes   = 2000
 	maxErrors       = 12  // of one text
 )
 
@@ -36,6 +37,21 @@ func Plain(s string) string { return printable(Cut(s)) }
 // Message bounds and escapes the message of a library's error.
 func Message(err error) string { return printable(cut(err.Error(), maxMessageBytes)) }
 
+// Bound bounds and escapes the text of an error. errors.Is and errors.As still find the
+// cause. It is for errors of plugins and libraries, and has room for several values and a
+// remedy. nil stays nil.
+func Bound(err error) error {
+	if err == nil {
+		return nil
+	}
+	return bounded{err}
+}
+
+type bounded struct{ error }
+
+func (b bounded) Error() string { return printable(cut(b.error.Error(), maxErrorBytes)) }
+func (b bounded) Unwrap() error { return b.error }
+
 // printable escapes the characters that are not visible, as %q does.
 func printable(s string) string {
 	var b strings.Builder
@@ -52,17 +68,23 @@ func printable(s string) string {
 // Join is errors.Join with a bounded number of errors. The last line says how many others
 // there are.
 func Join(errs ...error) error {
-	errs = withoutNil(errs)
+	errs = flat(errs)
 	if left := len(errs) - maxErrors; left > 0 {
 		errs = append(errs[:maxErrors:maxErrors], fmt.Errorf("and %d more errors", left))
 	}
 	return errors.Join(errs...)
 }
 
-func withoutNil(errs []error) []error {
+// flat takes joined errors apart, and drops nil.
+func flat(errs []error) []error {
 	var out []error
 	for _, err := range errs {
-		if err != nil {
+		joined, several := err.(interface{ Unwrap() []error })
+		switch {
+		case err == nil:
+		case several && err.Error() == errors.Join(joined.Unwrap()...).Error():
+			out = append(out, flat(joined.Unwrap())...)
+		default:
 			out = append(out, err)
 		}
 	}

@@ -30,6 +30,16 @@ func TestTextsAreBoundedAndPrintable(t *testing.T) {
 	}
 }
 
+func TestBoundKeepsTheCause(t *testing.T) {
+	cause := errors.New(strings.Repeat("x", 1<<16))
+	if err := Bound(cause); !errors.Is(err, cause) || len(err.Error()) > 2010 {
+		t.Errorf("%d bytes", len(err.Error()))
+	}
+	if Bound(nil) != nil {
+		t.Error("no error became one")
+	}
+}
+
 func TestJoin(t *testing.T) {
 	var errs []error
 	for i := range 20 {
@@ -38,6 +48,10 @@ func TestJoin(t *testing.T) {
 	lines := strings.Split(Join(errs...).Error(), "\n")
 	if len(lines) != 13 || lines[11] != "error 11" || lines[12] != "and 8 more errors" {
 		t.Errorf("%q", lines)
+	}
+	nested := Join(errors.Join(errs[:20]...), fmt.Errorf("%w, %w", errs[1], errs[3]), errors.Join(errors.Join(errs[20:]...)))
+	if text := nested.Error(); strings.Count(text, "\n") != 12 || !strings.Contains(text, "\nerror 0, error 1\n") || !strings.HasSuffix(text, "\nand 9 more errors") {
+		t.Errorf("nested: %q", text)
 	}
 	if err := Join(nil, nil); err != nil {
 		t.Errorf("no error: %v", err)

@@ -16,7 +16,7 @@ const (
 	baseBytes = 1 << 20
 	// For each byte of input a call may allocate this much. A decoder that makes a struct of
 	// each "{}," stays below it; one that makes a megabyte of a few digits does not.
-	bytesPerByte = 200
+	bytesPerByte = 500
 	// maxErrorBytes bounds an error's text. It goes into events, logs and the answer to the
 	// runtime: an input of 64 KiB is not quoted there.
 	maxErrorBytes = 8 << 10
