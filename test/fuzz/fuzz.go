@@ -12,8 +12,9 @@ import (
 )
 
 const (
-	// A call may allocate this much, however short its input is.
-	baseBytes = 1 << 20
+	// A call may allocate this much, however short its input is. The runtime counts small
+	// objects when a thread's cache of them is used up, so one call may pay for some before it.
+	baseBytes = 4 << 20
 	// For each byte of input a call may allocate this much. A decoder that makes a struct of
 	// each "{}," stays below it; one that makes a megabyte of a few digits does not.
 	bytesPerByte = 500

@@ -45,7 +45,7 @@ func TestAllocates(t *testing.T) {
 		input, bytes int
 		fails        bool
 	}{
-		{0, 512 << 10, false}, {0, 2 << 20, true}, {64 << 10, 8 << 20, false}, {64 << 10, 64 << 20, true},
+		{0, 512 << 10, false}, {0, 8 << 20, true}, {64 << 10, 8 << 20, false}, {64 << 10, 64 << 20, true},
 	} {
 		r := &recorder{TB: t}
 		Allocates(r, tt.input, func() { sink = make([]byte, tt.bytes) })
