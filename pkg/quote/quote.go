@@ -18,7 +18,7 @@ const (
 	maxBytes        = 60  // of a quoted value
 	maxMessageBytes = 400 // of a library's message, which may quote a value itself
 	maxErrorBytes   = 2000
-	maxErrors       = 12  // of one text
+	maxErrors       = 12 // of one text
 )
 
 // Cut bounds a value. The caller escapes it with %q.
