@@ -14,7 +14,7 @@ import (
 	"fairlead.dev/fairlead/test/fuzz"
 )
 
-// Both directions: the agent reads what the shim sends, and the other way round. A stream
+// Both directions: agent and shim read each other's messages by the same code. A stream
 // is read to its end or first fault, and every message of it survives another trip.
 func FuzzDecode(f *testing.F) {
 	var stream []byte
@@ -114,8 +114,8 @@ func stderr(m Message) *[]byte {
 	return nil
 }
 
-// m#948: whatever a tombstone's file has, it names the sandbox and the interface of its
-// name, or it is none. What is read can be written again and means the same.
+// m#948: a tombstone names the sandbox and the interface of its file's name, with any
+// content. Written again it means the same.
 func FuzzTombstone(f *testing.F) {
 	f.Add("c0ffee@eth0.json", []byte(`{"version":1,"request":{"minVersion":1,"command":"DEL","containerID":"c0ffee","netns":"/run/netns/x","ifName":"eth0",`+
 		`"args":"K8S_POD_NAME=p","path":"/opt/cni/bin","stdin":"e30=","timeoutMillis":1000},"at":"2026-01-01T00:00:00Z","reason":"no agent"}`))
@@ -178,8 +178,8 @@ func writeFile(t *testing.T, path string, content []byte) {
 	}
 }
 
-// S1, S2: whatever the shim's file has, the settings are valid, and what is accepted is
-// written and read as the same.
+// S1, S2: the settings in effect are valid, with any content of the shim's file. Accepted
+// settings are written and read as the same.
 func FuzzShimConfig(f *testing.F) {
 	standard, err := DefaultShimConfig().Marshal()
 	if err != nil {

@@ -139,17 +139,21 @@ func resourcePool(raw json.RawMessage, source string, i int) (device.Pool, error
 	pool.AdditionalInfo = additionalInfo(e.AdditionalInfo, problem)
 	selectors, err := splitSelectors(e.Selectors)
 	problem.add("selectors", err)
+	addSelectors(&pool, selectors, problem)
+	return pool, problem.err()
+}
+
+func addSelectors(pool *device.Pool, selectors []json.RawMessage, problem *problems) {
 	for j, raw := range selectors {
 		if problem.full() {
-			break
+			return
 		}
 		field := "selectors"
 		if len(selectors) > 1 {
 			field = fmt.Sprintf("selectors[%d]", j)
 		}
-		addSelector(&pool, raw, field, problem)
+		addSelector(pool, raw, field, problem)
 	}
-	return pool, problem.err()
 }
 
 // placed puts the place in front of each line of a decoder's message.

@@ -47,9 +47,9 @@ func readFile(t testing.TB, path string) []byte {
 	return raw
 }
 
-// A damaged file is a clear error or a ledger that works, and never ends the agent: bytes
-// of a good file are overwritten (four bytes of edits are an offset and a value), the file is cut, and the
-// sums of the meta pages are made right again.
+// A damaged file is a clear error or a ledger that works, and never ends the agent. Bytes of a
+// good file are overwritten: four bytes of edits are an offset and a value. The file may be
+// cut, and the sums of its meta pages made right again.
 func FuzzFile(f *testing.F) {
 	files := ledgerFiles(f)
 	for base := range files {

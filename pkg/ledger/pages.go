@@ -8,10 +8,10 @@ import (
 )
 
 // This file checks the pages of a bbolt file before bbolt maps it into memory. bbolt trusts
-// every number in its pages. Some wrong ones end in a panic, which could be recovered, but a
-// page that is below itself never ends, a free list of 2^40 pages is allocated, and a page
-// that is in use and free is written over much later. bbolt's own Check does the same, in a
-// goroutine in which nobody recovers.
+// every number in its pages. Some wrong ones end in a panic, which could be recovered. But a
+// branch that is below itself is a loop without end. A free list of 2^40 pages is allocated,
+// which ends the process. A page that is both in use and free is written over much later.
+// bbolt's own Check runs in a goroutine in which nobody recovers.
 
 // The format of bbolt's pages (version 2), in the byte order of the machine.
 const (

@@ -1,5 +1,5 @@
-// Package quote bounds and escapes users' text in messages. It knows no language: callers
-// say what is wrong with the text.
+// Package quote bounds and escapes users' text in messages. Callers
+// add the reason and the remedy.
 //
 // Messages go into events, logs, the runtime's answer and terminals. A tenant who writes
 // 64 KiB into a field must not get 64 KiB into each of them (security S7), nor bytes that a
