@@ -36,8 +36,10 @@ test-unit: ## pure tests, no root needed
 	@echo "== unit tests"
 	$(GO) test ./...
 
-test-fuzz: ## each fuzz target for two seconds, no root needed
-	@$(MAKE) --no-print-directory fuzz FUZZTIME=2s FUZZPROCS=1 FUZZJOBS=2
+# By count: at the end of a time, go test now and then fails with "context deadline exceeded".
+test-fuzz: ## a short run of each fuzz target, no root needed
+	@echo "== short fuzz runs"
+	@$(MAKE) --no-print-directory fuzz FUZZTIME=1000x FUZZPROCS=1 FUZZJOBS=2
 
 test-root: ## tests in real network namespaces; needs root
 	@echo "== root tests (real network namespaces)"
