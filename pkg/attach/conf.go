@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"fairlead.dev/fairlead/pkg/device"
+	"fairlead.dev/fairlead/pkg/quote"
 )
 
 // runtimeConf is the part of a plugin's conf that a pod's annotation fills.
@@ -21,10 +22,10 @@ func decode(raw json.RawMessage, into any) error {
 	err := json.Unmarshal(raw, into)
 	var typeErr *json.UnmarshalTypeError
 	if errors.As(err, &typeErr) && typeErr.Field != "" {
-		return fmt.Errorf("field %q cannot be a %s", typeErr.Field, typeErr.Value)
+		return fmt.Errorf("field %q cannot be a %s", quote.Cut(typeErr.Field), quote.Plain(typeErr.Value))
 	}
 	if err != nil {
-		return fmt.Errorf("the network's config is not valid JSON: %w", err)
+		return fmt.Errorf("the network's config is not valid JSON: %s", quote.Message(err))
 	}
 	return nil
 }
@@ -32,13 +33,32 @@ func decode(raw json.RawMessage, into any) error {
 // problems collects all errors of a conf, so that a user sees them at once.
 type problems []string
 
+// ownText is a value in a message that no tenant has written.
+type ownText string
+
+// add bounds the values that it gets, unless they are ownText: a tenant has written them
+// (security S7).
 func (p *problems) add(field, format string, args ...any) {
+	for i, arg := range args {
+		switch arg := arg.(type) {
+		case string:
+			args[i] = quote.Cut(arg)
+		case error:
+			args[i] = quote.Message(arg)
+		}
+	}
 	*p = append(*p, fmt.Sprintf("field %q: ", field)+fmt.Sprintf(format, args...))
 }
+
+// maxProblems bounds the errors of one text.
+const maxProblems = 12
 
 func (p problems) err() error {
 	if len(p) == 0 {
 		return nil
+	}
+	if left := len(p) - maxProblems; left > 0 {
+		p = append(p[:maxProblems:maxProblems], fmt.Sprintf("and %d more", left))
 	}
 	return errors.New(strings.Join(p, "; "))
 }

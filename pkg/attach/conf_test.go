@@ -7,7 +7,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/ledger"
 )
 
@@ -102,63 +101,5 @@ func TestConfErrorsNameFieldReasonAndRemedy(t *testing.T) {
 				t.Errorf("got  %v\nwant %s", err, tt.want)
 			}
 		})
-	}
-}
-
-// FuzzConf holds what all later code relies on: whatever a user writes, a conf
-// that is accepted is within the rules.
-func FuzzConf(f *testing.F) {
-	for _, seed := range []string{full, plain, `{"vlan": 4095}`, `{"mac": "01:00:00:00:00:00"}`, `{"min_tx_rate": 2, "max_tx_rate": 1}`,
-		`{"deviceID": "0000:01:10.0", "fallback": ["macvlan"], "uplink": "eth0"}`, `{"mode": "l2", "mtu": 1400}`, `{"vlanTrunk": [{"id": 5}]}`} {
-		f.Add([]byte(seed), "IgnoreUnknown=1;MAC=02:00:00:00:00:01")
-	}
-	f.Fuzz(func(t *testing.T, conf []byte, cniArgs string) {
-		if c, err := parseVFConf(conf, cniArgs); err == nil {
-			checkAsked(t, c.Asked)
-		}
-		if c, err := parseMacvlan(conf, cniArgs); err == nil {
-			checkMAC(t, c.MAC)
-			if c.MTU != 0 && c.MTU < 68 {
-				t.Errorf("macvlan MTU %d", c.MTU)
-			}
-			if _, ok := map[string]bool{"bridge": true, "private": true, "vepa": true, "passthru": true}[c.Mode]; !ok {
-				t.Errorf("macvlan mode %q", c.Mode)
-			}
-		}
-		if c, err := parseIPvlan(conf); err == nil && c.Mode != "l2" && c.Mode != "l3" && c.Mode != "l3s" {
-			t.Errorf("ipvlan mode %q", c.Mode)
-		}
-	})
-}
-
-func checkAsked(t *testing.T, s device.Settings) {
-	t.Helper()
-	checkMAC(t, s.MAC)
-	if s.VLAN != nil && (*s.VLAN < 0 || *s.VLAN > 4094 || *s.QoS < 0 || *s.QoS > 7 || (*s.QoS > 0 && *s.VLAN == 0)) {
-		t.Errorf("VLAN %d QoS %d", *s.VLAN, *s.QoS)
-	}
-	if s.VLANProto != nil && *s.VLANProto != "802.1q" && *s.VLANProto != "802.1ad" {
-		t.Errorf("VLAN protocol %q", *s.VLANProto)
-	}
-	for _, rate := range []*int{s.MinTxRate, s.MaxTxRate} {
-		if rate != nil && *rate < 0 {
-			t.Errorf("rate %d", *rate)
-		}
-	}
-	if s.MTU != nil && *s.MTU < 68 {
-		t.Errorf("MTU %d", *s.MTU)
-	}
-	if s.LinkState != nil && *s.LinkState != "auto" && *s.LinkState != "enable" && *s.LinkState != "disable" {
-		t.Errorf("link state %q", *s.LinkState)
-	}
-}
-
-func checkMAC(t *testing.T, mac string) {
-	t.Helper()
-	if mac == "" {
-		return
-	}
-	if len(mac) != 17 || mac != strings.ToLower(mac) || mac == device.NoMAC || strings.ContainsRune("13579bdf", rune(mac[1])) {
-		t.Errorf("MAC %q", mac)
 	}
 }

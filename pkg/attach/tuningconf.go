@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"fairlead.dev/fairlead/pkg/ledger"
+	"fairlead.dev/fairlead/pkg/quote"
 )
 
 // tuningConf is the conf of a member of type tuning: the stock plugin's fields. Its
@@ -97,7 +98,7 @@ func (p *problems) sysctls(asked *ledger.TuningSettings, sysctls map[string]stri
 func sysctlKey(name, ifName string) (string, error) {
 	key := strings.Replace(strings.ReplaceAll(name, ".", "/"), "IFNAME", ifName, 1)
 	if clean := path.Clean(key); clean != key || !strings.HasPrefix(key, "net/") || strings.Contains(key, "\x00") {
-		return "", fmt.Errorf("%q is no sysctl of a network namespace; their names begin with net", name)
+		return "", fmt.Errorf("%q is no sysctl of a network namespace; their names begin with net", quote.Cut(name))
 	}
 	return key, nil
 }
@@ -120,7 +121,7 @@ func checkAllowed(file string, c tuningConf) error {
 				return fmt.Errorf("%s: %w", file, err)
 			}
 			if !ok {
-				p.add("sysctl", "%s is not allowed on this node; the administrator allows sysctls in %s", name, file)
+				p.add("sysctl", "%s is not allowed on this node; the administrator allows sysctls in %s", quote.Plain(name), ownText(file))
 			}
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/pci"
+	"fairlead.dev/fairlead/pkg/quote"
 )
 
 // devicePluginConfig is config.json of the device plugin's ConfigMap.
@@ -49,11 +50,14 @@ type selectorEntry struct {
 func ParseDevicePluginConfig(data []byte, source, prefix string) ([]device.Pool, error) {
 	list, err := resourceList(data)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", source, err)
+		return nil, quote.Join(placed(source, err))
 	}
 	var pools []device.Pool
 	var errs []error
 	for i, raw := range list {
+		if len(errs) >= maxProblems {
+			break
+		}
 		pool, err := resourcePool(raw, source, i)
 		if err != nil {
 			errs = append(errs, err)
@@ -68,7 +72,7 @@ func ParseDevicePluginConfig(data []byte, source, prefix string) ([]device.Pool,
 		}
 		pools = append(pools, pool)
 	}
-	if err := errors.Join(errs...); err != nil {
+	if err := quote.Join(errs...); err != nil {
 		return nil, err
 	}
 	return pools, nil
@@ -102,7 +106,7 @@ func resourcePool(raw json.RawMessage, source string, i int) (device.Pool, error
 	// entry too.
 	_ = json.Unmarshal(raw, &e)
 	if e.ResourceName != "" {
-		place += fmt.Sprintf(" (%q)", e.ResourceName)
+		place += fmt.Sprintf(" (%q)", quote.Cut(e.ResourceName))
 	}
 	e = resourceEntry{}
 	if err := decodeAnyCase(raw, &e, "SelectorObj", "SelectorObjs"); err != nil { // of the operator's own type
@@ -135,20 +139,30 @@ func resourcePool(raw json.RawMessage, source string, i int) (device.Pool, error
 	pool.AdditionalInfo = additionalInfo(e.AdditionalInfo, problem)
 	selectors, err := splitSelectors(e.Selectors)
 	problem.add("selectors", err)
+	addSelectors(&pool, selectors, problem)
+	return pool, problem.err()
+}
+
+func addSelectors(pool *device.Pool, selectors []json.RawMessage, problem *problems) {
 	for j, raw := range selectors {
+		if problem.full() {
+			return
+		}
 		field := "selectors"
 		if len(selectors) > 1 {
 			field = fmt.Sprintf("selectors[%d]", j)
 		}
-		addSelector(&pool, raw, field, problem)
+		addSelector(pool, raw, field, problem)
 	}
-	return pool, problem.err()
 }
 
 // placed puts the place in front of each line of a decoder's message.
 func placed(place string, err error) error {
-	lines := strings.Split(err.Error(), "\n")
-	return errors.New(place + ": " + strings.Join(lines, "\n"+place+": "))
+	var errs []error
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		errs = append(errs, errors.New(place+": "+line))
+	}
+	return errors.Join(errs...)
 }
 
 func additionalInfo(info map[string]map[string]string, problem *problems) map[string]map[string]string {
@@ -196,7 +210,7 @@ func addSelector(pool *device.Pool, raw json.RawMessage, field string, problem *
 	var e selectorEntry
 	if err := decodeAnyCase(raw, &e); err != nil {
 		for line := range strings.Lines(err.Error()) {
-			problem.addf(field, "%s", strings.TrimSpace(line))
+			problem.add(field, errors.New(strings.TrimSpace(line)))
 		}
 		return
 	}

@@ -123,22 +123,3 @@ func TestParseDevicePluginConfigErrors(t *testing.T) {
 		})
 	}
 }
-
-func FuzzParseDevicePluginConfig(f *testing.F) {
-	f.Add([]byte(`{"resourceList": [{"resourceName": "a", "selectors": {"pfNames": ["ens1f0#0-3,5"]}}]}`))
-	f.Add([]byte(`{"resourceList": [{"resourceName": "a", "selectors": [{"isRdma": true}, {"rootDevices": ["3b:00.0#1"]}]}]}`))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		pools, err := ParseDevicePluginConfig(data, "f", "")
-		if err != nil {
-			if pools != nil {
-				t.Fatalf("a result came with the error %v", err)
-			}
-			return
-		}
-		for _, p := range pools {
-			if p.Resource == "" || len(p.Selectors) == 0 {
-				t.Fatalf("a pool without resource or selectors passed: %+v", p)
-			}
-		}
-	})
-}

@@ -12,7 +12,7 @@ func located(source, place string, doc document, err error) error {
 	line := regexp.MustCompile(`\bline ([0-9]+):`)
 	text := err.Error()
 	if !line.MatchString(text) {
-		return fmt.Errorf("%s: %w", place, err)
+		return placed(place, err)
 	}
 	text = line.ReplaceAllStringFunc(text, func(match string) string {
 		n, _ := strconv.Atoi(line.FindStringSubmatch(match)[1])

@@ -2,13 +2,13 @@ package config
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"maps"
 	"path"
 	"slices"
 
 	"fairlead.dev/fairlead/pkg/api/v1alpha1"
+	"fairlead.dev/fairlead/pkg/quote"
 )
 
 // DefaultPolicy is the name of the policy for namespaces that no other policy selects.
@@ -92,7 +92,7 @@ func ParsePolicies(files map[string]string, origin string) ([]Policy, error) {
 		errs = append(errs, err)
 		out = append(out, p...)
 	}
-	if err := errors.Join(errs...); err != nil {
+	if err := quote.Join(errs...); err != nil {
 		return nil, err
 	}
 	return out, nil
@@ -106,10 +106,13 @@ func ParsePolicy(data []byte, source string) ([]Policy, error) {
 		if doc.empty() {
 			continue
 		}
+		if len(errs) >= maxProblems {
+			break
+		}
 		place := fmt.Sprintf("%s: document %d (line %d)", source, doc.number, doc.line)
 		var p v1alpha1.AttachmentPolicy
 		if err := decodeYAML(doc.text, &p); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", place, err))
+			errs = append(errs, placed(place, err))
 			continue
 		}
 		read, err := policy(p, source, place)
@@ -119,7 +122,7 @@ func ParsePolicy(data []byte, source string) ([]Policy, error) {
 		}
 		out = append(out, read)
 	}
-	if err := errors.Join(errs...); err != nil {
+	if err := quote.Join(errs...); err != nil {
 		return nil, err
 	}
 	return out, nil
@@ -140,19 +143,19 @@ func OrderPolicies(all []Policy) ([]Policy, error) {
 		}
 		sources[p.Name] = p.Source
 	}
-	return out, errors.Join(errs...)
+	return out, quote.Join(errs...)
 }
 
 // policy validates a decoded AttachmentPolicy.
 func policy(p v1alpha1.AttachmentPolicy, source, place string) (Policy, error) {
 	if p.APIVersion != profileAPIVersion || p.Kind != policyKind {
 		return Policy{}, fmt.Errorf("%s: apiVersion %q, kind %q: only %s of %s is read here",
-			place, p.APIVersion, p.Kind, policyKind, profileAPIVersion)
+			place, quote.Cut(p.APIVersion), quote.Cut(p.Kind), policyKind, profileAPIVersion)
 	}
 	if p.Name == "" {
 		return Policy{}, fmt.Errorf("%s: metadata.name: a policy needs a name", place)
 	}
-	problem := &problems{place: fmt.Sprintf("%s: policy %q", place, p.Name)}
+	problem := &problems{place: fmt.Sprintf("%s: policy %q", place, quote.Cut(p.Name))}
 	if len(p.Name) > 253 || !subdomainRE.MatchString(p.Name) {
 		problem.addf("metadata.name", "%q is not a name: lower-case letters, digits, '-' and '.', at most 253 characters", p.Name)
 	}

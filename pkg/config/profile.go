@@ -13,6 +13,7 @@ import (
 	"fairlead.dev/fairlead/pkg/api/v1alpha1"
 	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/pci"
+	"fairlead.dev/fairlead/pkg/quote"
 )
 
 // Declaration is one NICProfile, validated by itself. Build decides which declarations apply to
@@ -37,6 +38,9 @@ func ParseProfile(data []byte, source string) ([]Declaration, error) {
 		if doc.empty() {
 			continue
 		}
+		if len(errs) >= maxProblems {
+			break
+		}
 		place := fmt.Sprintf("%s: document %d (line %d)", source, doc.number, doc.line)
 		var p v1alpha1.NICProfile
 		if err := decodeYAML(doc.text, &p); err != nil {
@@ -50,7 +54,7 @@ func ParseProfile(data []byte, source string) ([]Declaration, error) {
 		}
 		out = append(out, d)
 	}
-	if err := errors.Join(errs...); err != nil {
+	if err := quote.Join(errs...); err != nil {
 		return nil, err
 	}
 	return out, nil
@@ -94,7 +98,7 @@ func ParseProfiles(files map[string]string, origin string) ([]Declaration, error
 		errs = append(errs, err)
 		out = append(out, d...)
 	}
-	if err := errors.Join(errs...); err != nil {
+	if err := quote.Join(errs...); err != nil {
 		return nil, err
 	}
 	return out, nil
@@ -109,12 +113,12 @@ func profileFile(name string) bool {
 func declare(p v1alpha1.NICProfile, source, place string) (Declaration, error) {
 	if p.APIVersion != profileAPIVersion || p.Kind != profileKind {
 		return Declaration{}, fmt.Errorf("%s: apiVersion %q, kind %q: only %s of %s is supported",
-			place, p.APIVersion, p.Kind, profileKind, profileAPIVersion)
+			place, quote.Cut(p.APIVersion), quote.Cut(p.Kind), profileKind, profileAPIVersion)
 	}
 	if p.Name == "" {
 		return Declaration{}, fmt.Errorf("%s: metadata.name: a profile needs a name", place)
 	}
-	problem := &problems{place: fmt.Sprintf("%s: profile %q", place, p.Name)}
+	problem := &problems{place: fmt.Sprintf("%s: profile %q", place, quote.Cut(p.Name))}
 	if len(p.Name) > 253 || !subdomainRE.MatchString(p.Name) {
 		problem.addf("metadata.name", "%q is not a name: lower-case letters, digits, '-' and '.', at most 253 characters", p.Name)
 	}
@@ -131,11 +135,15 @@ func declare(p v1alpha1.NICProfile, source, place string) (Declaration, error) {
 	}
 	checkPF(p.Spec.PF, problem)
 	for i, g := range p.Spec.VFGroups {
+		if problem.full() {
+			break
+		}
 		field := fmt.Sprintf("spec.vfGroups[%d]", i)
 		group := vfGroup(g, p.Spec.PF, field, problem)
 		for j, other := range d.Groups {
 			if at, shared := overlap(group.VFs, other.VFs); shared {
 				problem.addf(field+".vfs", "VF %d is in vfGroups[%d] as well: each VF is in one group", at, j)
+				break
 			}
 		}
 		d.Groups = append(d.Groups, group)

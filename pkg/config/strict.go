@@ -8,6 +8,9 @@ import (
 
 	kjson "sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
+
+	"fairlead.dev/fairlead/pkg/device"
+	"fairlead.dev/fairlead/pkg/quote"
 )
 
 // document is one YAML document of a file.
@@ -54,7 +57,7 @@ func (d document) empty() bool {
 func decodeYAML(text []byte, v any) error {
 	data, err := yaml.YAMLToJSONStrict(text)
 	if err != nil {
-		return errors.New(tidyYAML(err.Error()))
+		return quote.Bound(errors.New(tidyYAML(err.Error())))
 	}
 	return decodeJSON(data, v)
 }
@@ -63,7 +66,10 @@ func decodeYAML(text []byte, v any) error {
 func decodeJSON(data []byte, v any) error {
 	unknown, err := kjson.UnmarshalStrict(data, v)
 	if err != nil {
-		return errors.New(tidyJSON(err.Error()))
+		return quote.Bound(errors.New(tidyJSON(err.Error())))
+	}
+	for i, err := range unknown {
+		unknown[i] = errors.New(quote.Message(err))
 	}
 	return errors.Join(unknown...)
 }
@@ -121,7 +127,18 @@ type problems struct {
 	errs  []error
 }
 
+// addf bounds the values that it gets: a user has written them (security S7).
 func (p *problems) addf(field, format string, args ...any) {
+	for i, arg := range args {
+		switch arg := arg.(type) {
+		case string:
+			args[i] = quote.Cut(arg)
+		case device.Type:
+			args[i] = quote.Plain(string(arg))
+		case error:
+			args[i] = quote.Message(arg)
+		}
+	}
 	p.errs = append(p.errs, fmt.Errorf("%s: %s: %s", p.place, field, fmt.Sprintf(format, args...)))
 }
 
@@ -130,5 +147,11 @@ func (p *problems) add(field string, err error) {
 		p.addf(field, "%v", err)
 	}
 }
+
+// maxProblems is the number of errors after which a list is not read further: a text of a
+// few bytes for each of thousands of errors would fill the memory.
+const maxProblems = 50
+
+func (p *problems) full() bool { return len(p.errs) >= maxProblems }
 
 func (p *problems) err() error { return errors.Join(p.errs...) }

@@ -17,7 +17,7 @@ func ParseIndexRanges(text string) ([]IndexRange, error) {
 	for part := range strings.SplitSeq(text, ",") {
 		r, err := parseIndexRange(strings.TrimSpace(part))
 		if err != nil {
-			return nil, fmt.Errorf("VF indexes %q: %w", text, err)
+			return nil, fmt.Errorf("VF indexes %.60q: %w", text, err)
 		}
 		ranges = append(ranges, r)
 	}
@@ -38,7 +38,7 @@ func parseIndexRange(text string) (IndexRange, error) {
 		return IndexRange{}, err
 	}
 	if r.First > r.Last {
-		return IndexRange{}, fmt.Errorf("%q ends before it begins", text)
+		return IndexRange{}, fmt.Errorf("%.60q ends before it begins", text)
 	}
 	return r, nil
 }
@@ -47,7 +47,7 @@ func parseIndex(text string) (int, error) {
 	// ParseUint rejects signs and blanks, some of which Atoi would accept.
 	n, err := strconv.ParseUint(text, 10, 32)
 	if err != nil {
-		return 0, fmt.Errorf("%q is not an index; write numbers and ranges such as 0-3,5", text)
+		return 0, fmt.Errorf("%.60q is not an index; write numbers and ranges such as 0-3,5", text)
 	}
 	if n > maxIndex {
 		return 0, fmt.Errorf("%d is above %d, the highest index a VF can have", n, maxIndex)
@@ -59,7 +59,7 @@ func parseIndex(text string) (int, error) {
 func ParsePFRange(text string) (PFRange, error) {
 	name, indexes, hasIndexes := strings.Cut(text, "#")
 	if name == "" {
-		return PFRange{}, fmt.Errorf("%q names no PF; write name or name#0-3,5", text)
+		return PFRange{}, fmt.Errorf("%.60q names no PF; write name or name#0-3,5", text)
 	}
 	r := PFRange{Name: name}
 	if !hasIndexes {
@@ -67,7 +67,7 @@ func ParsePFRange(text string) (PFRange, error) {
 	}
 	var err error
 	if r.VFs, err = ParseIndexRanges(indexes); err != nil {
-		return PFRange{}, fmt.Errorf("%q: %w", text, err)
+		return PFRange{}, fmt.Errorf("%.60q: %w", text, err)
 	}
 	return r, nil
 }

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"fairlead.dev/fairlead/test/fuzz"
 )
 
 func TestParsePFRange(t *testing.T) {
@@ -51,9 +53,14 @@ func TestParsePFRange(t *testing.T) {
 
 func FuzzParsePFRange(f *testing.F) {
 	f.Add("ens1f0#0-3,5")
+	f.Add("ens1f0#0-18446744073709551615")
+	f.Add("ens1f0#5-" + strings.Repeat("9", 60000))
+	f.Add("a\u202e#x")
 	f.Fuzz(func(t *testing.T, text string) {
-		r, err := ParsePFRange(text)
-		if err != nil {
+		var r PFRange
+		var err error
+		fuzz.Allocates(t, len(text), func() { r, err = ParsePFRange(text) })
+		if fuzz.Refused(t, err); err != nil {
 			return
 		}
 		again, err := ParsePFRange(r.String())

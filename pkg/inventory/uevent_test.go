@@ -1,10 +1,12 @@
 package inventory
 
 import (
+	"bytes"
 	"strings"
 	"testing"
 
 	"fairlead.dev/fairlead/pkg/pci"
+	"fairlead.dev/fairlead/test/fuzz"
 )
 
 func TestParseUevent(t *testing.T) {
@@ -54,9 +56,17 @@ func TestParseUevent(t *testing.T) {
 
 func FuzzParseUevent(f *testing.F) {
 	f.Add([]byte("add@/devices/a/0000:3b:10.0\x00DEVPATH=/devices/a/0000:3b:10.0\x00SUBSYSTEM=pci\x00"))
+	f.Add([]byte("move@/devices/virtual/net/veth1\x00DEVPATH=/devices/pci0000:3a/0000:3b:10.0/net/eth0\x00SUBSYSTEM=net\x00INTERFACE=eth0\x00"))
+	f.Add([]byte("bind@\x00DEVPATH=" + strings.Repeat("/", 2000) + "\x00SUBSYSTEM=auxiliary\x00"))
 	f.Fuzz(func(t *testing.T, msg []byte) {
-		if e, ok := parseUevent(msg); ok && e.Function.IsZero() && e.Netdev == "" {
+		var e Event
+		var ok bool
+		fuzz.Allocates(t, len(msg), func() { e, ok = parseUevent(msg) })
+		if ok && e.Function.IsZero() && e.Netdev == "" {
 			t.Errorf("%q: an event that names nothing", msg)
+		}
+		if strings.Contains(e.Netdev, "\x00") || ok && !e.Function.IsZero() && !bytes.Contains(bytes.ToLower(msg), []byte(e.Function.String()[5:])) {
+			t.Errorf("%q: %+v is not in it", msg, e)
 		}
 	})
 }

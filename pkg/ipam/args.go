@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net"
 	"strings"
+
+	"fairlead.dev/fairlead/pkg/quote"
 )
 
 // splitIPs removes a list of addresses ("IP=10.1.2.3,fd00::3") from CNI_ARGS and returns it.
@@ -36,5 +38,5 @@ func parseIP(s string) (net.IP, error) {
 	if ip, _, err := net.ParseCIDR(s); err == nil {
 		return ip, nil
 	}
-	return nil, fmt.Errorf("%q is not an IP address", s)
+	return nil, fmt.Errorf("%q is not an IP address", quote.Cut(s))
 }

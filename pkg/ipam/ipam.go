@@ -17,6 +17,7 @@ import (
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 
 	"fairlead.dev/fairlead/cni/wire"
+	"fairlead.dev/fairlead/pkg/quote"
 )
 
 // Args identifies the owner of addresses. SandboxID and IfName are the key.
@@ -53,7 +54,7 @@ type head struct {
 func readHead(conf json.RawMessage) (head, error) {
 	var c head
 	if err := json.Unmarshal(conf, &c); err != nil {
-		return c, fmt.Errorf("ipam: read the conf: %w", err) // with the type, if it could be read
+		return c, fmt.Errorf("ipam: read the conf: %w", quote.Bound(err)) // with the type, if it could be read
 	}
 	return c, nil
 }
@@ -70,7 +71,7 @@ func Add(ctx context.Context, exec invoke.Exec, args Args, conf json.RawMessage)
 	}
 	result, err := b.add(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("ipam %s: %w", typ, err)
+		return nil, fault(typ, err)
 	}
 	return result, nil
 }
@@ -87,7 +88,7 @@ func Del(ctx context.Context, exec invoke.Exec, args Args, conf json.RawMessage)
 		return nil
 	}
 	if err := b.del(ctx); err != nil {
-		return fmt.Errorf("ipam %s: %w", typ, err)
+		return fault(typ, err)
 	}
 	return nil
 }
@@ -100,9 +101,15 @@ func Check(ctx context.Context, exec invoke.Exec, args Args, conf json.RawMessag
 		return err
 	}
 	if err := b.check(ctx); err != nil {
-		return fmt.Errorf("ipam %s: %w", typ, err)
+		return fault(typ, err)
 	}
 	return nil
+}
+
+// fault bounds the texts of plugins, of the stock libraries, and of the values of a
+// tenant's conf that they quote (security S7).
+func fault(typ string, err error) error {
+	return fmt.Errorf("ipam %s: %w", quote.Plain(typ), quote.Bound(err))
 }
 
 // backend serves one interface's addresses.
@@ -131,7 +138,7 @@ func backendFor(exec invoke.Exec, args Args, conf json.RawMessage) (backend, str
 		return static{args, conf}, typ, nil
 	case "host-local":
 		if p, err = openPool(args, c); err != nil {
-			return nil, typ, fmt.Errorf("ipam %s: %w", typ, err)
+			return nil, typ, fault(typ, err)
 		}
 		if !p.onlyOnHost {
 			return hostLocal{p, args, conf}, typ, nil

@@ -12,6 +12,8 @@ import (
 	"github.com/containernetworking/cni/pkg/utils"
 	"github.com/containernetworking/plugins/plugins/ipam/host-local/backend/allocator"
 	"github.com/containernetworking/plugins/plugins/ipam/host-local/backend/disk"
+
+	"fairlead.dev/fairlead/pkg/quote"
 )
 
 // stockDataDir is the directory of the stock plugin.
@@ -33,7 +35,7 @@ func (p pool) dir() string { return filepath.Join(p.dataDir, p.name) }
 func openPool(args Args, c head) (pool, error) {
 	// The name becomes a directory. libcni's rule forbids paths.
 	if err := utils.ValidateNetworkName(c.Name); err != nil {
-		return pool{}, fmt.Errorf("network name %q: %w", c.Name, err)
+		return pool{}, fmt.Errorf("network name %q: %w", quote.Cut(c.Name), err)
 	}
 	own := args.DataDir
 	if own == "" {

@@ -9,6 +9,8 @@ import (
 
 	"github.com/containernetworking/cni/pkg/types"
 	types100 "github.com/containernetworking/cni/pkg/types/100"
+
+	"fairlead.dev/fairlead/pkg/quote"
 )
 
 // staticConf has the fields of a plugin's conf that static reads.
@@ -113,7 +115,7 @@ func parseCIDRs(field string, list []string) ([]*types100.IPConfig, error) {
 	for _, s := range list {
 		ip, ipNet, err := net.ParseCIDR(strings.TrimSpace(s))
 		if err != nil {
-			return nil, fmt.Errorf("%s: %q is not an address with a prefix length, such as 192.168.1.5/24", field, s)
+			return nil, fmt.Errorf("%s: %q is not an address with a prefix length, such as 192.168.1.5/24", field, quote.Cut(s))
 		}
 		ips = append(ips, &types100.IPConfig{Address: net.IPNet{IP: canonical(ip), Mask: ipNet.Mask}})
 	}
@@ -128,7 +130,7 @@ func setGateways(ips []*types100.IPConfig, list string) error {
 	for _, word := range strings.Split(list, ",") {
 		gw := net.ParseIP(strings.TrimSpace(word))
 		if gw == nil {
-			return fmt.Errorf("CNI_ARGS: GATEWAY: %q is not an IP address", word)
+			return fmt.Errorf("CNI_ARGS: GATEWAY: %q is not an IP address", quote.Cut(word))
 		}
 		for _, ip := range ips {
 			if ip.Address.Contains(gw) {

@@ -23,6 +23,7 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 
 	"fairlead.dev/fairlead/pkg/host/file"
+	"fairlead.dev/fairlead/pkg/quote"
 )
 
 // formatVersion is the version of the buckets and records, in the bucket meta.
@@ -76,9 +77,8 @@ func Open(path string) (*Ledger, error) {
 	return l, nil
 }
 
-// open turns the faults of a damaged file into errors. bbolt maps the file into memory
-// and trusts its page numbers. A wrong number causes a panic, and one beyond the end of
-// the file a SIGBUS.
+// open turns the faults of a damaged file into errors. The file is checked before bbolt
+// maps it (checkPages). If it is damaged later, bbolt panics, or a read is a SIGBUS.
 func open(path string, wait time.Duration) (l *Ledger, err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
@@ -86,7 +86,7 @@ func open(path string, wait time.Duration) (l *Ledger, err error) {
 			l, err = nil, damaged(path, fmt.Errorf("%v", r))
 		}
 	}()
-	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: wait, FreelistType: bolt.FreelistMapType})
+	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: wait, FreelistType: bolt.FreelistMapType, OpenFile: checkedFile(wait)})
 	switch {
 	case errors.Is(err, bolterrors.ErrTimeout):
 		return nil, fmt.Errorf("%w: %s is held by another process: is a second agent running on this node? Stop it, then start this one again", ErrLocked, path)
@@ -105,7 +105,7 @@ func open(path string, wait time.Duration) (l *Ledger, err error) {
 
 func damaged(path string, cause error) error {
 	return fmt.Errorf("%w: %s: %w; its records say which VFs pods hold and how to restore them, so the agent does not replace it: "+
-		"restore the file from a backup, or drain the node, move the file aside (mv %[2]s %[2]s.damaged) and start the agent again", ErrDamaged, path, cause)
+		"restore the file from a backup, or drain the node, move the file aside (mv %[2]s %[2]s.damaged) and start the agent again", ErrDamaged, path, quote.Bound(cause))
 }
 
 // Boot records the kernel's boot id, and reports whether the node has rebooted. If it
@@ -141,4 +141,10 @@ func decode(what string, key, raw []byte, to any) error {
 		return fmt.Errorf("record %q of %s: %w", key, what, err)
 	}
 	return nil
+}
+
+// otherKey is the error of a record that lies under another key than its own: a change of
+// it would make a second record.
+func otherKey(what string, key []byte, own string) error {
+	return fmt.Errorf("record %q of %s is that of %q", key, what, own)
 }

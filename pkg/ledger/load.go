@@ -5,6 +5,9 @@ import (
 	"fmt"
 
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+
+	"fairlead.dev/fairlead/pkg/quote"
 )
 
 // load reads every record once, so that a damaged record is found at the start and not
@@ -26,12 +29,16 @@ func load(db *bolt.DB, path string) (*writer, error) {
 // prepare makes the buckets and converts a file of format 1.
 func prepare(tx *bolt.Tx, path string) error {
 	for _, name := range [][]byte{sandboxesBucket, statusesBucket, allocationsBucket, metaBucket} {
-		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+		if _, err := tx.CreateBucketIfNotExists(name); errors.Is(err, bolterrors.ErrIncompatibleValue) {
+			return damaged(path, fmt.Errorf("%s is no bucket", name))
+		} else if err != nil {
 			return err
 		}
 	}
 	meta := tx.Bucket(metaBucket)
 	switch v := meta.Get(versionKey); {
+	case v == nil && !isEmpty(tx):
+		return damaged(path, errors.New("it has records and no format version"))
 	case v == nil:
 		return meta.Put(versionKey, []byte(formatVersion))
 	case string(v) == "1":
@@ -40,12 +47,22 @@ func prepare(tx *bolt.Tx, path string) error {
 			return damaged(path, err)
 		}
 		if err != nil {
-			return fmt.Errorf("convert ledger %s from format 1: %w; the file is unchanged: run the agent that wrote it, and delete that pod", path, err)
+			return fmt.Errorf("convert ledger %s from format 1: %w; the file is unchanged: run the agent that wrote it, and delete that pod", path, quote.Bound(err))
 		}
 	case string(v) != formatVersion:
-		return fmt.Errorf("ledger %s has format version %q and this agent knows %q: run the agent that wrote it, or a newer one", path, v, formatVersion)
+		return fmt.Errorf("ledger %s has format version %q and this agent knows %q: run the agent that wrote it, or a newer one", path, quote.Cut(string(v)), formatVersion)
 	}
 	return nil
+}
+
+// isEmpty reports a file without records: a new one.
+func isEmpty(tx *bolt.Tx) bool {
+	for _, name := range [][]byte{sandboxesBucket, statusesBucket, allocationsBucket, metaBucket} {
+		if key, _ := tx.Bucket(name).Cursor().First(); key != nil {
+			return false
+		}
+	}
+	return true
 }
 
 // fill reads the records into both indexes.
@@ -67,6 +84,9 @@ func (w *writer) fill(tx *bolt.Tx) error {
 		var a Allocation
 		if err := decode("allocations", device, raw, &a); err != nil {
 			return err
+		}
+		if a.Device.String() != string(device) {
+			return otherKey("allocations", device, a.Device.String())
 		}
 		w.staged.setAllocation(a.Device, &a)
 		w.index.setAllocation(a.Device, &a)

@@ -24,6 +24,9 @@ func migrate1(tx *bolt.Tx) error {
 		if err := decode("sandboxes", id, raw, &old); err != nil {
 			return damagedRecord{err}
 		}
+		if old.ID != string(id) {
+			return damagedRecord{otherKey("sandboxes", id, old.ID)}
+		}
 		s, err := old.convert()
 		all = append(all, s)
 		if err != nil {

@@ -90,7 +90,13 @@ func decodeSandbox(tx *bolt.Tx, id, raw []byte) (s Sandbox, err error) {
 	if err := decode("sandboxes", id, raw, &s); err != nil {
 		return s, err
 	}
+	if s.ID != string(id) {
+		return s, otherKey("sandboxes", id, s.ID)
+	}
 	if status := tx.Bucket(statusesBucket).Get(id); len(status) > 0 {
+		if !json.Valid(status) {
+			return s, fmt.Errorf("record %q of statuses is not JSON", id)
+		}
 		s.Status = append(json.RawMessage(nil), status...) // the file's memory is not ours
 	}
 	return s, nil

@@ -10,6 +10,8 @@ import (
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"fairlead.dev/fairlead/pkg/quote"
 )
 
 // conn is one rtnetlink socket. It replaces the library's, whose buffer has 64 KiB: a link
@@ -250,7 +252,7 @@ func kernelError(header unix.NlMsghdr, payload []byte) error {
 	}
 	for a := attributesOf(rest); a.next(); {
 		if a.typ == nl.NLMSGERR_ATTR_MSG {
-			return fmt.Errorf("%w: %s", err, cString(a.value))
+			return fmt.Errorf("%w: %s", err, quote.Message(errors.New(cString(a.value))))
 		}
 	}
 	return err

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"fairlead.dev/fairlead/pkg/pci"
+	"fairlead.dev/fairlead/pkg/quote"
 )
 
 // ParseSelections reads the networks annotation: `[namespace/]name[@interface]`
@@ -161,7 +162,7 @@ func (p parser) noList(text string, err error) error {
 	case errors.As(err, &wrongType) && wrongType.Value == "object":
 		fault.Reason, fault.Remedy = "is a single object, not a list of objects", `write [ … ] around it`
 	case errors.As(err, &wrongType):
-		fault.Reason = "is a " + wrongType.Value + " in JSON, not a list of objects"
+		fault.Reason = "is a " + quote.Plain(wrongType.Value) + " in JSON, not a list of objects"
 	}
 	return fault
 }
@@ -187,12 +188,12 @@ func jsonFault(text string, err error) string {
 		offset = e.Offset
 	}
 	if offset < 0 || offset > int64(len(text)) {
-		return err.Error()
+		return quote.Message(err)
 	}
 	before := text[:offset]
 	line := strings.Count(before, "\n") + 1
 	column := len(before) - strings.LastIndex(before, "\n") - 1
-	return fmt.Sprintf("%v (line %d, column %d)", err, line, max(column, 1))
+	return fmt.Sprintf("%s (line %d, column %d)", quote.Message(err), line, max(column, 1))
 }
 
 // parseObject parses one object. Keys match in any letter case and unknown keys are ignored, as
@@ -292,7 +293,7 @@ func (s *Selection) setDeviceID(raw json.RawMessage) *fieldError {
 }
 
 func checkDeviceID(id string) error {
-	_, err := pci.ParseAddress(id)
+	_, err := pci.ParseAddress(quote.Cut(id))
 	return err
 }
 
@@ -320,7 +321,7 @@ func (s *Selection) setDefaultRoute(raw json.RawMessage) *fieldError {
 	for _, g := range gateways {
 		addr, err := netip.ParseAddr(g)
 		if err != nil || addr.IsUnspecified() || addr.Zone() != "" {
-			return &fieldError{fmt.Errorf("%q is not the address of a gateway", g), `write ["192.0.2.254"], without a prefix length`}
+			return &fieldError{fmt.Errorf("%q is not the address of a gateway", quote.Cut(g)), `write ["192.0.2.254"], without a prefix length`}
 		}
 		s.DefaultRoute = append(s.DefaultRoute, addr.Unmap())
 	}
@@ -353,7 +354,7 @@ func (s *Selection) setPortMappings(raw json.RawMessage) *fieldError {
 		case m.ContainerPort < 1 || m.ContainerPort > 65535:
 			return &fieldError{fmt.Errorf("containerPort %d is not between 1 and 65535", m.ContainerPort), remedy}
 		case m.Protocol != "" && m.Protocol != "tcp" && m.Protocol != "udp" && m.Protocol != "sctp":
-			return &fieldError{fmt.Errorf("protocol %q is not tcp, udp or sctp", m.Protocol), remedy}
+			return &fieldError{fmt.Errorf("protocol %q is not tcp, udp or sctp", quote.Cut(m.Protocol)), remedy}
 		}
 		if m.HostIP != "" {
 			if err := checkAddress(m.HostIP); err != nil {
@@ -388,13 +389,6 @@ func (p parser) checkWhole(list []Selection) error {
 }
 
 // short quotes a piece of a user's JSON for an error text.
-func short(raw json.RawMessage) string { return cut(strings.Join(strings.Fields(string(raw)), " ")) }
-
-// cut bounds a user's text in an error text.
-func cut(s string) string {
-	const limit = 60
-	if len(s) > limit {
-		s = strings.ToValidUTF8(s[:limit], "") + "…"
-	}
-	return s
+func short(raw json.RawMessage) string {
+	return quote.Plain(strings.Join(strings.Fields(string(raw)), " "))
 }

@@ -121,27 +121,3 @@ func TestParseDefaultNetwork(t *testing.T) {
 		}
 	}
 }
-
-func FuzzParseSelections(f *testing.F) {
-	for _, seed := range []string{"a, ns/b@x", `[{"name":"a","ips":["10.0.0.1/24"],"mac":"02:00:00:00:00:01"}]`, `[{"name":"a","default-route":["::1"]}]`,
-		"[\n{\"name\":\n", `[{"NAME":"a","name":"b","portMappings":[{"hostPort":1,"containerPort":2}]}]`, "\xff@\xff", `[[[[`} {
-		f.Add(seed, "default")
-	}
-	f.Fuzz(func(t *testing.T, in, namespace string) {
-		list, err := ParseSelections(in, namespace)
-		if err != nil {
-			if !strings.Contains(err.Error(), NetworksAnnotation) {
-				t.Errorf("error does not name the annotation: %v", err)
-			}
-			return
-		}
-		for _, s := range list {
-			if checkName(s.Name) != nil || checkName(s.Namespace) != nil {
-				t.Errorf("accepted %q", s.Network())
-			}
-			if s.Interface != "" && checkInterface(s.Interface) != nil {
-				t.Errorf("accepted interface %q", s.Interface)
-			}
-		}
-	})
-}

@@ -3,6 +3,8 @@ package network
 import (
 	"fmt"
 	"strings"
+
+	"fairlead.dev/fairlead/pkg/quote"
 )
 
 // ParseDefaultNetworks reads the agent's list of default networks: [namespace/]name of
@@ -14,11 +16,11 @@ func ParseDefaultNetworks(names []string) ([]Selection, error) {
 		if namespace, name, ok := strings.Cut(text, "/"); ok {
 			s.Namespace, s.Name = namespace, name
 			if err := checkName(namespace); err != nil {
-				return nil, fmt.Errorf("default network %q: namespace %w; %s", cut(text), err, nameRemedy)
+				return nil, fmt.Errorf("default network %q: namespace %w; %s", quote.Cut(text), err, nameRemedy)
 			}
 		}
 		if err := checkName(s.Name); err != nil {
-			return nil, fmt.Errorf("default network %q: %w; %s", cut(text), err, nameRemedy)
+			return nil, fmt.Errorf("default network %q: %w; %s", quote.Cut(text), err, nameRemedy)
 		}
 		all = append(all, s)
 	}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+
+	"fairlead.dev/fairlead/pkg/quote"
 )
 
 // DefaultCNIVersion is the version of a config without a cniVersion: that of
@@ -75,7 +77,7 @@ func checkResource(resource string) error {
 	prefix, name, found := strings.Cut(resource, "/")
 	if !found || len(prefix) > MaxNameBytes || !prefixRE.MatchString(prefix) || !resourceRE.MatchString(name) {
 		return fmt.Errorf("%q is not a resource of the form prefix/name; the prefix is a DNS name, "+
-			"the name has 1 to 63 letters, digits, '-', '_' and '.', and begins and ends with a letter or digit", cut(resource))
+			"the name has 1 to 63 letters, digits, '-', '_' and '.', and begins and ends with a letter or digit", quote.Cut(resource))
 	}
 	return nil
 }

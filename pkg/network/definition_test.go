@@ -122,26 +122,3 @@ func TestMember(t *testing.T) {
 		t.Errorf("got %s; want %s", got, want)
 	}
 }
-
-func FuzzParseDefinition(f *testing.F) {
-	for _, seed := range []string{`{"type":"macvlan"}`, `{"cniVersion":"0.4.0","plugins":[{"type":"a","capabilities":{"ips":true}}]}`, `{"plugins":[null]}`,
-		`{"type":"a","args":{"cni":{}}}`, `{`, `null`, `{"cniVersions":[1],"plugins":[{"type":"a"}]}`} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, config string) {
-		d, err := ParseDefinition("ns", "nad", config, nil)
-		if err != nil || d.FromFile {
-			return
-		}
-		plan, err := Resolve(Input{PrimaryIfName: "eth0", Selections: []Selection{{Namespace: "ns", Name: "nad", Position: 1, MAC: "02:00:00:00:00:01",
-			CNIArgs: map[string]any{"x": 1}, DeviceID: "0000:00:01.0"}}, Definitions: map[string]Definition{"ns/nad": d}})
-		if err != nil {
-			return
-		}
-		for i := range plan[0].List.Plugins {
-			if conf := plan[0].List.Member(i).JSON(); !json.Valid(conf) {
-				t.Fatalf("a plugin gets a config that is no JSON: %s", conf)
-			}
-		}
-	})
-}

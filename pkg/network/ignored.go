@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"fairlead.dev/fairlead/pkg/nearest"
+	"fairlead.dev/fairlead/pkg/quote"
 )
 
 // A part of a config that has no effect is ignored, as it always was, and named: the pod
@@ -77,7 +78,7 @@ func unknown(prefix string, fields Object, keys []string, reader string) []strin
 		if containsFold(keys, key) {
 			continue
 		}
-		said := fmt.Sprintf("field %q: %s has no such field", prefix+cut(key), reader)
+		said := fmt.Sprintf("field %q: %s has no such field", prefix+quote.Cut(key), reader)
 		if known := nearest.Name(key, keys); known != "" && len(key) > 3 { // mac is not mtu
 			said += fmt.Sprintf("; the nearest one is %q", prefix+known)
 		}

@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"fairlead.dev/fairlead/pkg/quote"
 )
 
 // resolve writes everything that depends on the pod into the config list.
@@ -114,7 +116,7 @@ func resolveList(list ConfList, device string, cniArgs, offered map[string]any) 
 		add := Object{}
 		if device != "" {
 			// Both names are in use, and not by the first plugin only: rdma needs one too.
-			add["deviceID"], add["pciBusID"] = quote(device), quote(device)
+			add["deviceID"], add["pciBusID"] = encodeString(device), encodeString(device)
 		}
 		if err := addArgs(add, p.Fields, args); err != nil {
 			return resolved, fmt.Errorf("plugin %s: %w", p.Type, err)
@@ -134,11 +136,11 @@ func addArgs(add, conf, cniArgs Object) error {
 	}
 	args, err := parseOptional(conf.Get("args"))
 	if err != nil {
-		return fmt.Errorf("field args is not an object: %w", err)
+		return fmt.Errorf("field args is not an object: %s", quote.Message(err))
 	}
 	cni, err := parseOptional(args.Get("cni"))
 	if err != nil {
-		return fmt.Errorf("field args.cni is not an object: %w", err)
+		return fmt.Errorf("field args.cni is not an object: %s", quote.Message(err))
 	}
 	add["args"] = args.With(Object{"cni": cni.With(cniArgs).JSON()}).JSON()
 	return nil

@@ -9,6 +9,7 @@ import (
 	"unicode"
 
 	"fairlead.dev/fairlead/cni/wire"
+	"fairlead.dev/fairlead/pkg/quote"
 )
 
 // This file is the only place that reads keys as they are written. encoding/json, which
@@ -161,9 +162,9 @@ func (in *inspector) checkType(plugin string) error {
 	case len(plugin) > MaxNameBytes:
 		return in.fault(remedy, "%d bytes, the limit is %d", len(plugin), MaxNameBytes)
 	case strings.ContainsAny(plugin, `/\`) || plugin == "." || plugin == "..":
-		return in.fault(remedy, "%q is a path", cut(plugin))
+		return in.fault(remedy, "%q is a path", quote.Cut(plugin))
 	case strings.HasPrefix(plugin, ".") || strings.ContainsFunc(plugin, notPrintable):
-		return in.fault(remedy, "%q is not the name of a plugin", cut(plugin))
+		return in.fault(remedy, "%q is not the name of a plugin", quote.Cut(plugin))
 	}
 	return nil
 }
@@ -182,7 +183,7 @@ func (in *inspector) checkMeta(plugin string) error {
 	if in.depth > 1 && !in.inMember() {
 		remedy = "use host-local, static, or another plugin of that kind"
 	}
-	return in.fault(remedy, "%q would call Fairlead from within Fairlead without end", cut(plugin))
+	return in.fault(remedy, "%q would call Fairlead from within Fairlead without end", quote.Cut(plugin))
 }
 
 // inMember reports a key of a list's member itself.
@@ -243,9 +244,9 @@ func (in *inspector) key(r role, key string) error {
 
 func sameKeys(first, second string) string {
 	if first == second {
-		return fmt.Sprintf("key %q is there twice", cut(first))
+		return fmt.Sprintf("key %q is there twice", quote.Cut(first))
 	}
-	return fmt.Sprintf("keys %q and %q differ in letter case only, and plugins do not tell them apart", cut(first), cut(second))
+	return fmt.Sprintf("keys %q and %q differ in letter case only, and plugins do not tell them apart", quote.Cut(first), quote.Cut(second))
 }
 
 // childRole returns the role of a key's value in an object of role r, or the reason why

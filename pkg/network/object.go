@@ -41,7 +41,7 @@ func (o Object) JSON() json.RawMessage {
 		if i > 0 {
 			b.WriteByte(',')
 		}
-		b.Write(quote(key))
+		b.Write(encodeString(key))
 		b.WriteByte(':')
 		b.Write(o[key])
 	}
@@ -49,8 +49,8 @@ func (o Object) JSON() json.RawMessage {
 	return b.Bytes()
 }
 
-// quote encodes a string. That cannot fail.
-func quote(text string) json.RawMessage {
+// encodeString encodes a string. That cannot fail.
+func encodeString(text string) json.RawMessage {
 	raw, _ := json.Marshal(text)
 	return raw
 }

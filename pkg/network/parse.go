@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/containernetworking/cni/pkg/version"
+
+	"fairlead.dev/fairlead/pkg/quote"
 )
 
 // ConfList is a CNI config list with its name and version filled in. A single
@@ -58,7 +60,7 @@ func ParseConfFile(config []byte, defaultName string, dropIns DropIns) (ConfList
 		return ConfList{}, err
 	}
 	if top.isSingle(dropIns) {
-		single := top.fields.With(Object{"name": quote(l.Name), "cniVersion": quote(l.CNIVersion)})
+		single := top.fields.With(Object{"name": encodeString(l.Name), "cniVersion": encodeString(l.CNIVersion)})
 		return l.withMembers([]json.RawMessage{single.JSON()}, "")
 	}
 	if top.members != nil {
@@ -128,7 +130,7 @@ func (t top) list(defaultName string) (ConfList, error) {
 		return l, &LimitError{Field: "name", Value: len(l.Name), Limit: MaxNameBytes, Unit: "bytes", Remedy: "choose a shorter name"}
 	}
 	if !listNameRE.MatchString(l.Name) {
-		return l, fmt.Errorf("field name: %q is not a network name; use letters, digits, '_', '.' and '-', beginning with a letter or digit", l.Name)
+		return l, fmt.Errorf("field name: %q is not a network name; use letters, digits, '_', '.' and '-', beginning with a letter or digit", quote.Cut(l.Name))
 	}
 	var err error
 	if l.CNIVersion, err = t.version(); err != nil {
@@ -148,7 +150,7 @@ func topFault(fields Object, err error) error {
 			return fmt.Errorf("field %s is not a string: %s", key, short(raw))
 		}
 	}
-	return fmt.Errorf("is not a network config: %w", err)
+	return fmt.Errorf("is not a network config: %s", quote.Message(err))
 }
 
 // version is the newest of the versions that the config offers and that is understood.
@@ -157,7 +159,7 @@ func (t top) version() (string, error) {
 	for _, v := range append(t.CNIVersions, cmp.Or(t.CNIVersion, DefaultCNIVersion)) {
 		understood, err := version.GreaterThanOrEqualTo(version.Current(), v)
 		if err != nil {
-			return "", fmt.Errorf("field cniVersion: %w", err)
+			return "", fmt.Errorf("field cniVersion: %s", quote.Message(err))
 		}
 		better := newest == ""
 		if !better {
@@ -168,7 +170,7 @@ func (t top) version() (string, error) {
 		}
 	}
 	if newest == "" {
-		return "", fmt.Errorf("field cniVersion: %s is newer than %s, the newest that is understood", cut(t.CNIVersion), version.Current())
+		return "", fmt.Errorf("field cniVersion: %s is newer than %s, the newest that is understood", quote.Plain(t.CNIVersion), version.Current())
 	}
 	return newest, nil
 }
@@ -219,7 +221,7 @@ func (l ConfList) withMembers(members []json.RawMessage, where string) (ConfList
 func readPlugin(conf json.RawMessage) (_ Plugin, dropped bool, err error) {
 	fields, err := ParseObject(conf)
 	if err != nil {
-		return Plugin{}, false, fmt.Errorf("is not a plugin's config: %w", err)
+		return Plugin{}, false, fmt.Errorf("is not a plugin's config: %s", quote.Message(err))
 	}
 	var head struct {
 		Type         string          `json:"type"`
@@ -227,7 +229,7 @@ func readPlugin(conf json.RawMessage) (_ Plugin, dropped bool, err error) {
 		Builtin      *bool           `json:"builtin"`
 	}
 	if err := json.Unmarshal(conf, &head); err != nil {
-		return Plugin{}, false, fmt.Errorf("is not a plugin's config: %w", err)
+		return Plugin{}, false, fmt.Errorf("is not a plugin's config: %s", quote.Message(err))
 	}
 	p := Plugin{Type: head.Type, Capabilities: head.Capabilities, Builtin: head.Builtin == nil || *head.Builtin}
 	p.Fields = fields.Without("prevResult")

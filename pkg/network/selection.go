@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strings"
 	"unicode"
+
+	"fairlead.dev/fairlead/pkg/quote"
 )
 
 // Selection is one element of the networks annotation, validated.
@@ -83,7 +85,7 @@ const (
 // checkName validates names and namespaces, in the short and the JSON form.
 func checkName(s string) error {
 	if !nameRE.MatchString(s) {
-		return fmt.Errorf("%q is not a valid name", cut(s))
+		return fmt.Errorf("%q is not a valid name", quote.Cut(s))
 	}
 	return nil
 }
@@ -94,7 +96,7 @@ func checkName(s string) error {
 func checkInterface(s string) error {
 	switch {
 	case s == "" || len(s) > maxInterface:
-		return fmt.Errorf("%q has %d bytes", cut(s), len(s))
+		return fmt.Errorf("%q has %d bytes", quote.Cut(s), len(s))
 	case s == "." || s == "..":
 		return fmt.Errorf("%q is reserved", s)
 	case strings.ContainsAny(s, "/:\x00"):
@@ -118,12 +120,12 @@ func checkIP(s string) error {
 	if _, err := netip.ParsePrefix(s); err == nil {
 		return nil
 	}
-	return fmt.Errorf("%q is neither an IP address nor address/prefix", s)
+	return fmt.Errorf("%q is neither an IP address nor address/prefix", quote.Cut(s))
 }
 
 func checkAddress(s string) error {
 	if addr, err := netip.ParseAddr(s); err != nil || addr.Zone() != "" {
-		return fmt.Errorf("%q is not an IP address", s)
+		return fmt.Errorf("%q is not an IP address", quote.Cut(s))
 	}
 	return nil
 }
@@ -132,11 +134,11 @@ func checkMAC(s string) error {
 	mac, err := net.ParseMAC(s)
 	switch {
 	case err != nil || len(mac) != 6:
-		return fmt.Errorf("%q is not a MAC address of six bytes", s)
+		return fmt.Errorf("%q is not a MAC address of six bytes", quote.Cut(s))
 	case mac[0]&1 != 0:
-		return fmt.Errorf("%q has the group bit set: it is a multicast address", s)
+		return fmt.Errorf("%q has the group bit set: it is a multicast address", quote.Cut(s))
 	case mac.String() == "00:00:00:00:00:00":
-		return fmt.Errorf("%q is all zero", s)
+		return fmt.Errorf("%q is all zero", quote.Cut(s))
 	}
 	return nil
 }
@@ -144,7 +146,7 @@ func checkMAC(s string) error {
 func checkGUID(s string) error {
 	guid, err := net.ParseMAC(s)
 	if err != nil || len(guid) != 8 {
-		return fmt.Errorf("%q is not a GUID of eight bytes", s)
+		return fmt.Errorf("%q is not a GUID of eight bytes", quote.Cut(s))
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"fairlead.dev/fairlead/pkg/nearest"
+	"fairlead.dev/fairlead/pkg/quote"
 )
 
 // selectionKeys returns the keys of an element of the networks annotation.
@@ -24,7 +25,7 @@ func UnknownKeys(selections []Selection) string {
 	var all []string
 	for _, s := range selections {
 		for _, key := range s.UnknownKeys {
-			text := fmt.Sprintf("network %d (%s): the key %q is unknown and ignored", s.Position, s.Network(), cut(key))
+			text := fmt.Sprintf("network %d (%s): the key %q is unknown and ignored", s.Position, s.Network(), quote.Cut(key))
 			if known := nearest.Name(key, selectionKeys()); known != "" {
 				text += fmt.Sprintf("; the nearest known one is %q", known)
 			}

@@ -23,7 +23,7 @@ var addressRE = regexp.MustCompile(`^(?:([0-9a-fA-F]{4,8}):)?([0-9a-fA-F]{2}):([
 func ParseAddress(s string) (Address, error) {
 	m := addressRE.FindStringSubmatch(s)
 	if m == nil {
-		return Address{}, fmt.Errorf("%q is not a PCI address of the form 0000:3b:02.1", s)
+		return Address{}, fmt.Errorf("%.60q is not a PCI address of the form 0000:3b:02.1", s)
 	}
 	// The expression matches nothing that ParseUint rejects.
 	domain, _ := strconv.ParseUint("0"+m[1], 16, 64)
@@ -31,7 +31,7 @@ func ParseAddress(s string) (Address, error) {
 	dev, _ := strconv.ParseUint(m[3], 16, 8)
 	fn, _ := strconv.ParseUint(m[4], 8, 8)
 	if dev > 0x1f || domain > 0xffffffff {
-		return Address{}, fmt.Errorf("%q is not a PCI address: a device number is at most 1f", s)
+		return Address{}, fmt.Errorf("%.60q is not a PCI address: a device number is at most 1f", s)
 	}
 	return Address{Domain: uint32(domain), Bus: uint8(bus), Device: uint8(dev), Function: uint8(fn)}, nil
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"fairlead.dev/fairlead/pkg/network"
+	"fairlead.dev/fairlead/pkg/quote"
 )
 
 // fields has the fields of a member's config that the rules are about. They are decoded
@@ -124,7 +125,7 @@ func isSet(raw json.RawMessage) bool {
 // name says which plugin of the network it is.
 func (m member) name(i, of int) string {
 	if of == 1 {
-		return "plugin " + strconv.Quote(cut(m.Type))
+		return "plugin " + strconv.Quote(quote.Cut(m.Type))
 	}
-	return fmt.Sprintf("plugin %d (%s)", i+1, cut(m.Type))
+	return fmt.Sprintf("plugin %d (%s)", i+1, quote.Plain(m.Type))
 }

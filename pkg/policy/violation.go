@@ -1,9 +1,10 @@
 package policy
 
 import (
-	"errors"
 	"fmt"
 	"strings"
+
+	"fairlead.dev/fairlead/pkg/quote"
 )
 
 // Violation is one thing that a policy refuses.
@@ -27,14 +28,13 @@ func (v *Violation) Error() string {
 	if v.Value == "" {
 		b.WriteString("that it is not set")
 	} else {
-		fmt.Fprintf(&b, "%q", cut(v.Value))
+		fmt.Fprintf(&b, "%q", quote.Cut(v.Value))
 	}
 	fmt.Fprintf(&b, " (%s); %s", v.Rule, v.Remedy)
 	return b.String()
 }
 
-// violations collects the refusals of one policy, all of them: a user corrects them at
-// once.
+// violations collects the refusals of one policy: a user corrects them at once.
 type violations struct {
 	policy, object, member string
 	errs                   []error
@@ -45,21 +45,25 @@ func (v *violations) add(field, value, rule, remedy string) {
 		Field: field, Value: value, Rule: rule, Remedy: remedy})
 }
 
-func (v *violations) err() error { return errors.Join(v.errs...) }
+func (v *violations) err() error { return quote.Join(v.errs...) }
 
 // listed writes a rule that is a list.
 func listed(field string, values []string) string {
 	if len(values) == 0 {
 		return field + " allows nothing"
 	}
-	return field + ": " + strings.Join(values, ", ")
+	text := field + ": "
+	for i, value := range values {
+		switch {
+		case i == maxListed:
+			return text + fmt.Sprintf(" and %d more", len(values)-i)
+		case i > 0:
+			text += ", "
+		}
+		text += quote.Plain(value)
+	}
+	return text
 }
 
-// cut bounds a user's text.
-func cut(s string) string {
-	const limit = 60
-	if len(s) > limit {
-		s = strings.ToValidUTF8(s[:limit], "") + "…"
-	}
-	return s
-}
+// maxListed bounds the values of a policy's list in a message.
+const maxListed = 12
