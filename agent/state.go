@@ -68,7 +68,7 @@ func (p *parts) state(context.Context) (state.State, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	in := state.Input{
-		Node: p.o.NodeName, Build: p.o.Build, Time: time.Now(), PFs: devices.PFs, Lone: devices.Lone, Knobs: knobs,
+		Node: p.o.NodeName, Build: p.o.Build, Time: time.Now(), PFs: devices.PFs, Lone: devices.Lone, NICs: devices.NICs, Knobs: knobs,
 		Pools: members(advertised.Pools), Sandboxes: sandboxes, Allocations: allocations,
 		Tombstones: len(tombs), Repaired: repaired, Problems: slices.Concat(p.problems(), n.problems, advertised.Problems),
 	}

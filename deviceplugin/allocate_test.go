@@ -78,6 +78,10 @@ type bench struct {
 func newBench(t *testing.T, pf device.PF) *bench {
 	tree := sysfstest.New(t)
 	tree.AddPF(pf)
+	return newBenchOn(t, tree)
+}
+
+func newBenchOn(t *testing.T, tree *sysfstest.Tree) *bench {
 	b := &bench{tree: tree, desk: newDesk()}
 	b.ledger = &book{desk: b.desk}
 	b.opts = New(Options{

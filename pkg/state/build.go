@@ -20,6 +20,7 @@ type Input struct {
 	Time        time.Time
 	PFs         []device.PF
 	Lone        []device.VF                     // VFs whose PF is not visible, as inside a virtual machine
+	NICs        []device.PF                     // NICs without SR-IOV
 	Knobs       map[pci.Address]device.Settings // the VFs' current settings at their PF; some or all may be missing
 	Pools       []PoolMembers
 	Sandboxes   []ledger.Sandbox
@@ -38,6 +39,9 @@ type PoolMembers struct {
 	Idle      bool
 	Devices   []pci.Address
 	Unhealthy map[pci.Address]string // devices that the kubelet must not hand out, and why
+	// Incidental are whole functions that the pool selects only by their kind. That one is
+	// unhealthy, as the node's own NIC is, is no problem.
+	Incidental map[pci.Address]bool
 }
 
 // Build joins the input into one State. It adds the problems that the join shows: a VF that is
@@ -51,7 +55,8 @@ func Build(in Input) State {
 		Node:       in.Node,
 		Build:      in.Build,
 		Time:       in.Time,
-		PFs:        b.pfs(),
+		PFs:        b.pfs(in.PFs),
+		NICs:       b.pfs(in.NICs),
 		Lone:       b.lone(),
 		Pools:      b.pools(),
 		Sandboxes:  b.sandboxes(),
@@ -77,23 +82,29 @@ func (b *builder) joinPools() {
 			vf.Healthy, vf.Reason = !unhealthy, reason
 			b.vfs[address] = vf
 		}
-		b.problems = append(b.problems, unhealthyProblems(pool)...)
+		b.problems = append(b.problems, b.unhealthyProblems(pool)...)
 	}
 }
 
 // unhealthyProblems returns a sentence for each reason: a profile that cannot be applied, or a
 // missing module, concerns all VFs of its group.
-func unhealthyProblems(pool PoolMembers) []string {
+func (b *builder) unhealthyProblems(pool PoolMembers) []string {
 	byReason := map[string][]pci.Address{}
 	for address, reason := range pool.Unhealthy {
-		byReason[reason] = append(byReason[reason], address)
+		if !pool.Incidental[address] {
+			byReason[reason] = append(byReason[reason], address)
+		}
 	}
 	var out []string
 	for reason, vfs := range byReason {
 		slices.SortFunc(vfs, pci.Address.Compare)
-		which := "VF " + vfs[0].String() + " is"
+		noun := "VF"
+		if vf, _ := b.find(vfs[0]); vf.Whole {
+			noun = "NIC"
+		}
+		which := noun + " " + vfs[0].String() + " is"
 		if n := len(vfs); n > 1 {
-			which = fmt.Sprintf("%d VFs (%s to %s) are", n, vfs[0], vfs[n-1])
+			which = fmt.Sprintf("%d %ss (%s to %s) are", n, noun, vfs[0], vfs[n-1])
 		}
 		out = append(out, fmt.Sprintf("pool %s (%s): %s not handed out: %s", pool.Resource, pool.Source, which, reason))
 	}
@@ -178,14 +189,23 @@ func (b *builder) find(address pci.Address) (device.VF, bool) {
 	if i := slices.IndexFunc(b.in.Lone, at); i >= 0 {
 		return b.in.Lone[i], true
 	}
+	for _, pf := range slices.Concat(b.in.PFs, b.in.NICs) {
+		if pf.Address == address {
+			return pf.Whole(), true
+		}
+	}
 	return device.VF{}, false
 }
 
-func (b *builder) pfs() []PFReport {
-	out := make([]PFReport, 0, len(b.in.PFs))
-	for _, pf := range b.in.PFs {
+func (b *builder) pfs(pfs []device.PF) []PFReport {
+	out := make([]PFReport, 0, len(pfs))
+	for _, pf := range pfs {
 		joined := PFReport{PF: pf, VFs: make([]VFReport, 0, len(pf.VFs))}
 		joined.PF.VFs = nil
+		if known := b.vfs[pf.Address]; known.Pool != "" || known.Allocated {
+			whole := b.join(pf.Whole())
+			joined.Whole = &whole
+		}
 		for _, vf := range pf.VFs {
 			joined.VFs = append(joined.VFs, b.join(vf))
 		}
