@@ -41,7 +41,9 @@ func (d *Device) missingNode() string {
 	case vf.Driver == "":
 		return "no driver is bound to it"
 	case vf.VFIO() && vf.VFIOGroup == "":
-		return fmt.Sprintf("it is bound to %s but has no IOMMU group: enable the IOMMU (intel_iommu=on or amd_iommu=on), or VFIO's enable_unsafe_noiommu_mode", vf.Driver)
+		return fmt.Sprintf("it is bound to %s but has no IOMMU group: enable the IOMMU (intel_iommu=on or amd_iommu=on)", vf.Driver)
+	case vf.NoIOMMU() && d.Selector.NIC != nil && !d.Selector.UnsafeDMA:
+		return fmt.Sprintf("it is bound to %s without an IOMMU, so a pod could read and write all memory of the node: enable the IOMMU (intel_iommu=on or amd_iommu=on), or accept that with allowUnsafeDMA: true in the profile's group", vf.Driver)
 	case vf.Userspace() && !vf.VFIO() && vf.UIO == "":
 		return fmt.Sprintf("it is bound to %s but has no uio device", vf.Driver)
 	case d.Selector.RDMA:

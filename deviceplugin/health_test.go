@@ -141,6 +141,10 @@ func TestUnfitAndUsedVFsAreUnhealthy(t *testing.T) {
 			change: func(vfs []device.VF) { vfio(vfs); vfs[0].VFIOGroup = "" },
 			want:   "it is bound to vfio-pci but has no IOMMU group",
 		},
+		"security: vfio without IOMMU, of a profile": {
+			change: func(vfs []device.VF) { vfio(vfs); vfs[0].VFIOGroup = "noiommu-10" },
+			want:   "it is bound to vfio-pci without an IOMMU, so a pod could read and write all memory of the node",
+		},
 		"A2: uio without its device": {
 			change: func(vfs []device.VF) { vfs[0].Driver, vfs[0].Netdev = "igb_uio", "" },
 			want:   "bound to igb_uio but has no uio device",

@@ -48,6 +48,12 @@ func withRDMA(p device.Pool) device.Pool {
 	return p
 }
 
+// unsafeDMA is the pool with VFIO accepted without an IOMMU.
+func unsafeDMA(p device.Pool) device.Pool {
+	p.Selectors[0].UnsafeDMA = true
+	return p
+}
+
 // text is an assignment as a human would note it.
 func text(a Assignment) string {
 	var b strings.Builder

@@ -4,7 +4,11 @@
 // deviceplugin advertises the pools.
 package device
 
-import "fairlead.dev/fairlead/pkg/pci"
+import (
+	"strings"
+
+	"fairlead.dev/fairlead/pkg/pci"
+)
 
 // PF is a physical function that can have VFs, in its current state.
 type PF struct {
@@ -45,6 +49,10 @@ type Nodes struct {
 	UIO       string   `json:"uio,omitempty"`       // "uio0"; empty unless bound to a uio driver
 	Verbs     []string `json:"verbs,omitempty"`     // "uverbs3"
 }
+
+// NoIOMMU reports whether the function is bound to VFIO without an IOMMU, so that a program with
+// the function can read and write all memory of the node.
+func (n Nodes) NoIOMMU() bool { return strings.HasPrefix(n.VFIOGroup, "noiommu-") }
 
 // WholeIndex is the index of a whole function, which is no VF: no range of VFs contains it.
 const WholeIndex = -1
