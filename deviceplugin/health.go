@@ -38,6 +38,8 @@ func (d *Device) wrongDriver() string {
 func (d *Device) missingNode() string {
 	vf := &d.VF
 	switch {
+	case vf.Driver == "" && d.PF.NoAutoprobe:
+		return fmt.Sprintf("no driver is bound to it: sriov_drivers_autoprobe of PF %s is 0, so that new VFs get none: write 1 there and make the VFs again, or name a driver in a profile", d.PF.Address)
 	case vf.Driver == "":
 		return "no driver is bound to it"
 	case vf.VFIO() && vf.VFIOGroup == "":

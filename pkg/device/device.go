@@ -35,7 +35,8 @@ type PF struct {
 	EswitchMode  string   `json:"eswitchMode,omitempty"` // "legacy", "switchdev"; empty if devlink reports no mode
 	TotalVFs     int      `json:"totalVFs"`              // 0: a NIC without SR-IOV
 	NumVFs       int      `json:"numVFs"`
-	VFs          []VF     `json:"vfs,omitempty"` // in order of index
+	NoAutoprobe  bool     `json:"noAutoprobe,omitempty"` // sriov_drivers_autoprobe is 0: new VFs get no driver
+	VFs          []VF     `json:"vfs,omitempty"`         // in order of index
 	// OtherNetdevs are further netdevs of the function, as of a NIC with two ports in one
 	// function. Representors are not among them.
 	OtherNetdevs []string `json:"otherNetdevs,omitempty"`

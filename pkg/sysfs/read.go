@@ -26,6 +26,9 @@ func readPF(r root, addr pci.Address) (device.PF, error) {
 	}
 	pf, err := d.physical(r, addr)
 	pf.TotalVFs, pf.NumVFs = total, len(d.slots(addr, total))
+	if probe, err := d.int("sriov_drivers_autoprobe"); err == nil {
+		pf.NoAutoprobe = probe == 0
+	}
 	return pf, err
 }
 

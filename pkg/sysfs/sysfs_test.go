@@ -193,6 +193,18 @@ func TestUplinkAmongRepresentors(t *testing.T) {
 	}
 }
 
+// devices C8: somebody has turned the probing of new VFs off.
+func TestAutoprobe(t *testing.T) {
+	tree := sysfstest.New(t)
+	tree.AddPF(igb())
+	for value, want := range map[string]bool{"1": false, "0": true} {
+		tree.SetAttr(pfAddr, "sriov_drivers_autoprobe", value)
+		if pf, err := tree.FS().PF(pfAddr); err != nil || pf.NoAutoprobe != want {
+			t.Errorf("%s: %v, %v", value, pf.NoAutoprobe, err)
+		}
+	}
+}
+
 // reports 9: the netdev of virtio is one level deeper than that of other NICs.
 func TestVirtioNIC(t *testing.T) {
 	tree := sysfstest.New(t)
