@@ -97,9 +97,9 @@ func (a *assigner) missingNames(s *inventory.Snapshot, p *device.Pool) []string 
 	return slices.Compact(names)
 }
 
-// reportFunctions reports selectors that name functions that cannot be handed out: by a PF, on
-// a virtual machine without PFs; a PF that has VFs; a virtual machine's NICs by anything but
-// their addresses.
+// reportFunctions reports selectors that need a PF although the node is a virtual machine
+// without PFs, and selectors that name the address of a PF with VFs. It also reports pools
+// that would have a virtual machine's NICs if they named their addresses.
 func (a *assigner) reportFunctions(s *inventory.Snapshot) {
 	inVM := virtualMachine(s) && len(s.Lone) > 0
 	for i := range a.pools {

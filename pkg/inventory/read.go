@@ -154,19 +154,20 @@ func (inv *Inventory) readPFAlone(addr pci.Address, names altNamesOf) (*device.P
 	if pf.TotalVFs == 0 {
 		return nil, nil
 	}
-	inv.describe(&pf, names)
+	pf = inv.opts.described(pf, names)
 	if inv.opts.Eswitch != nil {
 		pf.EswitchMode = inv.opts.Eswitch(addr)
 	}
 	return &pf, nil
 }
 
-// describe adds the names that sysfs does not have.
-func (inv *Inventory) describe(pf *device.PF, names altNamesOf) {
+// described adds the names that sysfs does not have.
+func (o *Options) described(pf device.PF, names altNamesOf) device.PF {
 	pf.AltNames = names(pf.Netdev)
-	if inv.opts.Names != nil {
-		pf.VendorName, pf.ProductName = inv.opts.Names(pf.Vendor, pf.Device)
+	if o.Names != nil {
+		pf.VendorName, pf.ProductName = o.Names(pf.Vendor, pf.Device)
 	}
+	return pf
 }
 
 // readLone reads a function that is neither a PF nor a VF of one: a VF in a virtual machine, or a
@@ -184,7 +185,7 @@ func (inv *Inventory) readLone(addr pci.Address, names altNamesOf) (*device.VF, 
 	if err != nil {
 		return nil, nil, ignoreGone(err)
 	}
-	inv.describe(&nic, names)
+	nic = inv.opts.described(nic, names)
 	return nil, &nic, nil
 }
 

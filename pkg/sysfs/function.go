@@ -81,7 +81,7 @@ func (f FS) PF(addr pci.Address) (device.PF, error) {
 	return pf, nil
 }
 
-// NIC reads a network function that is no VF and can have none: a NIC without SR-IOV. The error
+// NIC reads a network function that is no VF and cannot have VFs: a NIC without SR-IOV. The error
 // wraps fs.ErrNotExist if there is no such function.
 func (f FS) NIC(addr pci.Address) (device.PF, error) {
 	nic, err := readNIC(f.root, addr)

@@ -171,7 +171,7 @@ func (d dir) vfAddress(index int) (pci.Address, error) {
 // common has the attributes that PFs and VFs share.
 type common struct {
 	vendor, device, driver string
-	acpiIndex              string // most devices have none
+	acpiIndex              string // empty on most devices
 	numaNode, iommuGroup   int
 	rdma                   []string
 }

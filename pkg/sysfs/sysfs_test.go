@@ -243,13 +243,16 @@ func TestVFIOGroup(t *testing.T) {
 	tree := sysfstest.New(t)
 	pf := igb()
 	pf.VFs = []device.VF{igbvf(0), igbvf(1), igbvf(2)}
+	for i := range pf.VFs {
+		pf.VFs[i].Driver, pf.VFs[i].Netdev = "vfio-pci", ""
+	}
 	pf.VFs[2].IOMMUGroup = -1
 	tree.AddPF(pf)
 	tree.SetNoIOMMU(vf1Addr)
-	for vf, want := range map[int]string{0: "10", 1: "noiommu-11", 2: ""} {
-		got, ok := tree.FS().VFIOGroup(pf.VFs[vf].Address)
-		if got != want || ok != (want != "") {
-			t.Errorf("VF %d: VFIO group %q, %v; want %q", vf, got, ok, want)
+	for i, want := range []string{"10", "noiommu-11", ""} {
+		vf, err := tree.FS().VF(pf.VFs[i].Address)
+		if err != nil || vf.VFIOGroup != want || vf.NoIOMMU() != (i == 1) {
+			t.Errorf("VF %d: VFIO group %q, %v; want %q", i, vf.VFIOGroup, err, want)
 		}
 	}
 }
