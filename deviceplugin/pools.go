@@ -52,7 +52,7 @@ type Members struct {
 // Device is a VF in a pool, or a whole function: a PF without VFs, or a NIC without SR-IOV.
 type Device struct {
 	VF       device.VF
-	PF       *device.PF       // without its VFs; a whole function is its own; zero if no PF is visible
+	PF       *device.PF       // without its VFs, and zero if no PF is visible. A whole function is its own
 	Config   *device.Pool     // the declaration that claims the VF
 	Selector *device.Selector // the selector of Config that matches the VF
 	Reason   string           // why it must not be handed out; empty: healthy
