@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -57,6 +58,7 @@ type users interface {
 	Confirm(ctx context.Context, fns ...pci.Address) (*custody.View, error)
 	Subscribe() (views <-chan *custody.View, cancel func())
 	WaitRead(ctx context.Context) bool
+	SetGoverned(profiles map[pci.Address]string)
 }
 
 // firstRead is how long the first list waits for custody's sources. Until the users of a VF are
@@ -148,17 +150,19 @@ func (n *node) read() {
 func (n *node) advertise() {
 	if s := n.inv.Snapshot(); s.Read() {
 		snapshot, model := n.declaredFor(s)
+		n.custody.SetGoverned(profile.Selecting(model.Profiles, snapshot.PFs))
 		n.plugin.Update(snapshot, model.Pools)
 	}
 }
 
-// declaredFor returns the snapshot with the PFs' earlier names, and the model.
+// declaredFor returns the snapshot with the earlier names of PFs and NICs, and the model.
 func (n *node) declaredFor(s *inventory.Snapshot) (*inventory.Snapshot, config.Model) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	pfs := n.names.Follow(s.PFs)
-	if len(pfs) > 0 && &pfs[0] != &s.PFs[0] {
-		s = inventory.NewSnapshot(pfs, s.Lone)
+	all := slices.Concat(s.PFs, s.NICs)
+	followed := n.names.Follow(all)
+	if len(all) > 0 && &followed[0] != &all[0] {
+		s = inventory.NewSnapshot(followed[:len(s.PFs)], s.Lone, followed[len(s.PFs):]...)
 	}
 	return s, n.model
 }

@@ -23,12 +23,15 @@ func members(pools []deviceplugin.PoolState) []state.PoolMembers {
 	for _, p := range pools {
 		m := state.PoolMembers{
 			Resource: p.Resource, Type: p.Type, Source: p.Source, Idle: p.Idle,
-			Devices: []pci.Address{}, Unhealthy: map[pci.Address]string{},
+			Devices: []pci.Address{}, Unhealthy: map[pci.Address]string{}, Incidental: map[pci.Address]bool{},
 		}
 		for _, d := range p.Devices {
 			m.Devices = append(m.Devices, d.VF.Address)
 			if !d.Healthy() {
 				m.Unhealthy[d.VF.Address] = d.Reason
+			}
+			if d.Incidental() {
+				m.Incidental[d.VF.Address] = true
 			}
 		}
 		out = append(out, m)

@@ -77,7 +77,7 @@ func (p *parts) join(knobs map[pci.Address]device.Settings) (state.State, error)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	in := state.Input{
-		Node: p.o.NodeName, Build: p.o.Build, Time: time.Now(), PFs: devices.PFs, Lone: devices.Lone, Knobs: knobs,
+		Node: p.o.NodeName, Build: p.o.Build, Time: time.Now(), PFs: devices.PFs, Lone: devices.Lone, NICs: devices.NICs, Knobs: knobs,
 		Pools: members(advertised.Pools), Sandboxes: sandboxes, Allocated: allocated(view, devices), Ungranted: view.HeldWithoutGrant(),
 		Tombstones: len(tombs), Repaired: repaired, Problems: slices.Concat(p.problems(), n.problems, advertised.Problems),
 	}

@@ -79,6 +79,10 @@ type bench struct {
 func newBench(t *testing.T, pf device.PF) *bench {
 	tree := sysfstest.New(t)
 	tree.AddPF(pf)
+	return newBenchOn(t, tree)
+}
+
+func newBenchOn(t *testing.T, tree *sysfstest.Tree) *bench {
 	b := &bench{tree: tree, desk: newDesk()}
 	b.ledger = &book{desk: b.desk}
 	b.opts = New(Options{
@@ -178,8 +182,17 @@ func TestAllocate(t *testing.T) {
 				"/dev/vfio/vfio /dev/vfio/vfio rw", "/dev/vfio/10 /dev/vfio/10 rw", "/dev/vfio/11 /dev/vfio/11 rw",
 			},
 		},
-		"vfio without IOMMU": {
-			pf: vfio(0), pool: pool("f/fast", 0, 2), containers: [][]string{ids(0)},
+		"vfio without IOMMU, of a profile that accepts it": {
+			pf: vfio(0), pool: unsafeDMA(pool("f/fast", 0, 2)), containers: [][]string{ids(0)},
+			prepare: func(tr *sysfstest.Tree) { tr.SetNoIOMMU(vfAddr(0)) },
+			want: []string{
+				env + "=0000:3b:10.0",
+				env + `_INFO={"0000:3b:10.0":{"generic":{"deviceID":"0000:3b:10.0"},"vfio":{"dev-mount":"/dev/vfio/noiommu-10","mount":"/dev/vfio/vfio"}}}`,
+				"/dev/vfio/vfio /dev/vfio/vfio rw", "/dev/vfio/noiommu-10 /dev/vfio/noiommu-10 rw",
+			},
+		},
+		"vfio without IOMMU, of the device plugin's ConfigMap": {
+			pf: vfio(0), pool: selecting("f/fast", device.Selector{Vendors: []string{"8086"}, Drivers: []string{"vfio-pci"}}), containers: [][]string{ids(0)},
 			prepare: func(tr *sysfstest.Tree) { tr.SetNoIOMMU(vfAddr(0)) },
 			want: []string{
 				env + "=0000:3b:10.0",

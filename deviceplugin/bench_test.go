@@ -159,7 +159,7 @@ func benchmarkChange(b *testing.B, by string) {
 	defer running.Wait()
 	defer cancel()
 	m.Update(snapshots[1], pools)
-	lists := listen(ctx, b, filepath.Join(dir, endpointName("f.io/pool3")))
+	lists := listen(ctx, b, filepath.Join(dir, endpointName(dir, "f.io/pool3")))
 	await := func(unhealthy int) {
 		for {
 			if n := countUnhealthy(<-lists); n == unhealthy {

@@ -47,7 +47,7 @@ func infoFile(dir, resource, id string) string {
 // representor returns the VF's netdev on the side of the eswitch. Only switchdev mode has
 // representors.
 func (a allocator) representor(d Device) string {
-	if d.PF.EswitchMode != "switchdev" || d.PF.Netdev == "" {
+	if d.PF.EswitchMode != "switchdev" || d.PF.Netdev == "" || d.VF.Whole {
 		return ""
 	}
 	name, err := a.opts.Representor(d.PF.Netdev, d.VF.Index)

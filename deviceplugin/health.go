@@ -38,10 +38,14 @@ func (d *Device) wrongDriver() string {
 func (d *Device) missingNode() string {
 	vf := &d.VF
 	switch {
+	case vf.Driver == "" && d.PF.NoAutoprobe:
+		return fmt.Sprintf("no driver is bound to it: sriov_drivers_autoprobe of PF %s is 0, so that new VFs get none: write 1 there and make the VFs again, or name a driver in a profile", d.PF.Address)
 	case vf.Driver == "":
 		return "no driver is bound to it"
 	case vf.VFIO() && vf.VFIOGroup == "":
-		return fmt.Sprintf("it is bound to %s but has no IOMMU group: enable the IOMMU (intel_iommu=on or amd_iommu=on), or VFIO's enable_unsafe_noiommu_mode", vf.Driver)
+		return fmt.Sprintf("it is bound to %s but has no IOMMU group: enable the IOMMU (intel_iommu=on or amd_iommu=on)", vf.Driver)
+	case vf.NoIOMMU() && d.Selector.NIC != nil && !d.Selector.UnsafeDMA:
+		return fmt.Sprintf("it is bound to %s without an IOMMU, so a pod could read and write all memory of the node: enable the IOMMU (intel_iommu=on or amd_iommu=on), or accept that with allowUnsafeDMA: true in the profile's group", vf.Driver)
 	case vf.Userspace() && !vf.VFIO() && vf.UIO == "":
 		return fmt.Sprintf("it is bound to %s but has no uio device", vf.Driver)
 	case d.Selector.RDMA:
@@ -95,10 +99,12 @@ func used(view *custody.View, vf pci.Address, resource string) string {
 // that the VF is fit.
 func (o *Options) inspect(d Device, unfit func(*Device) string) (now Device, code codes.Code, reason string) {
 	before := d.VF.Driver
-	vf, err := o.FS.VFAt(sysfs.VFSlot{Address: d.VF.Address, PF: d.VF.PF, Index: d.VF.Index})
+	vf, err := o.readDevice(d.VF)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return d, codes.NotFound, "the VF has vanished from the PCI bus"
+		return d, codes.NotFound, "the device has vanished from the PCI bus"
+	case errors.Is(err, errHasVFs):
+		return d, codes.FailedPrecondition, err.Error()
 	case err != nil:
 		return d, codes.Internal, err.Error()
 	}
@@ -110,4 +116,20 @@ func (o *Options) inspect(d Device, unfit func(*Device) string) (now Device, cod
 		return d, codes.FailedPrecondition, fmt.Sprintf("it was just bound to %s, which the pool does not select", vf.Driver)
 	}
 	return d, codes.OK, ""
+}
+
+// errHasVFs means that a PF was advertised as a whole, and has VFs by now.
+var errHasVFs = errors.New("the PF has VFs by now, and is handed out only while it has none")
+
+// readDevice reads a device as it is now.
+func (o *Options) readDevice(known device.VF) (device.VF, error) {
+	vf, err := o.FS.VFAt(sysfs.VFSlot{Address: known.Address, PF: known.PF, Index: known.Index})
+	if err != nil || !known.Whole {
+		return vf, err
+	}
+	vf.Whole, vf.AltNames = true, known.AltNames
+	if slots, err := o.FS.VFSlots(known.Address); err == nil && len(slots) > 0 { // a NIC without SR-IOV has an error
+		return vf, errHasVFs
+	}
+	return vf, nil
 }

@@ -133,6 +133,7 @@ func TestUnfitAndUsedVFsAreUnhealthy(t *testing.T) {
 	child.Attachments[0].Members = []ledger.Member{{Child: &ledger.ChildMember{Uplink: "ens1f0v0"}}}
 	for name, tt := range map[string]struct {
 		change func(vfs []device.VF)
+		pf     func(*device.PF)
 		facts  func(*custody.Facts)
 		pool   device.Pool
 		want   string
@@ -140,6 +141,15 @@ func TestUnfitAndUsedVFsAreUnhealthy(t *testing.T) {
 		"A2: vfio without IOMMU group": {
 			change: func(vfs []device.VF) { vfio(vfs); vfs[0].VFIOGroup = "" },
 			want:   "it is bound to vfio-pci but has no IOMMU group",
+		},
+		"security: vfio without IOMMU, of a profile": {
+			change: func(vfs []device.VF) { vfio(vfs); vfs[0].VFIOGroup = "noiommu-10" },
+			want:   "it is bound to vfio-pci without an IOMMU, so a pod could read and write all memory of the node",
+		},
+		"C8: no driver, since somebody has turned probing off": {
+			change: func(vfs []device.VF) { vfs[0].Driver, vfs[0].Netdev = "", "" },
+			pf:     func(pf *device.PF) { pf.NoAutoprobe = true },
+			want:   "no driver is bound to it: sriov_drivers_autoprobe of PF 0000:3b:00.0 is 0",
 		},
 		"A2: uio without its device": {
 			change: func(vfs []device.VF) { vfs[0].Driver, vfs[0].Netdev = "igb_uio", "" },
@@ -192,6 +202,9 @@ func TestUnfitAndUsedVFsAreUnhealthy(t *testing.T) {
 			pf := igb(2)
 			if tt.change != nil {
 				tt.change(pf.VFs)
+			}
+			if tt.pf != nil {
+				tt.pf(&pf)
 			}
 			facts := custody.Facts{Devices: inventory.NewSnapshot([]device.PF{pf}, nil)}
 			if tt.facts != nil {

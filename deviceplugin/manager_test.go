@@ -212,7 +212,7 @@ func TestSocketDeleted(t *testing.T) {
 	n.update(pool("f.io/a", 0, 0), pool("f.io/b", 1, 1))
 	k.sees("f.io/a", "10.0@1")
 	k.sees("f.io/b", "10.2@1")
-	if err := os.Remove(filepath.Join(dir, endpointName("f.io/a"))); err != nil {
+	if err := os.Remove(filepath.Join(dir, endpointName(dir, "f.io/a"))); err != nil {
 		t.Fatal(err)
 	}
 	k.waitFor("a registered anew", func() bool { return count(k.log, "registered f.io/a") == 2 })

@@ -50,14 +50,18 @@ type Members struct {
 	Devices  []Device
 }
 
-// Device is a VF in a pool.
+// Device is a VF in a pool, or a whole function: a PF without VFs, or a NIC without SR-IOV.
 type Device struct {
 	VF       device.VF
-	PF       *device.PF       // without its VFs; the zero value if no PF is visible
+	PF       *device.PF       // without its VFs, and zero if no PF is visible. A whole function is its own
 	Config   *device.Pool     // the declaration that claims the VF
 	Selector *device.Selector // the selector of Config that matches the VF
 	Reason   string           // why it must not be handed out; empty: healthy
 }
+
+// Incidental reports whether the device is a whole function that its selector selects only by
+// its kind, such as by its vendor. If the host uses it, that needs nobody's attention.
+func (d *Device) Incidental() bool { return d.VF.Whole && !d.Selector.NamesFunction(*d.PF) }
 
 // Healthy reports whether the VF can be handed out.
 func (d *Device) Healthy() bool { return d.Reason == "" }
@@ -74,13 +78,34 @@ func Assign(s *inventory.Snapshot, pools []device.Pool, view *custody.View) Assi
 		vfs := pf.VFs
 		pf.VFs = nil
 		a.assignAll(&pf, vfs)
+		if len(vfs) == 0 {
+			a.assignWhole(&pf, device.On(a.pools, pf))
+		}
 	}
 	a.assignAll(&device.PF{}, s.Lone)
+	for _, nic := range s.NICs {
+		claims := device.On(a.pools, nic)
+		if virtualMachine(s) {
+			claims = claims.Addressed()
+		}
+		a.assignWhole(&nic, claims)
+	}
 	a.reportOverlaps()
 	a.reportNames(s)
 	a.reportFunctions(s)
 	a.reportNearMisses(s)
 	return a.result()
+}
+
+// virtualMachine reports whether a node is taken for a virtual machine: it has no PF. There, a
+// vendor says nothing about a NIC, and one of them is the machine's own uplink. So NICs that
+// are no known VFs count only if pciAddresses names them.
+func virtualMachine(s *inventory.Snapshot) bool { return len(s.PFs) == 0 }
+
+// assignWhole assigns a function that has no VFs as one device.
+func (a *assigner) assignWhole(pf *device.PF, claims device.Claims) {
+	whole := pf.Whole()
+	a.assign(pf, claims, &whole)
 }
 
 type key struct {
@@ -149,7 +174,7 @@ func (a *assigner) assign(pf *device.PF, claims device.Claims, vf *device.VF) {
 // used returns who uses a VF; empty: nobody does. A VF that custody has not seen yet counts
 // as used until custody's next View.
 func (a *assigner) used(vf pci.Address, resource string) string {
-	if _, _, ok := a.view.Devices().VF(vf); !ok {
+	if !a.view.Devices().Has(vf) {
 		return "it has just appeared, and its users are not known yet"
 	}
 	return used(a.view, vf, resource)

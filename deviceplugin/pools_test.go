@@ -48,6 +48,12 @@ func withRDMA(p device.Pool) device.Pool {
 	return p
 }
 
+// unsafeDMA is the pool with VFIO accepted without an IOMMU.
+func unsafeDMA(p device.Pool) device.Pool {
+	p.Selectors[0].UnsafeDMA = true
+	return p
+}
+
 // text is an assignment as a human would note it.
 func text(a Assignment) string {
 	var b strings.Builder
@@ -202,20 +208,36 @@ func TestSourcesOfOnePoolAreNamedOnce(t *testing.T) {
 	}
 }
 
+// devices C3: the path of a socket fits into an address, whatever the kubelet's directory.
 func TestEndpointNames(t *testing.T) {
+	const usual, snap = "/var/lib/kubelet/device-plugins", "/var/snap/microk8s/common/var/lib/kubelet/device-plugins"
 	long := strings.Repeat("a", 60)
-	tests := map[string]string{
+	for resource, want := range map[string]string{
 		"fairlead.dev/fast":  "fairlead_fairlead.dev_fast.sock",
 		"intel.com/dpdk_1-x": "fairlead_intel.com_dpdk_1-x.sock",
-	}
-	for resource, want := range tests {
-		if got := endpointName(resource); got != want {
-			t.Errorf("endpointName(%s) = %s, want %s", resource, got, want)
+	} {
+		for _, dir := range []string{usual, snap} {
+			if got := endpointName(dir, resource); got != want {
+				t.Errorf("endpointName(%s) = %s, want %s", resource, got, want)
+			}
 		}
 	}
-	one, two := endpointName("x.y/"+long+"1"), endpointName("x.y/"+long+"2")
-	if one == two || len(one) != len(two) || len("/var/lib/kubelet/device-plugins/"+one+".new") > 107 {
-		t.Errorf("long names %s and %s: want them short and different", one, two)
+	for _, dir := range []string{usual, snap, "/" + strings.Repeat("k", 63)} {
+		for n := 1; n <= len(long); n++ {
+			one, two := endpointName(dir, "x.y/"+long[:n]+"1"), endpointName(dir, "x.y/"+long[:n]+"2")
+			if one == two || len(one) != len(two) || len(dir+"/"+one+".new") > 107 {
+				t.Errorf("names %s and %s in %s: want them short and different", one, two, dir)
+			}
+		}
+	}
+}
+
+// devices C3: a directory that is too long even for a cut name is an error with the remedy.
+func TestEndpointInATooLongDirectory(t *testing.T) {
+	opts := Options{Dir: "/" + strings.Repeat("k", 90)}
+	_, err := newServer("f/fast", &opts, newSuspects()).listen()
+	if err == nil || !strings.Contains(err.Error(), "the kernel takes 107: give the kubelet a shorter --root-dir") {
+		t.Errorf("got %v", err)
 	}
 }
 

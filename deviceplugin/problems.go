@@ -98,29 +98,50 @@ func (a *assigner) missingNames(s *inventory.Snapshot, p *device.Pool) []string 
 	}
 	var names []string
 	for i := range p.Selectors {
-		names = append(names, p.Selectors[i].MissingNames(s.PFs)...)
+		names = append(names, p.Selectors[i].MissingNames(slices.Concat(s.PFs, s.NICs))...)
 	}
 	slices.Sort(names)
 	return slices.Compact(names)
 }
 
 // reportFunctions reports selectors that need a PF although the node is a virtual machine
-// without PFs. It also reports selectors that name the address of a PF: only VFs are handed
-// out.
+// without PFs, and selectors that name the address of a PF with VFs. It also reports pools
+// that would have a virtual machine's NICs if they named their addresses.
 func (a *assigner) reportFunctions(s *inventory.Snapshot) {
-	inVM := len(s.PFs) == 0 && len(s.Lone) > 0
+	inVM := virtualMachine(s) && len(s.Lone) > 0
 	for i := range a.pools {
 		p := &a.pools[i]
 		for j := range p.Selectors {
-			if fields := p.Selectors[j].NeedsPF(); inVM && len(fields) > 0 {
+			if fields := p.Selectors[j].NeedsPF(); inVM && len(fields) > 0 && len(p.Selectors[j].PCIAddresses) == 0 {
 				a.problem(p, problem.PoolSelectsNothing, "a selector selects nothing: %s names a PF, and a virtual machine has no PFs; select VFs by vendors, devices, drivers or pciAddresses", strings.Join(fields, ", "))
 			}
 			for _, pf := range s.PFs {
-				if p.Selectors[j].PCIAddresses[pf.Address] {
-					a.problem(p, problem.PoolUnsupported, "pciAddresses names PF %s, and PFs are not handed out: give it VFs and select those", pf.Address)
+				if p.Selectors[j].PCIAddresses[pf.Address] && len(pf.VFs) > 0 {
+					a.problem(p, problem.PoolUnsupported, "pciAddresses names PF %s, which has VFs: a PF is handed out only while it has none; select its VFs, or set their number to 0", pf.Address)
 				}
 			}
 		}
+		if virtualMachine(s) {
+			a.reportUnaddressed(s, i)
+		}
+	}
+}
+
+// reportUnaddressed reports an empty pool that would have free NICs of a virtual machine if
+// pciAddresses named them.
+func (a *assigner) reportUnaddressed(s *inventory.Snapshot, i int) {
+	p := &a.pools[i]
+	if pool := a.byKey[key{p.Resource, p.Idle}]; pool == nil || len(pool.Devices) > 0 {
+		return
+	}
+	var nics []pci.Address
+	for _, nic := range s.NICs {
+		if p.Match(nic, nic.Whole()) && a.used(nic.Address, p.Resource) == "" {
+			nics = append(nics, nic.Address)
+		}
+	}
+	if len(nics) > 0 {
+		a.problem(p, problem.PoolSelectsNothing, "selects nothing: on a node without PFs, such as a virtual machine, NICs that are no known VFs count only if pciAddresses names them: %s", addressList(nics))
 	}
 }
 

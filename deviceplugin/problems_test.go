@@ -42,10 +42,6 @@ func TestProblemsOfSelectors(t *testing.T) {
 				"! f/nic (config.json): a selector selects nothing: nics names a PF, and a virtual machine has no PFs; select VFs by vendors, devices, drivers or pciAddresses\n" +
 				"! f/vm (config.json): a selector selects nothing: pfNames names a PF, and a virtual machine has no PFs; select VFs by vendors, devices, drivers or pciAddresses\n",
 		},
-		"reports 8: the address of a PF": {
-			pfs: []device.PF{igb(1)}, pools: []device.Pool{selecting("f/pf", device.Selector{PCIAddresses: device.Addresses{pfAddr: true}})},
-			want: "f/pf\n! f/pf (config.json): pciAddresses names PF 0000:3b:00.0, and PFs are not handed out: give it VFs and select those\n",
-		},
 		"B4: no PF has the name": {
 			pfs: []device.PF{igb(1)}, pools: []device.Pool{byName, byNIC},
 			want: "f/name\nf/nic\n" +

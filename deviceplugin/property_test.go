@@ -1,6 +1,7 @@
 package deviceplugin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -111,6 +112,7 @@ func drawNode(rt *rapid.T, t *testing.T) *anyNode {
 	for i := range pf.VFs {
 		n.drawUse(rt, &pf.VFs[i])
 	}
+	n.addWhole(rt)
 	fs := n.tree.FS().WithOpener(func(path string) error {
 		if n.open[filepath.Base(path)] {
 			return unix.EBUSY
@@ -124,6 +126,26 @@ func drawNode(rt *rapid.T, t *testing.T) *anyNode {
 	n.srv = newServer(anyResource, &n.m.opts, n.m.suspects)
 	n.m.servers[anyResource] = n.srv
 	return n
+}
+
+// addWhole adds whole functions to the node and to the pool: PFs without VFs, and NICs without
+// SR-IOV.
+func (n *anyNode) addWhole(rt *rapid.T) {
+	n.tree.LoadDriver("mlx5_core", "e1000e")
+	n.pool.Selectors = append(n.pool.Selectors, device.Selector{Vendors: []string{"15b3"}}, device.Selector{Devices: []string{"10d3"}})
+	for i := range rapid.IntRange(0, 3).Draw(rt, "whole functions") {
+		pf, add := mlx(i+40, fmt.Sprintf("whole%d", i)), n.tree.AddPF
+		if rapid.Bool().Draw(rt, "without SR-IOV") {
+			pf, add = plain(i+40, pf.Netdev), n.tree.AddNIC
+		}
+		pf.Driver = rapid.SampledFrom([]string{pf.Driver, pf.Driver, "vfio-pci", ""}).Draw(rt, "driver")
+		if pf.Driver == "" || pf.Whole().Userspace() {
+			pf.Netdev = ""
+		}
+		add(pf)
+		whole := pf.Whole()
+		n.drawUse(rt, &whole)
+	}
 }
 
 func drawVF(rt *rapid.T, i int) device.VF {
@@ -149,6 +171,7 @@ func drawVF(rt *rapid.T, i int) device.VF {
 func (n *anyNode) drawUse(rt *rapid.T, vf *device.VF) {
 	s := sandbox(vf.Index, rapid.SampledFrom([]string{anyResource, "f.io/other", ""}).Draw(rt, "held as"))
 	s.ID = vf.Address.String()
+	s.Attachments[0].Members[0].Device = vf.Address
 	switch use := rapid.SampledFrom([]string{"", "", "", "allocated", "held", "releasing", "child", "process", "namespace"}).Draw(rt, "user"); use {
 	case "allocated":
 		as := rapid.SampledFrom([]string{anyResource, "f.io/other"}).Draw(rt, "allocated as")
@@ -159,7 +182,7 @@ func (n *anyNode) drawUse(rt *rapid.T, vf *device.VF) {
 		s.Releasing, s.Failure, s.Attempts = true, "device is busy", 7
 		n.ledger.sandboxes = append(n.ledger.sandboxes, s)
 	case "child":
-		s.Attachments[0].Members = []ledger.Member{{Child: &ledger.ChildMember{Uplink: fmt.Sprintf("ens1f0v%d", vf.Index)}}}
+		s.Attachments[0].Members = []ledger.Member{{Child: &ledger.ChildMember{Uplink: cmp.Or(vf.Netdev, fmt.Sprintf("ens1f0v%d", vf.Index))}}}
 		n.ledger.sandboxes = append(n.ledger.sandboxes, s)
 	case "process":
 		n.open[fmt.Sprint(vf.IOMMUGroup)] = true
@@ -236,6 +259,10 @@ func TestRefusedMeansUnhealthyForTheSameReason(t *testing.T) {
 func (n *anyNode) drawEvent(rt *rapid.T, vf device.VF) {
 	switch rapid.SampledFrom([]string{"", "unbound", "unplugged", "hidden", "opened", "disk full"}).Draw(rt, "event") {
 	case "unbound":
+		if vf.Whole {
+			_ = n.tree.FS().SetNumVFs(vf.Address, 1) // a PF without VFs gets one
+			return
+		}
 		if vf.Driver != "" {
 			n.tree.RefuseDriver(vf.Address, "none")
 			(&bench{tree: n.tree}).unbind(vf.Index)

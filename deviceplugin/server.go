@@ -41,7 +41,7 @@ func newServer(resource string, opts *Options, suspects *suspects) *server {
 		resource: resource,
 		opts:     opts,
 		grants:   allocator{resource: resource, opts: opts, suspects: suspects},
-		endpoint: endpointName(resource),
+		endpoint: endpointName(opts.Dir, resource),
 		check:    make(chan struct{}, 1),
 		hungUp:   make(chan struct{}, 1),
 		ended:    make(chan struct{}),

@@ -18,16 +18,24 @@ import (
 // endpointPrefix distinguishes this program's sockets from other plugins'.
 const endpointPrefix = "fairlead_"
 
-// endpointName returns a file name for a resource: fairlead_fairlead.dev_fast.sock.
-// A unix socket's path has at most 107 bytes, and a resource's name up to 317. A long name
-// is cut, and a hash is added.
-func endpointName(resource string) string {
-	const longest = 48
+const (
+	endpointSuffix = ".sock"
+	longestPath    = 107 // of a unix socket, in bytes
+	longestName    = 48
+	shortestName   = 24 // a hash and a few letters
+)
+
+// endpointName returns a file name for a resource: fairlead_fairlead.dev_fast.sock. A resource's
+// name has up to 317 bytes, and the kubelet's directory may be long as well. A name that is
+// too long is cut, and a hash is added.
+func endpointName(dir, resource string) string {
+	room := longestPath - len(filepath.Join(dir, endpointPrefix)+endpointSuffix)
+	longest := min(longestName, max(room, shortestName))
 	name := strings.ReplaceAll(resource, "/", "_") // the prefix is a DNS name without a slash
 	if len(name) > longest {
 		name = fmt.Sprintf("%s-%x", name[:longest-17], sha256.Sum256([]byte(resource)))[:longest]
 	}
-	return endpointPrefix + name + ".sock"
+	return endpointPrefix + name + endpointSuffix
 }
 
 // listening is a socket with its gRPC server.
@@ -42,6 +50,9 @@ type listening struct {
 // listen makes the socket, which replaces that of an earlier agent in one step.
 func (s *server) listen() (*listening, error) {
 	path := filepath.Join(s.opts.Dir, s.endpoint)
+	if n := len(path); n > longestPath {
+		return nil, fmt.Errorf("serve %s: the path of its socket, %s, has %d bytes, and the kernel takes %d: give the kubelet a shorter --root-dir, or mount it at a shorter path", s.resource, path, n, longestPath)
+	}
 	socket, err := host.ListenUnix(path)
 	if err != nil {
 		return nil, fmt.Errorf("serve %s: %w", s.resource, err)

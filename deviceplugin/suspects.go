@@ -89,8 +89,8 @@ func (s *suspects) mark(opts *Options, pools []Members) {
 			case reason == "":
 				s.clear(d.VF.Address, why)
 			}
-			if d.Healthy() {
-				d.Reason = reason
+			if d.Healthy() || why.reason != "" && reason != "" && d.Reason != beingChanged {
+				d.Reason = reason // that of the refusal, of several
 			}
 		}
 	}

@@ -104,6 +104,10 @@ func (n *testNode) VF(addr pci.Address) (device.VF, error) {
 	return device.VF{Address: addr, Driver: "veth", Netdev: strings.Join(names, "")}, err
 }
 
+func (n *testNode) NetdevParent(addr pci.Address) string { return addr.String() }
+
+func (n *testNode) FunctionOf(string) (pci.Address, bool) { return pci.Address{}, false }
+
 func (n *testNode) Driver(pci.Address) (string, error) { return "veth", nil }
 
 func (n *testNode) PF(pci.Address) (device.PF, error) { return device.PF{}, fs.ErrNotExist }

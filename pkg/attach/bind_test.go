@@ -174,13 +174,15 @@ func TestPrepareRefuses(t *testing.T) {
 		conf   string
 		driver fakeDriver
 		device pci.Address
+		named  bool
 		node   func(*fakeKernel)
 		want   string
 	}{
 		{name: "MTU above the PF's (op#844)", conf: sriov(`"mtu": 9001`), want: `field "mtu": 9001 is above the MTU of PF eth1, 9000`},
 		{name: "VLAN trunk", conf: sriov(`"vlanTrunk": [{"minID": 1, "maxID": 9}]`), want: `field "vlanTrunk": driver igbvf of VF 0000:01:10.0 has no VLAN trunks`},
 		{name: "a VF that vanished", device: pci.MustParseAddress("0000:01:10.6"), conf: plain, want: "VF 0000:01:10.6 is not there any more"},
-		{name: "a PF", device: pfAddr, conf: plain, want: "0000:01:00.0 is a PF"},
+		{name: "a PF that has VFs", device: pfAddr, conf: plain, want: "PF 0000:01:00.0 has 2 VFs by now, and a pod gets a PF only while it has none"},
+		{name: "a PF that the network names", device: pfAddr, named: true, conf: plain, want: "0000:01:00.0 is a PF; a pod gets one of its VFs"},
 		{name: "another device in the conf than the kubelet gave (m#499)", conf: sriov(`"deviceID": "0000:01:10.2"`), want: "the conf names 0000:01:10.2, but the pod's device of fairlead.dev/fast is 0000:01:10.0"},
 		{name: "no driver bound", conf: plain, node: func(k *fakeKernel) { k.vfs[vf0Addr].driver = "" }, want: "VF 0000:01:10.0 has no driver bound"},
 		{name: "a netdev that another pod holds", conf: plain, node: func(k *fakeKernel) { delete(k.spaces[""].links, "eth3") }, want: "shows no interface on the host"},
@@ -198,7 +200,9 @@ func TestPrepareRefuses(t *testing.T) {
 			if device.IsZero() {
 				device = vf0Addr
 			}
-			_, err := attacherOf(t, k.set(t.TempDir()), "sriov").Prepare(context.Background(), request(tt.conf, device))
+			asked := request(tt.conf, device)
+			asked.Named = tt.named
+			_, err := attacherOf(t, k.set(t.TempDir()), "sriov").Prepare(context.Background(), asked)
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %v, want %q", err, tt.want)
 			}

@@ -129,8 +129,8 @@ func (i inspection) run() error {
 // isOurs returns an error if somebody has put another interface in the place of the
 // one that was made.
 func (i inspection) isOurs(l link.Link) error {
-	switch device := i.m.Device.String(); {
-	case i.m.Child == nil && l.ParentDev != "" && l.ParentDev != device:
+	switch device := i.m.Device; {
+	case i.m.Child == nil && l.ParentDev != "" && l.ParentDev != i.at.set.Sysfs.NetdevParent(device):
 		return fmt.Errorf("interface %s belongs to device %s, not to VF %s", l.Name, l.ParentDev, device)
 	case i.m.Child == nil && l.ParentDev == "" && !isNIC(l):
 		return fmt.Errorf("interface %s is of kind %q, not VF %s", l.Name, l.Kind, device)

@@ -34,6 +34,7 @@ type Request struct {
 	CNIArgs                  string
 	Resource                 string
 	Device                   pci.Address
+	Named                    bool
 	Uplinks                  []string
 }
 
@@ -68,7 +69,7 @@ func (a attacher) Prepare(ctx context.Context, r Request) (ledger.Attachment, er
 		return ledger.Attachment{}, err
 	}
 	return a.Set.Prepare(ctx, Call{SandboxID: r.SandboxID, IfName: r.IfName, Pod: r.Pod, Network: r.Network, Netns: ledger.Netns{Path: r.Netns},
-		CNIArgs: r.CNIArgs, Resource: r.Resource, Device: r.Device, Uplinks: r.Uplinks}, list)
+		CNIArgs: r.CNIArgs, Resource: r.Resource, Device: r.Device, Named: r.Named, Uplinks: r.Uplinks}, list)
 }
 
 // listOf is a chain of the given plugins' configs; those without a type are of kind.

@@ -29,6 +29,7 @@ type fakeKernel struct {
 	spaces map[string]*space // "" is the host
 	pfs    map[pci.Address]*device.PF
 	vfs    map[pci.Address]*fakeVF
+	virtio map[pci.Address]string // functions whose netdev belongs to a device of the virtio bus
 	driver fakeDriver
 
 	calls    []string // that changed, or tried to change, something
@@ -132,7 +133,7 @@ func newNode(t testing.TB, d fakeDriver) *fakeKernel {
 	k.addSpace("")
 	k.addSpace(podNS)
 	pf := k.addLink("", link.Link{Name: "eth1", Type: "ether", MAC: "52:54:00:00:00:01", MTU: 9000, Up: true, Carrier: true, OperState: "up", ParentDev: pfAddr.String()})
-	k.pfs[pfAddr] = &device.PF{Address: pfAddr, Vendor: "8086", Device: "10c9", Driver: "igb", Netdev: "eth1"}
+	k.pfs[pfAddr] = &device.PF{Address: pfAddr, Vendor: "8086", Device: "10c9", Driver: "igb", Netdev: "eth1", NumVFs: 2}
 	k.addVF(pf, vf0Addr, vf0MAC, "igbvf", "eth3")
 	k.addVF(pf, vf1Addr, vf1MAC, "vfio-pci", "")
 	return k
@@ -181,12 +182,28 @@ func (k *fakeKernel) Driver(addr pci.Address) (string, error) {
 	return "", fmt.Errorf("read the driver of %s: %w", addr, fs.ErrNotExist)
 }
 
+func (k *fakeKernel) NetdevParent(addr pci.Address) string {
+	if parent := k.virtio[addr]; parent != "" {
+		return parent
+	}
+	return addr.String()
+}
+
+func (k *fakeKernel) FunctionOf(netdev string) (pci.Address, bool) {
+	for addr, parent := range k.virtio {
+		if k.spaces[""].links[netdev].ParentDev == parent {
+			return addr, true
+		}
+	}
+	return pci.Address{}, false
+}
+
 func (k *fakeKernel) Netdevs(addr pci.Address) ([]string, error) {
 	if pf, ok := k.pfs[addr]; ok {
 		return slices.DeleteFunc([]string{pf.Netdev}, func(name string) bool { return name == "" }), nil
 	}
 	for name, l := range k.spaces[""].links {
-		if l.ParentDev == addr.String() {
+		if l.ParentDev == k.NetdevParent(addr) {
 			return []string{name}, nil
 		}
 	}

@@ -91,10 +91,13 @@ func (at site) functionOf(netdev string) []pci.Address {
 		return nil // the plugin says so better
 	}
 	addr, err := pci.ParseAddress(l.ParentDev)
-	if err != nil {
-		return nil
+	if err == nil {
+		return []pci.Address{addr}
 	}
-	return []pci.Address{addr}
+	if addr, ok := at.set.Sysfs.FunctionOf(l.Name); ok { // the parent of a virtio netdev is on another bus
+		return []pci.Address{addr}
+	}
+	return nil
 }
 
 // The floors hold without any policy: who writes a net-attach-def is a tenant.

@@ -45,6 +45,7 @@ func TestEveryMemberAsksCustody(t *testing.T) {
 		device   pci.Address
 		pod      bool // it was the pod that named the device
 		uplinks  []string
+		virtio   string // the device of eth3 on the virtio bus
 		question string
 	}{
 		{name: "a VF that the kubelet gave", confs: []string{plain}, device: vf0Addr, question: given},
@@ -55,6 +56,9 @@ func TestEveryMemberAsksCustody(t *testing.T) {
 		{name: "a program with the capability", confs: []string{`{"type": "x", "runtimeConfig": {"deviceID": "0000:01:10.0"}}`}, question: named},
 		{name: "a later member that is a program", confs: []string{onEth1, `{"type": "x", "deviceID": "0000:01:10.0"}`}, device: vf0Addr, question: given},
 		{name: "host-device by the netdev's name", confs: []string{`{"type": "host-device", "device": "eth3"}`}, question: named},
+		{name: "reports 8: host-device with a whole PF that the kubelet gave", confs: []string{`{"type": "host-device", "deviceID": "0000:01:00.0"}`}, device: pfAddr,
+			question: "attach 0000:01:00.0 to s1 of ns/p, given true"},
+		{name: "reports 9: host-device by the name of a virtio netdev", confs: []string{`{"type": "host-device", "device": "eth3"}`}, virtio: "virtio3", question: named},
 		{name: "macvlan", confs: []string{onEth1}, question: "carry a link of s1 on eth1"},
 		{name: "ipvlan", confs: []string{`{"type": "ipvlan", "master": "eth1"}`}, question: "carry a link of s1 on eth1"},
 		{name: "a fallback", confs: []string{`{"type": "sriov", "fallback": ["macvlan"]}`}, uplinks: []string{"eth1"}, question: "carry a link of s1 on eth1"},
@@ -64,6 +68,10 @@ func TestEveryMemberAsksCustody(t *testing.T) {
 		for _, refuse := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, refused %t", tt.name, refuse), func(t *testing.T) {
 				k := newNode(t, igb)
+				if tt.virtio != "" {
+					k.virtio = map[pci.Address]string{vf0Addr: tt.virtio}
+					k.spaces[""].links["eth3"].ParentDev = tt.virtio
+				}
 				s := k.set(t.TempDir())
 				answers := &custody{refused: map[string]bool{tt.question: refuse}}
 				s.Custody = answers

@@ -20,6 +20,10 @@ type Sysfs interface {
 	PF(pci.Address) (device.PF, error)
 	Netdevs(pci.Address) ([]string, error)
 	Driver(pci.Address) (string, error)
+	// NetdevParent returns the name of the device of a function's netdevs, as netlink
+	// reports it: the address, or "virtio0".
+	NetdevParent(pci.Address) string
+	FunctionOf(netdev string) (pci.Address, bool)
 }
 
 // Custody answers who has a function or a host link.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/link"
 	"fairlead.dev/fairlead/pkg/pci"
 )
@@ -49,18 +50,38 @@ func TestVFIOGetsItsKnobsAndReportsItsAddress(t *testing.T) {
 	}
 }
 
-// cni#121: a VF inside a virtual machine has no PF; it is moved like any device.
-func TestVFWithoutAPF(t *testing.T) {
+// cni#121: a VF inside a virtual machine has no PF; it is moved like any device. So are
+// whole functions (reports 8 and 9): a PF without VFs, and virtio NICs, whose netdevs
+// belong to a device of another bus.
+func TestFunctionWithoutAPF(t *testing.T) {
 	addr := pci.MustParseAddress("0000:05:00.0")
-	inVM := func(t *testing.T) *fakeKernel {
+	with := func(t *testing.T, driver, parent string) *fakeKernel {
 		k := newNode(t, igb)
-		l := k.addLink("", link.Link{Name: "ens5", Type: "ether", MAC: "02:00:00:00:05:00", MTU: 1500, ParentDev: addr.String()})
-		l.vf = &fakeVF{addr: addr, driver: "igbvf", netdev: l}
+		l := k.addLink("", link.Link{Name: "ens5", Type: "ether", MAC: "02:00:00:00:05:00", MTU: 1500, ParentDev: parent})
+		l.vf = &fakeVF{addr: addr, driver: driver, netdev: l}
 		k.vfs[addr] = l.vf
 		return k
 	}
-	t.Run("MAC and MTU are the VF's own", func(t *testing.T) {
-		k := inVM(t)
+	for name, node := range map[string]func(*testing.T) *fakeKernel{
+		"a VF in a virtual machine": func(t *testing.T) *fakeKernel { return with(t, "igbvf", addr.String()) },
+		"a PF without VFs": func(t *testing.T) *fakeKernel {
+			k := with(t, "igb", addr.String())
+			k.pfs[addr] = &device.PF{Address: addr, Driver: "igb", Netdev: "ens5", TotalVFs: 7}
+			return k
+		},
+		"a virtio NIC": func(t *testing.T) *fakeKernel {
+			k := with(t, "virtio-pci", "virtio3")
+			k.virtio = map[pci.Address]string{addr: "virtio3"}
+			return k
+		},
+	} {
+		t.Run(name, func(t *testing.T) { testWithoutAPF(t, node, addr) })
+	}
+}
+
+func testWithoutAPF(t *testing.T, node func(*testing.T) *fakeKernel, addr pci.Address) {
+	t.Run("MAC and MTU are its own", func(t *testing.T) {
+		k := node(t)
 		s := k.set(t.TempDir())
 		before := k.state()
 		att := prepared(t, s, "sriov", request(`{"name": "fast", "type": "sriov", "mac": "02:00:00:cc:00:01", "mtu": 1400, "vlan": 0, "vlanQoS": 0, "min_tx_rate": 0, "max_tx_rate": 0}`, addr))
@@ -82,7 +103,7 @@ func TestVFWithoutAPF(t *testing.T) {
 		}
 	})
 	t.Run("the rest is refused", func(t *testing.T) {
-		s := inVM(t).set(t.TempDir())
+		s := node(t).set(t.TempDir())
 		_, err := attacherOf(t, s, "sriov").Prepare(context.Background(), request(strings.Replace(full, `"auto"`, `"enable"`, 1), addr))
 		for _, field := range []string{"vlan", "spoofchk", "trust", "link_state", "max_tx_rate", "no PF of 0000:05:00.0 is visible here"} {
 			if err == nil || !strings.Contains(err.Error(), field) {

@@ -46,20 +46,16 @@ func (k *pfKnobs) link() (link.Link, error) {
 	return k.uplink, err
 }
 
-// netdevName avoids to read the whole PF. It does so only if a PF in switchdev mode,
-// which has the netdevs of its representors as well, was renamed.
+// netdevName avoids to read the whole PF.
 func (k *pfKnobs) netdevName() (string, error) {
 	names, err := k.sysfs.Netdevs(k.pf)
 	switch {
 	case err != nil || len(names) == 0:
 		return "", err
-	case len(names) == 1:
-		return names[0], nil
-	case slices.Contains(names, k.pfName):
+	case slices.Contains(names, k.pfName): // a NIC with two ports in one function
 		return k.pfName, nil
 	}
-	pf, err := k.sysfs.PF(k.pf)
-	return pf.Netdev, err
+	return names[0], nil
 }
 
 // read reads the VF's settings.

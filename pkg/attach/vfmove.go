@@ -80,7 +80,7 @@ func (n *netdev) inPod() (link.Link, error) {
 	return link.Link{}, errNoNetdev
 }
 
-// is reports whether a link in the pod is the VF's, by its PCI address. Kernels before
+// is reports whether a link in the pod is the VF's, by its device. Kernels before
 // 5.14 do not report it. There the VF is the NIC with the index that it came under. If
 // an ADD was interrupted before that was known, it is the one NIC in the pod with one
 // of its MACs. Anything else may be the pod's own making: a link with the VF's name, its
@@ -88,7 +88,7 @@ func (n *netdev) inPod() (link.Link, error) {
 func (n *netdev) is(l link.Link) bool {
 	switch {
 	case l.ParentDev != "":
-		return l.ParentDev == n.addr.String()
+		return l.ParentDev == n.at.set.Sysfs.NetdevParent(n.addr)
 	case !isNIC(l):
 		return false
 	case n.vf.Ifindex != 0:

@@ -89,11 +89,26 @@ func (p *vfPreparation) usableVF(addr pci.Address) (device.VF, error) {
 		return vf, fmt.Errorf("VF %s has no driver bound, so there is no interface to give to the pod; bind its kernel driver, or vfio-pci for userspace (NICProfile: driver)", addr)
 	}
 	if vf.PF.IsZero() {
-		if _, err := p.at.set.Sysfs.PF(addr); err == nil {
-			return vf, fmt.Errorf("%s is a PF; a pod gets one of its VFs", addr)
+		if err := p.usablePF(addr); err != nil {
+			return vf, err
 		}
 	}
 	return vf, p.at.askCustody(addr)
+}
+
+// usablePF refuses a PF that the kubelet has not given to the pod, or that has VFs: these
+// would lose their uplink. Of a NIC without SR-IOV, or a VF in a virtual machine, it
+// knows nothing.
+func (p *vfPreparation) usablePF(addr pci.Address) error {
+	switch pf, err := p.at.set.Sysfs.PF(addr); {
+	case err != nil:
+		return nil
+	case !p.at.call.gave(addr):
+		return fmt.Errorf("%s is a PF; a pod gets one of its VFs, or the whole PF if the pod requests the resource of a pool that has it", addr)
+	case pf.NumVFs > 0:
+		return fmt.Errorf("PF %s has %d VFs by now, and a pod gets a PF only while it has none; remove the VFs, or delete the pod so that it gets another device", addr, pf.NumVFs)
+	}
+	return nil
 }
 
 // readNetdev reads the VF's netdev, and refuses one that the host uses.
@@ -119,7 +134,7 @@ func (p *vfPreparation) readNetdev(vf device.VF, state *ledger.VFState) error {
 // cannot be read, nothing may be asked of the PF: it could not be restored.
 func (p *vfPreparation) readPF(vf device.VF, state *ledger.VFState) (device.Settings, error) {
 	if vf.PF.IsZero() {
-		return p.refuse("no PF of " + vf.Address.String() + " is visible here, as inside a virtual machine; set them where the PF is")
+		return p.refuse("no PF of " + vf.Address.String() + " is visible here, as of a whole NIC, or inside a virtual machine; set it where the PF is, or tag inside the pod")
 	}
 	pf, err := p.at.set.Sysfs.PF(vf.PF)
 	if err != nil {

@@ -25,6 +25,8 @@ type VFGroup struct {
 	VFs      []device.IndexRange // empty: all
 	Resource string              // with prefix; empty: not advertised
 	Settings device.Settings     // a setting without a value is not touched; Driver always has one
-	Rebind   bool                // the driver is rebound when a pod has released the VF
-	Allow    *VFAllow            // nil: every pod, every setting
+	// AllowUnsafeDMA accepts drivers with which a pod can read and write all memory of the node.
+	AllowUnsafeDMA bool
+	Rebind         bool     // the driver is rebound when a pod has released the VF
+	Allow          *VFAllow // nil: every pod, every setting
 }

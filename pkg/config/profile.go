@@ -207,7 +207,7 @@ func checkPF(pf v1alpha1.PFSpec, problem *problems) {
 // groupPool returns the pool that a VF group declares. A VF that is not (yet) bound to the
 // declared driver is in the pool too, as an unhealthy device.
 func groupPool(p Profile, group VFGroup, g v1alpha1.VFGroup, i int) device.Pool {
-	sel := device.Selector{NIC: &p.NICs, VFs: group.VFs, RDMA: g.RDMA, Driver: group.Settings.Driver}
+	sel := device.Selector{NIC: &p.NICs, VFs: group.VFs, RDMA: g.RDMA, Driver: group.Settings.Driver, UnsafeDMA: group.AllowUnsafeDMA}
 	return device.Pool{
 		Resource:        group.Resource,
 		Type:            device.NetDevice,

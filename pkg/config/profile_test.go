@@ -192,6 +192,8 @@ func TestParseProfileErrors(t *testing.T) {
 		{"VF MTU", head + "spec: {vfGroups: [{mtu: 70000}]}", at + `spec.vfGroups[0].mtu: 70000 is out of range: 68 to 65535 bytes, or unset`},
 		{"VF MTU above the PF's", head + "spec: {pf: {mtu: 1500}, vfGroups: [{mtu: 9000}]}", at + `spec.vfGroups[0].mtu: 9000 is above the PF's: raise spec.pf.mtu (1500) or lower this one`},
 		{"VF MTU without netdev", head + "spec: {vfGroups: [{mtu: 9000, driver: vfio-pci}]}", at + `spec.vfGroups[0].mtu: a VF bound to vfio-pci has no netdev to set it on: the program that drives the VF chooses its MTU`},
+		{"security: uio", head + "spec: {vfGroups: [{driver: igb_uio}]}", at + `spec.vfGroups[0].driver: with igb_uio, a pod can read and write all memory of the node: use vfio-pci with an IOMMU, or accept that with spec.vfGroups[0].allowUnsafeDMA: true`},
+		{"security: consent to nothing", head + "spec: {vfGroups: [{allowUnsafeDMA: true}]}", at + `spec.vfGroups[0].allowUnsafeDMA: it is about userspace drivers, and driver kernel is none: remove it`},
 		{"VLAN", head + "spec: {vfGroups: [{vlan: 4095}]}", at + `spec.vfGroups[0].vlan: 4095 is out of range: 1 to 4094, 0 for none, or unset`},
 		{"QoS", head + "spec: {vfGroups: [{vlan: 5, vlanQoS: 8}]}", at + `spec.vfGroups[0].vlanQoS: 8 is out of range: 0 to 7`},
 		{"reset", head + "spec: {vfGroups: [{resetOnRelease: flr}]}", at + `spec.vfGroups[0].resetOnRelease: "flr" is not one of restore, rebind`},

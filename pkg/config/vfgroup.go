@@ -18,6 +18,8 @@ func vfGroup(g v1alpha1.VFGroup, pf v1alpha1.PFSpec, field string, problem *prob
 		problem.addf(field, "idle, rdma, needVhostNet and excludeTopology say how a resource is handed out: set resourceName")
 	}
 	out.Settings, out.Rebind = groupSettings(g, field, problem), groupRebinds(g, field, problem)
+	out.AllowUnsafeDMA = g.AllowUnsafeDMA
+	checkUnsafeDMA(g, field, problem)
 	out.Allow = vfAllow(g.Allow, field+".allow", problem)
 	checkGroupMTU(g, pf, field, problem)
 	checkVLAN(g, field, problem)
@@ -61,6 +63,17 @@ func groupSettings(g v1alpha1.VFGroup, field string, problem *problems) device.S
 		problem.add(field+".linkState", checkOneOf([]string{g.LinkState}, "auto", "enable", "disable"))
 	}
 	return out
+}
+
+// checkUnsafeDMA refuses uio drivers without consent. Whether VFIO has an IOMMU is known on the
+// node only.
+func checkUnsafeDMA(g v1alpha1.VFGroup, field string, problem *problems) {
+	switch userspace := device.UserspaceDriver(g.Driver); {
+	case userspace && !device.VFIODriver(g.Driver) && !g.AllowUnsafeDMA:
+		problem.addf(field+".driver", "with %s, a pod can read and write all memory of the node: use vfio-pci with an IOMMU, or accept that with %s.allowUnsafeDMA: true", g.Driver, field)
+	case !userspace && g.AllowUnsafeDMA:
+		problem.addf(field+".allowUnsafeDMA", "it is about userspace drivers, and driver %s is none: remove it", cmp.Or(g.Driver, device.KernelDriver))
+	}
 }
 
 // groupRebinds reads resetOnRelease.

@@ -1,6 +1,7 @@
 package custody
 
 import (
+	"fmt"
 	"slices"
 
 	"fairlead.dev/fairlead/pkg/ledger"
@@ -9,9 +10,13 @@ import (
 
 // ToAllocate returns the use that forbids the kubelet to give a VF to another container
 // as a resource. If the kubelet has already given the VF as this resource, it may do so
-// again: it knows when the first container has ended.
+// again: it knows when the first container has ended. Of whole functions, those that a
+// profile governs are kept for their VFs.
 func (v *View) ToAllocate(vf pci.Address, resource string) (Use, bool) {
 	uses := v.Uses(vf)
+	if profile, ok := v.governed[vf]; ok && v.function(vf).whole {
+		uses = append(uses, Use{Kind: Governed, Function: vf, Who: fmt.Sprintf("profile %q", profile)})
+	}
 	given := slices.ContainsFunc(uses, func(u Use) bool { return u.Kind == Allocation && u.Resource == resource })
 	return firstUse(uses, func(u Use) bool { return !(given && kubeletKnows(u, resource)) })
 }
@@ -23,7 +28,7 @@ func kubeletKnows(u Use, resource string) bool {
 	switch u.Kind {
 	case Allocation, Sandbox:
 		return u.Resource == resource && !u.Named && !u.Ungranted
-	case Group, GroupDriver:
+	case Group, GroupDriver, Governed:
 		return true
 	}
 	return false
@@ -63,14 +68,15 @@ func (v *View) ToChange(fn pci.Address) []Use {
 
 // ToCarry returns the use that forbids a macvlan, ipvlan or VLAN link of a pod on a
 // netdev: another pod has the netdev's function, or may get it at any time. The host's
-// own use of the netdev is no obstacle.
+// own use of the netdev is no obstacle. Neither is the pool of a whole function: the link
+// keeps the kubelet from giving the function away.
 func (v *View) ToCarry(netdev, sandboxID string) (Use, bool) {
 	fn, ok := v.Function(netdev)
 	if !ok {
 		return Use{}, false
 	}
 	uses := v.Uses(fn)
-	if resource, ok := v.pooled[fn]; ok {
+	if resource, ok := v.pooled[fn]; ok && !v.function(fn).whole {
 		uses = append(uses, Use{Kind: Pool, Function: fn, Netdev: netdev, Resource: resource, Who: "the pool of " + resource})
 	}
 	return firstUse(uses, func(u Use) bool {

@@ -38,7 +38,7 @@ func (o *Oracle) Confirm(ctx context.Context, fns ...pci.Address) (*View, error)
 
 func (s Sources) read(fn pci.Address, v *View) (reading, error) {
 	known := v.function(fn)
-	r := reading{function: function{group: s.Functions.IOMMUGroup(fn), pf: known.pf, vfs: known.vfs}, host: map[string]HostLink{}}
+	r := reading{function: function{group: s.Functions.IOMMUGroup(fn), pf: known.pf, vfs: known.vfs, whole: known.whole}, host: map[string]HostLink{}}
 	if known.pf.IsZero() {
 		r.pf, _ = s.Functions.PFOf(fn)
 	}
@@ -63,13 +63,19 @@ func (s Sources) read(fn pci.Address, v *View) (reading, error) {
 	return r, nil
 }
 
-// ownNetdevs leaves out the representors of VFs, which sysfs lists with the netdev of
-// the PF. If a known name is among those found, it is the function's own.
+// ownNetdevs returns the names found, with the known altnames if the netdev still has the
+// known name.
 func ownNetdevs(known, found []string) []string {
-	if len(known) > 0 && slices.Contains(found, known[0]) {
-		return known
+	if len(known) == 0 || !slices.Contains(found, known[0]) {
+		return found
 	}
-	return found
+	all := slices.Clone(known)
+	for _, name := range found {
+		if !slices.Contains(all, name) {
+			all = append(all, name)
+		}
+	}
+	return all
 }
 
 // note publishes the findings of Confirm that have no events, so that a device that was

@@ -16,6 +16,7 @@ type function struct {
 	group   int           // -1: none
 	pf      pci.Address   // of a VF; zero: not visible, as in a virtual machine
 	vfs     []pci.Address // of a PF
+	whole   bool          // it can be handed out as a whole: a PF without VFs, or a NIC without SR-IOV
 }
 
 // absent reports whether the driver should have made a netdev that is not on the host.
@@ -40,6 +41,9 @@ func newIndex(s *inventory.Snapshot) index {
 	for i := range s.Lone {
 		x.addVF(&s.Lone[i])
 	}
+	for _, nic := range s.NICs {
+		x.addPF(nic)
+	}
 	return x
 }
 
@@ -57,6 +61,9 @@ func (x index) with(s *inventory.Snapshot, changes inventory.Changes) index {
 		if _, vf, ok := s.VF(fn); ok {
 			next.addVF(&vf)
 		}
+		if nic, ok := s.NIC(fn); ok {
+			next.addPF(nic)
+		}
 	}
 	for _, pf := range s.PFs { // changes do not list a PF whose VFs have changed
 		next.addPF(pf)
@@ -65,7 +72,8 @@ func (x index) with(s *inventory.Snapshot, changes inventory.Changes) index {
 }
 
 func (x index) addPF(pf device.PF) {
-	f := function{netdevs: names(pf.Netdev, pf.AltNames), driver: pf.Driver, group: pf.IOMMUGroup}
+	f := function{netdevs: names(pf.Netdev, pf.AltNames), driver: pf.Driver, group: pf.IOMMUGroup, whole: len(pf.VFs) == 0}
+	f.netdevs = append(f.netdevs, pf.OtherNetdevs...)
 	for i := range pf.VFs {
 		f.vfs = append(f.vfs, pf.VFs[i].Address)
 	}

@@ -116,6 +116,17 @@ func (o *Oracle) SetPooled(resources map[pci.Address]string) {
 	})
 }
 
+// SetGoverned takes the PFs that profiles govern, with the profiles' names.
+func (o *Oracle) SetGoverned(profiles map[pci.Address]string) {
+	o.out.update(func(next *View) bool {
+		if maps.Equal(next.governed, profiles) {
+			return false
+		}
+		next.governed = maps.Clone(profiles)
+		return true
+	})
+}
+
 // ToAttach confirms a function and asks View.ToAttach. If somebody uses the function,
 // the error is an *InUseError.
 func (o *Oracle) ToAttach(fn pci.Address, sandboxID string, pod ledger.PodRef, given bool) error {

@@ -43,6 +43,8 @@ func (u Use) unrecordedReason() string {
 		return fmt.Sprintf("%s is in the same IOMMU group and bound to %s, so VFIO opens no function of the group: unbind it, or bind it to vfio-pci too", u.Function, u.Driver)
 	case Change:
 		return "a profile is changing it: try again in a moment"
+	case Governed:
+		return fmt.Sprintf("%s governs this PF and hands out its VFs: take the PF out of the profile's spec.nics, or out of the pool", u.Who)
 	case Pool:
 		return fmt.Sprintf("it is advertised as %s, so the kubelet may give it to a pod at any time: use the PF, or a NIC that is in no pool", u.Resource)
 	}

@@ -23,6 +23,7 @@ const (
 	Group       Kind = "group"        // another function of its IOMMU group is used
 	GroupDriver Kind = "group driver" // another function of its IOMMU group has a kernel driver, so VFIO opens no member
 	Change      Kind = "change"       // a profile is changing it
+	Governed    Kind = "profile"      // a profile governs the PF (only ToAllocate returns this: it is no use by itself)
 	Pool        Kind = "pool"         // it is advertised to the kubelet (only ToCarry returns this: a pool is no use)
 )
 

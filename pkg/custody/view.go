@@ -20,6 +20,7 @@ type Facts struct {
 	Open        []pci.Address               // open through VFIO
 	Groups      map[int][]sysfs.GroupMember // IOMMU groups of functions that have a VFIO driver
 	Pooled      map[pci.Address]string      // function → resource that it is advertised as
+	Governed    map[pci.Address]string      // PF → the profile that governs it
 	Changing    []pci.Address
 	Settling    []pci.Address     // whose netdev may still be on its way
 	Missing     []pci.Address     // whose netdev Confirm missed, although they may be allocated
@@ -39,6 +40,7 @@ type View struct {
 	open        map[pci.Address]bool
 	groups      map[int][]sysfs.GroupMember
 	pooled      map[pci.Address]string
+	governed    map[pci.Address]string
 	changing    map[pci.Address]int
 	settling    map[pci.Address]bool
 	missing     map[pci.Address]bool // functions whose netdev Confirm missed
@@ -57,7 +59,7 @@ type reading struct {
 func NewView(f Facts) *View {
 	v := &View{
 		allocations: byDevice(f.Allocations), grants: byFunction(f.Grants), host: map[string]HostLink{}, groups: f.Groups,
-		open: setOf(f.Open), settling: setOf(f.Settling), missing: setOf(f.Missing), pooled: f.Pooled, changing: map[pci.Address]int{}, unread: f.Unread,
+		open: setOf(f.Open), settling: setOf(f.Settling), missing: setOf(f.Missing), pooled: f.Pooled, governed: f.Governed, changing: map[pci.Address]int{}, unread: f.Unread,
 		ungranted: map[string]bool{},
 	}
 	for _, id := range f.Ungranted {
@@ -106,7 +108,7 @@ func byFunction(grants []Grant) map[pci.Address][]Grant {
 func (v *View) Devices() *inventory.Snapshot { return v.devices }
 
 // Function returns the function of a netdev of the host, which may be given by an altname.
-// It returns false if the netdev belongs to no SR-IOV function.
+// It returns false if the netdev belongs to no PF, VF or NIC on the PCI bus.
 func (v *View) Function(netdev string) (pci.Address, bool) {
 	fn, ok := v.index.netdevs[netdev]
 	return fn, ok

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"fairlead.dev/fairlead/pkg/device"
+	"fairlead.dev/fairlead/pkg/inventory"
 	"fairlead.dev/fairlead/pkg/ledger"
 	"fairlead.dev/fairlead/pkg/pci"
 )
@@ -84,6 +85,7 @@ func TestReasonsAreDocumented(t *testing.T) {
 		Allocation: "the kubelet gave it to ", Children: " has a link on its netdev ", VFIO: "a process has it open through VFIO",
 		Namespace: "its netdev is not on the host, and no pod is on record", Group: " is in the same IOMMU group",
 		GroupDriver: " is in the same IOMMU group", Change: "a profile is changing it", Pool: "it is advertised as ",
+		Governed: "governs this PF and hands out its VFs",
 	} {
 		reason := Use{Kind: kind, Resource: fast}.Reason()
 		if !strings.Contains(reason, phrase) || !strings.Contains(string(raw), phrase) {
@@ -154,6 +156,20 @@ var questions = []struct {
 	{"the host's use of its links is unknown", Facts{Unread: map[string]string{hostSource: "not read yet"}}, toCarry("ens1f0"), ""},
 	{"who holds devices is not known", Facts{Unread: map[string]string{ledgerSource: "EIO"}}, toCarry("ens1f0"), "unknown"},
 	{"a netdev that is no function's", Facts{}, toCarry("dummy0"), ""},
+	{"reports 8: a whole PF that is free", whole(Facts{}), toAllocate(pf, fast), ""},
+	{"reports 8: the host uses a whole PF", whole(Facts{Host: map[string]string{"ens1f0": "for a default route"}}), toAllocate(pf, fast), "host"},
+	{"reports 8: the host uses its second netdev", whole(Facts{Host: map[string]string{"port1": "for a default route"}}), toAllocate(pf, fast), "host"},
+	{"reports 8: the host uses a NIC without SR-IOV", whole(Facts{OnTop: map[string][]string{"eth5": {"bond0"}}}), toAllocate(usb, fast), "host"},
+	{"reports 8: pods' links are on a whole PF", whole(Facts{Sandboxes: []ledger.Sandbox{carries("a", podA, "enp59s0f0")}}), toAllocate(pf, fast), "children"},
+	{"reports 8: a profile governs a whole PF", whole(Facts{Governed: map[pci.Address]string{pf: "lab"}}), toAllocate(pf, fast), "profile"},
+	{"a profile governs the PF of VFs", Facts{Governed: map[pci.Address]string{pf: "lab"}}, toAllocate(vf0, fast), ""},
+	{"reports 8: a profile that came after a pod got the PF", whole(Facts{Governed: map[pci.Address]string{pf: "lab"}, Allocations: []ledger.Allocation{gave(fast, pf)}}), toAllocate(pf, fast), ""},
+	{"reports 8: a profile may not change a PF that a pod has", whole(Facts{Governed: map[pci.Address]string{pf: "lab"}, Sandboxes: []ledger.Sandbox{holds("a", podA, fast, pf)}}), toChange(pf), "sandbox"},
+	{"reports 8: a whole PF that was given to the pod", whole(Facts{Allocations: []ledger.Allocation{gave(fast, pf)}}), toAttach(pf, true), ""},
+	{"reports 8: a pod with a link on a whole PF keeps it from others", whole(Facts{Allocations: []ledger.Allocation{gave(fast, pf)}, Sandboxes: []ledger.Sandbox{carries("a", podA, "ens1f0")}}), toAttach(pf, true), "children"},
+	{"reports 8: links may be made on a whole PF in a pool", whole(Facts{Pooled: map[pci.Address]string{pf: fast}}), toCarry("ens1f0"), ""},
+	{"reports 8: not if it is allocated", whole(Facts{Pooled: map[pci.Address]string{pf: fast}, Allocations: []ledger.Allocation{gave(fast, pf)}}), toCarry("ens1f0"), "allocation"},
+
 	{"pods' VLAN link on a PF is not the host's", Facts{OnTop: map[string][]string{"ens1f0": {"ens1f0.100"}}, Sandboxes: []ledger.Sandbox{onVLAN(carries("a", podA, "ens1f0"), "ens1f0.100")}}, toChange(pf), "children"},
 }
 
@@ -226,4 +242,12 @@ func withUSB(driver string) Facts {
 	g := groups()
 	g[13] = []groupMember{{Address: vf6, Driver: "vfio-pci"}, {Address: usb, Driver: driver}}
 	return Facts{Groups: g}
+}
+
+// whole adds a PF without VFs that has two ports, and a NIC without SR-IOV.
+func whole(f Facts) Facts {
+	p := nic()
+	p.VFs, p.NumVFs, p.OtherNetdevs = nil, 0, []string{"port1"}
+	f.Devices = inventory.NewSnapshot([]device.PF{p}, nil, device.PF{Address: usb, Driver: "e1000e", Netdev: "eth5", IOMMUGroup: -1})
+	return f
 }

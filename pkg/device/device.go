@@ -4,7 +4,11 @@
 // deviceplugin advertises the pools.
 package device
 
-import "fairlead.dev/fairlead/pkg/pci"
+import (
+	"strings"
+
+	"fairlead.dev/fairlead/pkg/pci"
+)
 
 // PF is a physical function that can have VFs, in its current state.
 type PF struct {
@@ -29,9 +33,38 @@ type PF struct {
 	IOMMUGroup   int      `json:"iommuGroup"`    // -1: no group
 	RDMADevices  []string `json:"rdmaDevices,omitempty"`
 	EswitchMode  string   `json:"eswitchMode,omitempty"` // "legacy", "switchdev"; empty if devlink reports no mode
-	TotalVFs     int      `json:"totalVFs"`
+	TotalVFs     int      `json:"totalVFs"`              // 0: a NIC without SR-IOV
 	NumVFs       int      `json:"numVFs"`
-	VFs          []VF     `json:"vfs,omitempty"` // in order of index
+	NoAutoprobe  bool     `json:"noAutoprobe,omitempty"` // sriov_drivers_autoprobe is 0: new VFs get no driver
+	VFs          []VF     `json:"vfs,omitempty"`         // in order of index
+	// OtherNetdevs are further netdevs of the function, as of a NIC with two ports in one
+	// function. Representors are not among them.
+	OtherNetdevs []string `json:"otherNetdevs,omitempty"`
+	ACPIIndex    string   `json:"acpiIndex,omitempty"`
+	Nodes
+}
+
+// Nodes are the nodes below /dev through which userspace opens a function.
+type Nodes struct {
+	VFIOGroup string   `json:"vfioGroup,omitempty"` // "12", or "noiommu-12"; empty unless bound to VFIO
+	UIO       string   `json:"uio,omitempty"`       // "uio0"; empty unless bound to a uio driver
+	Verbs     []string `json:"verbs,omitempty"`     // "uverbs3"
+}
+
+// NoIOMMU reports whether the function is bound to VFIO without an IOMMU, so that a program with
+// the function can read and write all memory of the node.
+func (n Nodes) NoIOMMU() bool { return strings.HasPrefix(n.VFIOGroup, "noiommu-") }
+
+// WholeIndex is the index of a whole function, which is no VF: no range of VFs contains it.
+const WholeIndex = -1
+
+// Whole returns the function as a device that can be handed out as a whole, in place of VFs.
+func (pf PF) Whole() VF {
+	return VF{
+		Address: pf.Address, Index: WholeIndex, Whole: true, Vendor: pf.Vendor, Device: pf.Device, Driver: pf.Driver,
+		Netdev: pf.Netdev, AltNames: pf.AltNames, LinkType: pf.LinkType, MAC: pf.MAC, MTU: pf.MTU,
+		NUMANode: pf.NUMANode, IOMMUGroup: pf.IOMMUGroup, ACPIIndex: pf.ACPIIndex, RDMADevices: pf.RDMADevices, Nodes: pf.Nodes,
+	}
 }
 
 // VF is a virtual function, in its current state. It has no Netdev if its netdev is in a pod's
@@ -52,11 +85,10 @@ type VF struct {
 	IOMMUGroup  int         `json:"iommuGroup"`
 	ACPIIndex   string      `json:"acpiIndex,omitempty"`
 	RDMADevices []string    `json:"rdmaDevices,omitempty"`
+	Nodes
 
-	// The nodes below /dev through which userspace opens it.
-	VFIOGroup string   `json:"vfioGroup,omitempty"` // "12", or "noiommu-12"; empty unless bound to VFIO
-	UIO       string   `json:"uio,omitempty"`       // "uio0"; empty unless bound to a uio driver
-	Verbs     []string `json:"verbs,omitempty"`     // "uverbs3"
+	// Whole marks a device that is no VF: a PF without VFs, or a NIC without SR-IOV. It has no PF.
+	Whole bool `json:"whole,omitempty"`
 }
 
 // Userspace reports whether the VF is bound to a driver that hands it to userspace (vfio-pci, a

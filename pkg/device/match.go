@@ -53,6 +53,20 @@ func (c Claims) Selector(i int, vf VF) *Selector {
 	return nil
 }
 
+// Addressed returns the claims of the selectors that have pciAddresses. The writer of such a
+// selector has meant these functions, whatever they are.
+func (c Claims) Addressed() Claims {
+	out := Claims{pools: make([][]claim, len(c.pools))}
+	for i, claims := range c.pools {
+		for _, claim := range claims {
+			if len(claim.PCIAddresses) > 0 {
+				out.pools[i] = append(out.pools[i], claim)
+			}
+		}
+	}
+	return out
+}
+
 // Fulfilled counts the selectors of pool i that the PF satisfies.
 func (c Claims) Fulfilled(i int) int { return len(c.pools[i]) }
 
@@ -127,8 +141,11 @@ func restrict[R any](c *claim, entries []R, of func(R) (vfs []IndexRange, names 
 }
 
 // selects reports whether a VF satisfies its part of the selector. The link type of a VF whose
-// netdev is in a pod cannot be read; the PF's is used.
+// netdev is in a pod cannot be read; the PF's is used. A profile's groups have only VFs.
 func (c claim) selects(vf VF) bool {
+	if vf.Whole && c.NIC != nil {
+		return false
+	}
 	for _, ranges := range c.indexes {
 		if !inRanges(ranges, vf.Index) {
 			return false
@@ -145,6 +162,14 @@ func (c claim) selects(vf VF) bool {
 		oneOf(c.ACPIIndexes, vf.ACPIIndex) &&
 		oneOf(c.LinkTypes, linkType) &&
 		(!c.RDMA || len(vf.RDMADevices) > 0)
+}
+
+// NamesFunction reports whether the selector names a function, by its address or by the name of
+// its netdev. Otherwise it selects it only by its kind.
+func (s *Selector) NamesFunction(pf PF) bool {
+	return s.PCIAddresses[pf.Address] ||
+		slices.ContainsFunc(s.PFNames, func(r PFRange) bool { return pf.hasName(r.Name) }) ||
+		slices.ContainsFunc(s.RootDevices, func(r RootRange) bool { return r.PF == pf.Address })
 }
 
 // MissingNames lists the selector's PF names if no PF has any of them.

@@ -50,6 +50,10 @@ type Selector struct {
 	// being bound to another driver stays in its pool.
 	Driver string
 
+	// UnsafeDMA accepts, for a profile's VFs, VFIO without an IOMMU: a pod can then read and write
+	// all memory of the node.
+	UnsafeDMA bool
+
 	// NIC and VFs are the selection of a profile's VF group: its PFs, and a range of VFs on
 	// each.
 	NIC *NICSelector

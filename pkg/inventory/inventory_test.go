@@ -96,6 +96,9 @@ func text(s *inventory.Snapshot) string {
 	for _, vf := range s.Lone {
 		fmt.Fprintf(&b, "%s %s %s\n", vf.Address, vf.Driver, names(vf.Netdev, vf.AltNames))
 	}
+	for _, nic := range s.NICs {
+		fmt.Fprintf(&b, "NIC %s %s %s\n", nic.Address, nic.Driver, names(nic.Netdev, nic.AltNames))
+	}
 	return b.String()
 }
 
@@ -156,14 +159,14 @@ func TestRefreshReadsTheNode(t *testing.T) {
 	}
 }
 
-// dp#251, cni#121: VFs in a virtual machine, where no PF is visible.
+// dp#251, cni#121, reports 9: VFs in a virtual machine, where no PF is visible, and its other NICs.
 func TestLoneVFs(t *testing.T) {
 	tree := sysfstest.New(t)
 	tree.LoadDriver("virtio-pci", "mlx5_core", "e1000e")
 	add := func(addr, vendor, dev, driver string) {
 		tree.AddVF(device.VF{Address: pci.MustParseAddress(addr), Vendor: vendor, Device: dev, Driver: driver, NUMANode: -1, IOMMUGroup: -1})
 	}
-	add("0000:00:03.0", "1af4", "1000", "virtio-pci") // the machine's uplink: never touched
+	tree.AddNIC(device.PF{Address: pci.MustParseAddress("0000:00:03.0"), Vendor: "1af4", Device: "1000", Driver: "virtio-pci", Netdev: "eth0"}) // the machine's uplink
 	add("0000:00:04.0", "8086", "10ca", "igbvf")
 	add("0000:00:05.0", "8086", "10ca", "vfio-pci") // by id, since the driver does not show it any more
 	add("0000:00:06.0", "15b3", "1018", "mlx5_core")
@@ -179,6 +182,8 @@ func TestLoneVFs(t *testing.T) {
 		0000:00:05.0 vfio-pci -
 		0000:00:06.0 mlx5_core -
 		0000:00:08.0 igbvf -
+		NIC 0000:00:03.0 virtio-pci eth0
+		NIC 0000:00:07.0 mlx5_core -
 	`)
 	pf, vf, ok := s.VF(pci.MustParseAddress("0000:00:06.0"))
 	if !ok || !pf.Address.IsZero() || !vf.PF.IsZero() {
@@ -317,6 +322,16 @@ func TestEventsUpdateWhatTheyName(t *testing.T) {
 				  0 0000:3b:10.0 igbvf ens1f0v0
 				  1 0000:3b:10.2 igbvf ens1f0v1
 				` + rest + "0000:00:04.0 igbvf -\n",
+		},
+		"a NIC without SR-IOV is plugged in": {
+			change: func(tr *sysfstest.Tree) {
+				tr.AddNIC(device.PF{Address: pci.MustParseAddress("0000:00:04.0"), Vendor: "8086", Device: "10d3", Driver: "igb", Netdev: "eth9"})
+			},
+			events: []inventory.Event{netdev("eth9")},
+			want: `0000:3b:00.0 ens1f0 mtu 1500 up vfs 2/7
+				  0 0000:3b:10.0 igbvf ens1f0v0
+				  1 0000:3b:10.2 igbvf ens1f0v1
+				` + rest + "NIC 0000:00:04.0 igb eth9\n",
 		},
 		"events were lost": {
 			change: func(tr *sysfstest.Tree) { tr.HideNetdev(first) },
@@ -545,6 +560,7 @@ func TestDiff(t *testing.T) {
 		want   string
 	}{
 		"nothing":       {func(p []device.PF) []device.PF { return p }, nil, ""},
+		"PF's 2nd port": {func(p []device.PF) []device.PF { p[1].OtherNetdevs = []string{"b"}; return p }, nil, "~0000:5e:00.0"},
 		"VF changed":    {func(p []device.PF) []device.PF { p[0].VFs[1].Driver = "vfio-pci"; return p }, nil, "~0000:3b:10.2"},
 		"VF gone":       {func(p []device.PF) []device.PF { p[0].VFs = p[0].VFs[:1]; return p }, nil, "-0000:3b:10.2"},
 		"PF gone":       {func(p []device.PF) []device.PF { return p[:1] }, nil, "-0000:5e:00.0 -0000:5e:10.0"},
@@ -562,6 +578,28 @@ func TestDiff(t *testing.T) {
 				t.Errorf("Diff (-want +got), Empty %v:\n%s", c.Empty(), diff)
 			}
 		})
+	}
+}
+
+// reports 8: NICs without SR-IOV are followed like PFs.
+func TestDiffOfNICs(t *testing.T) {
+	a, b := device.PF{Address: pf0, Netdev: "a"}, device.PF{Address: pf1, Netdev: "b"}
+	renamed := b
+	renamed.Netdev = "b2"
+	snapshot := func(nics ...device.PF) *inventory.Snapshot { return inventory.NewSnapshot(nil, nil, nics...) }
+	for want, now := range map[string]*inventory.Snapshot{
+		"":                            snapshot(a, b),
+		"-0000:3b:00.0":               snapshot(b),
+		"~0000:5e:00.0":               snapshot(a, renamed),
+		"-0000:3b:00.0 -0000:5e:00.0": snapshot(),
+	} {
+		if got := inventory.Diff(snapshot(a, b), now).String(); got != want {
+			t.Errorf("Diff %q, want %q", got, want)
+		}
+	}
+	s := snapshot(a, b)
+	if _, ok := s.NIC(pf1); !ok || !s.Has(pf0) || s.Has(pci.MustParseAddress("0000:01:00.0")) {
+		t.Error("NIC or Has is wrong")
 	}
 }
 

@@ -71,28 +71,35 @@ func (inv *Inventory) readAll(ctx context.Context, old *Snapshot) (*Snapshot, er
 			found = append(found, *pf)
 		}
 	}
-	next := NewSnapshot(found, inv.readAllLone(old, functions.NICs, names, unread))
+	lone, nics := inv.readAllLone(old, functions.NICs, names, unread)
+	next := NewSnapshot(found, lone, nics...)
 	if len(unread.Causes) > 0 {
 		return next, unread
 	}
 	return next, nil
 }
 
-func (inv *Inventory) readAllLone(old *Snapshot, nics []pci.Address, names altNamesOf, unread *UnreadError) []device.VF {
-	var all []device.VF
-	for _, addr := range nics {
-		lone, err := inv.readLone(addr, names)
+// readAllLone reads the functions that are neither a PF nor a VF of one.
+func (inv *Inventory) readAllLone(old *Snapshot, functions []pci.Address, names altNamesOf, unread *UnreadError) (lone []device.VF, nics []device.PF) {
+	for _, addr := range functions {
+		vf, nic, err := inv.readLone(addr, names)
 		if err != nil {
 			unread.Causes[addr] = err
 			if pf, lastRead, ok := old.VF(addr); ok && pf.Address.IsZero() {
-				lone = &lastRead
+				vf = &lastRead
+			}
+			if lastRead, ok := old.NIC(addr); ok {
+				nic = &lastRead
 			}
 		}
-		if lone != nil {
-			all = append(all, *lone)
+		if vf != nil {
+			lone = append(lone, *vf)
+		}
+		if nic != nil {
+			nics = append(nics, *nic)
 		}
 	}
-	return all
+	return lone, nics
 }
 
 // altNamesOf returns the altnames of a netdev: from one dump in a full reading, from one
@@ -147,56 +154,76 @@ func (inv *Inventory) readPFAlone(addr pci.Address, names altNamesOf) (*device.P
 	if pf.TotalVFs == 0 {
 		return nil, nil
 	}
-	pf.AltNames = names(pf.Netdev)
+	pf = inv.opts.described(pf, names)
 	if inv.opts.Eswitch != nil {
 		pf.EswitchMode = inv.opts.Eswitch(addr)
-	}
-	if inv.opts.Names != nil {
-		pf.VendorName, pf.ProductName = inv.opts.Names(pf.Vendor, pf.Device)
 	}
 	return &pf, nil
 }
 
-// readLone returns nil if the function is gone or is not a lone VF.
-func (inv *Inventory) readLone(addr pci.Address, names altNamesOf) (*device.VF, error) {
+// described adds the names that sysfs does not have.
+func (o *Options) described(pf device.PF, names altNamesOf) device.PF {
+	pf.AltNames = names(pf.Netdev)
+	if o.Names != nil {
+		pf.VendorName, pf.ProductName = o.Names(pf.Vendor, pf.Device)
+	}
+	return pf
+}
+
+// readLone reads a function that is neither a PF nor a VF of one: a VF in a virtual machine, or a
+// NIC without SR-IOV. It returns neither if the function is gone or is something else.
+func (inv *Inventory) readLone(addr pci.Address, names altNamesOf) (*device.VF, *device.PF, error) {
 	vf, err := inv.opts.FS.VF(addr)
+	if err != nil || !vf.PF.IsZero() {
+		return nil, nil, ignoreGone(err)
+	}
+	if knownVF(vf) {
+		vf.AltNames = names(vf.Netdev)
+		return &vf, nil, nil
+	}
+	nic, err := inv.opts.FS.NIC(addr)
 	if err != nil {
-		return nil, ignoreGone(err)
+		return nil, nil, ignoreGone(err)
 	}
-	if !vf.PF.IsZero() || !knownVF(vf) {
-		return nil, nil
-	}
-	vf.AltNames = names(vf.Netdev)
-	return &vf, nil
+	nic = inv.opts.described(nic, names)
+	return nil, &nic, nil
 }
 
 // readChanged returns old with the named functions read again.
 func (inv *Inventory) readChanged(old *Snapshot, dirty map[pci.Address]bool) (*Snapshot, error) {
-	pfs := slices.Clone(old.PFs)
-	lone := old.Lone
+	pfs := old.PFs
+	lone, nics := old.Lone, old.NICs
 	for addr := range inv.owners(old, dirty) {
 		pf, err := inv.rereadPF(old, addr, dirty)
 		if err != nil {
 			return nil, err
 		}
-		pfs = slices.DeleteFunc(pfs, func(p device.PF) bool { return p.Address == addr })
-		if pf != nil {
-			pfs = append(pfs, *pf)
+		pfs = replacePF(pfs, addr, pf)
+		var vf *device.VF
+		var nic *device.PF
+		if pf == nil {
+			if vf, nic, err = inv.readLone(addr, inv.oneAltName); err != nil {
+				return nil, err
+			}
 		}
-		if pf != nil {
-			continue
-		}
-		// It is neither a PF nor a VF with a PF, so it is a lone VF or gone.
+		nics = replacePF(nics, addr, nic)
 		lone = slices.DeleteFunc(slices.Clone(lone), func(vf device.VF) bool { return vf.Address == addr })
-		if single, err := inv.readLone(addr, inv.oneAltName); err != nil {
-			return nil, err
-		} else if single != nil {
-			lone = append(lone, *single)
+		if vf != nil {
+			lone = append(lone, *vf)
 		}
 	}
-	slices.SortFunc(pfs, func(a, b device.PF) int { return a.Address.Compare(b.Address) })
 	slices.SortFunc(lone, func(a, b device.VF) int { return a.Address.Compare(b.Address) })
-	return NewSnapshot(pfs, lone), nil
+	return NewSnapshot(pfs, lone, nics...), nil
+}
+
+// replacePF returns a copy of PFs, in order of address, in which now is at addr; nil: none is.
+func replacePF(pfs []device.PF, addr pci.Address, now *device.PF) []device.PF {
+	out := slices.DeleteFunc(slices.Clone(pfs), func(p device.PF) bool { return p.Address == addr })
+	if now != nil {
+		out = append(out, *now)
+		slices.SortFunc(out, func(a, b device.PF) int { return a.Address.Compare(b.Address) })
+	}
+	return out
 }
 
 // owners maps functions to those that must be read: a VF to its PF, the former and the current

@@ -17,9 +17,12 @@ type Snapshot struct {
 	// Lone are VFs without a visible PF: a virtual machine sees the VFs that it was given in
 	// this way.
 	Lone []device.VF `json:"lone,omitempty"`
+	// NICs are the NICs without SR-IOV, in order of address.
+	NICs []device.PF `json:"nics,omitempty"`
 
 	read    bool                     // false for the empty snapshot at the start
 	pfs     map[pci.Address]int      // PF -> position in PFs
+	nics    map[pci.Address]int      // NIC -> position in NICs
 	vfs     map[pci.Address]position // VF -> where it is
 	netdevs map[string]pci.Address   // netdev -> its function
 }
@@ -29,20 +32,31 @@ type position struct{ pf, vf int }
 
 // NewSnapshot returns the snapshot of the given devices. The slices must not be used
 // afterwards.
-func NewSnapshot(pfs []device.PF, lone []device.VF) *Snapshot {
+func NewSnapshot(pfs []device.PF, lone []device.VF, nics ...device.PF) *Snapshot {
 	s := &Snapshot{
-		PFs: pfs, Lone: lone,
-		pfs: make(map[pci.Address]int, len(pfs)), vfs: map[pci.Address]position{}, netdevs: map[string]pci.Address{},
+		PFs: pfs, Lone: lone, NICs: nics,
+		pfs: make(map[pci.Address]int, len(pfs)), nics: make(map[pci.Address]int, len(nics)),
+		vfs: map[pci.Address]position{}, netdevs: map[string]pci.Address{},
 	}
 	for i, pf := range pfs {
 		s.pfs[pf.Address] = i
-		if pf.Netdev != "" {
-			s.netdevs[pf.Netdev] = pf.Address
-		}
+		s.indexNetdevs(pf)
 		s.indexVFs(pf.VFs, i)
+	}
+	for i, nic := range nics {
+		s.nics[nic.Address] = i
+		s.indexNetdevs(nic)
 	}
 	s.indexVFs(lone, -1)
 	return s
+}
+
+func (s *Snapshot) indexNetdevs(pf device.PF) {
+	for _, name := range append([]string{pf.Netdev}, pf.OtherNetdevs...) {
+		if name != "" {
+			s.netdevs[name] = pf.Address
+		}
+	}
 }
 
 func (s *Snapshot) indexVFs(vfs []device.VF, pf int) {
@@ -64,6 +78,23 @@ func (s *Snapshot) PF(addr pci.Address) (device.PF, bool) {
 		return device.PF{}, false
 	}
 	return s.PFs[i], true
+}
+
+// NIC returns the NIC without SR-IOV at an address.
+func (s *Snapshot) NIC(addr pci.Address) (device.PF, bool) {
+	i, ok := s.nics[addr]
+	if !ok {
+		return device.PF{}, false
+	}
+	return s.NICs[i], true
+}
+
+// Has reports whether there is a PF, a VF or a NIC at an address.
+func (s *Snapshot) Has(addr pci.Address) bool {
+	_, isPF := s.pfs[addr]
+	_, isVF := s.vfs[addr]
+	_, isNIC := s.nics[addr]
+	return isPF || isVF || isNIC
 }
 
 // VF returns the VF at an address, with its PF; pf is the zero value for a lone VF.
@@ -92,31 +123,40 @@ func Diff(old, new *Snapshot) Changes {
 	var c Changes
 	for _, pf := range new.PFs {
 		oldPF, ok := old.PF(pf.Address)
-		switch {
-		case !ok:
-			c.Added = append(c.Added, pf.Address)
-		case !samePF(oldPF, pf):
-			c.Changed = append(c.Changed, pf.Address)
-		}
+		c.addPF(oldPF, ok, pf)
 		if !ok || !shared(oldPF.VFs, pf.VFs) {
 			c.addVFs(old, pf.VFs)
 		}
 	}
+	for _, nic := range new.NICs {
+		oldNIC, ok := old.NIC(nic.Address)
+		c.addPF(oldNIC, ok, nic)
+	}
 	c.addVFs(old, new.Lone)
-	for addr := range old.pfs {
-		if _, ok := new.pfs[addr]; !ok {
-			c.Removed = append(c.Removed, addr)
-		}
-	}
-	for addr := range old.vfs {
-		if _, ok := new.vfs[addr]; !ok {
-			c.Removed = append(c.Removed, addr)
-		}
-	}
+	addRemoved(&c, old.pfs, new.pfs)
+	addRemoved(&c, old.nics, new.nics)
+	addRemoved(&c, old.vfs, new.vfs)
 	for _, list := range [][]pci.Address{c.Added, c.Removed, c.Changed} {
 		slices.SortFunc(list, pci.Address.Compare)
 	}
 	return c
+}
+
+func addRemoved[P any](c *Changes, old, new map[pci.Address]P) {
+	for addr := range old {
+		if _, ok := new[addr]; !ok {
+			c.Removed = append(c.Removed, addr)
+		}
+	}
+}
+
+func (c *Changes) addPF(old device.PF, known bool, pf device.PF) {
+	switch {
+	case !known:
+		c.Added = append(c.Added, pf.Address)
+	case !samePF(old, pf):
+		c.Changed = append(c.Changed, pf.Address)
+	}
 }
 
 func (c *Changes) addVFs(old *Snapshot, vfs []device.VF) {

@@ -8,8 +8,8 @@ import (
 
 // knownVF reports whether a network function without a PF is a VF. Inside a virtual machine,
 // PCI does not show it. A driver that drives only VFs does; otherwise the device id does, even
-// while a userspace driver is bound. An unknown function is left alone: it may be the machine's
-// own uplink.
+// while a userspace driver is bound. Other functions are NICs, among them the machine's own
+// uplink.
 func knownVF(vf device.VF) bool {
 	return slices.Contains([]string{"igbvf", "ixgbevf", "iavf", "i40evf"}, vf.Driver) ||
 		slices.Contains(vfIDs(vf.Vendor), vf.Device)

@@ -28,7 +28,7 @@ type Link struct {
 	Group     uint32
 	Parent    int    // ifindex of the link below (IFLA_LINK), which may be in another namespace; 0: no such link
 	Master    int    // ifindex of its bridge or bond; 0: it is not a port
-	ParentDev string // bus address of the device, a PCI address for a NIC; empty before kernel 5.14
+	ParentDev string // bus address of the device: a PCI address, "virtio3" for virtio; empty before kernel 5.14
 	Mode      string // of a macvlan or ipvlan
 	VLAN      int    // id of a vlan link
 	TxQLen    int    // packets

@@ -36,6 +36,7 @@ type FS interface {
 	BindDriver(addr pci.Address, driver string) error
 	Driver(addr pci.Address) (string, error)
 	Netdevs(addr pci.Address) ([]string, error)
+	IOMMUGroup(addr pci.Address) int // -1: none
 }
 
 // Links is the part of *link.Handle that Applier needs.

@@ -172,12 +172,34 @@ func TestApplyLoadsAMissingModule(t *testing.T) {
 		k.LoadDriver(module)
 		return nil
 	}
-	s := converge(t, k, a, build(t, `{nics: {pfNames: [ens1f0]}, pf: {numVFs: 2}, vfGroups: [{driver: uio_pci_generic}]}`))
+	s := converge(t, k, a, build(t, `{nics: {pfNames: [ens1f0]}, pf: {numVFs: 2}, vfGroups: [{driver: uio_pci_generic, allowUnsafeDMA: true}]}`))
 	if d := cmp.Diff("a ready true on 1\n", statusText(s)); d != "" {
 		t.Errorf("-want +got\n%s", d)
 	}
 	if d := cmp.Diff([]string{"uio_pci_generic"}, loaded); d != "" {
 		t.Errorf("modules: -want +got\n%s", d)
+	}
+}
+
+// security: VFIO without an IOMMU gives a pod all memory of the node. A profile binds it with
+// consent only, whether or not the kernel would accept it.
+func TestApplyRefusesVFIOWithoutAnIOMMU(t *testing.T) {
+	for allow, want := range map[string]string{
+		"": "a ready false on 1\n  ens1f0: VF 0: driver igbvf -> vfio-pci: it has no IOMMU group, so a pod could read and write all memory of the node: " +
+			"enable the IOMMU (intel_iommu=on or amd_iommu=on), or accept that with allowUnsafeDMA: true in the group and VFIO's enable_unsafe_noiommu_mode (PF driver igb)\n",
+		", allowUnsafeDMA: true": "a ready true on 1\n",
+	} {
+		k := newKernel(t)
+		nic := igb(pf0, "ens1f0", 1)
+		nic.VFs[0].IOMMUGroup = -1
+		k.AddPF(nic.PF)
+		a := applier(k)
+		if d := cmp.Diff(want, statusText(converge(t, k, a, build(t, `{vfGroups: [{driver: vfio-pci`+allow+`}]}`)))); d != "" {
+			t.Errorf("-want +got\n%s", d)
+		}
+		if driver, _ := k.FS().Driver(nic.VFs[0].Address); (driver == "vfio-pci") != (allow != "") {
+			t.Errorf("%q: bound to %s", allow, driver)
+		}
 	}
 }
 

@@ -99,7 +99,7 @@ func (b *batch) result(s SetKnob, err error) bool {
 func (b *batch) bindDrivers(ctx context.Context) {
 	for _, vf := range b.vfs {
 		for _, s := range vf.take(device.AtDevice) {
-			if !b.result(s, b.a.bind(ctx, vf.address, s.To.Driver)) {
+			if !b.result(s, b.a.bind(ctx, vf.address, s)) {
 				vf.steps = nil
 			}
 		}
@@ -107,7 +107,11 @@ func (b *batch) bindDrivers(ctx context.Context) {
 	}
 }
 
-func (a *Applier) bind(ctx context.Context, vf pci.Address, driver string) error {
+func (a *Applier) bind(ctx context.Context, vf pci.Address, s SetKnob) error {
+	driver := s.To.Driver
+	if device.VFIODriver(driver) && !s.UnsafeDMA && a.FS.IOMMUGroup(vf) < 0 {
+		return errNoIOMMU
+	}
 	if driver == device.KernelDriver {
 		driver = "" // no driver_override
 	}
@@ -121,6 +125,11 @@ func (a *Applier) bind(ctx context.Context, vf pci.Address, driver string) error
 	}
 	return bind()
 }
+
+// errNoIOMMU refuses VFIO before the kernel does: it accepts the driver if VFIO's noiommu mode
+// is on.
+var errNoIOMMU = errors.New("it has no IOMMU group, so a pod could read and write all memory of the node: " +
+	"enable the IOMMU (intel_iommu=on or amd_iommu=on), or accept that with allowUnsafeDMA: true in the group and VFIO's enable_unsafe_noiommu_mode")
 
 const (
 	defaultWait = 15 * time.Second

@@ -46,6 +46,8 @@ func phrase(u custody.Use) string {
 		return "used by " + u.Who
 	case custody.Allocation:
 		return fmt.Sprintf("held by %s that the kubelet gave it to as %s", u.Who, u.Resource)
+	case custody.Namespace:
+		return fmt.Sprintf("held by %s, or its driver %s has made no netdev", u.Who, u.Driver)
 	case custody.VFIO:
 		return "held open through VFIO by " + u.Who
 	case custody.Release:

@@ -59,6 +59,10 @@ func TestConvergeAsksForThePF(t *testing.T) {
 		"by the host, named":            {"{pfNames: [ens9, ens1f0]}", []custody.Use{{Kind: custody.Host, Netdev: "ens1f0", How: "a port of bond0"}}, ""},
 		"by the host, named by address": {"{pciAddresses: ['3b:00.0']}", []custody.Use{{Kind: custody.Host, Netdev: "ens1f0", How: "a port of bond0"}}, ""},
 		"by a pod, named":               {"{pfNames: [ens1f0]}", children, podOn},
+		"reports 8: by a pod, as a whole": {"{pfNames: [ens1f0]}", []custody.Use{{Kind: custody.Sandbox, Who: "pod ns/p (net1)"}},
+			"the PF is held by pod ns/p (net1): free it first (delete these pods, or drain the node)\n"},
+		"reports 8: allocated as a whole": {"{}", []custody.Use{{Kind: custody.Allocation, Who: "a container", Resource: "nvidia.com/hostdev"}},
+			"the PF is held by a container that the kubelet gave it to as nvidia.com/hostdev: free it first (delete these pods, or drain the node)\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			k := newKernel(t)

@@ -41,6 +41,18 @@ func contenders(profiles []config.Profile, pf device.PF) []*config.Profile {
 	return out
 }
 
+// Selecting returns the PFs that profiles select, each with the profile that comes first. It may
+// be in conflict with another one.
+func Selecting(profiles []config.Profile, pfs []device.PF) map[pci.Address]string {
+	out := map[pci.Address]string{}
+	for _, pf := range pfs {
+		if of := contenders(profiles, pf); len(of) > 0 {
+			out[pf.Address] = of[0].Name
+		}
+	}
+	return out
+}
+
 // Governed returns the PFs that profiles govern, with the profile's name. If profiles are
 // in conflict over a PF, the one that governed it before still does, so its VFs stay in
 // their pools. PFs that are not among pfs are kept, because they may come back. The result

@@ -169,9 +169,9 @@ func TestPlan(t *testing.T) {
 			name: "a netdev in another namespace is as good as held", specs: []string{`{pf: {numVFs: 2}}`},
 			nic: edit(four, func(n *NIC) {
 				n.VFs[3].Netdev = ""
-				n.Uses[n.VFs[3].Address] = []custody.Use{{Kind: custody.Namespace, Who: "another network namespace"}}
+				n.Uses[n.VFs[3].Address] = []custody.Use{{Kind: custody.Namespace, Who: "another network namespace", Driver: "igbvf"}}
 			}), want: `
-			ens1f0: blocked: numVFs 4 -> 2: VF 3 is held by another network namespace: the number of VFs changes only through 0, so free them first (delete these pods, or drain the node)`,
+			ens1f0: blocked: numVFs 4 -> 2: VF 3 is held by another network namespace, or its driver igbvf has made no netdev: the number of VFs changes only through 0, so free them first (delete these pods, or drain the node)`,
 		},
 		{name: "more than the NIC has", specs: []string{`{pf: {numVFs: 8}, vfGroups: [{vfs: '0', vlan: 5}]}`}, nic: four, want: `
 			ens1f0: blocked: numVFs 4 -> 8: the NIC supports at most 7 (sriov_totalvfs)

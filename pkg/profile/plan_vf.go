@@ -83,7 +83,7 @@ func planVF(t VFTarget, p config.Profile, g *config.VFGroup, nic NIC, have devic
 		if !k.Has(want) || k.Same(want, have) {
 			continue
 		}
-		s := SetKnob{VFTarget: t, Knob: k, From: have.Only(k), To: want.Only(k)}
+		s := SetKnob{VFTarget: t, Knob: k, From: have.Only(k), To: want.Only(k), UnsafeDMA: g.AllowUnsafeDMA}
 		if reason := unable(s, p, nic); reason != "" {
 			steps = append(steps, Blocked{t.Target, t.VF, s.what(), reason})
 			continue

@@ -89,6 +89,8 @@ type (
 		VFTarget
 		Knob     device.Knob
 		From, To device.Settings
+		// UnsafeDMA accepts a driver with which a pod can read and write all memory of the node.
+		UnsafeDMA bool
 	}
 	// Blocked is a change that must not or cannot be made now, with the reason.
 	Blocked struct {

@@ -22,6 +22,7 @@ type Input struct {
 	Time       time.Time
 	PFs        []device.PF
 	Lone       []device.VF                     // VFs whose PF is not visible, as inside a virtual machine
+	NICs       []device.PF                     // NICs without SR-IOV
 	Knobs      map[pci.Address]device.Settings // the VFs' current settings at their PF; some or all may be missing
 	Pools      []PoolMembers
 	Sandboxes  []ledger.Sandbox
@@ -43,6 +44,9 @@ type PoolMembers struct {
 	Idle      bool
 	Devices   []pci.Address
 	Unhealthy map[pci.Address]string // devices that the kubelet must not hand out, and why
+	// Incidental are whole functions that the pool selects only by their kind. That one is
+	// unhealthy, as the node's own NIC is, is no problem.
+	Incidental map[pci.Address]bool
 }
 
 // Build joins the input into one State. It adds the problems that the join shows: a VF that is
@@ -57,7 +61,8 @@ func Build(in Input) State {
 		Node:       in.Node,
 		Build:      in.Build,
 		Time:       in.Time,
-		PFs:        b.pfs(),
+		PFs:        b.pfs(in.PFs),
+		NICs:       b.pfs(in.NICs),
 		Lone:       b.lone(),
 		Pools:      b.pools(),
 		Sandboxes:  b.sandboxes(),
@@ -85,7 +90,7 @@ func (b *builder) joinPools() {
 			vf.Healthy, vf.Reason = !unhealthy, reason
 			b.vfs[address] = vf
 		}
-		b.problems = append(b.problems, unhealthyProblems(pool)...)
+		b.problems = append(b.problems, b.unhealthyProblems(pool)...)
 	}
 }
 
@@ -170,14 +175,23 @@ func (b *builder) find(address pci.Address) (device.VF, bool) {
 	if i := slices.IndexFunc(b.in.Lone, at); i >= 0 {
 		return b.in.Lone[i], true
 	}
+	for _, pf := range slices.Concat(b.in.PFs, b.in.NICs) {
+		if pf.Address == address {
+			return pf.Whole(), true
+		}
+	}
 	return device.VF{}, false
 }
 
-func (b *builder) pfs() []PFReport {
-	out := make([]PFReport, 0, len(b.in.PFs))
-	for _, pf := range b.in.PFs {
+func (b *builder) pfs(pfs []device.PF) []PFReport {
+	out := make([]PFReport, 0, len(pfs))
+	for _, pf := range pfs {
 		joined := PFReport{PF: pf, VFs: make([]VFReport, 0, len(pf.VFs))}
 		joined.PF.VFs = nil
+		if known := b.vfs[pf.Address]; known.Pool != "" || known.Allocated {
+			whole := b.join(pf.Whole())
+			joined.Whole = &whole
+		}
 		for _, vf := range pf.VFs {
 			joined.VFs = append(joined.VFs, b.join(vf))
 		}

@@ -193,7 +193,7 @@ func TestBuildLeavesItsInputAlone(t *testing.T) {
 // A consumer of the JSON finds lists, never null: `jq '.sandboxes | length'`.
 func TestEmptyStateHasEmptyLists(t *testing.T) {
 	got, err := json.Marshal(Build(Input{Node: "n"}))
-	want := `{"node":"n","time":"0001-01-01T00:00:00Z","pfs":[],"lone":[],"pools":[],"sandboxes":[],"profiles":[],"failing":[],"counters":{"adds":0,"failedAdds":0},"tombstones":0,"problems":[]}`
+	want := `{"node":"n","time":"0001-01-01T00:00:00Z","pfs":[],"lone":[],"nics":[],"pools":[],"sandboxes":[],"profiles":[],"failing":[],"counters":{"adds":0,"failedAdds":0},"tombstones":0,"problems":[]}`
 	if err != nil || string(got) != want {
 		t.Errorf("JSON of an empty state = %s, %v; want %s", got, err, want)
 	}
@@ -252,5 +252,34 @@ func TestEachKindIsDescribed(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// reports 8: whole functions are reported with pool and holder. That a NIC which a pool selects
+// only by its kind is the node's own is no problem.
+func TestWholeFunctions(t *testing.T) {
+	held, mgmt, nic, free := pfAddress, pci.MustParseAddress("0000:03:00.0"), pci.MustParseAddress("0000:04:00.0"), pci.MustParseAddress("0000:05:00.0")
+	in := Input{
+		Node: "node1",
+		PFs:  []device.PF{{Address: held}, {Address: mgmt, Netdev: "eth0"}, {Address: free, Netdev: "eth2"}},
+		NICs: []device.PF{{Address: nic, Netdev: "eth1"}},
+		Pools: []PoolMembers{{Resource: "nvidia.com/hostdev", Source: "cm", Devices: []pci.Address{held, mgmt, nic}, Incidental: map[pci.Address]bool{mgmt: true},
+			Unhealthy: map[pci.Address]string{mgmt: "the host uses it", nic: "the host uses it"}}},
+		Sandboxes: []ledger.Sandbox{{ID: "abc", Pod: ledger.PodRef{Namespace: "demo", Name: "alpha"}, Attachments: []ledger.Attachment{{
+			Network: "demo/whole", IfName: "net1", Phase: ledger.Bound, Members: []ledger.Member{{Plugin: "sriov", Device: held}}}}}},
+	}
+	got := Build(in)
+	if diff := cmp.Diff([]string{"pool nvidia.com/hostdev (cm): NIC 0000:04:00.0 is not handed out: the host uses it"}, got.Problems); diff != "" {
+		t.Errorf("problems (-want +got):\n%s", diff)
+	}
+	whole := got.PFs[0].Whole
+	if whole == nil || whole.Holder == nil || whole.Holder.Pod.Name != "alpha" || whole.Pool != "nvidia.com/hostdev" || !whole.Whole {
+		t.Errorf("held: %+v", whole)
+	}
+	if got.PFs[2].Whole != nil || got.NICs[0].Whole == nil {
+		t.Errorf("free: %+v, NIC: %+v", got.PFs[2].Whole, got.NICs[0].Whole)
+	}
+	if p := got.Pools[0]; p.Capacity != 3 || p.Healthy != 1 || p.Allocated != 1 {
+		t.Errorf("pool %+v", p)
 	}
 }

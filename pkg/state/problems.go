@@ -19,17 +19,23 @@ var number = regexp.MustCompile(`\d+`)
 
 // unhealthyProblems returns a problem for each reason: a profile that cannot be applied, or a
 // missing module, concerns all VFs of its group.
-func unhealthyProblems(pool PoolMembers) []problem.Problem {
+func (b *builder) unhealthyProblems(pool PoolMembers) []problem.Problem {
 	byReason := map[string][]pci.Address{}
 	for address, reason := range pool.Unhealthy {
-		byReason[reason] = append(byReason[reason], address)
+		if !pool.Incidental[address] {
+			byReason[reason] = append(byReason[reason], address)
+		}
 	}
 	var out []problem.Problem
 	for reason, vfs := range byReason {
 		slices.SortFunc(vfs, pci.Address.Compare)
-		which := "VF " + vfs[0].String() + " is"
+		noun := "VF"
+		if vf, _ := b.find(vfs[0]); vf.Whole {
+			noun = "NIC"
+		}
+		which := noun + " " + vfs[0].String() + " is"
 		if n := len(vfs); n > 1 {
-			which = fmt.Sprintf("%d VFs (%s to %s) are", n, vfs[0], vfs[n-1])
+			which = fmt.Sprintf("%d %ss (%s to %s) are", n, noun, vfs[0], vfs[n-1])
 		}
 		out = append(out, problem.Problem{Reason: problem.VFNotHandedOut, About: pool.Resource + ", " + number.ReplaceAllString(reason, "N"),
 			Text: fmt.Sprintf("pool %s (%s): %s not handed out: %s", pool.Resource, pool.Source, which, reason)})

@@ -24,6 +24,7 @@ type State struct {
 	Time       time.Time         `json:"time"`
 	PFs        []PFReport        `json:"pfs"`
 	Lone       []VFReport        `json:"lone"` // VFs without a visible PF, as inside a virtual machine
+	NICs       []PFReport        `json:"nics"` // NICs without SR-IOV
 	Pools      []PoolReport      `json:"pools"`
 	Sandboxes  []SandboxReport   `json:"sandboxes"`
 	Profiles   []ProfileReport   `json:"profiles"`
@@ -38,6 +39,9 @@ type State struct {
 type PFReport struct {
 	device.PF
 	VFs []VFReport `json:"vfs"` // in order of index; replaces device.PF's list
+	// Whole is the function as one device, if it is in a pool or was handed out: a PF without VFs,
+	// or a NIC without SR-IOV.
+	Whole *VFReport `json:"whole,omitempty"`
 }
 
 // VFReport is a virtual function with its pool and its holder.

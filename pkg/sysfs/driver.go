@@ -79,7 +79,7 @@ func (b binder) probeCause(addr pci.Address, driver, got string, probeErr error)
 	case driver == "":
 		hint = "no kernel driver took it: is its module loaded, and sriov_drivers_autoprobe of the PF 1?"
 	case device.VFIODriver(driver) && b.root.iommuGroup(addr) < 0:
-		hint = "it has no IOMMU group: enable the IOMMU (intel_iommu=on or amd_iommu=on), or VFIO's enable_unsafe_noiommu_mode"
+		hint = "it has no IOMMU group: enable the IOMMU (intel_iommu=on or amd_iommu=on)"
 	}
 	err := fmt.Errorf("after the probe it is bound to %s; %s: %w", orNone(got), hint, ErrRefused)
 	if probeErr != nil {

@@ -1,10 +1,14 @@
 package sysfs
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
+	"path/filepath"
 	"slices"
+	"strings"
 
 	"fairlead.dev/fairlead/pkg/device"
 	"fairlead.dev/fairlead/pkg/pci"
@@ -75,6 +79,16 @@ func (f FS) PF(addr pci.Address) (device.PF, error) {
 		return device.PF{}, fmt.Errorf("read PF %s: %w", addr, gone(err))
 	}
 	return pf, nil
+}
+
+// NIC reads a network function that is no VF and cannot have VFs: a NIC without SR-IOV. The error
+// wraps fs.ErrNotExist if there is no such function.
+func (f FS) NIC(addr pci.Address) (device.PF, error) {
+	nic, err := readNIC(f.root, addr)
+	if err != nil {
+		return device.PF{}, fmt.Errorf("read NIC %s: %w", addr, gone(err))
+	}
+	return nic, nil
 }
 
 // VFs reads the VFs of a PF in order of index.
@@ -163,16 +177,49 @@ func (f FS) PFOf(vf pci.Address) (pci.Address, bool) {
 	return addr, err == nil
 }
 
-// Netdevs returns the names of a function's netdevs in this network namespace, sorted. The list
-// is empty if all are in other namespaces or no kernel driver is bound.
+// Netdevs returns the names of a function's own netdevs in this network namespace, the uplink
+// first. Representors are left out. The list is empty if all are in other namespaces or no
+// kernel driver is bound.
 func (f FS) Netdevs(addr pci.Address) ([]string, error) {
-	return anywhere.list(f.root.device(addr) + "/net")
+	d, err := openDir(f.root.device(addr))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer d.close()
+	own, err := d.ownNetdevs()
+	for i, name := range own {
+		own[i] = path.Base(name)
+	}
+	return own, err
+}
+
+// NetdevParent returns the name by which the kernel calls the device of a function's netdevs:
+// the function's address, or for virtio the name of a device on the virtio bus, "virtio0".
+func (f FS) NetdevParent(addr pci.Address) string {
+	d, err := openDir(f.root.device(addr))
+	if err != nil {
+		return addr.String()
+	}
+	defer d.close()
+	return cmp.Or(d.virtioDevice(), addr.String())
 }
 
 // FunctionOf returns the PCI function of a netdev in this network namespace. It returns false
 // if the netdev is gone or has no PCI function.
 func (f FS) FunctionOf(netdev string) (pci.Address, bool) {
-	addr, err := pci.ParseAddress(anywhere.linkBase(f.root.path("sys/class/net", netdev, "device")))
+	device := f.root.path("sys/class/net", netdev, "device")
+	base := anywhere.linkBase(device)
+	if strings.HasPrefix(base, "virtio") { // the function is the parent of the device
+		resolved, err := filepath.EvalSymlinks(device)
+		if err != nil {
+			return pci.Address{}, false
+		}
+		base = filepath.Base(filepath.Dir(resolved))
+	}
+	addr, err := pci.ParseAddress(base)
 	return addr, err == nil
 }
 

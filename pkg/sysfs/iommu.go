@@ -39,11 +39,6 @@ func (f FS) GroupMembers(group int) ([]GroupMember, error) {
 // IOMMUGroup returns the number of a function's IOMMU group, -1 if it has no group.
 func (f FS) IOMMUGroup(addr pci.Address) int { return f.root.iommuGroup(addr) }
 
-// VFIOGroup returns the name, below /dev/vfio, of the device node through which a function is
-// opened: "12", or "noiommu-0" if VFIO runs without an IOMMU and has created a group of its
-// own. ok is false if there is no group.
-func (f FS) VFIOGroup(addr pci.Address) (name string, ok bool) { return f.root.vfioGroup(addr) }
-
 // hostDev is the host's /dev as a privileged container with the host's PIDs sees it. The
 // container's own /dev has only the nodes that existed when it started.
 const hostDev = "proc/1/root/dev"

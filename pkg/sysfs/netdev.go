@@ -1,9 +1,14 @@
 package sysfs
 
 import (
+	"cmp"
 	"errors"
 	"io/fs"
+	"path"
 	"regexp"
+	"slices"
+	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,32 +20,91 @@ type netdev struct {
 	name string
 }
 
-// Representors of VFs and subfunctions are below the PF in switchdev mode. The kernel's
-// phys_port_name distinguishes them from the uplink, which has "p0" or no name.
-var representorRE = regexp.MustCompile(`^(c\d+)?pf\d+(vf|sf)\d+$`)
+// Representors of VFs, subfunctions and a DPU's host PFs are below the PF in switchdev mode. The
+// kernel's phys_port_name distinguishes them from the uplink, which has "p0" or no name.
+var (
+	representorRE = regexp.MustCompile(`^(c\d+)?pf\d+((vfr?|sf)\d+)?$`)
+	uplinkRE      = regexp.MustCompile(`^p\d+$`)
+)
 
-// uplink opens the function's own netdev. ok is false if there is no such netdev in this
-// namespace.
-func (d dir) uplink() (n netdev, ok bool, err error) {
-	names, err := d.list("net")
-	if err != nil || len(names) == 0 {
-		return netdev{}, false, err
+// netdevPaths lists the paths of a function's netdevs below its directory, in the order of their
+// names. The netdevs of virtio are one level deeper, below the device on the virtio bus.
+func (d dir) netdevPaths() ([]string, error) {
+	parent := "net"
+	if virtio := d.virtioDevice(); virtio != "" {
+		parent = virtio + "/net"
 	}
-	name := names[0]
-	for _, candidate := range names {
-		if len(names) == 1 {
-			break
-		}
-		if port, _ := d.attr("net/" + candidate + "/phys_port_name"); !representorRE.MatchString(port) {
-			name = candidate
-			break
+	names, err := d.list(parent)
+	for i, name := range names {
+		names[i] = parent + "/" + name
+	}
+	return names, err
+}
+
+// virtioDevice returns the name of the device that virtio-pci has put on the virtio bus,
+// "virtio0"; empty for functions of other drivers.
+func (d dir) virtioDevice() string {
+	if d.linkBase("driver") != "virtio-pci" {
+		return ""
+	}
+	entries, err := d.list(".")
+	if err != nil {
+		return ""
+	}
+	for _, name := range entries {
+		if _, err := strconv.Atoi(strings.TrimPrefix(name, "virtio")); err == nil && strings.HasPrefix(name, "virtio") {
+			return name
 		}
 	}
-	sub, err := d.sub("net/" + name)
+	return ""
+}
+
+// ownNetdevs lists the paths of the netdevs that are the function's own, the uplink first. Even
+// a single netdev may be a representor, if the uplink is in a pod. VFs have no representors.
+func (d dir) ownNetdevs() ([]string, error) {
+	paths, err := d.netdevPaths()
+	if err != nil || len(paths) == 0 || len(paths) == 1 && d.linkBase("physfn") != "" {
+		return paths, err
+	}
+	own := paths[:0]
+	uplinks := map[string]bool{}
+	ports := map[string]int{}
+	for _, path := range paths {
+		port, _ := d.attr(path + "/phys_port_name") // EOPNOTSUPP from most drivers
+		if representorRE.MatchString(port) {
+			continue
+		}
+		uplinks[path] = uplinkRE.MatchString(port)
+		ports[path], _ = d.int(path + "/dev_port") // of NICs with two ports in one function
+		own = append(own, path)
+	}
+	slices.SortStableFunc(own, func(a, b string) int {
+		if uplinks[a] != uplinks[b] {
+			if uplinks[a] {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Compare(ports[a], ports[b])
+	})
+	return own, nil
+}
+
+// uplink opens the function's own netdev, and names its others. ok is false if there is no such
+// netdev in this namespace.
+func (d dir) uplink() (n netdev, others []string, ok bool, err error) {
+	own, err := d.ownNetdevs()
+	if err != nil || len(own) == 0 {
+		return netdev{}, nil, false, err
+	}
+	for _, other := range own[1:] {
+		others = append(others, path.Base(other))
+	}
+	sub, err := d.sub(own[0])
 	if errors.Is(err, fs.ErrNotExist) {
-		return netdev{}, false, nil // moved away since the listing
+		return netdev{}, others, false, nil // moved away since the listing
 	}
-	return netdev{sub, name}, err == nil, err
+	return netdev{sub, path.Base(own[0])}, others, err == nil, err
 }
 
 func (n netdev) mac() string {

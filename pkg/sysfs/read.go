@@ -20,11 +20,33 @@ func readPF(r root, addr pci.Address) (device.PF, error) {
 		return device.PF{}, err
 	}
 	defer d.close()
-	if err := d.networkClass(); err != nil {
-		return device.PF{}, err
-	}
 	total, err := d.int("sriov_totalvfs")
 	if err != nil {
+		return device.PF{}, err
+	}
+	pf, err := d.physical(r, addr)
+	pf.TotalVFs, pf.NumVFs = total, len(d.slots(addr, total))
+	if probe, err := d.int("sriov_drivers_autoprobe"); err == nil {
+		pf.NoAutoprobe = probe == 0
+	}
+	return pf, err
+}
+
+func readNIC(r root, addr pci.Address) (device.PF, error) {
+	d, err := openDir(r.device(addr))
+	if err != nil {
+		return device.PF{}, err
+	}
+	defer d.close()
+	if d.linkBase("physfn") != "" {
+		return device.PF{}, fmt.Errorf("it is a VF: %w", fs.ErrNotExist)
+	}
+	return d.physical(r, addr)
+}
+
+// physical reads the attributes that PFs and NICs without SR-IOV share.
+func (d dir) physical(r root, addr pci.Address) (device.PF, error) {
+	if err := d.networkClass(); err != nil {
 		return device.PF{}, err
 	}
 	c, err := d.common()
@@ -33,10 +55,11 @@ func readPF(r root, addr pci.Address) (device.PF, error) {
 	}
 	pf := device.PF{
 		Address: addr, Vendor: c.vendor, Device: c.device, Driver: c.driver,
-		NUMANode: c.numaNode, IOMMUGroup: c.iommuGroup, RDMADevices: c.rdma,
-		TotalVFs: total, NumVFs: len(d.slots(addr, total)),
+		NUMANode: c.numaNode, IOMMUGroup: c.iommuGroup, RDMADevices: c.rdma, ACPIIndex: c.acpiIndex,
+		Nodes: readNodes(r, d, addr, c.driver),
 	}
-	n, ok, err := d.uplink()
+	n, others, ok, err := d.uplink()
+	pf.OtherNetdevs = others
 	if err != nil || !ok {
 		return pf, err
 	}
@@ -63,14 +86,13 @@ func readVF(r root, slot VFSlot) (device.VF, error) {
 	}
 	vf := device.VF{
 		Address: slot.Address, PF: slot.PF, Index: slot.Index, Vendor: c.vendor, Device: c.device, Driver: c.driver,
-		NUMANode: c.numaNode, IOMMUGroup: c.iommuGroup, RDMADevices: c.rdma,
+		NUMANode: c.numaNode, IOMMUGroup: c.iommuGroup, RDMADevices: c.rdma, ACPIIndex: c.acpiIndex,
+		Nodes: readNodes(r, d, slot.Address, c.driver),
 	}
-	vf.ACPIIndex, _ = d.attr("acpi_index") // most devices have no such attribute
-	readNodes(r, d, &vf)
 	if vf.Driver == "" || vf.Userspace() {
 		return vf, nil
 	}
-	n, ok, err := d.uplink()
+	n, _, ok, err := d.uplink()
 	if err != nil || !ok {
 		return vf, err
 	}
@@ -79,17 +101,19 @@ func readVF(r root, slot VFSlot) (device.VF, error) {
 	return vf, nil
 }
 
-// readNodes reads the names of the device nodes through which userspace opens a VF.
-func readNodes(r root, d dir, vf *device.VF) {
+// readNodes reads the names of the device nodes through which userspace opens a function.
+func readNodes(r root, d dir, addr pci.Address, driver string) device.Nodes {
+	var nodes device.Nodes
 	switch {
-	case vf.VFIO():
-		vf.VFIOGroup, _ = r.vfioGroup(vf.Address)
-	case vf.Userspace():
-		vf.UIO, _ = r.uio(vf.Address)
+	case device.VFIODriver(driver):
+		nodes.VFIOGroup, _ = r.vfioGroup(addr)
+	case device.UserspaceDriver(driver):
+		nodes.UIO, _ = r.uio(addr)
 	}
-	// It is read even without RDMADevices: if an RDMA device is in a pod's namespace, its node
+	// It is read even without RDMA devices: if an RDMA device is in a pod's namespace, its node
 	// stays. The list is empty while ib_uverbs is not loaded.
-	vf.Verbs, _ = d.list("infiniband_verbs")
+	nodes.Verbs, _ = d.list("infiniband_verbs")
+	return nodes
 }
 
 type kind int
@@ -147,6 +171,7 @@ func (d dir) vfAddress(index int) (pci.Address, error) {
 // common has the attributes that PFs and VFs share.
 type common struct {
 	vendor, device, driver string
+	acpiIndex              string // empty on most devices
 	numaNode, iommuGroup   int
 	rdma                   []string
 }
@@ -170,6 +195,7 @@ func (d dir) common() (common, error) {
 	if n, err := strconv.Atoi(d.linkBase("iommu_group")); err == nil {
 		c.iommuGroup = n
 	}
+	c.acpiIndex, _ = d.attr("acpi_index")
 	c.rdma, err = d.list("infiniband")
 	return c, err
 }

@@ -63,7 +63,9 @@ func (r root) iommuGroup(addr pci.Address) int {
 	return n
 }
 
-// vfioGroup implements FS.VFIOGroup.
+// vfioGroup returns the name, below /dev/vfio, of the device node through which a function is
+// opened: "12", or "noiommu-0" if VFIO runs without an IOMMU and has created a group of its
+// own. ok is false if there is no group.
 func (r root) vfioGroup(addr pci.Address) (name string, ok bool) {
 	n := r.iommuGroup(addr)
 	if n < 0 {

@@ -149,17 +149,93 @@ func TestGoneFunctionsAreNotExist(t *testing.T) {
 	}
 }
 
+// devices B6: a function's own netdev among representors, on the host and on a DPU, also while
+// the own one is in a pod.
 func TestUplinkAmongRepresentors(t *testing.T) {
+	for name, tt := range map[string]struct {
+		uplinkPort string            // phys_port_name of zz0
+		others     map[string]string // netdev → phys_port_name
+		hidden     bool              // zz0 is in a pod
+		want       string            // own netdevs
+	}{
+		"switchdev":              {"p0", map[string]string{"aa_vf0": "pf0vf0", "bb_sf1": "c1pf0sf1", "cc_vfr": "pf0vfr3"}, false, "zz0"},
+		"no port name":           {"", map[string]string{"aa_vf0": "pf0vf0"}, false, "zz0"},
+		"a DPU's uplink":         {"p0", map[string]string{"pf0hpf": "c1pf0", "pf0vf0": "c1pf0vf0", "en3f0pf0sf0": "pf0sf0"}, false, "zz0"},
+		"a DPU's host PF, older": {"p0", map[string]string{"pf0hpf": "pf0"}, false, "zz0"},
+		"in a pod":               {"p0", map[string]string{"aa_vf0": "pf0vf0"}, true, ""},
+		"two ports":              {"", map[string]string{"aa1": ""}, false, "aa1 zz0"},
+		"the port is named":      {"p0", map[string]string{"aa1": ""}, false, "zz0 aa1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tree := sysfstest.New(t)
+			pf := igb()
+			pf.Netdev = "zz0"
+			tree.AddPF(pf)
+			if tt.uplinkPort != "" {
+				tree.SetAttr(pfAddr, "net/zz0/phys_port_name", tt.uplinkPort)
+			}
+			for netdev, port := range tt.others {
+				tree.ShowRepresentor(pfAddr, netdev, port)
+			}
+			if tt.hidden {
+				tree.HideNetdev(pfAddr)
+			}
+			got, err := tree.FS().PF(pfAddr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all := strings.TrimSpace(got.Netdev + " " + strings.Join(got.OtherNetdevs, " "))
+			names, err := tree.FS().Netdevs(pfAddr)
+			if all != tt.want || err != nil || strings.Join(names, " ") != tt.want {
+				t.Errorf("PF: %q, Netdevs: %q, %v; want %q", all, names, err, tt.want)
+			}
+		})
+	}
+}
+
+// devices C8: somebody has turned the probing of new VFs off.
+func TestAutoprobe(t *testing.T) {
 	tree := sysfstest.New(t)
-	pf := igb()
-	pf.Netdev = "zz0"
-	tree.AddPF(pf)
-	tree.SetAttr(pfAddr, "net/zz0/phys_port_name", "p0")
-	tree.ShowRepresentor(pfAddr, "aa_vf0", "pf0vf0")
-	tree.ShowRepresentor(pfAddr, "bb_sf1", "c1pf0sf1")
-	got, err := tree.FS().PF(pfAddr)
-	if err != nil || got.Netdev != "zz0" {
-		t.Errorf("uplink = %q, %v; want zz0", got.Netdev, err)
+	tree.AddPF(igb())
+	for value, want := range map[string]bool{"1": false, "0": true} {
+		tree.SetAttr(pfAddr, "sriov_drivers_autoprobe", value)
+		if pf, err := tree.FS().PF(pfAddr); err != nil || pf.NoAutoprobe != want {
+			t.Errorf("%s: %v, %v", value, pf.NoAutoprobe, err)
+		}
+	}
+}
+
+// reports 9: the netdev of virtio is one level deeper than that of other NICs.
+func TestVirtioNIC(t *testing.T) {
+	tree := sysfstest.New(t)
+	tree.LoadDriver("virtio-pci", "uio_pci_generic")
+	fs, addr := tree.FS(), pci.MustParseAddress("0000:00:05.0")
+	tree.AddNIC(device.PF{Address: addr, Vendor: "1af4", Device: "1041", Driver: "virtio-pci", Netdev: "eth3", MAC: "52:54:00:00:00:03", LinkType: "ether", NUMANode: -1, IOMMUGroup: -1})
+	nic, err := fs.NIC(addr)
+	if err != nil || nic.Netdev != "eth3" || nic.MAC != "52:54:00:00:00:03" || nic.Ifindex == 0 || nic.TotalVFs != 0 {
+		t.Errorf("NIC: %+v, %v", nic, err)
+	}
+	if vf, err := fs.VF(addr); err != nil || vf.Netdev != "eth3" {
+		t.Errorf("VF: netdev %q, %v", vf.Netdev, err)
+	}
+	if got, ok := fs.FunctionOf("eth3"); !ok || got != addr {
+		t.Errorf("FunctionOf: %v, %v", got, ok)
+	}
+	if got := fs.NetdevParent(addr); got != "virtio0" {
+		t.Errorf("NetdevParent: %q", got)
+	}
+	if names, err := fs.Netdevs(addr); err != nil || len(names) != 1 || names[0] != "eth3" {
+		t.Errorf("Netdevs: %v, %v", names, err)
+	}
+	if err := fs.BindDriver(addr, "uio_pci_generic"); err != nil {
+		t.Fatal(err)
+	}
+	tree.AddUIO(addr, "uio4")
+	if nic, err = fs.NIC(addr); err != nil || nic.Netdev != "" || nic.UIO != "uio4" {
+		t.Errorf("bound to uio: %+v, %v", nic, err)
+	}
+	if got := fs.NetdevParent(addr); got != addr.String() {
+		t.Errorf("NetdevParent without virtio-pci: %q", got)
 	}
 }
 
@@ -167,13 +243,16 @@ func TestVFIOGroup(t *testing.T) {
 	tree := sysfstest.New(t)
 	pf := igb()
 	pf.VFs = []device.VF{igbvf(0), igbvf(1), igbvf(2)}
+	for i := range pf.VFs {
+		pf.VFs[i].Driver, pf.VFs[i].Netdev = "vfio-pci", ""
+	}
 	pf.VFs[2].IOMMUGroup = -1
 	tree.AddPF(pf)
 	tree.SetNoIOMMU(vf1Addr)
-	for vf, want := range map[int]string{0: "10", 1: "noiommu-11", 2: ""} {
-		got, ok := tree.FS().VFIOGroup(pf.VFs[vf].Address)
-		if got != want || ok != (want != "") {
-			t.Errorf("VF %d: VFIO group %q, %v; want %q", vf, got, ok, want)
+	for i, want := range []string{"10", "noiommu-11", ""} {
+		vf, err := tree.FS().VF(pf.VFs[i].Address)
+		if err != nil || vf.VFIOGroup != want || vf.NoIOMMU() != (i == 1) {
+			t.Errorf("VF %d: VFIO group %q, %v; want %q", i, vf.VFIOGroup, err, want)
 		}
 	}
 }

@@ -166,6 +166,23 @@ func guest() state.State {
 	})
 }
 
+// wholeNode has a PF that a pod has as a whole, one that the host uses, and two NICs without
+// SR-IOV, of which one is in no pool.
+func wholeNode() state.State {
+	held, mgmt := igb(2, 0, 0, 0, ""), igb(3, 1, 0, 0, "eth0")
+	nic := device.PF{Address: pci.MustParseAddress("0000:04:00.0"), Vendor: "8086", Device: "10d3", Driver: "e1000e", Netdev: "eth1", Carrier: true, MTU: 1500, NUMANode: -1, IOMMUGroup: -1}
+	other := nic
+	other.Address, other.Netdev = pci.MustParseAddress("0000:05:00.0"), "eth2"
+	return state.Build(state.Input{
+		Node: "node4", Time: noon, PFs: []device.PF{held, mgmt}, NICs: []device.PF{nic, other},
+		Pools: []state.PoolMembers{{Resource: "nvidia.com/hostdev", Type: device.NetDevice, Source: "config.json", Devices: []pci.Address{held.Address, mgmt.Address, nic.Address},
+			Unhealthy: map[pci.Address]string{mgmt.Address: "the host uses its netdev eth0"}, Incidental: map[pci.Address]bool{mgmt.Address: true}}},
+		Sandboxes: []ledger.Sandbox{{ID: "33ff", Pod: ledger.PodRef{Namespace: "demo", Name: "whole"}, Created: noon, Attachments: []ledger.Attachment{
+			{Network: "demo/whole", IfName: "net1", Phase: ledger.Bound, Members: []ledger.Member{{Type: "sriov", Plugin: "sriov", Device: held.Address}}, Result: cniResult("net1", "52:54:00:00:09:01", "10.9.0.2/24")},
+		}}},
+	})
+}
+
 func child(plugin string, link ledger.ChildMember) []ledger.Member {
 	return []ledger.Member{{Type: plugin, Plugin: plugin, Child: &link}}
 }

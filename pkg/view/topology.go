@@ -52,12 +52,13 @@ func drawNode(s state.State) *branch {
 	if s.Tombstones > 0 {
 		root.parts = append(root.parts, segment{count(s.Tombstones, "tombstone"), warn})
 	}
-	for _, numa := range numaNodes(s.PFs) {
+	pfs := slices.Concat(s.PFs, wholeNICs(s))
+	for _, numa := range numaNodes(pfs) {
 		below := root
 		if numa >= 0 {
 			below = root.add(segment{"NUMA " + strconv.Itoa(numa), faint})
 		}
-		for _, pf := range s.PFs {
+		for _, pf := range pfs {
 			if max(pf.NUMANode, -1) == numa {
 				drawPF(below, pf, s)
 			}
@@ -69,6 +70,11 @@ func drawNode(s state.State) *branch {
 		root.add(segment{"! " + p.Text, bad})
 	}
 	return root
+}
+
+// wholeNICs returns the NICs without SR-IOV that pods can get.
+func wholeNICs(s state.State) []state.PFReport {
+	return slices.DeleteFunc(slices.Clone(s.NICs), func(nic state.PFReport) bool { return nic.Whole == nil })
 }
 
 // numaNodes lists the NUMA nodes in order. PFs without one (-1) come last, directly below the
@@ -90,7 +96,14 @@ func drawPF(below *branch, pf state.PFReport, s state.State) {
 	if pf.MTU != 0 {
 		line.parts = append(line.parts, segment{"mtu " + strconv.Itoa(pf.MTU), plain})
 	}
-	line.parts = append(line.parts, segment{strconv.Itoa(pf.NumVFs) + " of " + count(pf.TotalVFs, "VF"), plain})
+	if pf.TotalVFs > 0 {
+		line.parts = append(line.parts, segment{strconv.Itoa(pf.NumVFs) + " of " + count(pf.TotalVFs, "VF"), plain})
+	} else {
+		line.parts = append(line.parts, segment{"no SR-IOV", faint})
+	}
+	if pf.Whole != nil {
+		line.add(append([]segment{{"whole", plain}}, drawVFs([]state.VFReport{*pf.Whole}, s)...)...)
+	}
 	for i := 0; i < len(pf.VFs); {
 		run := freeRun(pf.VFs[i:])
 		line.add(drawVFs(pf.VFs[i:i+run], s)...)
@@ -270,7 +283,7 @@ func drawOtherUplinks(root *branch, s state.State) {
 	var names []string
 	for _, sandbox := range s.Sandboxes {
 		for _, a := range sandbox.Attachments {
-			if a.Uplink != "" && a.Device.IsZero() && !isPF(s.PFs, a.Uplink) && a.Phase != ledger.Released {
+			if a.Uplink != "" && a.Device.IsZero() && !isPF(s.PFs, a.Uplink) && !isPF(wholeNICs(s), a.Uplink) && a.Phase != ledger.Released {
 				names = append(names, a.Uplink)
 			}
 		}

@@ -27,7 +27,10 @@ func vfTable(merged []state.State, o Options, wanted func(state.PFReport, state.
 				return
 			}
 			name, index := "", ""
-			if !vf.PF.IsZero() {
+			switch {
+			case vf.Whole:
+				name, index = pfName(pf), "whole"
+			case !vf.PF.IsZero():
 				name, index = pfName(pf), strconv.Itoa(vf.Index)
 			}
 			holder, ifname := holderCells(vf)
@@ -44,9 +47,13 @@ func vfTable(merged []state.State, o Options, wanted func(state.PFReport, state.
 	return out.String()
 }
 
-// eachVF visits all VFs; pf is the zero value if a VF's PF is not visible.
+// eachVF visits all VFs, and the whole functions that pods can get; pf is the zero value if a
+// VF's PF is not visible.
 func eachVF(s state.State, visit func(pf state.PFReport, vf state.VFReport)) {
-	for _, pf := range s.PFs {
+	for _, pf := range slices.Concat(s.PFs, s.NICs) {
+		if pf.Whole != nil {
+			visit(pf, *pf.Whole)
+		}
 		for _, vf := range pf.VFs {
 			visit(pf, vf)
 		}
@@ -84,9 +91,12 @@ func holderCells(vf state.VFReport) (holder, ifname string) {
 
 func describeVF(s state.State, pf state.PFReport, vf state.VFReport) string {
 	var out strings.Builder
-	if vf.PF.IsZero() {
+	switch {
+	case vf.Whole:
+		fmt.Fprintf(&out, "%s %s: %s as a whole\n", s.Node, vf.Address, pfName(pf))
+	case vf.PF.IsZero():
 		fmt.Fprintf(&out, "%s %s: VF whose PF is not visible here\n", s.Node, vf.Address)
-	} else {
+	default:
 		fmt.Fprintf(&out, "%s %s: VF %d of %s\n", s.Node, vf.Address, vf.Index, pfName(pf))
 	}
 	facts := [][2]string{

@@ -54,6 +54,20 @@ func TestVFsWithoutAPF(t *testing.T) {
 	checkGolden(t, "lone.txt", Status(states, Options{})+"\n"+Topology(states, Options{})+"\n"+VFs(states, Options{})+"\n"+vf)
 }
 
+// reports 8: PFs and NICs that pods get as a whole are drawn, listed and found.
+func TestWholeFunctions(t *testing.T) {
+	states := []state.State{wholeNode()}
+	var found string
+	for _, name := range []string{"02:00.0", "eth1"} {
+		one, err := VF(states, name, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		found += "\n" + one
+	}
+	checkGolden(t, "whole.txt", Status(states, Options{})+"\n"+Topology(states, Options{})+"\n"+VFs(states, Options{})+found)
+}
+
 // A PF whose driver is not bound has no netdev to name it by.
 func TestVFIsFoundByItsPFsAddress(t *testing.T) {
 	s := busyNode()

@@ -236,4 +236,6 @@ func (vfs) VF(a pci.Address) (device.VF, error) {
 }
 func (vfs) PF(pci.Address) (device.PF, error)     { return device.PF{}, fs.ErrNotExist }
 func (vfs) Netdevs(pci.Address) ([]string, error) { return nil, nil }
+func (vfs) NetdevParent(a pci.Address) string     { return a.String() }
+func (vfs) FunctionOf(string) (pci.Address, bool) { return pci.Address{}, false }
 func (vfs) Driver(pci.Address) (string, error)    { return "vfio-pci", nil }

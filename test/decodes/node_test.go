@@ -130,6 +130,8 @@ func (oneVF) VF(a pci.Address) (device.VF, error) {
 }
 func (oneVF) PF(pci.Address) (device.PF, error)     { return device.PF{}, fs.ErrNotExist }
 func (oneVF) Netdevs(pci.Address) ([]string, error) { return nil, nil }
+func (oneVF) NetdevParent(a pci.Address) string     { return a.String() }
+func (oneVF) FunctionOf(string) (pci.Address, bool) { return pci.Address{}, false }
 func (oneVF) Driver(pci.Address) (string, error)    { return "vfio-pci", nil }
 
 type kubelet struct{}

@@ -57,6 +57,9 @@ type VFGroup struct {
 	ResourceName string `json:"resourceName,omitempty"`
 	// Driver is "" or "kernel" for the kernel's own driver, else a driver's name, such as vfio-pci.
 	Driver string `json:"driver,omitempty"`
+	// AllowUnsafeDMA accepts drivers with which a pod can read and write all memory of the node:
+	// uio_pci_generic, igb_uio, and vfio-pci without an IOMMU.
+	AllowUnsafeDMA bool `json:"allowUnsafeDMA,omitempty"`
 	// MTU in bytes of the VF's netdev; unset: not changed.
 	MTU int `json:"mtu,omitempty"`
 	// VLAN 1–4094 of the VFs outside of pods; in a pod, a network's own VLAN replaces it. 0

@@ -18,11 +18,12 @@ type bus struct {
 	files files
 	// functions that are or were on the bus: a VF keeps its netdev's name and MAC while another
 	// driver is bound
-	functions map[pci.Address]*function
-	templates map[pci.Address]VFTemplate // PF -> the VFs that it creates
-	refused   map[string]bool            // "ADDR driver" -> its probe does not bind
-	nextIndex int
-	nextGroup int
+	functions  map[pci.Address]*function
+	templates  map[pci.Address]VFTemplate // PF -> the VFs that it creates
+	refused    map[string]bool            // "ADDR driver" -> its probe does not bind
+	nextIndex  int
+	nextGroup  int
+	nextVirtio int
 }
 
 type function struct {
@@ -30,6 +31,7 @@ type function struct {
 	mtu                              int
 	carrier                          bool
 	driver                           string // the driver that the kernel binds by itself
+	virtio                           string // its device on the virtio bus
 }
 
 func newBus(t testing.TB, root files) *bus {
@@ -59,16 +61,33 @@ func (b *bus) addVF(vf device.VF) {
 		b.files.symlink("../"+vf.PF.String(), dev(vf.Address)+"/physfn")
 		b.files.symlink("../"+vf.Address.String(), fmt.Sprintf("%s/virtfn%d", dev(vf.PF), vf.Index))
 	}
-	for _, name := range vf.Verbs {
-		b.files.mkdir(dev(vf.Address) + "/infiniband_verbs/" + name)
+	b.bindTo(vf.Address, vf.Driver, vf.Nodes)
+}
+
+func (b *bus) addPhysical(pf device.PF) {
+	f := &function{
+		netdev: pf.Netdev, mac: pf.MAC, mtu: pf.MTU, linkType: pf.LinkType,
+		operState: pf.OperState, carrier: pf.Carrier, driver: pf.Driver,
 	}
-	if vf.UIO != "" {
-		b.files.mkdir(dev(vf.Address) + "/uio/" + vf.UIO)
+	b.addFunction(pf.Address, f, pf.Vendor, pf.Device, pf.NUMANode, pf.IOMMUGroup, pf.RDMADevices)
+	if pf.ACPIIndex != "" {
+		b.files.write(dev(pf.Address)+"/acpi_index", pf.ACPIIndex)
 	}
-	if vf.Userspace() {
-		b.files.write(dev(vf.Address)+"/driver_override", vf.Driver)
+	b.bindTo(pf.Address, pf.Driver, pf.Nodes)
+}
+
+// bindTo binds the driver that a value has, and adds the nodes that it makes.
+func (b *bus) bindTo(addr pci.Address, driver string, nodes device.Nodes) {
+	for _, name := range nodes.Verbs {
+		b.files.mkdir(dev(addr) + "/infiniband_verbs/" + name)
 	}
-	b.bind(vf.Address, vf.Driver)
+	if nodes.UIO != "" {
+		b.files.mkdir(dev(addr) + "/uio/" + nodes.UIO)
+	}
+	if device.UserspaceDriver(driver) {
+		b.files.write(dev(addr)+"/driver_override", driver)
+	}
+	b.bind(addr, driver)
 }
 
 func (b *bus) addFunction(addr pci.Address, f *function, vendor, model string, numaNode, group int, rdma []string) {
@@ -116,7 +135,8 @@ func (b *bus) addNetdev(addr pci.Address) {
 	if f == nil || f.netdev == "" {
 		return
 	}
-	dir := dev(addr) + "/net/" + f.netdev
+	parent := b.netdevParent(addr)
+	dir := parent + "/net/" + f.netdev
 	kind := "1"
 	if f.linkType == "infiniband" {
 		kind = "32"
@@ -133,14 +153,28 @@ func (b *bus) addNetdev(addr pci.Address) {
 		b.files.write(dir+"/"+attr, value)
 	}
 	b.nextIndex++
-	b.files.symlink("../../../"+addr.String(), dir+"/device")
-	b.files.symlink("../../devices/pci0000:00/"+addr.String()+"/net/"+f.netdev, "sys/class/net/"+f.netdev)
+	b.files.symlink("../../../"+filepath.Base(parent), dir+"/device")
+	b.files.symlink("../../../"+dir, "sys/class/net/"+f.netdev)
+}
+
+// netdevParent returns the directory of the device that a function's netdev belongs to.
+func (b *bus) netdevParent(addr pci.Address) string {
+	if driver, _ := os.Readlink(b.files.abs(dev(addr) + "/driver")); filepath.Base(driver) != "virtio-pci" {
+		return dev(addr)
+	}
+	if f := b.functions[addr]; f.virtio == "" {
+		f.virtio = "virtio" + strconv.Itoa(b.nextVirtio)
+		b.nextVirtio++
+	}
+	return dev(addr) + "/" + b.functions[addr].virtio
 }
 
 func (b *bus) removeNetdev(addr pci.Address) {
-	names, _ := filepath.Glob(b.files.abs(dev(addr) + "/net/*"))
-	for _, name := range names {
-		check(os.Remove(b.files.abs("sys/class/net/" + filepath.Base(name))))
+	f := b.functions[addr]
+	if f == nil || f.netdev == "" {
+		return
 	}
-	check(os.RemoveAll(b.files.abs(dev(addr) + "/net")))
+	for _, path := range []string{"sys/class/net/" + f.netdev, dev(addr) + "/" + f.virtio + "/net/" + f.netdev} {
+		check(os.RemoveAll(b.files.abs(path)))
+	}
 }

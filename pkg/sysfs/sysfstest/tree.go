@@ -60,18 +60,21 @@ func (tr *Tree) AddPF(pf device.PF) {
 	tr.bus.t.Helper()
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
-	f := &function{
-		netdev: pf.Netdev, mac: pf.MAC, mtu: pf.MTU, linkType: pf.LinkType,
-		operState: pf.OperState, carrier: pf.Carrier, driver: pf.Driver,
-	}
-	tr.bus.addFunction(pf.Address, f, pf.Vendor, pf.Device, pf.NUMANode, pf.IOMMUGroup, pf.RDMADevices)
+	tr.bus.addPhysical(pf)
 	tr.bus.files.write(dev(pf.Address)+"/sriov_totalvfs", strconv.Itoa(pf.TotalVFs))
 	tr.bus.files.write(dev(pf.Address)+"/sriov_numvfs", strconv.Itoa(len(pf.VFs)))
-	tr.bus.bind(pf.Address, pf.Driver)
 	for _, vf := range pf.VFs {
 		vf.PF = pf.Address
 		tr.bus.addVF(vf)
 	}
+}
+
+// AddNIC adds a NIC without SR-IOV. That of virtio-pci has its netdev below the virtio bus.
+func (tr *Tree) AddNIC(nic device.PF) {
+	tr.bus.t.Helper()
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	tr.bus.addPhysical(nic)
 }
 
 // AddVF adds one VF: below its PF, or on its own (as inside a virtual machine) if vf.PF is
