@@ -29,6 +29,9 @@ func (b program) Prepare(_ context.Context, c Call, conf Conf) (ledger.Member, e
 	if err != nil {
 		return m, err
 	}
+	if err := b.checkForcedAddress(c, conf); err != nil {
+		return m, err
+	}
 	if uses.none() {
 		return m, nil
 	}
@@ -55,6 +58,23 @@ func (b program) Prepare(_ context.Context, c Call, conf Conf) (ledger.Member, e
 		return m, err
 	}
 	return m, at.checkMaster(uses)
+}
+
+// checkForcedAddress holds the floor of a bridge for its program.
+func (b program) checkForcedAddress(c Call, conf Conf) error {
+	if conf.Type != PluginBridge || len(conf.Fields.Only("forceAddress")) == 0 {
+		return nil
+	}
+	parsed, err := parseBridge(conf.Raw, c.CNIArgs)
+	if err != nil {
+		return err
+	}
+	at, err := b.set.enterHost(c)
+	if err != nil {
+		return err
+	}
+	defer at.close()
+	return at.checkBridge(parsed)
 }
 
 // hostUses lists the parts of the host that a program's config names, in the fields

@@ -65,7 +65,7 @@ type childWork struct {
 	at   site
 	m    *ledger.Member
 	ip   *addressing
-	made link.Link
+	link link.Link // in the pod
 }
 
 func newChildWork(at site, m *ledger.Member) (*childWork, error) {
@@ -85,7 +85,9 @@ func (w *childWork) steps() steps {
 	}
 }
 
-func (w *childWork) configureAddresses(ctx context.Context) error { return w.ip.configure(ctx, w.made) }
+func (w *childWork) made() *types100.Result { return w.ip.result }
+
+func (w *childWork) configureAddresses(ctx context.Context) error { return w.ip.configure(ctx, w.link) }
 
 // make makes the kind that Prepare chose. If the kernel turns out not to have it, make
 // goes on with the next kind that the network declares as a fallback.
@@ -143,7 +145,7 @@ func (w *childWork) makeOn(parent link.Link) (err error) {
 	case err != nil:
 		return fmt.Errorf("on %s: %w", parent.Name, err)
 	}
-	w.made, c.Ifindex = made, made.Index
+	w.link, c.Ifindex = made, made.Index
 	w.ip.found(made)
 	w.at.call.Order.made()
 	return nil

@@ -43,6 +43,8 @@ type fakeKernel struct {
 	index    int
 	failAdd  unix.Errno // of making links
 	failKind string     // of which the kernel knows nothing
+	// deadAgent has every call fail and change nothing: the agent makes none.
+	deadAgent bool
 
 	onRead func(op string) // before a call is answered
 	looks  int
@@ -87,6 +89,7 @@ type fakeLink struct {
 	vf       *fakeVF // it is a VF's netdev
 	features []string
 	vfs      []*fakeVF // it is a PF's
+	peer     *fakeLink // it is an end of a veth
 }
 
 // fakeVFInfo has the settings of a VF at its PF.
@@ -256,6 +259,7 @@ func (k *fakeKernel) endNetns(path string, pauses int) {
 	home := func() {
 		for _, l := range s.links {
 			if l.vf == nil {
+				k.dropPeer(l)
 				continue
 			}
 			l.Up, l.addrs, l.routes = false, nil, nil

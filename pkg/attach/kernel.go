@@ -48,6 +48,7 @@ type linkSetter interface {
 	DeleteAltNames(index int, names ...string) error
 	SetAttributes(index int, a link.Attributes) error
 	DetachXDP(index int) error
+	SetPort(index int, hairpin, isolated bool) error
 	SetFeatures(name string, on map[string]bool) error
 	MoveTo(index int, target link.Target, newName string, newIndex int) error
 }
@@ -56,6 +57,8 @@ type linkMaker interface {
 	AddMacvlan(s link.Spec, mode string, queueLen uint32, target link.Target) (link.Link, error)
 	AddIPvlan(s link.Spec, mode string, target link.Target) (link.Link, error)
 	AddVLAN(s link.Spec, id int, target link.Target) (link.Link, error)
+	AddBridge(s link.Spec, target link.Target) (link.Link, error)
+	AddVeth(p link.Pair, target link.Target) (near, far link.Link, err error)
 	DeleteGroup(group uint32) error
 }
 

@@ -96,5 +96,6 @@ const (
 	PluginMacvlan = "macvlan"
 	PluginIPvlan  = "ipvlan"
 	PluginTuning  = "tuning"
+	PluginBridge  = "bridge"
 	PluginBinary  = "binary"
 )

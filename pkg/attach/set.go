@@ -84,6 +84,8 @@ type Set struct {
 	kernel kernel
 	pause  func(context.Context, time.Duration) error
 	vlans  sync.Mutex // guards looking for, making and removing shared VLAN links
+	// bridges guards looking for and making a bridge and its ports, and removing a bridge.
+	bridges sync.Mutex
 }
 
 // New returns a Set of the built-in plugins.
@@ -108,6 +110,8 @@ func (s *Set) Plugin(conf Conf) Plugin {
 			return child{s}
 		case PluginTuning:
 			return tuning{s}
+		case PluginBridge:
+			return bridge{s}
 		}
 	}
 	return program{s}
@@ -122,6 +126,8 @@ func (s *Set) pluginOf(m ledger.Member) (Plugin, error) {
 		return child{s}, nil
 	case PluginTuning:
 		return tuning{s}, nil
+	case PluginBridge:
+		return bridge{s}, nil
 	case PluginBinary:
 		return program{s}, nil
 	}

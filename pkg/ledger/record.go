@@ -90,10 +90,10 @@ type Fallback struct {
 }
 
 // Member is one plugin of an attachment's chain, with the state that it has made. Of the
-// typed states VF, Child and Tuning, at most the one of Plugin is set.
+// typed states (VF, Child and so on), at most the one of Plugin is set.
 type Member struct {
 	Type     string          `json:"type"`               // as the config names it: "sriov"
-	Plugin   string          `json:"plugin"`             // the implementation: "sriov", "vfio", "macvlan", "ipvlan", "tuning", "binary"
+	Plugin   string          `json:"plugin"`             // the implementation: "sriov", "vfio", "macvlan", "bridge" …, or "binary" for a program
 	Config   json.RawMessage `json:"config"`             // complete, with name, cniVersion, device, runtimeConfig, args; without prevResult
 	IPAM     string          `json:"ipam,omitempty"`     // type of the IPAM that holds addresses for it
 	Released bool            `json:"released,omitempty"` // its Del has succeeded, so a retry skips it
@@ -108,6 +108,7 @@ type Member struct {
 	VF     *VFMember     `json:"vf,omitempty"`     // sriov, vfio
 	Child  *ChildMember  `json:"child,omitempty"`  // macvlan, ipvlan
 	Tuning *TuningMember `json:"tuning,omitempty"` // tuning
+	Veth   *VethMember   `json:"veth,omitempty"`   // bridge
 }
 
 // VFMember is the state of a VF that a member has configured.
@@ -137,6 +138,15 @@ type ChildMember struct {
 	// OtherKinds are the declared fallbacks after this one. If the kernel does not have
 	// this kind, ADD makes the next.
 	OtherKinds []string `json:"otherKinds,omitempty"`
+}
+
+// VethMember is a pair of links, one in the pod and one on the host.
+type VethMember struct {
+	Host    string `json:"host"`              // name of the host's end, chosen before it is made
+	Bridge  string `json:"bridge,omitempty"`  // host bridge whose port that end is; empty: of none
+	MAC     string `json:"mac,omitempty"`     // of the pod's end, asked for; empty: the kernel's choice
+	MTU     int    `json:"mtu,omitempty"`     // of both ends, asked for; 0: the kernel's choice
+	Ifindex int    `json:"ifindex,omitempty"` // of the pod's end, in the pod's namespace; 0: not there yet
 }
 
 // TuningMember has the settings that tuning was asked for, and the pod's original values,

@@ -18,6 +18,8 @@ type Route struct {
 	Priority int
 	Table    int // 0: main
 	Scope    int
+	Src      net.IP // address of the pod's own for packets by this route; nil: the kernel's choice
+	Protocol int    // who made it (RTPROT_…); 0 in AddRoute: the administrator, at boot
 }
 
 func (r Route) String() string {
@@ -35,6 +37,13 @@ func (t IP) AddRoute(r Route) error {
 	return wrap(fmt.Sprintf("add route %s to", r), linkNumber(r.Link), t.conn.acknowledged(req))
 }
 
+// ReplaceRoute adds a route in the place of one with the same destination, priority and
+// table.
+func (t IP) ReplaceRoute(r Route) error {
+	req := r.message(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, nl.NewRtMsg())
+	return wrap(fmt.Sprintf("set route %s of", r), linkNumber(r.Link), t.conn.acknowledged(req))
+}
+
 // DeleteRoute removes a route.
 func (t IP) DeleteRoute(r Route) error {
 	req := r.message(unix.RTM_DELROUTE, 0, nl.NewRtDelMsg())
@@ -49,6 +58,13 @@ func (r Route) message(typ, flags int, msg *nl.RtMsg) *nl.NetlinkRequest {
 	if r.GW != nil {
 		_, gw := familyOf(r.GW)
 		req.AddData(nl.NewRtAttr(unix.RTA_GATEWAY, gw))
+	}
+	if r.Src != nil {
+		_, src := familyOf(r.Src)
+		req.AddData(nl.NewRtAttr(unix.RTA_PREFSRC, src))
+	}
+	if r.Protocol != 0 {
+		msg.Protocol = uint8(r.Protocol)
 	}
 	switch {
 	case r.Table > 255: // the header has 8 bits
@@ -105,7 +121,7 @@ func parseRoute(msg []byte) (r Route, unicast bool, err error) {
 	if err != nil || !rt.unicast() {
 		return Route{}, false, err
 	}
-	r = Route{Table: int(rt.Table), Scope: int(rt.Scope)}
+	r = Route{Table: int(rt.Table), Scope: int(rt.Scope), Protocol: int(rt.Protocol)}
 	dst := make(net.IP, rt.addressSize())
 	a := attributesOf(msg[unix.SizeofRtMsg:])
 	for a.next() {
@@ -114,6 +130,8 @@ func parseRoute(msg []byte) (r Route, unicast bool, err error) {
 			copy(dst, a.value)
 		case unix.RTA_GATEWAY:
 			r.GW = net.IP(append([]byte{}, a.value...))
+		case unix.RTA_PREFSRC:
+			r.Src = net.IP(append([]byte{}, a.value...))
 		case unix.RTA_OIF:
 			r.Link = int(number(a.value))
 		case unix.RTA_PRIORITY:

@@ -295,6 +295,9 @@ func describeAttachment(a ledger.Attachment) AttachmentReport {
 		if m.Child != nil {
 			out.Uplink, out.VLAN, out.MAC, out.MTU = m.Child.Uplink, m.Child.VLAN, m.Child.MAC, m.Child.MTU
 		}
+		if m.Veth != nil {
+			out.Uplink, out.MAC, out.MTU = m.Veth.Bridge, m.Veth.MAC, m.Veth.MTU
+		}
 		if m.VF != nil {
 			out.MAC, out.MTU, out.VLAN = m.VF.Asked.MAC, deref(m.VF.Asked.MTU), deref(m.VF.Asked.VLAN)
 		}
