@@ -15,7 +15,7 @@ import (
 
 const gatewayBridge = `{"type": "bridge", "bridge": "br9", "isDefaultGateway": true, "hairpinMode": true, ` + hostLocal + `}`
 
-// vethCall is a call for net1, and the list of one network.
+// chainCall is a call for net1 and the record of its chain, as Prepare leaves it.
 func chainCall(t *testing.T, s *Set, confs ...string) (Call, ledger.Attachment, error) {
 	t.Helper()
 	list, err := listOf("", confs...)
@@ -63,10 +63,13 @@ func TestBridgesPortIsBornComplete(t *testing.T) {
 	}
 }
 
-// A failure of any call leaves no trace: no pair, no address, and no bridge if the host
+// memberConfs are networks of the plugins that make a link, with everything that they do.
+var memberConfs = []string{gatewayBridge, vlanOnEth1}
+
+// A failure of any call leaves no trace: no link, no address, and no bridge if the host
 // had none.
-func TestAPairThatFailsAnywhereLeavesNoTrace(t *testing.T) {
-	for _, conf := range []string{gatewayBridge} {
+func TestAMemberThatFailsAnywhereLeavesNoTrace(t *testing.T) {
+	for _, conf := range memberConfs {
 		for call := 1; ; call++ {
 			k := newNode(t, igb)
 			dir := t.TempDir()
@@ -102,8 +105,8 @@ func TestAPairThatFailsAnywhereLeavesNoTrace(t *testing.T) {
 
 // The agent dies after any call of an Add. The record of Prepare is all that the next one
 // has. A bridge stays.
-func TestAPairOfADeadAgentIsReleased(t *testing.T) {
-	for _, conf := range []string{gatewayBridge} {
+func TestAMemberOfADeadAgentIsReleased(t *testing.T) {
+	for _, conf := range memberConfs {
 		for call := 1; ; call++ {
 			k := newNode(t, igb)
 			dir := t.TempDir()
@@ -127,7 +130,7 @@ func TestAPairOfADeadAgentIsReleased(t *testing.T) {
 				}
 				durable.Members[0].Released = false
 			}
-			if text := k.state(); strings.Contains(text, "veth") {
+			if text := k.state(); strings.Contains(text, "net1") || strings.Contains(text, "veth") {
 				t.Errorf("call %d leaves %s", call, text)
 			}
 			if left := taken(t, dir); len(left) > 0 {

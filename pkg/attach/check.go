@@ -141,6 +141,8 @@ func (i inspection) isOurs(l link.Link) error {
 		return fmt.Errorf("interface %s is of kind %q, not VF %s", l.Name, l.Kind, device)
 	case i.m.Child != nil && l.Kind != i.m.Plugin:
 		return fmt.Errorf("interface %s is of kind %q, not %s", l.Name, l.Kind, i.m.Plugin)
+	case i.m.Plugin == PluginVLAN && l.VLAN != i.m.Child.VLAN:
+		return fmt.Errorf("interface %s has VLAN %d, not %d", l.Name, l.VLAN, i.m.Child.VLAN)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	types100 "github.com/containernetworking/cni/pkg/types/100"
@@ -87,7 +88,12 @@ func (w *childWork) steps() steps {
 
 func (w *childWork) made() *types100.Result { return w.ip.result }
 
-func (w *childWork) configureAddresses(ctx context.Context) error { return w.ip.configure(ctx, w.link) }
+func (w *childWork) configureAddresses(ctx context.Context) error {
+	if err := w.useOwnDNS(); err != nil {
+		return err
+	}
+	return w.ip.configure(ctx, w.link)
+}
 
 // make makes the kind that Prepare chose. If the kernel turns out not to have it, make
 // goes on with the next kind that the network declares as a fallback.
@@ -111,7 +117,7 @@ func (w *childWork) makeKind() error {
 	if err != nil {
 		return err
 	}
-	if w.m.Child.VLAN == 0 {
+	if w.m.Child.VLAN == 0 || w.m.Plugin == PluginVLAN {
 		return w.makeOn(uplink)
 	}
 	return w.makeOnVLAN(uplink)
@@ -129,9 +135,12 @@ func (w *childWork) makeOn(parent link.Link) (err error) {
 		spec.Group = chainGroup
 	}
 	var made link.Link
-	if kind == PluginIPvlan {
+	switch kind {
+	case PluginIPvlan:
 		made, err = w.at.host.AddIPvlan(spec, c.Mode, w.at.pod)
-	} else {
+	case PluginVLAN:
+		made, err = w.makeVLANLink(spec, parent)
+	default:
 		spec.MAC = c.MAC
 		made, err = w.at.host.AddMacvlan(spec, c.Mode, c.QueueLen, w.at.pod)
 	}
@@ -170,7 +179,7 @@ func (w *childWork) deleteInPod() error {
 		return err
 	}
 	ours := l.Group == linkGroup || l.Group == chainGroup
-	if !ours || (l.Kind != PluginMacvlan && l.Kind != PluginIPvlan) {
+	if !ours || !slices.Contains([]string{PluginMacvlan, PluginIPvlan, PluginVLAN}, l.Kind) {
 		return nil // of this name, but not made by this package
 	}
 	return ignoreNotFound(w.at.pod.Delete(l.Index))

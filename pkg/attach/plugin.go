@@ -97,5 +97,6 @@ const (
 	PluginIPvlan  = "ipvlan"
 	PluginTuning  = "tuning"
 	PluginBridge  = "bridge"
+	PluginVLAN    = "vlan"
 	PluginBinary  = "binary"
 )

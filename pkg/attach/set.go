@@ -112,6 +112,8 @@ func (s *Set) Plugin(conf Conf) Plugin {
 			return tuning{s}
 		case PluginBridge:
 			return bridge{s}
+		case PluginVLAN:
+			return vlan{child{s}}
 		}
 	}
 	return program{s}
@@ -122,7 +124,7 @@ func (s *Set) pluginOf(m ledger.Member) (Plugin, error) {
 	switch m.Plugin {
 	case PluginSRIOV, PluginVFIO:
 		return sriov{s}, nil
-	case PluginMacvlan, PluginIPvlan:
+	case PluginMacvlan, PluginIPvlan, PluginVLAN:
 		return child{s}, nil
 	case PluginTuning:
 		return tuning{s}, nil

@@ -106,7 +106,7 @@ type Member struct {
 	DeviceReturned bool `json:"deviceReturned,omitempty"`
 
 	VF     *VFMember     `json:"vf,omitempty"`     // sriov, vfio
-	Child  *ChildMember  `json:"child,omitempty"`  // macvlan, ipvlan
+	Child  *ChildMember  `json:"child,omitempty"`  // macvlan, ipvlan, vlan
 	Tuning *TuningMember `json:"tuning,omitempty"` // tuning
 	Veth   *VethMember   `json:"veth,omitempty"`   // bridge
 }
@@ -128,7 +128,7 @@ type ChildMember struct {
 	QueueLen uint32 `json:"queueLen,omitempty"` // of a macvlan's broadcasts; 0: the kernel's default
 	MAC      string `json:"mac,omitempty"`      // asked for; empty: the kernel's choice
 	MTU      int    `json:"mtu,omitempty"`      // asked for; 0: the uplink's
-	VLAN     int    `json:"vlan,omitempty"`
+	VLAN     int    `json:"vlan,omitempty"`     // id of the link itself, or of the VLAN link below it
 	// VLANLink is a host VLAN netdev that was made for pods of this network. Its last user
 	// removes it.
 	VLANLink string `json:"vlanLink,omitempty"`
