@@ -112,6 +112,8 @@ func (s *Set) Plugin(conf Conf) Plugin {
 			return tuning{s}
 		case PluginBridge:
 			return bridge{s}
+		case PluginHostDevice:
+			return hostDevice{sriov{s}}
 		case PluginVLAN:
 			return vlan{child{s}}
 		}
