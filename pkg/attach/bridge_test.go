@@ -64,7 +64,7 @@ func TestBridgesPortIsBornComplete(t *testing.T) {
 }
 
 // memberConfs are networks of the plugins that make a link, with everything that they do.
-var memberConfs = []string{gatewayBridge, vlanOnEth1}
+var memberConfs = []string{gatewayBridge, vlanOnEth1, ptpConf0}
 
 // A failure of any call leaves no trace: no link, no address, and no bridge if the host
 // had none.

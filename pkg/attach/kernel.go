@@ -67,6 +67,7 @@ type addressSetter interface {
 	DeleteAddress(index int, addr net.IPNet) error
 	Addresses(index int) ([]link.IPAddress, error)
 	AddRoute(r link.Route) error
+	DeleteRoute(r link.Route) error
 	Routes(index int) ([]link.Route, error)
 }
 

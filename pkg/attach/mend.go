@@ -116,8 +116,11 @@ type remaker interface {
 }
 
 func remakerOf(at site, m *ledger.Member) (remaker, error) {
-	if m.Child == nil {
+	switch m.Plugin {
+	case PluginBridge:
 		return newBridgeWork(at, m)
+	case PluginPTP:
+		return newPTPWork(at, m)
 	}
 	if err := at.mayCarry(m.Child.Uplink); err != nil {
 		return nil, err

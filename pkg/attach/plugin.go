@@ -98,6 +98,7 @@ const (
 	PluginTuning  = "tuning"
 	PluginBridge  = "bridge"
 	PluginVLAN    = "vlan"
+	PluginPTP     = "ptp"
 	// PluginHostDevice is in no record: its members are those of sriov, vfio or a program.
 	PluginHostDevice = "host-device"
 	PluginBinary     = "binary"

@@ -112,6 +112,8 @@ func (s *Set) Plugin(conf Conf) Plugin {
 			return tuning{s}
 		case PluginBridge:
 			return bridge{s}
+		case PluginPTP:
+			return ptp{s}
 		case PluginHostDevice:
 			return hostDevice{sriov{s}}
 		case PluginVLAN:
@@ -132,6 +134,8 @@ func (s *Set) pluginOf(m ledger.Member) (Plugin, error) {
 		return tuning{s}, nil
 	case PluginBridge:
 		return bridge{s}, nil
+	case PluginPTP:
+		return ptp{s}, nil
 	case PluginBinary:
 		return program{s}, nil
 	}

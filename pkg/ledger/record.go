@@ -108,7 +108,7 @@ type Member struct {
 	VF     *VFMember     `json:"vf,omitempty"`     // sriov, vfio
 	Child  *ChildMember  `json:"child,omitempty"`  // macvlan, ipvlan, vlan
 	Tuning *TuningMember `json:"tuning,omitempty"` // tuning
-	Veth   *VethMember   `json:"veth,omitempty"`   // bridge
+	Veth   *VethMember   `json:"veth,omitempty"`   // bridge, ptp
 }
 
 // VFMember is the state of a VF that a member has configured.
