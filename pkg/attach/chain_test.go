@@ -120,7 +120,7 @@ func (c *chained) del() error {
 const (
 	onEth1    = `{"type": "macvlan", "master": "eth1"}`
 	bandwidth = `{"type": "bandwidth", "rate": 1}`
-	sbr       = `{"type": "sbr"}`
+	sbr       = `{"type": "sbr", "builtin": false}`
 )
 
 func TestAChainIsAddedInOrderAndDeletedInReverse(t *testing.T) {

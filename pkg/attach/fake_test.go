@@ -78,6 +78,7 @@ type space struct {
 	links   map[string]*fakeLink
 	sysctls map[string]string
 	told    []string // announcements
+	rules   []link.Rule
 	gone    bool
 	inode   uint64
 }

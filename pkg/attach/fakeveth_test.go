@@ -1,8 +1,6 @@
 package attach
 
 import (
-	"slices"
-
 	"golang.org/x/sys/unix"
 
 	"fairlead.dev/fairlead/pkg/link"
@@ -86,24 +84,4 @@ func (k *fakeKernel) remove(space, name string) {
 	l := k.spaces[space].links[name]
 	delete(k.spaces[space].links, name)
 	k.dropPeer(l)
-}
-
-// DeleteRoute also knows the routes that the kernel has made with the addresses.
-func (f fakeLinks) DeleteRoute(r link.Route) error {
-	if err := f.write("delete route %s", r); err != nil {
-		return err
-	}
-	l, err := f.find(r.Link)
-	if err != nil {
-		return err
-	}
-	same := func(other link.Route) bool { return sameNetwork(r.Dst, other.Dst) && r.Table == other.Table }
-	before := len(l.routes)
-	l.routes = slices.DeleteFunc(slices.Clone(l.routes), same)
-	for _, a := range l.addrs {
-		if len(l.routes) != before || a.IPNet.Contains(r.Dst.IP) {
-			return nil
-		}
-	}
-	return fail("deleting route", unix.ESRCH)
 }

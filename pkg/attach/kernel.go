@@ -67,8 +67,12 @@ type addressSetter interface {
 	DeleteAddress(index int, addr net.IPNet) error
 	Addresses(index int) ([]link.IPAddress, error)
 	AddRoute(r link.Route) error
+	ReplaceRoute(r link.Route) error
 	DeleteRoute(r link.Route) error
 	Routes(index int) ([]link.Route, error)
+	AddRule(r link.Rule) error
+	DeleteRule(r link.Rule) error
+	Rules() ([]link.Rule, error)
 }
 
 type vfSetter interface {

@@ -86,6 +86,7 @@ type Set struct {
 	vlans  sync.Mutex // guards looking for, making and removing shared VLAN links
 	// bridges guards looking for and making a bridge and its ports, and removing a bridge.
 	bridges sync.Mutex
+	tables  sync.Mutex // guards choosing routing tables of pods
 }
 
 // New returns a Set of the built-in plugins.
@@ -114,6 +115,10 @@ func (s *Set) Plugin(conf Conf) Plugin {
 			return bridge{s}
 		case PluginPTP:
 			return ptp{s}
+		case PluginLoopback:
+			return loopback{s}
+		case PluginSBR:
+			return sourceRouting{s}
 		case PluginHostDevice:
 			return hostDevice{sriov{s}}
 		case PluginVLAN:
@@ -136,6 +141,10 @@ func (s *Set) pluginOf(m ledger.Member) (Plugin, error) {
 		return bridge{s}, nil
 	case PluginPTP:
 		return ptp{s}, nil
+	case PluginLoopback:
+		return loopback{s}, nil
+	case PluginSBR:
+		return sourceRouting{s}, nil
 	case PluginBinary:
 		return program{s}, nil
 	}

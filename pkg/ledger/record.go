@@ -108,7 +108,9 @@ type Member struct {
 	VF     *VFMember     `json:"vf,omitempty"`     // sriov, vfio
 	Child  *ChildMember  `json:"child,omitempty"`  // macvlan, ipvlan, vlan
 	Tuning *TuningMember `json:"tuning,omitempty"` // tuning
-	Veth   *VethMember   `json:"veth,omitempty"`   // bridge, ptp
+	// Loopback is set for loopback. sbr has no state: its rules are found by the addresses.
+	Loopback *LoopbackMember `json:"loopback,omitempty"`
+	Veth     *VethMember     `json:"veth,omitempty"` // bridge, ptp
 }
 
 // VFMember is the state of a VF that a member has configured.
@@ -147,6 +149,11 @@ type VethMember struct {
 	MAC     string `json:"mac,omitempty"`     // of the pod's end, asked for; empty: the kernel's choice
 	MTU     int    `json:"mtu,omitempty"`     // of both ends, asked for; 0: the kernel's choice
 	Ifindex int    `json:"ifindex,omitempty"` // of the pod's end, in the pod's namespace; 0: not there yet
+}
+
+// LoopbackMember is the state of the pod's loopback interface before.
+type LoopbackMember struct {
+	WasUp bool `json:"wasUp,omitempty"`
 }
 
 // TuningMember has the settings that tuning was asked for, and the pod's original values,
