@@ -50,6 +50,11 @@ func (b program) Prepare(_ context.Context, c Call, conf Conf) (ledger.Member, e
 		if err := at.mayHaveVF(addr, conf); err != nil {
 			return m, err
 		}
+		if conf.Type == PluginHostDevice {
+			if err := at.mayMoveFunction(addr); err != nil {
+				return m, err
+			}
+		}
 	}
 	if len(uses.functions) > 0 {
 		m.Device = uses.functions[0]
@@ -74,7 +79,7 @@ func (b program) checkForcedAddress(c Call, conf Conf) error {
 		return err
 	}
 	defer at.close()
-	return at.checkBridge(parsed)
+	return parsed.check(at)
 }
 
 // hostUses lists the parts of the host that a program's config names, in the fields

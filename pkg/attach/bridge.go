@@ -15,9 +15,9 @@ import (
 	"fairlead.dev/fairlead/pkg/link"
 )
 
-// bridge is the Plugin that connects the pod to a bridge of the host by a veth pair. The
-// bridge is made if the host has none of that name. It stays: it belongs to all pods of
-// the network, and to the host, and so do its address and the forwarding of packets.
+// bridge is the Plugin that connects the pod to a bridge of the host by a veth pair. A
+// bridge that does not exist is made. It stays: it belongs to all pods of the network, and to
+// the host, and so do its address and the forwarding of packets.
 type bridge struct{ set *Set }
 
 // Prepare chooses the name of the pair's end on the host. If the config asks for work that
@@ -36,16 +36,16 @@ func (p bridge) Prepare(ctx context.Context, c Call, conf Conf) (ledger.Member, 
 		return ledger.Member{}, err
 	}
 	defer at.close()
-	if err := at.checkBridge(parsed); err != nil {
+	if err := parsed.check(at); err != nil {
 		return ledger.Member{}, err
 	}
 	v := ledger.VethMember{Host: vethName(), Bridge: parsed.Bridge, MAC: parsed.mac, MTU: parsed.MTU}
 	return ledger.Member{Plugin: PluginBridge, IPAM: parsed.IPAM.Type, Veth: &v}, nil
 }
 
-// checkBridge refuses a link that is no bridge. And it refuses to take an address from a
+// check refuses a link that is no bridge. And it refuses to take an address from a
 // bridge by which the node itself is reached.
-func (at site) checkBridge(c bridgeConf) error {
+func (c bridgeConf) check(at site) error {
 	l, err := at.host.ByName(c.Bridge)
 	if errors.Is(err, link.ErrNotFound) {
 		return nil

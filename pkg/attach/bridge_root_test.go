@@ -138,7 +138,7 @@ func TestPodsOnABridge(t *testing.T) {
 	}
 }
 
-// reports 20, for pairs: a link that is lost, with the bridge or alone, is made again.
+// reports 20, for pairs: a link that is lost, or its bridge too, is made again.
 func TestLostPairIsMadeAgain(t *testing.T) {
 	for _, lost := range []string{"the pair", "the bridge too"} {
 		n := newTestNode(t)

@@ -66,8 +66,8 @@ func TestBridgesPortIsBornComplete(t *testing.T) {
 // memberConfs are networks of the plugins that make a link, with everything that they do.
 var memberConfs = []string{gatewayBridge, vlanOnEth1, ptpConf0}
 
-// A failure of any call leaves no trace: no link, no address, and no bridge if the host
-// had none.
+// A failure of any call leaves no trace: no link and no address, and a new bridge goes
+// too.
 func TestAMemberThatFailsAnywhereLeavesNoTrace(t *testing.T) {
 	for _, conf := range memberConfs {
 		for call := 1; ; call++ {

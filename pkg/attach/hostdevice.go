@@ -31,7 +31,7 @@ func (p hostDevice) Prepare(ctx context.Context, c Call, conf Conf) (ledger.Memb
 	if err != nil {
 		return m, err
 	}
-	addr := at.functionToMove(parsed)
+	addr := parsed.function(at)
 	if addr.IsZero() {
 		p.set.Log.Info("the network needs the plugin's program, because its device is no PCI function", "network", c.Network, "plugin", conf.Type)
 		return m, nil
@@ -71,9 +71,9 @@ func parseHostDevice(conf Conf) (hostDeviceConf, error) {
 	return c, nil
 }
 
-// functionToMove returns the device in the stock plugin's order of precedence. It is zero
+// function returns the device in the stock plugin's order of precedence. It is zero
 // for a device that is no PCI function, or that is named in a way that is not built in.
-func (at site) functionToMove(c hostDeviceConf) pci.Address {
+func (c hostDeviceConf) function(at site) pci.Address {
 	if c.Device != "" {
 		if functions := at.functionOf(c.Device); len(functions) == 1 {
 			return functions[0]

@@ -135,6 +135,17 @@ func TestHostDevicesOfTheProgram(t *testing.T) {
 	}
 }
 
+// A floor, for the program too: the pod would set MAC, VLAN and trust of other pods' VFs.
+func TestAPFWithVFsIsNotMoved(t *testing.T) {
+	for _, conf := range []string{`"device": "eth1"`, `"pciBusID": "0000:01:00.0"`, `"device": "eth1", "builtin": false`} {
+		k := newNode(t, igb).withSysfs()
+		_, _, err := chainCall(t, k.set(t.TempDir()), `{"type": "host-device", `+conf+`}`)
+		if err == nil || !strings.Contains(err.Error(), "0000:01:00.0 is a PF with 2 VFs") {
+			t.Errorf("%s: %v", conf, err)
+		}
+	}
+}
+
 func TestHostDevicesThatAreRefused(t *testing.T) {
 	for conf, want := range map[string]string{
 		``:                             "names no device",

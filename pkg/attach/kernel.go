@@ -135,7 +135,7 @@ func open(h *link.Handle, err error) (*Links, error) {
 	if err != nil {
 		return nil, err
 	}
-	all := handle{h, h.IP}
+	all := handle{h, h.IP, h.Bridges}
 	return &Links{all, all, all, all, all, all, all, all}, nil
 }
 
@@ -143,6 +143,7 @@ func open(h *link.Handle, err error) (*Links, error) {
 type handle struct {
 	*link.Handle
 	link.IP
+	link.Bridges
 }
 
 func (h handle) DeleteAltNames(index int, names ...string) error {

@@ -98,7 +98,7 @@ func (w *loopbackWork) steps() steps {
 	}
 }
 
-// judge refuses an interface with addresses that are none of loopback. It comes first: the
+// judge refuses an interface with an address of another kind. It comes first: the
 // kernel's own addresses stay on an interface that was up once.
 func (w *loopbackWork) judge(context.Context) error {
 	l, err := w.at.pod.ByName(loopbackName)

@@ -88,6 +88,7 @@ type comparison struct {
 
 func (tt comparison) run(t *testing.T, dir string) {
 	t.Helper()
+	t.Parallel() // most of the time is the kernel's, for namespaces that end
 	stock, builtin := tt.make(t, dir, false), tt.make(t, dir, true)
 	if tt.same != nil {
 		stock = tt.same(stock)
@@ -187,7 +188,7 @@ var (
 	vethRE = regexp.MustCompile(`veth[0-9a-f]{8}`)
 )
 
-// anonymous replaces what the kernel and the plugins choose by chance.
+// anonymous replaces the names and MACs that are random.
 func anonymous(text string) string {
 	text = macRE.ReplaceAllStringFunc(text, func(mac string) string {
 		if strings.HasPrefix(mac, "02:00:00") || mac == "00:00:00:00:00:00" {
@@ -268,7 +269,7 @@ func (n *testNode) surveyOf(path string) string {
 	return strings.Join(lines, "\n") + "\n"
 }
 
-// queue is the length of a link's queue. A veth has none: the stock plugins leave 0 on the
+// queue is the length of a link's queue. A veth does not queue: the stock plugins leave 0 on the
 // host's end, and the kernel's default is 1000.
 func queue(l link.Link) int {
 	if l.Kind == "veth" {

@@ -9,7 +9,8 @@ type Handle struct {
 	ns   *netns.NS
 	conn *conn
 
-	IP IP // the calls about addresses and routes
+	IP      IP      // the calls about addresses, routes and rules
+	Bridges Bridges // the calls about bridges and veth pairs
 
 	// Each part has the calls about one subject. All of them use conn.
 	lookups
@@ -60,7 +61,7 @@ func open(ns *netns.NS, inside func(func() error) error) (*Handle, error) {
 	}
 	c := h.conn
 	h.lookups, h.changes, h.creations, h.vfKnobs = lookups{c}, changes{c}, creations{c}, vfKnobs{c}
-	h.IP, h.uses = IP{c}, uses{c}
+	h.IP, h.Bridges, h.uses = IP{c}, Bridges{c}, uses{c}
 	return h, nil
 }
 

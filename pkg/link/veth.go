@@ -8,6 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Bridges makes bridges, and the veth pairs whose ends are their ports.
+type Bridges struct{ conn *conn }
+
 // Pair has the settings of a veth pair: one end in the handle's namespace, the other in
 // that of a pod.
 type Pair struct {
@@ -18,7 +21,7 @@ type Pair struct {
 
 // AddVeth makes a veth pair by one message, under its final names. The near end is up, and
 // a port of its bridge. The far end is inside target's namespace, down.
-func (b creations) AddVeth(p Pair, target Target) (near, far Link, err error) {
+func (b Bridges) AddVeth(p Pair, target Target) (near, far Link, err error) {
 	if err := b.addVeth(p, target); err != nil {
 		return near, far, wrap("create", "veth "+p.Far.Name, err)
 	}
@@ -29,7 +32,7 @@ func (b creations) AddVeth(p Pair, target Target) (near, far Link, err error) {
 }
 
 // addVeth makes the near end the link of the message, because only that one gets a master.
-func (b creations) addVeth(p Pair, target Target) error {
+func (b Bridges) addVeth(p Pair, target Target) error {
 	far := nl.NewRtAttr(nl.VETH_INFO_PEER, nil)
 	nl.NewIfInfomsgChild(far, unix.AF_UNSPEC)
 	for _, attr := range p.attributes(p.Far.Name) {
@@ -69,18 +72,18 @@ func (p Pair) attributes(name string) []*nl.RtAttr {
 }
 
 // AddBridge makes a bridge in target's namespace.
-func (b creations) AddBridge(s Spec, target Target) (Link, error) {
+func (b Bridges) AddBridge(s Spec, target Target) (Link, error) {
 	return newLink{b.conn, "bridge", s, nil, target}.add()
 }
 
 // SetPort sets the attributes of a bridge's port: whether it sends frames back to where
 // they came from, and whether it is kept apart from other isolated ports.
-func (c changes) SetPort(index int, hairpin, isolated bool) error {
+func (b Bridges) SetPort(index int, hairpin, isolated bool) error {
 	ifi := nl.NewIfInfomsg(unix.AF_BRIDGE)
 	ifi.Index = int32(index)
 	attrs := nested(unix.IFLA_PROTINFO,
 		nl.NewRtAttr(nl.IFLA_BRPORT_MODE, []byte{byte(bit(hairpin))}), nl.NewRtAttr(nl.IFLA_BRPORT_ISOLATED, []byte{byte(bit(isolated))}))
-	err := c.conn.acknowledged(request(unix.RTM_SETLINK, unix.NLM_F_ACK, ifi, attrs))
+	err := b.conn.acknowledged(request(unix.RTM_SETLINK, unix.NLM_F_ACK, ifi, attrs))
 	if errors.Is(err, unix.EOPNOTSUPP) {
 		err = errors.Join(err, errors.New("the link is no port of a bridge"))
 	}

@@ -16,13 +16,13 @@ import (
 // A pair is made by one message: names, MTU, MAC, group and bridge are there at once.
 func TestVethIsBornComplete(t *testing.T) {
 	host, pod := handle(t), handle(t)
-	bridge, err := host.AddBridge(link.Spec{Name: "br9", MTU: 1400}, host)
+	bridge, err := host.Bridges.AddBridge(link.Spec{Name: "br9", MTU: 1400}, host)
 	if err != nil || bridge.Kind != "bridge" || bridge.MTU != 1400 {
 		t.Fatalf("%+v, %v", bridge, err)
 	}
 	veth(t, pod, "host9", "peer") // a name of the host's end may be in use in the pod
 	pair := link.Pair{Name: "host9", Bridge: bridge.Index, Far: link.Spec{Name: "net1", MTU: 1300, MAC: "02:00:00:00:00:07", Group: 7}}
-	near, far, err := host.AddVeth(pair, pod)
+	near, far, err := host.Bridges.AddVeth(pair, pod)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,20 +33,20 @@ func TestVethIsBornComplete(t *testing.T) {
 		t.Errorf("far: %+v", far)
 	}
 	for _, twice := range []link.Pair{{Name: "host9", Far: link.Spec{Name: "net2"}}, {Name: "host8", Far: link.Spec{Name: "net1"}}} {
-		if _, _, err := host.AddVeth(twice, pod); !errors.Is(err, link.ErrExists) {
+		if _, _, err := host.Bridges.AddVeth(twice, pod); !errors.Is(err, link.ErrExists) {
 			t.Errorf("%+v: %v", twice, err)
 		}
 	}
 	names(t, host, "lo", "br9", "host9")
 	for _, hairpin := range []bool{true, false} {
-		if err := host.SetPort(near.Index, hairpin, !hairpin); err != nil {
+		if err := host.Bridges.SetPort(near.Index, hairpin, !hairpin); err != nil {
 			t.Fatal(err)
 		}
 		if l, err := host.ByIndex(near.Index); err != nil || l.Hairpin != hairpin || l.Isolated == hairpin {
 			t.Errorf("hairpin %t: %+v, %v", hairpin, l, err)
 		}
 	}
-	if err := host.SetPort(bridge.Index, true, false); err == nil {
+	if err := host.Bridges.SetPort(bridge.Index, true, false); err == nil {
 		t.Error("a bridge is a port")
 	}
 	if err := host.Delete(near.Index); err != nil {
@@ -95,7 +95,7 @@ func TestRules(t *testing.T) {
 // ReplaceRoute keeps the source and the maker of a route.
 func TestReplaceRoute(t *testing.T) {
 	host, pod := handle(t), handle(t)
-	near, _, err := host.AddVeth(link.Pair{Name: "v", Far: link.Spec{Name: "net1"}}, pod)
+	near, _, err := host.Bridges.AddVeth(link.Pair{Name: "v", Far: link.Spec{Name: "net1"}}, pod)
 	if err != nil {
 		t.Fatal(err)
 	}
