@@ -108,6 +108,9 @@ func (p bridge) Check(ctx context.Context, c Call, m ledger.Member) error {
 	if err != nil {
 		return err
 	}
+	if err := w.readConf(ctx); err != nil {
+		return err
+	}
 	return errors.Join(w.ip.check(ctx), w.check(), inspection{at: at, m: m, staysDown: w.conf.StaysDown}.run())
 }
 
@@ -121,15 +124,19 @@ type bridgeWork struct {
 
 func newBridgeWork(at site, m *ledger.Member) (*bridgeWork, error) {
 	v, err := newVethWork(at, m)
-	if err != nil {
-		return nil, err
-	}
-	conf, err := parseBridge(m.Config, at.call.CNIArgs)
-	return &bridgeWork{vethWork: v, conf: conf}, err
+	return &bridgeWork{vethWork: v}, err
+}
+
+// readConf is for Add and Check. Del needs no config, so that no later validation can
+// prevent it.
+func (w *bridgeWork) readConf(context.Context) (err error) {
+	w.conf, err = parseBridge(w.m.Config, w.at.call.CNIArgs)
+	return err
 }
 
 func (w *bridgeWork) steps() steps {
 	return steps{
+		{"read the config", w.readConf, nil},
 		{"wait for the interfaces before it", w.at.call.Order.turn, nil},
 		{"make the interface", w.make, w.remove},
 		{"set the interface's sysctls", w.setSysctls, nil},
@@ -230,7 +237,7 @@ func (w *bridgeWork) chooseGateways(context.Context) error {
 		if ip.Gateway == nil && w.conf.Gateway {
 			ip.Gateway = firstOf(ip.Address)
 		}
-		if w.conf.Default && !done[v4] && !hasDefault4or6(result.Routes, v4) {
+		if w.conf.Default && !done[v4] && !hasDefaultByGateway(result.Routes, v4) {
 			result.Routes = append(result.Routes, &types.Route{Dst: defaultOf(v4), GW: ip.Gateway})
 		}
 		done[v4] = true
@@ -256,7 +263,7 @@ func defaultOf(v4 bool) net.IPNet {
 	return net.IPNet{IP: net.IPv6zero, Mask: net.CIDRMask(0, 128)}
 }
 
-func hasDefault4or6(routes []*types.Route, v4 bool) bool {
+func hasDefaultByGateway(routes []*types.Route, v4 bool) bool {
 	return slices.ContainsFunc(routes, func(r *types.Route) bool {
 		return r.GW != nil && isDefaultRoute(r) && (r.Dst.IP.To4() != nil) == v4
 	})
@@ -312,7 +319,7 @@ func (w *bridgeWork) addGateway(addr net.IPNet) error {
 			return nil
 		case !excludes(other, addr):
 		case !w.conf.ForceAddress:
-			return fmt.Errorf("bridge %s has the address %s, and the network's gateway is %s; name another bridge, or set \"forceAddress\"", w.bridge.Name, &other, &addr)
+			return fmt.Errorf("bridge %s has another address than the network's gateway, %s; name another bridge, or set \"forceAddress\"", w.bridge.Name, &addr)
 		default:
 			if err := ignoreNotFound(host.DeleteAddress(w.bridge.Index, other)); err != nil {
 				return err
@@ -348,7 +355,7 @@ func (w *bridgeWork) await(ctx context.Context) error {
 			return nil
 		}
 		if try == portTries || w.at.set.pause(ctx, portPause) != nil {
-			return fmt.Errorf("port %s of bridge %s does not come up: it is %s", l.Name, w.bridge.Name, l.OperState)
+			return fmt.Errorf("the port of bridge %s for interface %s does not come up: it is %s", w.bridge.Name, w.at.call.IfName, l.OperState)
 		}
 	}
 	return nil
@@ -381,7 +388,7 @@ func (w *bridgeWork) check() error {
 		errs = append(errs, fmt.Errorf("bridge %s is not in promiscuous mode", l.Name))
 	}
 	if err == nil && (port.Hairpin != w.conf.Hairpin || port.Isolated != w.conf.Isolated) {
-		errs = append(errs, fmt.Errorf("port %s of bridge %s has other attributes than the network asks for", port.Name, l.Name))
+		errs = append(errs, fmt.Errorf("the port of bridge %s for interface %s has other attributes than the network asks for", l.Name, w.at.call.IfName))
 	}
 	return errors.Join(errs...)
 }

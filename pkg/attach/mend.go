@@ -43,12 +43,10 @@ func (p Mender) Lost(c Call, att ledger.Attachment) (bool, error) {
 		return false, err
 	}
 	defer at.close()
-	switch {
-	case first.Veth != nil:
-		_, err = at.host.ByName(first.Veth.Host) // both ends go at once
-	default:
-		_, err = at.pod.ByName(att.IfName)
+	if first.Veth != nil {
+		return pairIsLost(at.host, *first.Veth)
 	}
+	_, err = at.pod.ByName(att.IfName)
 	if errors.Is(err, link.ErrNotFound) && first.Child != nil && first.Child.Ifindex != 0 {
 		_, err = at.pod.ByIndex(first.Child.Ifindex) // the pod may have renamed it
 	}
@@ -56,6 +54,16 @@ func (p Mender) Lost(c Call, att ledger.Attachment) (bool, error) {
 		return true, nil
 	}
 	return false, err
+}
+
+// pairIsLost looks at the end on the host: both ends go at once. If a bridge is deleted, its
+// ports stay, and are ports of nothing.
+func pairIsLost(host *Links, v ledger.VethMember) (bool, error) {
+	l, err := host.ByName(v.Host)
+	if errors.Is(err, link.ErrNotFound) {
+		return true, nil
+	}
+	return err == nil && v.Bridge != "" && l.Master == 0, err
 }
 
 func makes(r *types100.Result, ifName string) bool {
@@ -165,6 +173,8 @@ func (w *childWork) remakeSteps(recorded *types100.Result) steps {
 // remakeSteps of a bridge's port also make the bridge again, if that is gone.
 func (w *bridgeWork) remakeSteps(recorded *types100.Result) steps {
 	return steps{
+		{"read the config", w.readConf, nil},
+		{"delete the pair that lost its bridge", w.delete, nil},
 		{"make the interface", w.make, w.remove},
 		{"set the interface's sysctls", w.setSysctls, nil},
 		{"configure addresses", func(ctx context.Context) error {

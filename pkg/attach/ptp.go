@@ -110,16 +110,19 @@ type ptpWork struct {
 
 func newPTPWork(at site, m *ledger.Member) (*ptpWork, error) {
 	v, err := newVethWork(at, m)
-	if err != nil {
-		return nil, err
-	}
-	conf, err := parsePTP(m.Config)
-	return &ptpWork{vethWork: v, conf: conf}, err
+	return &ptpWork{vethWork: v}, err
+}
+
+// readConf is for Add, as that of bridge.
+func (w *ptpWork) readConf(context.Context) (err error) {
+	w.conf, err = parsePTP(w.m.Config)
+	return err
 }
 
 // steps need no undo for addresses and routes: they go with the pair.
 func (w *ptpWork) steps() steps {
 	return append(steps{
+		{"read the config", w.readConf, nil},
 		{"wait for the interfaces before it", w.at.call.Order.turn, nil},
 		{"make the interface", w.make, w.delete},
 		{"set the interface's sysctls", w.ip.setSysctls, nil},
@@ -131,6 +134,7 @@ func (w *ptpWork) steps() steps {
 // remakeSteps leave the IPAM alone: it still has the addresses reserved.
 func (w *ptpWork) remakeSteps(recorded *types100.Result) steps {
 	return append(steps{
+		{"read the config", w.readConf, nil},
 		{"make the interface", w.make, w.delete},
 		{"set the interface's sysctls", w.ip.setSysctls, nil},
 		{"take the addresses", func(ctx context.Context) error {
@@ -227,7 +231,7 @@ func (w *ptpWork) check() error {
 	for _, ip := range w.at.call.Prev.IPs {
 		toPod := func(r link.Route) bool { return sameNetwork(r.Dst, single(ip.Address.IP)) }
 		if isOn(w.at.call.Prev, ip, w.at.call.IfName) && !slices.ContainsFunc(have, toPod) {
-			errs = append(errs, fmt.Errorf("the host's route to %s over %s is missing", ip.Address.IP, near.Name))
+			errs = append(errs, fmt.Errorf("the host's route to %s is missing", ip.Address.IP))
 		}
 	}
 	return errors.Join(errs...)

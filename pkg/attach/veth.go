@@ -109,15 +109,15 @@ func (w *vethWork) check(master int) (link.Link, error) {
 	l, err := w.at.host.ByName(w.m.Veth.Host)
 	switch {
 	case errors.Is(err, link.ErrNotFound):
-		return l, fmt.Errorf("the host's end %s of interface %s is missing", w.m.Veth.Host, w.at.call.IfName)
+		return l, fmt.Errorf("the host's end of interface %s is missing", w.at.call.IfName)
 	case err != nil:
 		return l, err
 	case l.Kind != "veth":
-		return l, fmt.Errorf("the host's end %s of interface %s is of kind %q", l.Name, w.at.call.IfName, l.Kind)
+		return l, fmt.Errorf("the host's end of interface %s is of kind %q", w.at.call.IfName, l.Kind)
 	case l.Master != master:
-		return l, fmt.Errorf("the host's end %s of interface %s is no port of bridge %s", l.Name, w.at.call.IfName, w.m.Veth.Bridge)
+		return l, fmt.Errorf("the host's end of interface %s is no port of bridge %s", w.at.call.IfName, w.m.Veth.Bridge)
 	case !l.Up:
-		return l, fmt.Errorf("the host's end %s of interface %s is down", l.Name, w.at.call.IfName)
+		return l, fmt.Errorf("the host's end of interface %s is down", w.at.call.IfName)
 	}
 	return l, nil
 }
