@@ -70,7 +70,7 @@ func (n *testNode) At(ns ledger.Netns) (*Links, error) {
 		return nil, err
 	}
 	s := standIns{l}
-	return &Links{s, l, s, l, l, l, l, l}, nil
+	return &Links{s, l, s, l, l, l, l, l, l}, nil
 }
 
 // standIns is a kernel in which a veth end is the netdev of a PCI device.

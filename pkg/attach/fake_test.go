@@ -91,6 +91,7 @@ type fakeLink struct {
 	features []string
 	vfs      []*fakeVF // it is a PF's
 	peer     *fakeLink // it is an end of a veth
+	shape    []string  // limits of its rate
 }
 
 // fakeVFInfo has the settings of a VF at its PF.
@@ -353,7 +354,7 @@ var everything = net.IPNet{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)}
 
 var errInjected = errors.New("injected")
 
-func (f fakeLinks) handle() *Links { return &Links{f, f, f, f, f, f, f, f} }
+func (f fakeLinks) handle() *Links { return &Links{f, f, f, f, f, f, f, f, f} }
 
 // behind is the namespace that a target stands for.
 func behind(target link.Target) fakeLinks { return target.(*Links).Target.(fakeLinks) }

@@ -41,7 +41,7 @@ func (l *fakeLink) text() string {
 		words = append(words, l.Kind, l.Mode)
 	}
 	words = append(words, map[bool]string{true: "up", false: "down"}[l.Up], fmt.Sprint("mtu ", l.MTU), l.MAC)
-	words = append(words, l.residue()...)
+	words = append(append(words, l.residue()...), l.shape...)
 	if l.Promisc {
 		words = append(words, "promisc")
 	}

@@ -46,6 +46,7 @@ func (f fakeLinks) AddVeth(p link.Pair, target link.Target) (near, far link.Link
 	a := f.addLink(f.name, link.Link{Name: p.Name, Kind: "veth", Type: "ether", MTU: mtu, Group: p.Far.Group, MAC: "a6:00:00:00:00:03", Master: p.Bridge, Up: true, OperState: "up"})
 	b := f.addLink(to.name, link.Link{Name: p.Far.Name, Kind: "veth", Type: "ether", MTU: mtu, Group: p.Far.Group, MAC: mac})
 	a.peer, b.peer = b, a
+	a.Parent, b.Parent = b.Index, a.Index
 	return a.Link, b.Link, nil
 }
 

@@ -25,6 +25,7 @@ type Links struct {
 	addressSetter
 	vfSetter
 	procWriter
+	shapeSetter
 }
 
 type closer interface{ Close() }
@@ -57,6 +58,7 @@ type linkMaker interface {
 	AddMacvlan(s link.Spec, mode string, queueLen uint32, target link.Target) (link.Link, error)
 	AddIPvlan(s link.Spec, mode string, target link.Target) (link.Link, error)
 	AddVLAN(s link.Spec, id int, target link.Target) (link.Link, error)
+	AddIFB(s link.Spec, target link.Target) (link.Link, error)
 	AddBridge(s link.Spec, target link.Target) (link.Link, error)
 	AddVeth(p link.Pair, target link.Target) (near, far link.Link, err error)
 	DeleteGroup(group uint32) error
@@ -78,6 +80,14 @@ type addressSetter interface {
 type vfSetter interface {
 	VFs(pfIndex int) (map[int]device.Settings, error)
 	SetVF(pfIndex, vf int, s device.Settings) error
+}
+
+// shapeSetter limits rates.
+type shapeSetter interface {
+	SetLimit(index int, l link.Limit) error
+	HasLimit(index int, l link.Limit) (bool, error)
+	Redirect(index, to int) error
+	ClearShaping(index int) error
 }
 
 // procWriter has the calls that need a thread inside the namespace.
@@ -135,8 +145,8 @@ func open(h *link.Handle, err error) (*Links, error) {
 	if err != nil {
 		return nil, err
 	}
-	all := handle{h, h.IP, h.Bridges}
-	return &Links{all, all, all, all, all, all, all, all}, nil
+	all := handle{h, h.IP, h.Bridges, h.Shaping}
+	return &Links{all, all, all, all, all, all, all, all, all}, nil
 }
 
 // handle adds calls for which netlink has no message.
@@ -144,6 +154,7 @@ type handle struct {
 	*link.Handle
 	link.IP
 	link.Bridges
+	link.Shaping
 }
 
 func (h handle) DeleteAltNames(index int, names ...string) error {

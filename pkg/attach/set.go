@@ -117,6 +117,8 @@ func (s *Set) Plugin(conf Conf) Plugin {
 			return ptp{s}
 		case PluginLoopback:
 			return loopback{s}
+		case PluginBandwidth:
+			return shaper{s}
 		case PluginSBR:
 			return sourceRouting{s}
 		case PluginHostDevice:
@@ -145,6 +147,8 @@ func (s *Set) pluginOf(m ledger.Member) (Plugin, error) {
 		return loopback{s}, nil
 	case PluginSBR:
 		return sourceRouting{s}, nil
+	case PluginBandwidth:
+		return shaper{s}, nil
 	case PluginBinary:
 		return program{s}, nil
 	}

@@ -186,6 +186,7 @@ func (tt comparison) failed(t *testing.T, builtin bool, err error) string {
 var (
 	macRE  = regexp.MustCompile(`([0-9a-f]{2}:){5}[0-9a-f]{2}`)
 	vethRE = regexp.MustCompile(`veth[0-9a-f]{8}`)
+	ifbRE  = regexp.MustCompile(`bwp[0-9a-f]{12}`)
 )
 
 // anonymous replaces the names and MACs that are random.
@@ -196,7 +197,7 @@ func anonymous(text string) string {
 		}
 		return "MAC"
 	})
-	return vethRE.ReplaceAllString(text, "VETH")
+	return ifbRE.ReplaceAllString(vethRE.ReplaceAllString(text, "VETH"), "IFB")
 }
 
 // settled is survey, after the end of duplicate address detection.
@@ -263,7 +264,7 @@ func (n *testNode) surveyOf(path string) string {
 	}
 	slices.Sort(lines)
 	n.inside(path, func() error {
-		lines = append(append(lines, n.routes(names)...), n.rules()...)
+		lines = append(append(append(lines, n.routes(names)...), n.rules()...), n.disciplines(links)...)
 		return nil
 	})
 	return strings.Join(lines, "\n") + "\n"
@@ -292,6 +293,35 @@ func (n *testNode) routes(names map[int]string) (lines []string) {
 			continue
 		}
 		lines = append(lines, fmt.Sprintf("  route %v via %v dev %s src %v proto %d scope %d table %d prio %d type %d", r.Dst, r.Gw, names[r.LinkIndex], r.Src, r.Protocol, r.Scope, r.Table, r.Priority, r.Type))
+	}
+	slices.Sort(lines)
+	return lines
+}
+
+// disciplines are those that somebody has set, with their filters.
+func (n *testNode) disciplines(links []link.Link) (lines []string) {
+	for _, l := range links {
+		at := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: l.Index}}
+		all, err := netlink.QdiscList(at)
+		if err != nil {
+			n.t.Fatal(err)
+		}
+		for _, q := range all {
+			switch q := q.(type) {
+			case *netlink.Tbf:
+				lines = append(lines, fmt.Sprintf("  %s tbf rate %d limit %d buffer %d handle %x parent %x", l.Name, q.Rate, q.Limit, q.Buffer, q.Handle, q.Parent))
+			case *netlink.Ingress:
+				filters, err := netlink.FilterList(at, q.Handle)
+				if err != nil {
+					n.t.Fatal(err)
+				}
+				for _, f := range filters {
+					u32, ok := f.(*netlink.U32)
+					redirected := ok && len(u32.Actions) == 1
+					lines = append(lines, fmt.Sprintf("  %s ingress %s priority %d protocol %d redirected %t", l.Name, f.Type(), f.Attrs().Priority, f.Attrs().Protocol, redirected))
+				}
+			}
+		}
 	}
 	slices.Sort(lines)
 	return lines

@@ -109,8 +109,9 @@ type Member struct {
 	Child  *ChildMember  `json:"child,omitempty"`  // macvlan, ipvlan, vlan
 	Tuning *TuningMember `json:"tuning,omitempty"` // tuning
 	// Loopback is set for loopback. sbr has no state: its rules are found by the addresses.
-	Loopback *LoopbackMember `json:"loopback,omitempty"`
-	Veth     *VethMember     `json:"veth,omitempty"` // bridge, ptp
+	Loopback  *LoopbackMember  `json:"loopback,omitempty"`
+	Bandwidth *BandwidthMember `json:"bandwidth,omitempty"`
+	Veth      *VethMember      `json:"veth,omitempty"` // bridge, ptp
 }
 
 // VFMember is the state of a VF that a member has configured.
@@ -149,6 +150,12 @@ type VethMember struct {
 	MAC     string `json:"mac,omitempty"`     // of the pod's end, asked for; empty: the kernel's choice
 	MTU     int    `json:"mtu,omitempty"`     // of both ends, asked for; 0: the kernel's choice
 	Ifindex int    `json:"ifindex,omitempty"` // of the pod's end, in the pod's namespace; 0: not there yet
+}
+
+// BandwidthMember names the host link by which packets from the pod take a detour. It is
+// chosen before it is made, and made only if those packets are limited.
+type BandwidthMember struct {
+	IFB string `json:"ifb"`
 }
 
 // LoopbackMember is the state of the pod's loopback interface before.

@@ -5,6 +5,7 @@
 //   - make links inside another namespace, and move links there
 //   - set addresses, routes and rules: Handle.IP
 //   - make bridges and veth pairs: Handle.Bridges
+//   - limit the rates of links: Handle.Shaping
 //   - report which links the host itself uses
 //
 // Each call is one message if the kernel allows it.
