@@ -146,6 +146,45 @@ func TestRealNamespaces(t *testing.T) {
 	}
 	wantGone()
 
+	// A chain of built-in plugins on a bridge, beside a ptp network: the pairs go with the
+	// record, also by a tombstone.
+	l.nad("lan", "", `{"cniVersion":"1.0.0","plugins":[{"type":"bridge","bridge":"br9","isGateway":true,"mtu":1400,"ipam":{"type":"host-local","subnet":"192.168.3.0/24"}},{"type":"sbr"}]}`)
+	l.nad("routed", "", `{"cniVersion":"1.0.0","type":"ptp","ipam":{"type":"host-local","subnet":"192.168.4.0/24"}}`)
+	l.pod("p", "storage@data0, lan, routed")
+	wantNoPairs := func() {
+		t.Helper()
+		wantGone()
+		if got := ip("-o", "link", "show", "type", "veth"); strings.Contains(got, ": veth") {
+			t.Errorf("pairs left:\n%s", got)
+		}
+	}
+	add()
+	if got := ip("-n", "c1", "-o", "link"); strings.Index(got, "data0") > strings.Index(got, "net2") || strings.Index(got, "net2") > strings.Index(got, "net3") {
+		t.Errorf("interfaces out of the annotation's order:\n%s", got)
+	}
+	if got := ip("-n", "c1", "rule"); !strings.Contains(got, "from 192.168.3.2 lookup 100") {
+		t.Errorf("rules:\n%s", got)
+	}
+	if status := l.cluster.Status["default/p"]; !strings.Contains(status, `"192.168.3.2"`) || !strings.Contains(status, `"192.168.4.2"`) || !strings.Contains(status, `"mtu": 1400`) {
+		t.Errorf("status: %s", status)
+	}
+	if code, out := l.shim(t.Context(), "CHECK", "c1", "p"); code != 0 {
+		t.Errorf("CHECK: %s", out)
+	}
+	if code, out := l.shim(t.Context(), "DEL", "c1", "p"); code != 0 {
+		t.Fatal(out)
+	}
+	wantNoPairs()
+	add()
+	l.stop()
+	ip("netns", "delete", "c1")
+	if code, out := l.shim(t.Context(), "DEL", "c1", "p"); code != 0 {
+		t.Fatal(out)
+	}
+	ip("netns", "add", "c1")
+	l.start()
+	wantNoPairs()
+
 	// And nothing is attached to the host's own.
 	if code, out := l.shimIn(t.Context(), "ADD", "c3", "q", "/proc/self/ns/net"); code != 1 || !strings.Contains(out, "host's own") {
 		t.Errorf("%d, %s", code, out)

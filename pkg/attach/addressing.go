@@ -23,6 +23,7 @@ type addressing struct {
 	at     site
 	m      *ledger.Member
 	result *types100.Result // nil until the interface is there
+	index  int              // of the interface in the result
 }
 
 // found starts the result with the interface.
@@ -52,7 +53,7 @@ func (a *addressing) allocate(ctx context.Context) error {
 		return fmt.Errorf("ipam %s gave no address", a.m.IPAM)
 	}
 	for _, ip := range got.IPs {
-		ip.Interface = new(int) // the first and only interface of the result
+		ip.Interface = &a.index
 	}
 	a.result.IPs, a.result.Routes, a.result.DNS = got.IPs, got.Routes, got.DNS
 	return a.takeConfDNS()

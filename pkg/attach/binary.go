@@ -29,6 +29,9 @@ func (b program) Prepare(_ context.Context, c Call, conf Conf) (ledger.Member, e
 	if err != nil {
 		return m, err
 	}
+	if err := b.checkForcedAddress(c, conf); err != nil {
+		return m, err
+	}
 	if uses.none() {
 		return m, nil
 	}
@@ -47,6 +50,11 @@ func (b program) Prepare(_ context.Context, c Call, conf Conf) (ledger.Member, e
 		if err := at.mayHaveVF(addr, conf); err != nil {
 			return m, err
 		}
+		if conf.Type == PluginHostDevice {
+			if err := at.mayMoveFunction(addr); err != nil {
+				return m, err
+			}
+		}
 	}
 	if len(uses.functions) > 0 {
 		m.Device = uses.functions[0]
@@ -55,6 +63,23 @@ func (b program) Prepare(_ context.Context, c Call, conf Conf) (ledger.Member, e
 		return m, err
 	}
 	return m, at.checkMaster(uses)
+}
+
+// checkForcedAddress holds the floor of a bridge for its program.
+func (b program) checkForcedAddress(c Call, conf Conf) error {
+	if conf.Type != PluginBridge || len(conf.Fields.Only("forceAddress")) == 0 {
+		return nil
+	}
+	parsed, err := parseBridge(conf.Raw, c.CNIArgs)
+	if err != nil {
+		return err
+	}
+	at, err := b.set.enterHost(c)
+	if err != nil {
+		return err
+	}
+	defer at.close()
+	return parsed.check(at)
 }
 
 // hostUses lists the parts of the host that a program's config names, in the fields

@@ -185,7 +185,7 @@ func groupable(att ledger.Attachment) (eligible, hasLink bool) {
 		return false, false
 	}
 	for i, m := range att.Members {
-		if m.Child != nil && !m.Released {
+		if (m.Child != nil || m.Veth != nil) && !m.Released {
 			last := i == len(att.Members)-1
 			return last && !ipamIsProgram(m.IPAM), true
 		}

@@ -119,8 +119,8 @@ func (c *chained) del() error {
 
 const (
 	onEth1    = `{"type": "macvlan", "master": "eth1"}`
-	bandwidth = `{"type": "bandwidth", "rate": 1}`
-	sbr       = `{"type": "sbr"}`
+	bandwidth = `{"type": "bandwidth", "builtin": false, "rate": 1}`
+	sbr       = `{"type": "sbr", "builtin": false}`
 )
 
 func TestAChainIsAddedInOrderAndDeletedInReverse(t *testing.T) {

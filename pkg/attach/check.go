@@ -61,7 +61,7 @@ func (p sriov) Check(ctx context.Context, c Call, m ledger.Member) error {
 	}
 	errs := []error{w.ip.check(ctx), w.check()}
 	if m.Plugin != PluginVFIO {
-		errs = append(errs, inspection{at, m}.run())
+		errs = append(errs, inspection{at: at, m: m}.run())
 	}
 	return errors.Join(errs...)
 }
@@ -74,7 +74,7 @@ func (p child) Check(ctx context.Context, c Call, m ledger.Member) error {
 	}
 	defer at.close()
 	ip := addressing{at: at, m: &m}
-	return errors.Join(ip.check(ctx), inspection{at, m}.run())
+	return errors.Join(ip.check(ctx), inspection{at: at, m: m}.run())
 }
 
 func (w *vfWork) check() error {
@@ -103,8 +103,9 @@ func (w *vfWork) check() error {
 
 // inspection compares an interface in the pod with the chain's result.
 type inspection struct {
-	at site
-	m  ledger.Member
+	at        site
+	m         ledger.Member
+	staysDown bool // the interface is not brought up
 }
 
 func (i inspection) run() error {
@@ -117,7 +118,7 @@ func (i inspection) run() error {
 		return err
 	}
 	errs := []error{i.isOurs(l)}
-	if !l.Up {
+	if !l.Up && !i.staysDown {
 		errs = append(errs, fmt.Errorf("interface %s is down", l.Name))
 	}
 	if prev := i.at.call.Prev; prev != nil {
@@ -130,12 +131,18 @@ func (i inspection) run() error {
 // one that was made.
 func (i inspection) isOurs(l link.Link) error {
 	switch device := i.m.Device; {
+	case i.m.Veth != nil:
+		if l.Kind != "veth" {
+			return fmt.Errorf("interface %s is of kind %q, not veth", l.Name, l.Kind)
+		}
 	case i.m.Child == nil && l.ParentDev != "" && l.ParentDev != i.at.set.Sysfs.NetdevParent(device):
 		return fmt.Errorf("interface %s belongs to device %s, not to VF %s", l.Name, l.ParentDev, device)
 	case i.m.Child == nil && l.ParentDev == "" && !isNIC(l):
 		return fmt.Errorf("interface %s is of kind %q, not VF %s", l.Name, l.Kind, device)
 	case i.m.Child != nil && l.Kind != i.m.Plugin:
 		return fmt.Errorf("interface %s is of kind %q, not %s", l.Name, l.Kind, i.m.Plugin)
+	case i.m.Plugin == PluginVLAN && l.VLAN != i.m.Child.VLAN:
+		return fmt.Errorf("interface %s has VLAN %d, not %d", l.Name, l.VLAN, i.m.Child.VLAN)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	types100 "github.com/containernetworking/cni/pkg/types/100"
@@ -65,7 +66,7 @@ type childWork struct {
 	at   site
 	m    *ledger.Member
 	ip   *addressing
-	made link.Link
+	link link.Link // in the pod
 }
 
 func newChildWork(at site, m *ledger.Member) (*childWork, error) {
@@ -89,7 +90,11 @@ func (w *childWork) steps() steps {
 	}
 }
 
-func (w *childWork) configureAddresses(ctx context.Context) error { return w.ip.configure(ctx, w.made) }
+func (w *childWork) made() *types100.Result { return w.ip.result }
+
+func (w *childWork) configureAddresses(ctx context.Context) error {
+	return w.ip.configure(ctx, w.link)
+}
 
 // make makes the kind that Prepare chose. If the kernel turns out not to have it, make
 // goes on with the next kind that the network declares as a fallback.
@@ -116,7 +121,7 @@ func (w *childWork) makeKind() error {
 	if err != nil {
 		return err
 	}
-	if w.m.Child.VLAN == 0 {
+	if w.m.Child.VLAN == 0 || w.m.Plugin == PluginVLAN {
 		return w.makeOn(uplink)
 	}
 	return w.makeOnVLAN(uplink)
@@ -134,9 +139,12 @@ func (w *childWork) makeOn(parent link.Link) (err error) {
 		spec.Group = chainGroup
 	}
 	var made link.Link
-	if kind == PluginIPvlan {
+	switch kind {
+	case PluginIPvlan:
 		made, err = w.below().AddIPvlan(spec, c.Mode, w.at.pod)
-	} else {
+	case PluginVLAN:
+		made, err = makeVLANLink(w, spec, parent)
+	default:
 		spec.MAC = c.MAC
 		made, err = w.below().AddMacvlan(spec, c.Mode, c.QueueLen, w.at.pod)
 	}
@@ -150,7 +158,7 @@ func (w *childWork) makeOn(parent link.Link) (err error) {
 	case err != nil:
 		return fmt.Errorf("on %s: %w", parent.Name, err)
 	}
-	w.made, c.Ifindex = made, made.Index
+	w.link, c.Ifindex = made, made.Index
 	w.ip.found(made)
 	w.at.call.Order.made()
 	return nil
@@ -175,7 +183,7 @@ func (w *childWork) deleteInPod() error {
 		return err
 	}
 	ours := l.Group == linkGroup || l.Group == chainGroup
-	if !ours || (l.Kind != PluginMacvlan && l.Kind != PluginIPvlan) {
+	if !ours || !slices.Contains([]string{PluginMacvlan, PluginIPvlan, PluginVLAN}, l.Kind) {
 		return nil // of this name, but not made by this package
 	}
 	return ignoreNotFound(w.at.pod.Delete(l.Index))

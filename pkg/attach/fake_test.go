@@ -44,6 +44,8 @@ type fakeKernel struct {
 	index    int
 	failAdd  unix.Errno // of making links
 	failKind string     // of which the kernel knows nothing
+	// deadAgent has every call fail and change nothing: the agent makes none.
+	deadAgent bool
 
 	onRead  func(op string) // before a call is answered
 	looks   int
@@ -80,6 +82,7 @@ type space struct {
 	links   map[string]*fakeLink
 	sysctls map[string]string
 	told    []string // announcements
+	rules   []link.Rule
 	gone    bool
 	inode   uint64
 }
@@ -91,6 +94,8 @@ type fakeLink struct {
 	vf       *fakeVF // it is a VF's netdev
 	features []string
 	vfs      []*fakeVF // it is a PF's
+	peer     *fakeLink // it is an end of a veth
+	shape    []string  // limits of its rate
 }
 
 // fakeVFInfo has the settings of a VF at its PF.
@@ -277,6 +282,7 @@ func (k *fakeKernel) endNetns(path string, pauses int) {
 	home := func() {
 		for _, l := range s.links {
 			if l.vf == nil {
+				k.dropPeer(l)
 				continue
 			}
 			l.Up, l.addrs, l.routes = false, nil, nil
@@ -369,7 +375,7 @@ var everything = net.IPNet{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)}
 
 var errInjected = errors.New("injected")
 
-func (f fakeLinks) handle() *Links { return &Links{f, f, f, f, f, f, f, f} }
+func (f fakeLinks) handle() *Links { return &Links{f, f, f, f, f, f, f, f, f} }
 
 // behind is the namespace that a target stands for.
 func behind(target link.Target) fakeLinks { return target.(*Links).Target.(fakeLinks) }

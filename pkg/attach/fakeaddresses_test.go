@@ -76,13 +76,21 @@ func (f fakeLinks) Routes(index int) ([]link.Route, error) {
 		for _, l := range f.links {
 			all = append(all, l.routes...)
 		}
-		return all, nil
+		return withTables(all), nil
 	}
 	l, err := f.find(index)
 	if err != nil {
 		return nil, err
 	}
-	return l.routes, nil
+	return withTables(l.routes), nil
+}
+
+func withTables(list []link.Route) []link.Route {
+	list = slices.Clone(list)
+	for i := range list {
+		list[i].Table = mainIfUnset(list[i].Table)
+	}
+	return list
 }
 
 func (f fakeLinks) SetSysctls(list ...sysctl) error {

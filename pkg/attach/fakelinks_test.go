@@ -24,7 +24,7 @@ func (f fakeLinks) read(op string) error {
 	if op != "sysctl" && op != "announce" {
 		f.messages++
 	}
-	if f.count == f.failCall {
+	if f.count == f.failCall || f.deadAgent {
 		return &link.Error{Op: op, Object: "injected failure", Err: f.failErr}
 	}
 	return nil
@@ -300,6 +300,7 @@ func (f fakeLinks) Delete(index int) error {
 		return err
 	}
 	delete(f.links, l.Name)
+	f.dropPeer(l)
 	return nil
 }
 
@@ -310,6 +311,7 @@ func (f fakeLinks) DeleteGroup(group uint32) error {
 	for name, l := range f.links {
 		if l.Group == group {
 			delete(f.links, name)
+			f.dropPeer(l)
 		}
 	}
 	return nil

@@ -17,7 +17,7 @@ func (f fakeLinks) SetAttributes(index int, a link.Attributes) error {
 		return err
 	}
 	noARP := !l.NoARP
-	for _, s := range []struct{ to, from *bool }{{&l.Promisc, a.Promisc}, {&l.AllMulti, a.AllMulti}, {&noARP, a.ARP}, {&l.Multicast, a.Multicast}} {
+	for _, s := range []struct{ to, from *bool }{{&l.Promisc, a.Promisc}, {&l.AllMulti, a.AllMulti}, {&noARP, a.ARP}, {&l.Multicast, a.Multicast}, {&l.Up, a.Up}} {
 		if s.from != nil {
 			*s.to = *s.from
 		}

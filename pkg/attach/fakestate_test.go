@@ -28,6 +28,9 @@ func (k *fakeKernel) state() string {
 			}
 			b.WriteString("  " + s.links[n].text() + "\n")
 		}
+		for _, r := range s.rules {
+			fmt.Fprintf(&b, "  rule %s\n", r)
+		}
 	}
 	return b.String()
 }
@@ -38,7 +41,7 @@ func (l *fakeLink) text() string {
 		words = append(words, l.Kind, l.Mode)
 	}
 	words = append(words, map[bool]string{true: "up", false: "down"}[l.Up], fmt.Sprint("mtu ", l.MTU), l.MAC)
-	words = append(words, l.residue()...)
+	words = append(append(words, l.residue()...), l.shape...)
 	if l.Promisc {
 		words = append(words, "promisc")
 	}
@@ -53,6 +56,9 @@ func (l *fakeLink) text() string {
 	}
 	for _, r := range l.routes {
 		words = append(words, "route "+r.String())
+		if r.Table != 0 {
+			words = append(words, fmt.Sprint("table ", r.Table))
+		}
 	}
 	for _, vf := range l.vfs {
 		i := vf.info

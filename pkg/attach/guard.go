@@ -161,6 +161,16 @@ func (at site) mayMove(field string, l link.Link) error {
 	return nil
 }
 
+// mayMoveFunction refuses a PF that has VFs: who has the PF sets MAC, VLAN and trust of
+// every VF, whoever has that.
+func (at site) mayMoveFunction(addr pci.Address) error {
+	pf, err := at.set.Sysfs.PF(addr)
+	if err != nil || pf.NumVFs == 0 {
+		return nil // it is no PF, or has no VFs
+	}
+	return fmt.Errorf("device %s is a PF with %d VFs, whose settings the pod would control; remove the VFs, or name one of them", addr, pf.NumVFs)
+}
+
 // checkMaster judges the netdev on which a program makes a link. If the config names
 // none, programs of these types take that of the default route.
 func (at site) checkMaster(uses hostUses) error {

@@ -72,6 +72,9 @@ func TestEveryMemberAsksCustody(t *testing.T) {
 					k.virtio = map[pci.Address]string{vf0Addr: tt.virtio}
 					k.spaces[""].links["eth3"].ParentDev = tt.virtio
 				}
+				if tt.device == pfAddr { // one with VFs is not moved
+					k.pfs[pfAddr].NumVFs, k.pfs[pfAddr].VFs = 0, nil
+				}
 				s := k.set(t.TempDir())
 				answers := &custody{refused: map[string]bool{tt.question: refuse}}
 				s.Custody = answers

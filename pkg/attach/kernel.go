@@ -25,6 +25,7 @@ type Links struct {
 	addressSetter
 	vfSetter
 	procWriter
+	shapeSetter
 }
 
 type closer interface{ Close() }
@@ -48,6 +49,7 @@ type linkSetter interface {
 	DeleteAltNames(index int, names ...string) error
 	SetAttributes(index int, a link.Attributes) error
 	DetachXDP(index int) error
+	SetPort(index int, hairpin, isolated bool) error
 	SetFeatures(name string, on map[string]bool) error
 	MoveTo(index int, target link.Target, newName string, newIndex int) error
 }
@@ -56,6 +58,9 @@ type linkMaker interface {
 	AddMacvlan(s link.Spec, mode string, queueLen uint32, target link.Target) (link.Link, error)
 	AddIPvlan(s link.Spec, mode string, target link.Target) (link.Link, error)
 	AddVLAN(s link.Spec, id int, target link.Target) (link.Link, error)
+	AddIFB(s link.Spec, target link.Target) (link.Link, error)
+	AddBridge(s link.Spec, target link.Target) (link.Link, error)
+	AddVeth(p link.Pair, target link.Target) (near, far link.Link, err error)
 	DeleteGroup(group uint32) error
 }
 
@@ -64,12 +69,25 @@ type addressSetter interface {
 	DeleteAddress(index int, addr net.IPNet) error
 	Addresses(index int) ([]link.IPAddress, error)
 	AddRoute(r link.Route) error
+	ReplaceRoute(r link.Route) error
+	DeleteRoute(r link.Route) error
 	Routes(index int) ([]link.Route, error)
+	AddRule(r link.Rule) error
+	DeleteRule(r link.Rule) error
+	Rules() ([]link.Rule, error)
 }
 
 type vfSetter interface {
 	VFs(pfIndex int) (map[int]device.Settings, error)
 	SetVF(pfIndex, vf int, s device.Settings) error
+}
+
+// shapeSetter limits rates.
+type shapeSetter interface {
+	SetLimit(index int, l link.Limit) error
+	HasLimit(index int, l link.Limit) (bool, error)
+	Redirect(index, to int) error
+	ClearShaping(index int) error
 }
 
 // procWriter has the calls that need a thread inside the namespace.
@@ -127,14 +145,16 @@ func open(h *link.Handle, err error) (*Links, error) {
 	if err != nil {
 		return nil, err
 	}
-	all := handle{h, h.IP}
-	return &Links{all, all, all, all, all, all, all, all}, nil
+	all := handle{h, h.IP, h.Bridges, h.Shaping}
+	return &Links{all, all, all, all, all, all, all, all, all}, nil
 }
 
 // handle adds calls for which netlink has no message.
 type handle struct {
 	*link.Handle
 	link.IP
+	link.Bridges
+	link.Shaping
 }
 
 func (h handle) DeleteAltNames(index int, names ...string) error {

@@ -30,11 +30,11 @@ func (p Mender) Lost(c Call, att ledger.Attachment) (bool, error) {
 	if len(att.Members) == 0 || att.Members[0].VF != nil {
 		return false, nil
 	}
-	index := 0
-	if child := att.Members[0].Child; child != nil {
-		index = child.Ifindex
-	} else if result, err := recordedResult(att); err != nil || !makes(result, att.IfName) {
-		return false, err // a program that makes no interface of this name
+	first := att.Members[0]
+	if first.Child == nil && first.Veth == nil {
+		if result, err := recordedResult(att); err != nil || !makes(result, att.IfName) {
+			return false, err // a program that makes no interface of this name
+		}
 	}
 	c, done := p.set.begin(c, att)
 	defer done()
@@ -43,14 +43,27 @@ func (p Mender) Lost(c Call, att ledger.Attachment) (bool, error) {
 		return false, err
 	}
 	defer at.close()
+	if first.Veth != nil {
+		return pairIsLost(at.host, *first.Veth)
+	}
 	_, err = at.pod.ByName(att.IfName)
-	if errors.Is(err, link.ErrNotFound) && index != 0 {
-		_, err = at.pod.ByIndex(index) // the pod may have renamed it
+	if errors.Is(err, link.ErrNotFound) && first.Child != nil && first.Child.Ifindex != 0 {
+		_, err = at.pod.ByIndex(first.Child.Ifindex) // the pod may have renamed it
 	}
 	if errors.Is(err, link.ErrNotFound) {
 		return true, nil
 	}
 	return false, err
+}
+
+// pairIsLost looks at the end on the host: both ends go at once. If a bridge is deleted, its
+// ports stay, and are ports of nothing.
+func pairIsLost(host *Links, v ledger.VethMember) (bool, error) {
+	l, err := host.ByName(v.Host)
+	if errors.Is(err, link.ErrNotFound) {
+		return true, nil
+	}
+	return err == nil && v.Bridge != "" && l.Master == 0, err
 }
 
 func makes(r *types100.Result, ifName string) bool {
@@ -60,7 +73,7 @@ func makes(r *types100.Result, ifName string) bool {
 // CanRemake reports whether Remake can make the link of an attachment again: no program
 // has a part in it.
 func CanRemake(att ledger.Attachment) bool {
-	return BuiltIn(att) && len(att.Members) > 0 && att.Members[0].Child != nil
+	return BuiltIn(att) && len(att.Members) > 0 && (att.Members[0].Child != nil || att.Members[0].Veth != nil)
 }
 
 // Remake makes the lost link of an attachment again, as the record describes it: with its
@@ -84,34 +97,65 @@ func (p Mender) Remake(ctx context.Context, c Call, att *ledger.Attachment) erro
 		return err
 	}
 	defer at.close()
-	if child := att.Members[0].Child; !child.InPod {
-		if err := at.mayCarry(child.Uplink); err != nil {
-			return err
-		}
-	}
 	m := asRecorded(att.Members[0], recorded, att.IfName)
-	w, err := newChildWork(at, &m)
+	w, err := remakerOf(at, &m)
 	if err != nil {
 		return err
 	}
 	if err := w.remakeSteps(recorded).run(ctx); err != nil {
 		return err
 	}
-	if err := p.remakeRest(ctx, c, *att, w.ip.result); err != nil {
+	if err := p.remakeRest(ctx, c, *att, w.made()); err != nil {
 		return errors.Join(err, w.deleteInPod())
 	}
-	att.Members[0].Child.Ifindex = m.Child.Ifindex
+	if m.Child != nil {
+		att.Members[0].Child.Ifindex = m.Child.Ifindex
+	} else {
+		att.Members[0].Veth.Ifindex = m.Veth.Ifindex
+	}
 	return nil
+}
+
+// remaker makes the link of a chain's first member again.
+type remaker interface {
+	remakeSteps(recorded *types100.Result) steps
+	made() *types100.Result
+	deleteInPod() error
+}
+
+func remakerOf(at site, m *ledger.Member) (remaker, error) {
+	switch m.Plugin {
+	case PluginBridge:
+		return newBridgeWork(at, m)
+	case PluginPTP:
+		return newPTPWork(at, m)
+	}
+	if m.Child.InPod { // on an interface of the pod's own
+		return newChildWork(at, m)
+	}
+	if err := at.mayCarry(m.Child.Uplink); err != nil {
+		return nil, err
+	}
+	return newChildWork(at, m)
 }
 
 // asRecorded returns a copy of a member that makes the very link of the result.
 func asRecorded(m ledger.Member, recorded *types100.Result, ifName string) ledger.Member {
+	mac := ""
+	for _, i := range recorded.Interfaces {
+		if i.Name == ifName && i.Sandbox != "" {
+			mac = i.Mac
+		}
+	}
+	if m.Veth != nil {
+		veth := *m.Veth
+		veth.MAC, m.Veth = mac, &veth
+		return m
+	}
 	child := *m.Child
 	child.OtherKinds = nil // this kind has been made
-	for _, i := range recorded.Interfaces {
-		if i.Name == ifName && i.Sandbox != "" && m.Plugin == PluginMacvlan {
-			child.MAC = i.Mac
-		}
+	if m.Plugin == PluginMacvlan {
+		child.MAC = mac
 	}
 	m.Child = &child
 	return m
@@ -129,12 +173,30 @@ func (w *childWork) remakeSteps(recorded *types100.Result) steps {
 	}
 }
 
+// remakeSteps of a bridge's port also make the bridge again, if that is gone.
+func (w *bridgeWork) remakeSteps(recorded *types100.Result) steps {
+	return steps{
+		{"read the config", w.readConf, nil},
+		{"delete the pair that lost its bridge", w.delete, nil},
+		{"make the interface", w.make, w.remove},
+		{"set the interface's sysctls", w.setSysctls, nil},
+		{"configure addresses", func(ctx context.Context) error {
+			w.ip.take(recorded)
+			w.outer(w.bridge, w.near)
+			return w.configure(ctx)
+		}, nil},
+		{"configure the gateway", w.configureGateway, nil},
+		{"wait for the bridge's port", w.await, nil},
+		{"read the bridge", w.complete, nil},
+	}
+}
+
 // take takes the addresses and routes of a result instead of new ones.
 func (a *addressing) take(recorded *types100.Result) {
 	for _, ip := range recorded.IPs {
 		if isOn(recorded, ip, a.at.call.IfName) {
 			again := ip.Copy()
-			again.Interface = new(int)
+			again.Interface = &a.index
 			a.result.IPs = append(a.result.IPs, again)
 		}
 	}
@@ -164,7 +226,7 @@ func (p Mender) remakeRest(ctx context.Context, c Call, att ledger.Attachment, r
 //
 // ADD does not wait for that (RFC 4429, optimistic addresses): it takes a second or two.
 func (p Mender) MendAddresses(c Call, att ledger.Attachment) (duplicates []net.IP, unsettled bool, err error) {
-	if len(att.Members) == 0 || att.Members[0].Child == nil && (att.Members[0].VF == nil || att.Members[0].Plugin == PluginVFIO) {
+	if len(att.Members) == 0 || !configuresAddresses(att.Members[0]) {
 		return nil, false, nil
 	}
 	result, err := recordedResult(att)
@@ -199,6 +261,11 @@ func (p Mender) MendAddresses(c Call, att ledger.Attachment) (duplicates []net.I
 		}
 	}
 	return duplicates, unsettled, errors.Join(errs...)
+}
+
+// configuresAddresses reports whether a built-in plugin has put addresses on an interface.
+func configuresAddresses(m ledger.Member) bool {
+	return m.Child != nil || m.Veth != nil || m.VF != nil && m.Plugin != PluginVFIO
 }
 
 func addAgain(pod *Links, index int, address net.IPNet) error {

@@ -94,10 +94,18 @@ type Order struct {
 // The names of the built-in plugins, and of the one that runs binaries, in a member's
 // record. sriov and vfio have one type, "sriov": the driver of the VF tells them apart.
 const (
-	PluginSRIOV   = "sriov"
-	PluginVFIO    = "vfio"
-	PluginMacvlan = "macvlan"
-	PluginIPvlan  = "ipvlan"
-	PluginTuning  = "tuning"
-	PluginBinary  = "binary"
+	PluginSRIOV     = "sriov"
+	PluginVFIO      = "vfio"
+	PluginMacvlan   = "macvlan"
+	PluginIPvlan    = "ipvlan"
+	PluginTuning    = "tuning"
+	PluginBandwidth = "bandwidth"
+	PluginBridge    = "bridge"
+	PluginVLAN      = "vlan"
+	PluginPTP       = "ptp"
+	PluginLoopback  = "loopback"
+	PluginSBR       = "sbr"
+	// PluginHostDevice is in no record: its members are those of sriov, vfio or a program.
+	PluginHostDevice = "host-device"
+	PluginBinary     = "binary"
 )

@@ -92,6 +92,9 @@ type Set struct {
 	pause  func(context.Context, time.Duration) error
 	later  func(func()) // runs work that no call waits for, which ends by itself
 	vlans  sync.Mutex   // guards looking for, making and removing shared VLAN links
+	// bridges guards looking for and making a bridge and its ports, and removing a bridge.
+	bridges sync.Mutex
+	tables  sync.Mutex // guards choosing routing tables of pods
 }
 
 // New returns a Set of the built-in plugins.
@@ -116,6 +119,20 @@ func (s *Set) Plugin(conf Conf) Plugin {
 			return child{s}
 		case PluginTuning:
 			return tuning{s}
+		case PluginBridge:
+			return bridge{s}
+		case PluginPTP:
+			return ptp{s}
+		case PluginLoopback:
+			return loopback{s}
+		case PluginBandwidth:
+			return shaper{s}
+		case PluginSBR:
+			return sourceRouting{s}
+		case PluginHostDevice:
+			return hostDevice{sriov{s}}
+		case PluginVLAN:
+			return vlan{child{s}}
 		}
 	}
 	return program{s}
@@ -126,10 +143,20 @@ func (s *Set) pluginOf(m ledger.Member) (Plugin, error) {
 	switch m.Plugin {
 	case PluginSRIOV, PluginVFIO:
 		return sriov{s}, nil
-	case PluginMacvlan, PluginIPvlan:
+	case PluginMacvlan, PluginIPvlan, PluginVLAN:
 		return child{s}, nil
 	case PluginTuning:
 		return tuning{s}, nil
+	case PluginBridge:
+		return bridge{s}, nil
+	case PluginPTP:
+		return ptp{s}, nil
+	case PluginLoopback:
+		return loopback{s}, nil
+	case PluginSBR:
+		return sourceRouting{s}, nil
+	case PluginBandwidth:
+		return shaper{s}, nil
 	case PluginBinary:
 		return program{s}, nil
 	}

@@ -40,6 +40,12 @@ func (p *vfPreparation) member() (ledger.Member, error) {
 	if p.conf.Trunk {
 		return ledger.Member{}, fmt.Errorf("field \"vlanTrunk\": driver %s of VF %s has no VLAN trunks; use vlan, or tag inside the pod", vf.Driver, addr)
 	}
+	return p.read(vf)
+}
+
+// read records the original state of a VF, and the settings asked for.
+func (p *vfPreparation) read(vf device.VF) (ledger.Member, error) {
+	addr := vf.Address
 	m := ledger.Member{Plugin: PluginSRIOV, IPAM: p.conf.IPAM, Device: addr}
 	if vf.Userspace() {
 		m.Plugin = PluginVFIO

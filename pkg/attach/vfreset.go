@@ -98,7 +98,7 @@ func (r *residue) finish(ctx context.Context) error {
 	}
 	set := r.n.at.set
 	always := set.Reset != nil && set.Reset(r.n.addr) == ResetRebind && r.n.vf.Ifindex != 0
-	if set.Rebinder == nil || !always && r.refused == nil && len(left) == 0 {
+	if set.Rebinder == nil || r.isPF() || !always && r.refused == nil && len(left) == 0 {
 		return r.accept(left)
 	}
 	set.Log.Info("rebinding the VF's driver", "vf", r.n.addr, "differs", strings.Join(left, ", "), "error", r.refused)
@@ -113,6 +113,16 @@ func (r *residue) finish(ctx context.Context) error {
 		return err
 	}
 	return r.accept(left)
+}
+
+// isPF reports whether the function is a PF, as host-device moves one. Its VFs would go
+// with its driver.
+func (r *residue) isPF() bool {
+	if !r.n.vf.Original.PF.IsZero() {
+		return false
+	}
+	_, err := r.n.at.set.Sysfs.PF(r.n.addr)
+	return err == nil
 }
 
 // accept ends the release of a VF that is not quite as it was. With an XDP program on

@@ -61,13 +61,16 @@ const (
 	IPsAny   = "any"
 )
 
-// ProgramPrefix marks a plugin that runs as a program although Fairlead has it built in.
+// ProgramPrefix marks the program of a plugin whose own entry is for the built-in one only.
 const ProgramPrefix = "program:"
 
-// The types that a policy allows if it lists none, and the modes that there are.
+// The types that a policy allows if it lists none, and the modes that there are. The
+// entries of these types are for the built-in plugin only. The entry of any other type is
+// for the plugin and its program alike, also if the plugin is built in by now: a policy
+// allows neither more nor less after an upgrade of the agent.
 var (
-	builtInPlugins = []string{"sriov", "macvlan", "ipvlan", "tuning"}
-	builtInIPAM    = []string{"host-local", "static"}
+	defaultPlugins = []string{"sriov", "macvlan", "ipvlan", "tuning"}
+	defaultIPAM    = []string{"host-local", "static"}
 	allModes       = []string{"bridge", "private", "vepa", "passthru", "l2", "l3", "l3s"}
 )
 
@@ -77,8 +80,9 @@ const (
 	maxNetworks = 32
 )
 
-// BuiltInPlugin reports whether Fairlead has a plugin of the type built in.
-func BuiltInPlugin(pluginType string) bool { return slices.Contains(builtInPlugins, pluginType) }
+// HasProgramEntry reports whether the program of a type has an entry of its own in a
+// policy.
+func HasProgramEntry(pluginType string) bool { return slices.Contains(defaultPlugins, pluginType) }
 
 // ReadPolicies reads the files of a directory for ParsePolicies, as ReadProfiles does.
 func ReadPolicies(dir string) (map[string]string, error) { return readFiles(dir, "read policies") }

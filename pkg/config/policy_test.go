@@ -19,7 +19,7 @@ func TestPoliciesAreReadStrictly(t *testing.T) {
 		{policyHead + "spec: {namespaces: [a], networks: {trust: yes}}", "put it in quotes"},
 		{policyHead + "spec: {namespaces: [a], networks: {modes: [bridged]}}", `"bridged" is not one of`},
 		{policyHead + "spec: {namespaces: [a], networks: {plugins: [../x]}}", "is not the type of a plugin"},
-		{policyHead + "spec: {namespaces: [a], networks: {plugins: [\"program:bridge\"]}}", "is a program in any case"},
+		{policyHead + "spec: {namespaces: [a], networks: {plugins: [\"program:bridge\"]}}", "is for the plugin bridge and for its program alike"},
 		{policyHead + "spec: {namespaces: [a], networks: {hostPaths: [/var/../etc]}}", "in its shortest form"},
 		{policyHead + "spec: {namespaces: [a], networks: {maxTxRate: 0}}", "out of range"},
 		{policyHead + "spec: {namespaces: [a], pods: {ips: some}}", `"some" is not one of none, range, any`},

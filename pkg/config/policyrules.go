@@ -69,10 +69,10 @@ func networkRules(r v1alpha1.NetworkRules, problem *problems) NetworkRules {
 	problem.add(at+"modes", checkOneOf(r.Modes, allModes...))
 	problem.add(at+"hostPaths", checkPaths(r.HostPaths))
 	if len(out.Plugins) == 0 {
-		out.Plugins = builtInPlugins
+		out.Plugins = defaultPlugins
 	}
 	if len(out.IPAM) == 0 {
-		out.IPAM = builtInIPAM
+		out.IPAM = defaultIPAM
 	}
 	if len(out.Modes) == 0 {
 		out.Modes = slices.DeleteFunc(slices.Clone(allModes), func(m string) bool { return m == "passthru" })
@@ -132,8 +132,8 @@ func checkTypes(types []string) error {
 		if !pluginTypeRE.MatchString(t) {
 			return fmt.Errorf("%q is not the type of a plugin", t)
 		}
-		if name, isProgram := strings.CutPrefix(t, ProgramPrefix); isProgram && !BuiltInPlugin(name) && !slices.Contains(builtInIPAM, name) {
-			return fmt.Errorf("%q: Fairlead has no plugin %s built in, so it is a program in any case; write %q", t, name, name)
+		if name, isProgram := strings.CutPrefix(t, ProgramPrefix); isProgram && !HasProgramEntry(name) && !slices.Contains(defaultIPAM, name) {
+			return fmt.Errorf("%q: the entry %q is for the plugin %s and for its program alike; write that", t, name, name)
 		}
 	}
 	return nil

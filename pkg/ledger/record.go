@@ -115,10 +115,10 @@ type Fallback struct {
 }
 
 // Member is one plugin of an attachment's chain, with the state that it has made. Of the
-// typed states VF, Child and Tuning, at most the one of Plugin is set.
+// typed states (VF, Child and so on), at most the one of Plugin is set.
 type Member struct {
 	Type     string          `json:"type"`               // as the config names it: "sriov"
-	Plugin   string          `json:"plugin"`             // the implementation: "sriov", "vfio", "macvlan", "ipvlan", "tuning", "binary"
+	Plugin   string          `json:"plugin"`             // the implementation: "sriov", "vfio", "macvlan", "bridge" …, or "binary" for a program
 	Config   json.RawMessage `json:"config"`             // complete, with name, cniVersion, device, runtimeConfig, args; without prevResult
 	IPAM     string          `json:"ipam,omitempty"`     // type of the IPAM that holds addresses for it
 	Released bool            `json:"released,omitempty"` // its Del has succeeded, so a retry skips it
@@ -131,8 +131,12 @@ type Member struct {
 	DeviceReturned bool `json:"deviceReturned,omitempty"`
 
 	VF     *VFMember     `json:"vf,omitempty"`     // sriov, vfio
-	Child  *ChildMember  `json:"child,omitempty"`  // macvlan, ipvlan
+	Child  *ChildMember  `json:"child,omitempty"`  // macvlan, ipvlan, vlan
 	Tuning *TuningMember `json:"tuning,omitempty"` // tuning
+	// Loopback is set for loopback. sbr has no state: its rules are found by the addresses.
+	Loopback  *LoopbackMember  `json:"loopback,omitempty"`
+	Bandwidth *BandwidthMember `json:"bandwidth,omitempty"`
+	Veth      *VethMember      `json:"veth,omitempty"` // bridge, ptp
 }
 
 // VFMember is the state of a VF that a member has configured.
@@ -152,7 +156,7 @@ type ChildMember struct {
 	QueueLen uint32 `json:"queueLen,omitempty"` // of a macvlan's broadcasts; 0: the kernel's default
 	MAC      string `json:"mac,omitempty"`      // asked for; empty: the kernel's choice
 	MTU      int    `json:"mtu,omitempty"`      // asked for; 0: the uplink's
-	VLAN     int    `json:"vlan,omitempty"`
+	VLAN     int    `json:"vlan,omitempty"`     // id of the link itself, or of the VLAN link below it
 	// VLANLink is a host VLAN netdev that was made for pods of this network. Its last user
 	// removes it.
 	VLANLink string `json:"vlanLink,omitempty"`
@@ -165,6 +169,26 @@ type ChildMember struct {
 	// OtherKinds are the declared fallbacks after this one. If the kernel does not have
 	// this kind, ADD makes the next.
 	OtherKinds []string `json:"otherKinds,omitempty"`
+}
+
+// VethMember is a pair of links, one in the pod and one on the host.
+type VethMember struct {
+	Host    string `json:"host"`              // name of the host's end, chosen before it is made
+	Bridge  string `json:"bridge,omitempty"`  // host bridge whose port that end is; empty: of none
+	MAC     string `json:"mac,omitempty"`     // of the pod's end, asked for; empty: the kernel's choice
+	MTU     int    `json:"mtu,omitempty"`     // of both ends, asked for; 0: the kernel's choice
+	Ifindex int    `json:"ifindex,omitempty"` // of the pod's end, in the pod's namespace; 0: not there yet
+}
+
+// BandwidthMember names the host link by which packets from the pod take a detour. It is
+// chosen before it is made, and made only if those packets are limited.
+type BandwidthMember struct {
+	IFB string `json:"ifb"`
+}
+
+// LoopbackMember is the state of the pod's loopback interface before.
+type LoopbackMember struct {
+	WasUp bool `json:"wasUp,omitempty"`
 }
 
 // TuningMember has the settings that tuning was asked for, and the pod's original values,

@@ -14,7 +14,7 @@ import (
 // Spec has the settings that all links of this package share.
 type Spec struct {
 	Name   string
-	Parent int    // ifindex of the link below, in the handle's namespace
+	Parent int    // ifindex of the link below, in the handle's namespace; 0: no such link
 	MTU    int    // bytes; 0: the parent's
 	MAC    string // empty: the kernel's choice
 	Group  uint32 // for DeleteGroup; 0: none
@@ -79,11 +79,13 @@ func (n newLink) add() (Link, error) {
 func (n newLink) create() error {
 	attrs := []nl.NetlinkRequestData{
 		text(unix.IFLA_IFNAME, n.spec.Name),
-		u32(unix.IFLA_LINK, uint32(n.spec.Parent)),
 		u32(unix.IFLA_NET_NS_FD, uint32(n.target.FD())),
 		nested(unix.IFLA_LINKINFO,
 			nl.NewRtAttr(unix.IFLA_INFO_KIND, nl.NonZeroTerminated(n.kind)),
 			nested(unix.IFLA_INFO_DATA, n.data...)),
+	}
+	if n.spec.Parent != 0 {
+		attrs = append(attrs, u32(unix.IFLA_LINK, uint32(n.spec.Parent)))
 	}
 	if n.spec.MTU != 0 {
 		attrs = append(attrs, u32(unix.IFLA_MTU, uint32(n.spec.MTU)))

@@ -99,6 +99,8 @@ func (l *Link) setInfo(value []byte) {
 			l.Kind = cString(a.value)
 		case unix.IFLA_INFO_DATA: // follows the kind
 			l.setData(a.value)
+		case unix.IFLA_INFO_SLAVE_DATA:
+			l.setPort(a.value)
 		}
 	}
 }

@@ -3,7 +3,9 @@
 //   - look up links, without VF data
 //   - read and set the settings of a PF's VFs
 //   - make links inside another namespace, and move links there
-//   - set addresses and routes: Handle.IP
+//   - set addresses, routes and rules: Handle.IP
+//   - make bridges and veth pairs: Handle.Bridges
+//   - limit the rates of links: Handle.Shaping
 //   - report which links the host itself uses
 //
 // Each call is one message if the kernel allows it.

@@ -32,6 +32,8 @@ type Link struct {
 	Mode      string // of a macvlan or ipvlan
 	VLAN      int    // id of a vlan link
 	TxQLen    int    // packets
+	Hairpin   bool   // as the port of a bridge, it sends frames back to where they came from
+	Isolated  bool   // as the port of a bridge, it is kept apart from other isolated ports
 	XDP       bool   // an XDP program is attached, in any mode
 
 	// Limits of segmentation offload, in bytes and segments. 0: the kernel does not

@@ -19,12 +19,11 @@ type Route struct {
 	Table    int // 0: main
 	Scope    int
 	Src      net.IP // preferred source address; nil: the kernel's choice
+	Protocol int    // who made it (RTPROT_…); 0 in AddRoute: the administrator, at boot
 	OnLink   bool   // GW is on the link, though no address of the link says so
 	// Hops are set for a route over several links. IPv6 joins routes that have the same
 	// destination and metric to such a route.
 	Hops []Hop
-	// Advertised is a route that the kernel has made from a router advertisement.
-	Advertised bool
 }
 
 // Hop is one of the ways of a route over several links.
@@ -54,6 +53,9 @@ func (r Route) IsDefault() bool {
 	return ones == 0 && (r.Table == 0 || r.Table == unix.RT_TABLE_MAIN)
 }
 
+// Advertised reports a route that the kernel has made from a router advertisement.
+func (r Route) Advertised() bool { return r.Protocol == unix.RTPROT_RA }
+
 func (r Route) String() string {
 	s := r.Dst.String()
 	if r.GW != nil {
@@ -67,6 +69,13 @@ func (r Route) String() string {
 func (t IP) AddRoute(r Route) error {
 	req := r.message(unix.RTM_NEWROUTE, unix.NLM_F_CREATE, nl.NewRtMsg())
 	return wrap(fmt.Sprintf("add route %s to", r), linkNumber(r.Link), t.conn.acknowledged(req))
+}
+
+// ReplaceRoute adds a route in the place of one with the same destination, priority and
+// table.
+func (t IP) ReplaceRoute(r Route) error {
+	req := r.message(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, nl.NewRtMsg())
+	return wrap(fmt.Sprintf("set route %s of", r), linkNumber(r.Link), t.conn.acknowledged(req))
 }
 
 // DeleteRoute removes a route.
@@ -90,6 +99,9 @@ func (r Route) message(typ, flags int, msg *nl.RtMsg) *nl.NetlinkRequest {
 	}
 	if r.OnLink {
 		msg.Flags |= unix.RTNH_F_ONLINK
+	}
+	if r.Protocol != 0 {
+		msg.Protocol = uint8(r.Protocol)
 	}
 	switch {
 	case r.Table > 255: // the header has 8 bits
@@ -146,7 +158,7 @@ func parseRoute(msg []byte) (r Route, unicast bool, err error) {
 	if err != nil || !rt.unicast() {
 		return Route{}, false, err
 	}
-	r = Route{Table: int(rt.Table), Scope: int(rt.Scope), Advertised: rt.Protocol == unix.RTPROT_RA, OnLink: rt.Flags&unix.RTNH_F_ONLINK != 0}
+	r = Route{Table: int(rt.Table), Scope: int(rt.Scope), Protocol: int(rt.Protocol), OnLink: rt.Flags&unix.RTNH_F_ONLINK != 0}
 	dst := make(net.IP, rt.addressSize())
 	a := attributesOf(msg[unix.SizeofRtMsg:])
 	for a.next() {

@@ -65,7 +65,7 @@ const ask = "or ask an administrator to change the policy"
 
 func (c check) plugin() {
 	asked := c.m.Type
-	if config.BuiltInPlugin(asked) && !c.m.Builtin {
+	if config.HasProgramEntry(asked) && !c.m.Builtin {
 		asked = config.ProgramPrefix + asked
 	}
 	if !slices.Contains(c.rules.Plugins, asked) {

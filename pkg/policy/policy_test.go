@@ -56,6 +56,24 @@ func TestTheDefaultBridgeIsAnUplink(t *testing.T) {
 	}
 }
 
+// An upgrade of the agent changes no policy: a type that is built in by now is not allowed
+// by an empty policy, and the entry of such a type is for its program too.
+func TestTypesThatAreBuiltInByNow(t *testing.T) {
+	none := parse(t, named("default", `networks: {uplinks: ["*"], vlans: "0-4094"}`))
+	for _, kind := range []string{"bridge", "ptp", "vlan", "host-device", "loopback", "sbr", "bandwidth"} {
+		listed := parse(t, named("default", `networks: {plugins: [`+kind+`], uplinks: ["*"], vlans: "0-4094"}`))
+		for _, builtin := range []string{"true", "false"} {
+			d := definition(t, "team-a", `{"type": "`+kind+`", "builtin": `+builtin+`, "master": "eth1"}`)
+			if err := none.CheckNetwork(d); err == nil || !strings.Contains(err.Error(), "spec.networks.plugins: sriov, macvlan, ipvlan, tuning") {
+				t.Errorf("%s, builtin %s, not listed: %v", kind, builtin, err)
+			}
+			if err := listed.CheckNetwork(d); err != nil {
+				t.Errorf("%s, builtin %s, listed: %v", kind, builtin, err)
+			}
+		}
+	}
+}
+
 // A program of a built-in type is allowed by its own entry, and files by theirs.
 func TestProgramsAndPaths(t *testing.T) {
 	set := parse(t, named("default", `networks: {plugins: ["program:sriov"], hostPaths: ["/var/log/sriov/*"]}`))

@@ -50,6 +50,8 @@ func mtuOf(a ledger.Attachment) int {
 			mtu = m.Tuning.Asked.MTU
 		case m.Child != nil && m.Child.MTU > 0:
 			mtu = m.Child.MTU
+		case m.Veth != nil && m.Veth.MTU > 0:
+			mtu = m.Veth.MTU
 		case m.VF != nil && m.VF.Asked.MTU != nil:
 			mtu = *m.VF.Asked.MTU
 		case m.VF != nil && m.VF.Original.MTU != nil:

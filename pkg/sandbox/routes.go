@@ -173,7 +173,7 @@ func (f family) putBehind(r link.Route, metric int) (ifName string, err error) {
 	if err := deleteRoute(f.h, r); err != nil {
 		return "", err
 	}
-	if !r.Advertised {
+	if !r.Advertised() {
 		r.Priority = metric
 		if err := f.h.IP.AddRoute(r); err != nil {
 			return "", err

@@ -305,6 +305,9 @@ func describeAttachment(a ledger.Attachment) AttachmentReport {
 		if m.Child != nil && !m.Child.InPod {
 			out.Uplink = m.Child.Uplink
 		}
+		if m.Veth != nil {
+			out.Uplink, out.MAC, out.MTU = m.Veth.Bridge, m.Veth.MAC, m.Veth.MTU
+		}
 		if m.VF != nil {
 			out.MAC, out.MTU, out.VLAN = m.VF.Asked.MAC, deref(m.VF.Asked.MTU), deref(m.VF.Asked.VLAN)
 		}

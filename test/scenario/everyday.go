@@ -32,6 +32,7 @@ func everydayFiles() []applied {
 		{"scenarios/12-any-primary.yaml", "s12", ""},
 		{"scenarios/13-vf.yaml", "s13", ""},
 		{"pods/fallback.yaml", "fallback", ""},
+		{"pods/vlan.yaml", "vlan", ""},
 	}
 }
 
@@ -116,6 +117,9 @@ func (e *Everyday) Check(ctx context.Context) Facts {
 		{"13 two VFs of one resource, two networks", func() (string, error) { return e.twoVFs(ctx) }},
 		{"13 DPDK pod: vfio device, hugepages", func() (string, error) { return e.dpdk(ctx) }},
 		{"13 fallback to macvlan if the pod requests no device", func() (string, error) { return e.fallback(ctx) }},
+		{"a VLAN interface on a NIC: net1, address from the range", func() (string, error) {
+			return e.interfaces(ctx, "vlan", "vlan-pod", eth0("net1"), "10.107.0.")
+		}},
 		{"14 NIC profiles: resources in kubectl describe node", func() (string, error) { return e.describeNode(ctx) }},
 	})
 }

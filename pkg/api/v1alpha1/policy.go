@@ -27,8 +27,9 @@ type AttachmentPolicySpec struct {
 
 // NetworkRules limit the config of a net-attach-def.
 type NetworkRules struct {
-	// Plugins are the types of members. A type that Fairlead has built in is its built-in
-	// plugin; "program:TYPE" also allows the plugin's program. Unset: all built-in plugins.
+	// Plugins are the types of members. sriov, macvlan, ipvlan and tuning are the built-in
+	// plugins; "program:sriov" also allows the program. Any other type is both. Unset: these
+	// four.
 	Plugins []string `json:"plugins,omitempty"`
 	// IPAM are the types of ipam. Unset: host-local and static. A network without ipam is
 	// always allowed.
