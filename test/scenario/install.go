@@ -105,7 +105,7 @@ func (c *Cluster) clear(ctx context.Context) error {
 		return err
 	}
 	// `apply` would keep the keys that somebody else has added.
-	_, err = c.Kubectl(ctx, "delete", "configmap", "-n", agentNamespace, "fairlead-profiles", "fairlead-device-plugin", "--ignore-not-found")
+	_, err = c.Kubectl(ctx, "delete", "configmap", "-n", agentNamespace, "fairlead-profiles", "fairlead-device-plugin", policiesName, "--ignore-not-found")
 	return err
 }
 

@@ -1,0 +1,122 @@
+package scenario
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"fairlead.dev/fairlead/pkg/network"
+)
+
+// definition returns the attack's net-attach-def as JSON, or "".
+func (a attack) definition() string {
+	if a.conf == "" {
+		return ""
+	}
+	annotations := map[string]string{}
+	if a.resource != "" {
+		annotations[network.ResourceAnnotation] = a.resource
+	}
+	// A value of plain fields always has a JSON form.
+	text, _ := json.Marshal(map[string]any{
+		"apiVersion": "k8s.cni.cncf.io/v1", "kind": "NetworkAttachmentDefinition",
+		"metadata": map[string]any{"name": a.name, "namespace": a.in, "annotations": annotations},
+		"spec":     map[string]any{"config": a.conf},
+	})
+	return string(text)
+}
+
+// manifest returns all objects of the attack.
+func (a attack) manifest() string {
+	text := a.pod.Manifest(a.in)
+	if d := a.definition(); d != "" {
+		text = "---\n" + d + "\n" + text
+	}
+	return text
+}
+
+// Attack tries all attacks: each pod must get the event that explains the refusal.
+func (t *Tenant) Attack(ctx context.Context) Facts {
+	var f Facts
+	f.check("the aims are found on node 1", func() (string, error) { return "", t.takeAim(ctx) })
+	if f.Failed() > 0 {
+		return f
+	}
+	t.c.Say("trying %d attacks", len(attacks()))
+	var claims []claim
+	for _, a := range attacks() {
+		a = a.aimed(t.aims)
+		claims = append(claims, claim{a.claim, func() (string, error) { return t.try(ctx, a) }})
+	}
+	f = append(f, sideBySide(6, claims)...)
+	return append(f, t.unharmed(ctx)...)
+}
+
+// try makes one attack, and takes it back as soon as its events explain the refusal, so
+// that the nodes do not try again and again.
+func (t *Tenant) try(ctx context.Context, a attack) (line string, err error) {
+	api := t.api
+	if a.in != tenantNamespace {
+		api = t.c.api // an administrator makes the mistake
+	}
+	a.pod.Node = "1"
+	if err := a.create(ctx, api); err != nil {
+		return "", err
+	}
+	defer func() {
+		err = errors.Join(err, api.CoreV1().Pods(a.in).Delete(ctx, a.name, metav1.DeleteOptions{}))
+	}()
+	err = poll(ctx, stateLimit, "events of "+a.name, func() error {
+		events, err := t.c.Events(ctx, a.in, a.name)
+		if err != nil {
+			return err
+		}
+		line, err = explaining(events, []string{a.says, a.in + "/" + a.name})
+		return errors.Join(err, saysTooMuch(events))
+	})
+	if err != nil {
+		return "", err
+	}
+	pod, err := t.c.Pod(ctx, a.in, a.name)
+	if err != nil {
+		return "", err
+	}
+	if pod.Status.PodIP != "" || pod.Status.Phase != "Pending" {
+		return "", fmt.Errorf("the pod is %s and has the address %q", pod.Status.Phase, pod.Status.PodIP)
+	}
+	return line[max(0, len(line)-200):], nil
+}
+
+// create makes the objects with the attacker's rights. kubectl would validate and copy
+// them first.
+func (a attack) create(ctx context.Context, api kubernetes.Interface) error {
+	post := func(path, object string) error {
+		return api.CoreV1().RESTClient().Post().AbsPath(path).SetHeader("Content-Type", "application/json").Body([]byte(object)).Do(ctx).Error()
+	}
+	if d := a.definition(); d != "" {
+		if err := post("/apis/k8s.cni.cncf.io/v1/namespaces/"+a.in+"/network-attachment-definitions", d); err != nil {
+			return fmt.Errorf("create the net-attach-def: %w", err)
+		}
+	}
+	pod := strings.TrimPrefix(a.pod.Manifest(a.in), "---\n")
+	if err := post("/api/v1/namespaces/"+a.in+"/pods", pod); err != nil {
+		return fmt.Errorf("create the pod: %w", err)
+	}
+	return nil
+}
+
+// saysTooMuch finds another tenant, or characters that a terminal obeys, in the texts for
+// a tenant (security S11, S21).
+func saysTooMuch(events string) error {
+	for _, name := range []string{otherNamespace + "/victim", "victim", "\x1b", "\u202e"} {
+		if strings.Contains(strings.ReplaceAll(events, otherNamespace+"/private", ""), name) {
+			return fmt.Errorf("the events contain %q:\n%q", name, events)
+		}
+	}
+	return nil
+}
