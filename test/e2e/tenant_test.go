@@ -24,5 +24,8 @@ func TestTenant(t *testing.T) {
 	must(t, err, ns...)
 	t.Run("everyday", func(t *testing.T) { report(t, tenant.Everyday(t.Context()), ns...) })
 	t.Run("attacks", func(t *testing.T) { report(t, tenant.Attack(t.Context()), ns...) })
+	t.Run("VLAN link", func(t *testing.T) { report(t, tenant.RouteIn(t.Context()), ns...) })
+	t.Run("intruder", func(t *testing.T) { report(t, tenant.Intrude(t.Context()), ns...) })
+	t.Run("slow programs", func(t *testing.T) { report(t, tenant.Starve(t.Context()), ns...) })
 	t.Run("everything is given back", func(t *testing.T) { report(t, tenant.Gone(t.Context()), ns...) })
 }

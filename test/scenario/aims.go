@@ -35,11 +35,14 @@ func (t *Tenant) takeAim(ctx context.Context) error {
 			t.aims.freeVF, t.aims.vfNetdev = v.Address, v.Netdev
 		}
 	}
-	index, err := k.inNetns(ctx, otherNamespace, "victim", "cat /sys/class/net/eth0/iflink")
+	// ip shows it as eth0@if12: 12 is the index of its other end on the host.
+	line, err := k.inNetns(ctx, otherNamespace, "victim", "ip -o link show eth0")
 	if err != nil {
 		return err
 	}
-	veth, err := t.c.Lab.Exec(ctx, "node1", makeStorage+"; grep -lx "+strings.TrimSpace(index)+" /sys/class/net/*/ifindex | cut -d/ -f5")
+	_, index, _ := strings.Cut(line, "@if")
+	index, _, _ = strings.Cut(index, ":")
+	veth, err := t.c.Lab.Exec(ctx, "node1", makeStorage+"; grep -lx '"+index+"' /sys/class/net/*/ifindex | cut -d/ -f5")
 	t.aims.victimVeth = strings.TrimSpace(veth)
 	if err == nil && (t.aims.freeVF == "" || t.aims.victimVeth == "") {
 		err = fmt.Errorf("not all of them are there: %+v", t.aims)

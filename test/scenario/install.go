@@ -65,10 +65,19 @@ func (c *Cluster) applyProfiles(ctx context.Context, file string) error {
 	if err != nil {
 		return err
 	}
+	return c.applyProfileText(ctx, string(body))
+}
+
+func (c *Cluster) applyProfileText(ctx context.Context, text string) error {
+	return c.applyConfigMap(ctx, "fairlead-profiles", map[string]string{"nics.yaml": text})
+}
+
+// applyConfigMap writes a ConfigMap that the agents read.
+func (c *Cluster) applyConfigMap(ctx context.Context, name string, data map[string]string) error {
 	object, err := json.Marshal(corev1.ConfigMap{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"},
-		ObjectMeta: metav1.ObjectMeta{Name: "fairlead-profiles", Namespace: agentNamespace},
-		Data:       map[string]string{"nics.yaml": string(body)},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: agentNamespace},
+		Data:       data,
 	})
 	if err != nil {
 		return err

@@ -3,12 +3,10 @@ package scenario
 import (
 	"context"
 	_ "embed"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -90,22 +88,14 @@ func strictPolicy() string {
 // usePolicies replaces the policies, and waits until they are in effect on all nodes. Without
 // text, there are none.
 func usePolicies(ctx context.Context, c *Cluster, text string) error {
-	if text == "" {
-		if _, err := c.Kubectl(ctx, "delete", "configmap", "-n", agentNamespace, policiesName, "--ignore-not-found"); err != nil {
-			return err
-		}
+	var err error
+	if text != "" {
+		err = c.applyConfigMap(ctx, policiesName, map[string]string{"strict.yaml": text})
 	} else {
-		object, err := json.Marshal(corev1.ConfigMap{
-			TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"},
-			ObjectMeta: metav1.ObjectMeta{Name: policiesName, Namespace: agentNamespace},
-			Data:       map[string]string{"strict.yaml": text},
-		})
-		if err != nil {
-			return err
-		}
-		if err := c.apply(ctx, string(object)); err != nil {
-			return err
-		}
+		_, err = c.Kubectl(ctx, "delete", "configmap", "-n", agentNamespace, policiesName, "--ignore-not-found")
+	}
+	if err != nil {
+		return err
 	}
 	for _, node := range c.Lab.Nodes() {
 		err := poll(ctx, stateLimit, "policies of "+node, func() error {
@@ -145,11 +135,13 @@ func tenantsEveryday() []applied {
 	}
 }
 
-// tenantsPods are the tenant's other pods. They use what the examples do not: a VF with a VLAN and a
-// static address, a VF as it is, and a network of the administrators.
+// tenantsPods are the tenant's other pods. They use things that the examples do not: VFs with a VLAN
+// and a static address, a VF as it is, and a network of the administrators. Without the VF
+// near the fallback, the emulated PF would receive nothing on VLAN 100.
 func tenantsPods() []Pod {
 	return []Pod{
 		{Name: "vf-pod", Node: "2", Networks: `[{"name": "vf-net", "ips": ["10.103.0.201/24"]}]`, Resource: "fairlead.dev/fast"},
+		{Name: "vf-near", Node: "1", Networks: `[{"name": "vf-net", "ips": ["10.103.0.202/24"]}]`, Resource: "fairlead.dev/fast"},
 		{Name: "untagged", Node: "1", Networks: "untagged", Resource: "fairlead.dev/second"},
 		{Name: "three-networks", Node: "1", Networks: "macvlan-conf, ipvlan-conf, shared/bridge-conf"},
 	}
