@@ -5,7 +5,7 @@ import "strings"
 // attack is a net-attach-def or a pod that must not get its networks.
 type attack struct {
 	name  string // of the objects
-	claim string // the finding, and what the attacker is after
+	claim string // the finding, and the aim
 	// in is the namespace of the objects. In the administrators' own, the policy allows more,
 	// and the rules that hold without a policy are left.
 	in       string
@@ -115,7 +115,7 @@ func attacksByDevices() []attack {
 		{name: "s6-mac", claim: "S6: the same by its MAC", in: sharedNamespace, conf: `{"type": "host-device", "hwaddr": "52:54:00:00:00:01"}`,
 			says: "the host itself uses it", nodeOnly: onlyANode},
 		{name: "s6-storage", claim: "S6: the NIC below the node's storage network", in: sharedNamespace, conf: `{"type": "host-device", "device": "{storage}"}`,
-			says: "the host itself uses it", nodeOnly: onlyANode},
+			says: "the node itself uses it", nodeOnly: onlyANode},
 		{name: "veth", claim: "ipvlan on another pod's veth", conf: `{"type": "ipvlan", "master": "{victimVeth}"}`,
 			says: "field master: policy tenants refuses", lint: "field master: policy tenants refuses"},
 		{name: "veth-floor", claim: "the same, if the policy allows it", in: sharedNamespace, conf: `{"type": "macvlan", "master": "{victimVeth}"}`,

@@ -120,3 +120,92 @@ func saysTooMuch(events string) error {
 	}
 	return nil
 }
+
+// makeStorage gives node 1 a storage network on top of pf1: a VLAN link with an address.
+const makeStorage = `ip link show storage0 >/dev/null 2>&1 || {
+ip link add link pf1 name storage0 type vlan id 4000 && ip addr add 10.99.0.1/24 dev storage0 && ip link set storage0 up; }`
+
+const removeStorage = "ip link del storage0"
+
+// takeAim looks for the things that the attacks are directed at, and remembers the nodes
+// and the everyday pods as they are.
+func (t *Tenant) takeAim(ctx context.Context) error {
+	k := t.c.nodes()
+	victim, err := k.vfOf(ctx, otherNamespace, "victim", "net1")
+	if err != nil {
+		return err
+	}
+	t.aims = aims{victimVF: victim.Address, storage: "pf1"}
+	all, err := k.vfs(ctx, "node1")
+	if err != nil {
+		return err
+	}
+	for _, v := range all {
+		if v.PF == victim.PF && v.Netdev != "" {
+			t.aims.freeVF, t.aims.vfNetdev = v.Address, v.Netdev
+		}
+	}
+	// ip shows it as eth0@if12: 12 is the index of its other end on the host.
+	line, err := k.inNetns(ctx, otherNamespace, "victim", "ip -o link show eth0")
+	if err != nil {
+		return err
+	}
+	_, index, _ := strings.Cut(line, "@if")
+	index, _, _ = strings.Cut(index, ":")
+	veth, err := t.c.Lab.Exec(ctx, "node1", makeStorage+"; grep -lx '"+index+"' /sys/class/net/*/ifindex | cut -d/ -f5")
+	t.aims.victimVeth = strings.TrimSpace(veth)
+	if err == nil && (t.aims.freeVF == "" || t.aims.victimVeth == "") {
+		err = fmt.Errorf("not all of them are there: %+v", t.aims)
+	}
+	if err != nil {
+		return err
+	}
+	t.before, err = newLookout(ctx, t.c, tenantNamespace, otherNamespace)
+	return err
+}
+
+// unharmed compares the nodes and the everyday pods with those before the attacks.
+func (t *Tenant) unharmed(ctx context.Context) Facts {
+	var f Facts
+	f.check("the nodes are as before: links, addresses, routes, ports, files, VFs, agents", func() (string, error) { return "", t.before.sameNodes(ctx) })
+	f.check("the everyday pods of both tenants are as before", func() (string, error) {
+		return t.before.samePods(ctx, tenantNamespace, otherNamespace)
+	})
+	f.check("S7, S20: the agents' memory is below its limit", func() (string, error) { return t.memory(ctx) })
+	f.check("S11: fairleadctl prints nothing that a terminal obeys", func() (string, error) { return t.printable(ctx) })
+	return f
+}
+
+// memory reads the highest use that the kernel has seen of each agent.
+func (t *Tenant) memory(ctx context.Context) (string, error) {
+	var all []string
+	for _, node := range t.c.Lab.Nodes() {
+		out, err := t.c.Lab.Exec(ctx, node, "grep VmHWM /proc/$(pidof fairlead-agent)/status")
+		if err != nil {
+			return "", err
+		}
+		var kib int
+		if _, err := fmt.Sscanf(out, "VmHWM: %d kB", &kib); err != nil {
+			return "", fmt.Errorf("%q: %w", out, err)
+		}
+		all = append(all, fmt.Sprintf("%s: %d MiB at most", node, kib>>10))
+		if kib > 200<<10 {
+			return "", errors.New(all[len(all)-1])
+		}
+	}
+	return strings.Join(all, ", "), nil
+}
+
+func (t *Tenant) printable(ctx context.Context) (string, error) {
+	for _, command := range []string{"status", "topology", "vf"} {
+		// The exit code says whether there are problems. It does not matter here.
+		out, err := t.c.Fairleadctl(ctx, "node1", command)
+		if out == "" {
+			return "", fmt.Errorf("fairleadctl %s prints nothing: %w", command, err)
+		}
+		if strings.ContainsAny(out, "\x1b\x07\u202e\u200b") {
+			return "", fmt.Errorf("fairleadctl %s prints %q", command, out)
+		}
+	}
+	return "status, topology, vf", nil
+}

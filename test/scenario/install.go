@@ -65,15 +65,15 @@ func (c *Cluster) applyProfiles(ctx context.Context, file string) error {
 	if err != nil {
 		return err
 	}
-	return c.applyProfileText(ctx, string(body))
+	return applyProfileText(ctx, c, string(body))
 }
 
-func (c *Cluster) applyProfileText(ctx context.Context, text string) error {
-	return c.applyConfigMap(ctx, "fairlead-profiles", map[string]string{"nics.yaml": text})
+func applyProfileText(ctx context.Context, c *Cluster, text string) error {
+	return applyConfigMap(ctx, c, "fairlead-profiles", map[string]string{"nics.yaml": text})
 }
 
 // applyConfigMap writes a ConfigMap that the agents read.
-func (c *Cluster) applyConfigMap(ctx context.Context, name string, data map[string]string) error {
+func applyConfigMap(ctx context.Context, c *Cluster, name string, data map[string]string) error {
 	object, err := json.Marshal(corev1.ConfigMap{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"},
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: agentNamespace},

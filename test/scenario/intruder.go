@@ -90,7 +90,7 @@ func (t *Tenant) netdevs(ctx context.Context) (vfs, netdevs []string, err error)
 	return vfs, netdevs, nil
 }
 
-// leaveResidue reports what the kernel took.
+// leaveResidue leaves everything on the VF, and counts it in the output of ip.
 func (t *Tenant) leaveResidue(ctx context.Context) (string, error) {
 	load := "rm -f /sys/fs/bpf/attack; mount -t bpf bpf /sys/fs/bpf 2>/dev/null; " + inPython(loadXDP, "/sys/fs/bpf/attack")
 	if _, err := t.c.Lab.Exec(ctx, "node1", load); err != nil {

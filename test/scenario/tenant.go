@@ -45,8 +45,7 @@ func TenantNamespaces() []string {
 type Tenant struct {
 	c      *Cluster
 	api    kubernetes.Interface // with the tenant's rights
-	before map[string]string    // node → its state while the tenant's everyday pods run
-	pods   []string             // the everyday pods and their containers
+	before *lookout             // the nodes and the everyday pods before the attacks
 	aims   aims
 }
 
@@ -86,11 +85,11 @@ func strictPolicy() string {
 }
 
 // usePolicies replaces the policies, and waits until they are in effect on all nodes. Without
-// text, there are none.
+// text, it takes them away.
 func usePolicies(ctx context.Context, c *Cluster, text string) error {
 	var err error
 	if text != "" {
-		err = c.applyConfigMap(ctx, policiesName, map[string]string{"strict.yaml": text})
+		err = applyConfigMap(ctx, c, policiesName, map[string]string{"strict.yaml": text})
 	} else {
 		_, err = c.Kubectl(ctx, "delete", "configmap", "-n", agentNamespace, policiesName, "--ignore-not-found")
 	}
