@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 //go:embed residue.py
@@ -30,7 +31,7 @@ const intruderName = "intruder"
 // bombs leaves everything on the VF that a pod can: an XDP program that drops the next tenant's packets,
 // as many alternative names as the kernel takes, and other attributes. The new name has
 // escape codes for an administrator's terminal (security S8, S9, S11).
-const bombs = `sh -c 'set -e; mount -t bpf bpf /sys/fs/bpf 2>/dev/null || true
+const bombs = `sh -c 'set -e
 ip link set net1 xdpgeneric pinned /sys/fs/bpf/attack
 ip link set net1 txqueuelen 7 promisc on allmulticast on arp off multicast off alias "$(printf "\033]0;owned\007")"
 i=0; while [ $i -lt 496 ]; do echo "link property add dev net1 altname n$i-$(printf %0120d $i)"; i=$((i+1)); done | ip -force -batch - >/dev/null 2>&1 || true
@@ -92,7 +93,7 @@ func (t *Tenant) netdevs(ctx context.Context) (vfs, netdevs []string, err error)
 
 // leaveResidue leaves everything on the VF, and counts it in the output of ip.
 func (t *Tenant) leaveResidue(ctx context.Context) (string, error) {
-	load := "rm -f /sys/fs/bpf/attack; mount -t bpf bpf /sys/fs/bpf 2>/dev/null; " + inPython(loadXDP, "/sys/fs/bpf/attack")
+	load := "rm -f /sys/fs/bpf/attack; " + inPython(loadXDP, "/sys/fs/bpf/attack")
 	if _, err := t.c.Lab.Exec(ctx, "node1", load); err != nil {
 		return "", err
 	}
@@ -108,6 +109,39 @@ func (t *Tenant) leaveResidue(ctx context.Context) (string, error) {
 	}
 	_, err = t.c.Lab.Exec(ctx, "node1", "rm /sys/fs/bpf/attack")
 	return measured, err
+}
+
+// downPFs takes the PFs down, as they are when a node boots whose administrator does not use them.
+// The lab brings them up at boot.
+const downPFs = `for pf in /sys/class/net/pf*[0-9]; do case $pf in *.*) ;; *) ip link set ${pf##*/} down;; esac; done`
+
+const pfsUp = `for pf in /sys/class/net/pf*[0-9]; do case $pf in *.*) ;; *) echo $(($(cat $pf/flags) & 1)) $(cat /proc/sys/net/ipv6/conf/${pf##*/}/accept_ra);; esac; done | sort -u`
+
+// bringUpPFs has the agents bring the PFs up: it takes them down, and changes the profiles'
+// text, so that the agents compare them with the nodes.
+func bringUpPFs(ctx context.Context, c *Cluster) error {
+	for _, node := range c.Lab.Nodes() {
+		if _, err := c.Lab.Exec(ctx, node, downPFs); err != nil {
+			return err
+		}
+	}
+	profiles, err := c.api.CoreV1().ConfigMaps(agentNamespace).Get(ctx, "fairlead-profiles", metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	if err := applyProfileText(ctx, c, profiles.Data["nics.yaml"]+"# Once more.\n"); err != nil {
+		return err
+	}
+	for _, node := range c.Lab.Nodes() {
+		err := poll(ctx, agentLimit, "PFs of "+node, func() error {
+			out, err := c.Lab.Exec(ctx, node, pfsUp)
+			return errors.Join(err, want("up and accept_ra of the PFs", strings.TrimSpace(out), "1 0"))
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // adverts counts the router advertisements that a node's pf0 has received.

@@ -58,6 +58,9 @@ func StartTenant(ctx context.Context, c *Cluster) (*Tenant, error) {
 	if err := c.createNamespaces(ctx, TenantNamespaces()...); err != nil {
 		return nil, err
 	}
+	if err := bringUpPFs(ctx, c); err != nil {
+		return nil, err
+	}
 	c.Say("putting the strict policy into effect")
 	if err := usePolicies(ctx, c, strictPolicy()); err != nil {
 		return nil, err
