@@ -76,7 +76,10 @@ func StartTenant(ctx context.Context, c *Cluster) (*Tenant, error) {
 	if err := t.startEveryday(ctx); err != nil {
 		return nil, err
 	}
-	return t, c.waitReady(ctx, tenantNamespace, otherNamespace)
+	if err := c.waitReady(ctx, tenantNamespace, otherNamespace); err != nil {
+		return nil, err
+	}
+	return t, t.takeAim(ctx)
 }
 
 // strictPolicy is the example that users start with, with the lab's NICs as those for
