@@ -5,11 +5,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"strconv"
 	"strings"
-	"time"
 
 	"fairlead.dev/fairlead/pkg/state"
 )
@@ -23,7 +19,6 @@ var troubleManifest string
 // Trouble is the pods on nodes to which an administrator's bad day happens.
 type Trouble struct {
 	c      *Cluster
-	root   string   // of the repository
 	before []string // the VFs before any pod had one
 }
 
@@ -36,8 +31,8 @@ EOT`
 )
 
 // StartTrouble creates the pods.
-func StartTrouble(ctx context.Context, c *Cluster, root string) (*Trouble, error) {
-	t := &Trouble{c: c, root: root}
+func StartTrouble(ctx context.Context, c *Cluster) (*Trouble, error) {
+	t := &Trouble{c: c}
 	if err := c.Delete(ctx, TroubleNamespace); err != nil {
 		return nil, err
 	}
@@ -71,30 +66,6 @@ func (t *Trouble) Started(ctx context.Context) Facts {
 		out, err := t.c.nodes().inNetns(ctx, TroubleNamespace, "keeper", "cat /proc/sys/net/core/somaxconn")
 		_, e := t.c.Lab.Exec(ctx, "node1", removeDropIn)
 		return strings.TrimSpace(out), errors.Join(err, e, want("somaxconn in the pod", strings.TrimSpace(out), "123"))
-	})
-	return f
-}
-
-// LedgerLost removes the ledger of node 1, as a new disk would, while pods have VFs (lab.md F).
-func (t *Trouble) LedgerLost(ctx context.Context) Facts {
-	var f Facts
-	f.check("F: the ledger is lost while pods run", func() (string, error) {
-		if _, err := t.c.Lab.Exec(ctx, "node1", killAgent+"\nrm -f /var/lib/fairlead/ledger.db\n"+letAgentGoOn); err != nil {
-			return "", err
-		}
-		return "", t.c.waitReady(ctx, agentNamespace)
-	})
-	f.check("F: no VF of a running pod is shown as free", func() (measured string, err error) {
-		err = poll(ctx, agentLimit, "VFs held on node1", func() error {
-			s, err := t.c.State(ctx, "node1")
-			if err != nil {
-				return err
-			}
-			free := freeIn(s, second)
-			measured = fmt.Sprintf("%d of 4 free", free)
-			return want("free VFs of "+second, free, 1)
-		})
-		return measured, err
 	})
 	return f
 }
@@ -251,76 +222,16 @@ func holds(s state.State, pod string) bool {
 	return false
 }
 
-// Waited changes the profiles of both nodes while pods hold VFs, and deletes the pods: the
-// profiles go on at once.
-func (t *Trouble) Waited(ctx context.Context) Facts {
+// Gone deletes the pods.
+func (t *Trouble) Gone(ctx context.Context) Facts {
 	var f Facts
-	f.check("profiles want one VF less on both nodes, and wait for the pods", func() (string, error) { return t.shrink(ctx) })
-	f.check("the pods are gone: both nodes change within 30 s", func() (string, error) {
-		if err := t.c.Delete(ctx, TroubleNamespace); err != nil {
-			return "", err
-		}
-		started := time.Now()
-		err := poll(ctx, 30*time.Second, "the number of VFs", func() error {
-			for node, expected := range map[string]string{"node1": "6 3", "node2": "1"} {
-				if err := t.numVFs(ctx, node, expected); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-		return strconv.Itoa(int(time.Since(started).Seconds())) + " s", err
-	})
-	f.check("the profiles are as before, and so are the VFs", func() (string, error) {
-		if err := t.c.applyProfiles(ctx, filepath.Join(t.root, profilesFile)); err != nil {
-			return "", err
-		}
-		for node, resources := range Capacity() {
-			if err := t.c.waitAllocatable(ctx, node, resources); err != nil {
-				return "", err
-			}
-			if _, err := empty(ctx, t.c, node, TroubleNamespace); err != nil {
-				return "", err
-			}
-		}
-		return fmt.Sprintf("%d VFs", len(t.before)), nil
+	f.check("pods deleted: they are gone", func() (string, error) { return "", t.c.Delete(ctx, TroubleNamespace) })
+	for _, node := range t.c.Lab.Nodes() {
+		f.check(node+": ledger empty, pools full", func() (string, error) { return empty(ctx, t.c, node, TroubleNamespace) })
+	}
+	f.check("VFs are as before the pods", func() (string, error) {
+		after, err := t.c.nodes().snapshot(ctx)
+		return fmt.Sprintf("%d VFs", len(after)), errors.Join(err, difference(t.before, after))
 	})
 	return f
-}
-
-// shrink applies the profiles with smaller numbers.
-func (t *Trouble) shrink(ctx context.Context) (string, error) {
-	body, err := os.ReadFile(filepath.Join(t.root, profilesFile))
-	if err != nil {
-		return "", err
-	}
-	text := strings.NewReplacer("numVFs: 4", "numVFs: 3", "numVFs: 2", "numVFs: 1").Replace(string(body))
-	if err := applyProfileText(ctx, t.c, text); err != nil {
-		return "", err
-	}
-	var measured []string
-	for node, profile := range map[string]string{"node1": "node1-second-port", "node2": "node2"} {
-		err := poll(ctx, stateLimit, "profile "+profile+" waits", func() error {
-			s, err := t.c.State(ctx, node)
-			if err != nil {
-				return err
-			}
-			for _, p := range s.Profiles {
-				if p.Name == profile && !p.Ready {
-					measured = append(measured, p.Message)
-					return nil
-				}
-			}
-			return errors.New("it is ready")
-		})
-		if err != nil {
-			return "", err
-		}
-	}
-	return strings.Join(measured, "; "), errors.Join(t.numVFs(ctx, "node1", "6 4"), t.numVFs(ctx, "node2", "2"))
-}
-
-func (t *Trouble) numVFs(ctx context.Context, node, expected string) error {
-	out, err := t.c.Lab.Exec(ctx, node, "cat /sys/class/net/pf*/device/sriov_numvfs")
-	return errors.Join(err, want("the VFs of the PFs of "+node, strings.Join(strings.Fields(out), " "), expected))
 }
