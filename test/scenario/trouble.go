@@ -111,8 +111,8 @@ func (t *Trouble) Renamed(ctx context.Context) Facts {
 const (
 	apiAway = "iptables -I OUTPUT -d 10.0.0.2 -p tcp --dport 6443 -j DROP"
 	apiBack = "iptables -D OUTPUT -d 10.0.0.2 -p tcp --dport 6443 -j DROP"
-	// sandboxMark differs for each sandbox of a pod: the host's end of its eth0 is a new link. Namespaces do not
-	// tell: the kernel uses their numbers again.
+	// sandboxMark differs for each sandbox of a pod: the host's end of its eth0 is a new link. The number
+	// of a namespace does not: the kernel uses it again.
 	sandboxMark = "ip -o link show eth0 | cut -d: -f2"
 	// killPause ends a pod's sandbox, so that the kubelet makes another one.
 	killPause = `for p in $(grep -ls 'pod%s' /proc/[0-9]*/cgroup | cut -d/ -f3); do [ "$(cat /proc/$p/comm)" = pause ] && kill -9 $p; done; true`
