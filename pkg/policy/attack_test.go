@@ -181,6 +181,24 @@ func TestAttacksByAddresses(t *testing.T) {
 	}
 }
 
+// The remedy names the range, and not its subnet only: the refused address is in that too.
+func TestTheRemedyNamesTheRange(t *testing.T) {
+	for _, tt := range []struct{ ipam, want string }{
+		{`{"type": "host-local", "subnet": "10.1.0.0/16", "rangeStart": "10.1.2.0", "rangeEnd": "10.1.2.255"}`, "of the network's ipam: 10.1.0.0/16 from 10.1.2.0 to 10.1.2.255"},
+		{`{"type": "host-local", "subnet": "10.1.0.0/16", "rangeStart": "10.1.2.0"}`, "of the network's ipam: 10.1.0.0/16 from 10.1.2.0"},
+		{`{"type": "static", "addresses": [{"address": "10.5.0.9/24"}]}`, "of the network's ipam: 10.5.0.0/24"},
+	} {
+		list, err := network.ParseSelections(`[{"name": "data", "ips": ["10.1.1.1/24"]}]`, "team-a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = strict(t).CheckIPs("team-a", list[0], definition(t, "team-a", `{"type": "macvlan", "ipam": `+tt.ipam+`}`))
+		if err == nil || !strings.HasSuffix(err.Error(), tt.want) {
+			t.Errorf("got %v\nwant %s", err, tt.want)
+		}
+	}
+}
+
 // security 2: the group of a VF limits its settings, whoever wrote the network.
 func TestAttacksOnVFs(t *testing.T) {
 	on, off, hop, untagged, fine := true, false, 666, 0, 150

@@ -77,6 +77,18 @@ func (r addressRange) contains(text string) bool {
 	return true
 }
 
+// String writes the subnet, and the first and last address if they are not the subnet's.
+func (r addressRange) String() string {
+	text := r.subnet.String()
+	if r.first.IsValid() {
+		text += " from " + r.first.String()
+	}
+	if r.last.IsValid() {
+		text += " to " + r.last.String()
+	}
+	return text
+}
+
 // rangesOf returns the ranges of the network's host-local and static. Those of other
 // types are not known here.
 func rangesOf(d network.Definition) []addressRange {
@@ -119,7 +131,7 @@ func describe(ranges []addressRange) string {
 	}
 	var words []string
 	for _, r := range ranges {
-		words = append(words, r.subnet.String())
+		words = append(words, r.String())
 	}
 	return strings.Join(words, ", ")
 }

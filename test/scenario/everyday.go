@@ -103,7 +103,7 @@ func (e *Everyday) Check(ctx context.Context) Facts {
 			return e.interfaces(ctx, "nfv", "vnf", eth0("ctrl0", "data0"), "10.57.0.", "10.58.0.")
 		}},
 		{" 5 NFV planes: data0 on a VF with the network's VLAN", func() (string, error) { return e.nfvVF(ctx) }},
-		{" 6 Deployment: 3 replicas with net1", func() (string, error) { return e.deployment(ctx) }},
+		{" 6 Deployment: 3 replicas with net1", func() (string, error) { return e.replicas(ctx, "s06", "192.168.6.") }},
 		{" 7 custom names: storage and backup", func() (string, error) {
 			return e.interfaces(ctx, "s07", "custom-names", eth0("storage", "backup"), "192.168.7.", "192.168.7.1")
 		}},

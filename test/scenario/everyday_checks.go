@@ -114,13 +114,14 @@ func (e *Everyday) nfvVF(ctx context.Context) (string, error) {
 	return fmt.Sprintf("%s vf %d vlan %d", v.PF, v.Index, v.Knobs.VLAN), want("the VLAN", v.Knobs.VLAN, 58)
 }
 
-func (e *Everyday) deployment(ctx context.Context) (string, error) {
-	pods, err := e.c.pods(ctx, "s06", metav1.ListOptions{LabelSelector: "app=web"})
+// replicas checks the Deployment of scenario 6.
+func (e *Everyday) replicas(ctx context.Context, namespace, address string) (string, error) {
+	pods, err := e.c.pods(ctx, namespace, metav1.ListOptions{LabelSelector: "app=web"})
 	if err != nil {
 		return "", err
 	}
 	for _, pod := range pods {
-		if _, err := e.interfaces(ctx, "s06", pod.Name, []string{"eth0", "net1"}, "192.168.6."); err != nil {
+		if _, err := e.interfaces(ctx, namespace, pod.Name, []string{"eth0", "net1"}, address); err != nil {
 			return "", err
 		}
 	}

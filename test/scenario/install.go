@@ -65,10 +65,19 @@ func (c *Cluster) applyProfiles(ctx context.Context, file string) error {
 	if err != nil {
 		return err
 	}
+	return applyProfileText(ctx, c, string(body))
+}
+
+func applyProfileText(ctx context.Context, c *Cluster, text string) error {
+	return applyConfigMap(ctx, c, "fairlead-profiles", map[string]string{"nics.yaml": text})
+}
+
+// applyConfigMap writes a ConfigMap that the agents read.
+func applyConfigMap(ctx context.Context, c *Cluster, name string, data map[string]string) error {
 	object, err := json.Marshal(corev1.ConfigMap{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"},
-		ObjectMeta: metav1.ObjectMeta{Name: "fairlead-profiles", Namespace: agentNamespace},
-		Data:       map[string]string{"nics.yaml": string(body)},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: agentNamespace},
+		Data:       data,
 	})
 	if err != nil {
 		return err
@@ -105,7 +114,7 @@ func (c *Cluster) clear(ctx context.Context) error {
 		return err
 	}
 	// `apply` would keep the keys that somebody else has added.
-	_, err = c.Kubectl(ctx, "delete", "configmap", "-n", agentNamespace, "fairlead-profiles", "fairlead-device-plugin", "--ignore-not-found")
+	_, err = c.Kubectl(ctx, "delete", "configmap", "-n", agentNamespace, "fairlead-profiles", "fairlead-device-plugin", policiesName, "--ignore-not-found")
 	return err
 }
 

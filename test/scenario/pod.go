@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"encoding/json"
+	"maps"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -17,6 +18,9 @@ type Pod struct {
 	Networks string // the annotation; empty: none
 	Resource string // extended resource; empty: none
 	Count    int64  // how many; 0 is 1
+
+	Annotations  map[string]string // others
+	Capabilities []corev1.Capability
 }
 
 // Manifest returns the pod as JSON, which is also YAML.
@@ -29,6 +33,10 @@ func (p Pod) Manifest(namespace string) string {
 			TerminationGracePeriodSeconds: &grace,
 			Containers:                    []corev1.Container{{Name: "shell", Image: labImage, Command: []string{"sleep", "infinity"}}},
 		},
+	}
+	maps.Copy(pod.Annotations, p.Annotations)
+	if p.Capabilities != nil {
+		pod.Spec.Containers[0].SecurityContext = &corev1.SecurityContext{Capabilities: &corev1.Capabilities{Add: p.Capabilities}}
 	}
 	if p.Networks != "" {
 		pod.Annotations[network.NetworksAnnotation] = p.Networks
