@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // anchors are pods that live through the whole run: one on each node, on the same VLAN.
@@ -66,6 +67,12 @@ func (a *anchors) read(ctx context.Context) (map[string][]string, error) {
 // unchanged notes each difference to the start of the run.
 func (a *anchors) unchanged(ctx context.Context) {
 	now, err := a.read(ctx)
+	for range 12 { // the last fault may have been the kubelet's end
+		if err == nil || pause(ctx, 5*time.Second) != nil {
+			break
+		}
+		now, err = a.read(ctx)
+	}
 	if err != nil {
 		a.s.tally.discrepancy("anchor: %v", err)
 		return

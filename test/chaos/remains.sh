@@ -22,5 +22,4 @@ pgrep -x sleep -a | grep infinity | sed 's/^[0-9]* /process /'
 iptables-save | grep -E 'CNI-|soak|veth' | sed 's/\[[0-9:]*\]//; s/^/iptables /'
 dmesg | grep -E 'unregister_netdevice|BUG:|WARNING:|Oops|hung task|Out of memory' | sed 's/^\[[ 0-9.]*\] /kernel /'
 /root/podresources | sed 's/^/kubelet /'
-grep -o '"PodUID":"[^"]*"' /var/lib/kubelet/device-plugins/kubelet_internal_checkpoint | sed 's/^/kubelet checkpoint /'
 true

@@ -89,8 +89,10 @@ func (r *runner) prepare(ctx context.Context) error {
 	r.stop = stop
 	go r.pods.watch(watching)
 	r.c.Say("starting the pods that stay")
-	r.anchors, err = startAnchors(ctx, r.sampler)
-	return err
+	if r.anchors, err = startAnchors(ctx, r.sampler); err != nil {
+		return err
+	}
+	return r.seesPods(ctx)
 }
 
 // putTool builds the program that asks a kubelet, and puts it on the nodes.

@@ -32,15 +32,44 @@ func reading(ctx context.Context, lab execer, nodes []string) ([]string, error) 
 	return all, nil
 }
 
+// traces are the sorts of lines that a running pod adds to the reading of its node. If one
+// is missing while the anchors run, the reading would not see a leak of that sort either.
+var traces = []string{
+	"netns file ", "network namespace", "link veth", "vf pf0 ", "file /var/lib/cni/networks/macvlan-", "file /run/k8s.cni.cncf.io/",
+	"pod directory ", "mount ", "cgroup ", "container ", "process containerd-shim", "kubelet given soak/",
+	"ledger sandboxes ", "ledger allocations ",
+}
+
+// seesPods checks that the reading sees the anchors.
+func (r *runner) seesPods(ctx context.Context) error {
+	now, err := reading(ctx, r.c.Lab, r.c.Lab.Nodes())
+	if err != nil {
+		return err
+	}
+	more := strings.Join(leftOver(r.before, now), "\n")
+	for _, node := range r.c.Lab.Nodes() {
+		for _, trace := range traces {
+			if !strings.Contains(more, ": "+node+" "+trace) {
+				return fmt.Errorf("the reading of %s does not see its pod: no new line %q in:\n%s", node, trace, more)
+			}
+		}
+	}
+	return nil
+}
+
 // settle compares the cluster with the reading before, until nothing is wrong or the
 // limit is over. It returns everything that is still wrong.
 func (r *runner) settle(ctx context.Context) []string {
+	shown := 0
 	for end := time.Now().Add(r.o.settle); ; {
 		wrong := r.compare(ctx)
 		if len(wrong) == 0 || time.Now().After(end) || pause(ctx, 5*time.Second) != nil {
 			return wrong
 		}
-		r.c.Say("settling: %d differences, such as: %s", len(wrong), wrong[0])
+		if len(wrong) != shown {
+			r.c.Say("settling: %d differences:\n  %s", len(wrong), strings.Join(wrong, "\n  "))
+		}
+		shown = len(wrong)
 	}
 }
 
