@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -56,13 +57,21 @@ func hurt(ctx context.Context, lab *client.Lab, random *rand.Rand, t *tally) {
 			return
 		}
 		if err != nil {
-			t.say("%s: %s: %v", node, f.name, err)
+			t.say("%s: %s: no effect: %s", node, f.name, reason(err))
 			t.count("faults without effect", f.name)
 			continue
 		}
 		t.say("%s: %s%s", node, f.name, hit)
 		t.count("faults", f.name)
 	}
+}
+
+// reason leaves a command's text out.
+func reason(err error) string {
+	if exit := (*client.ExitError)(nil); errors.As(err, &exit) {
+		return strings.TrimSpace(exit.Stderr)
+	}
+	return err.Error()
 }
 
 func killAgent(ctx context.Context, lab *client.Lab, node string, _ *rand.Rand) (string, error) {
