@@ -15,9 +15,11 @@ KEEP     ?=
 FUZZTIME ?= 10s
 FUZZPROCS ?= $(shell nproc)
 FUZZJOBS ?= 1
+SOAK     ?= 15m
+SEED     ?=
 LABLOGS   = $${FAIRLEAD_CACHE:-$$HOME/.cache/fairlead}/lab/run/log
 
-.PHONY: build test test-unit test-fuzz test-root test-lab demo image lint generate verify bench bench-lab fuzz clean help
+.PHONY: build test test-unit test-fuzz test-root test-lab soak demo image lint generate verify bench bench-lab fuzz clean help
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,16 +48,24 @@ test-root: ## tests in real network namespaces; needs root
 	@[ "$$(id -u)" = 0 ] || { echo "test-root: needs root, for network namespaces: run it as root, or 'make test-unit' for less" >&2; exit 1; }
 	$(GO) test -tags root -p 1 $(ROOTPKGS)
 
-test-lab: image ## end to end on two nodes with real SR-IOV; KEEP=1 leaves the lab up
-	@echo "== lab tests (Kubernetes, QEMU nodes, igb)"
-	@rc=0; $(GO) run ./test/lab up && $(GO) test -tags lab -count=1 ./test/e2e/admission && $(GO) test -tags lab -count=1 -timeout 50m -v ./test/e2e || rc=$$?; \
+# inlab NAME,COMMANDS starts the lab and runs the commands. The logs of all parts are kept if one fails.
+define inlab
+	@rc=0; $(GO) run ./test/lab up && $(2) || rc=$$?; \
 	if [ $$rc != 0 ]; then \
 		rm -rf dist/lab-logs; mkdir -p dist; \
-		if cp -r "$(LABLOGS)" dist/lab-logs; then echo "test-lab: failed; the logs of all parts are in dist/lab-logs" >&2; fi; \
+		if cp -r "$(LABLOGS)" dist/lab-logs; then echo "$(1): failed; the logs of all parts are in dist/lab-logs" >&2; fi; \
 	fi; \
-	if [ -n "$(KEEP)" ]; then echo "test-lab: the lab is left up: '$(GO) run ./test/lab status', '… logs', '… down'"; \
+	if [ -n "$(KEEP)" ]; then echo "$(1): the lab is left up: '$(GO) run ./test/lab status', '… logs', '… down'"; \
 	else $(GO) run ./test/lab down || rc=$$?; fi; \
 	exit $$rc
+endef
+
+test-lab: image ## end to end on two nodes with real SR-IOV; KEEP=1 leaves the lab up
+	@echo "== lab tests (Kubernetes, QEMU nodes, igb)"
+	$(call inlab,test-lab,$(GO) test -tags lab -count=1 ./test/e2e/admission && $(GO) test -tags lab -count=1 -timeout 50m -v ./test/e2e)
+
+soak: image ## pods come and go for SOAK (15m) while processes are killed; SEED=N repeats the choices of a run
+	$(call inlab,soak,$(GO) run ./test/chaos -for $(SOAK) $(if $(SEED),-seed $(SEED)))
 
 demo: image ## the main job on two nodes with real SR-IOV, checked and drawn
 	$(GO) run ./test/demo

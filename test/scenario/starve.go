@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"fairlead.dev/fairlead/pkg/problem"
 )
 
 // hangingPlugin is a program of the node that hangs at DEL, and leaves its process id.
@@ -121,7 +123,7 @@ func released(ctx context.Context, c *Cluster, node string, namespaces ...string
 		}
 		measured = fmt.Sprintf("%d records of others", len(s.Sandboxes))
 		if len(left)+len(s.Problems)+s.Tombstones > 0 {
-			return fmt.Errorf("%s; problems: %s; %d tombstones", strings.Join(left, "; "), strings.Join(s.Problems, "; "), s.Tombstones)
+			return fmt.Errorf("%s; problems: %s; %d tombstones", strings.Join(left, "; "), problem.Join(s.Problems, "; "), s.Tombstones)
 		}
 		return nil
 	})

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 
+	"fairlead.dev/fairlead/pkg/problem"
 	"fairlead.dev/fairlead/pkg/state"
 )
 
@@ -96,7 +97,7 @@ func (t *Trouble) Renamed(ctx context.Context) Facts {
 			if err != nil {
 				return err
 			}
-			line, err = explaining(strings.Join(s.Problems, "\n"), []string{"pf1", "lan9"})
+			line, err = explaining(problem.Join(s.Problems, "\n"), []string{"pf1", "lan9"})
 			return err
 		})
 		return line, err

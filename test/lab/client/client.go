@@ -12,16 +12,22 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 
 	"fairlead.dev/fairlead/test/lab/internal/agentapi"
 	"fairlead.dev/fairlead/test/lab/internal/config"
 	"fairlead.dev/fairlead/test/lab/internal/lock"
+	"fairlead.dev/fairlead/test/lab/internal/proc"
 )
 
 // ErrNotRunning is returned by Open if there is no lab. It says how to start one.
 var ErrNotRunning = config.ErrNotRunning
+
+// apiServer is the name of its process among those of the lab.
+const apiServer = "kube-apiserver"
 
 // Lab is the running lab.
 type Lab struct{ state config.State }
@@ -192,6 +198,20 @@ func (l *Lab) Control(ctx context.Context, node, service, verb string) error {
 		return fmt.Errorf("%s %s on %s: %w", verb, service, node, err)
 	}
 	return nil
+}
+
+// StopAPIServer keeps the API server from running (SIGSTOP) until start is called: it
+// takes connections and answers nothing. start may be called more than once.
+func (l *Lab) StopAPIServer() (start func() error, err error) {
+	layout, err := config.NewLayout()
+	if err != nil {
+		return nil, err
+	}
+	processes := proc.Table{Dir: filepath.Join(layout.Run, "proc")}
+	if err := processes.Signal(apiServer, syscall.SIGSTOP); err != nil {
+		return nil, fmt.Errorf("stop the API server: %w", err)
+	}
+	return func() error { return processes.Signal(apiServer, syscall.SIGCONT) }, nil
 }
 
 func (l *Lab) agent(node string) (agentapi.Client, error) {

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -34,6 +35,38 @@ func TestStartAndStop(t *testing.T) {
 	}
 	if got := Tail(log, 5); got != "started" {
 		t.Errorf("log %q", got)
+	}
+}
+
+// The soak stops the API server for a while.
+func TestSignalStopsAndContinues(t *testing.T) {
+	table := Table{Dir: t.TempDir()}
+	p, err := table.Start("x", filepath.Join(t.TempDir(), "x.log"), "sleep", "60")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct {
+		signal syscall.Signal
+		state  string
+	}{{syscall.SIGSTOP, "T"}, {syscall.SIGCONT, "S"}} {
+		if err := table.Signal("x", step.signal); err != nil {
+			t.Fatal(err)
+		}
+		state := ""
+		for end := time.Now().Add(5 * time.Second); state != step.state && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+			if state, _, err = readStat(p.PID); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if state != step.state {
+			t.Errorf("state %s after %v, want %s", state, step.signal, step.state)
+		}
+	}
+	if err := table.Stop("x", 5*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if err := table.Signal("x", syscall.SIGCONT); err == nil {
+		t.Error("a process that has ended took a signal")
 	}
 }
 

@@ -146,6 +146,15 @@ func (t Table) Kill(name string) error {
 	return os.Remove(t.path(name))
 }
 
+// Signal sends a signal to a recorded process.
+func (t Table) Signal(name string, s syscall.Signal) error {
+	p, running := t.Running(name)
+	if !running {
+		return fmt.Errorf("%s does not run", name)
+	}
+	return syscall.Kill(p.PID, s)
+}
+
 func (p Process) signal(s syscall.Signal) {
 	if p.Alive() {
 		syscall.Kill(p.PID, s) // gone in between is as good
