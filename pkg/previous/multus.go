@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/containernetworking/cni/libcni"
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 	"github.com/containernetworking/cni/pkg/types/create"
 
@@ -171,9 +170,11 @@ func (f Files) cniName(a ledger.Attachment) string {
 	if len(a.Members) == 0 {
 		return ""
 	}
-	conf, err := libcni.ConfFromBytes(a.Members[0].Config)
-	if err != nil {
+	var conf struct {
+		Name string `json:"name"`
+	}
+	if json.Unmarshal(a.Members[0].Config, &conf) != nil {
 		return ""
 	}
-	return conf.Network.Name
+	return conf.Name
 }
