@@ -42,7 +42,7 @@ func (p *parts) newKeeper() error {
 		DefaultNetworkNamespace: o.DefaultNetworkNamespace, AllowNamedDevices: o.AllowNamedDevices, EventPerInterface: o.EventPerInterface,
 		NoHotplug: !o.Hotplug, SecondaryDefaultRoutes: o.SecondaryDefaultRoutes,
 		DefaultNetworks: defaults, SystemNamespaces: o.SystemNamespaces, Policies: p.policies.current,
-		Pool: p.pool, Pools: p.pools, Guard: p.guard, Uplinks: p.node.uplinks, Now: time.Now, Log: p.log,
+		Pool: p.pool, Pools: p.pools, Guard: p.guard, Recorded: func(vfs ...pci.Address) { p.repairs.Recorded(vfs...) }, Uplinks: p.node.uplinks, Now: time.Now, Log: p.log,
 	})
 	return nil
 }

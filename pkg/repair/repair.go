@@ -83,8 +83,9 @@ type Repairer struct {
 	retry  map[pci.Address]time.Time // of VFs whose repair has failed
 	files  map[pci.Address]bool      // those of Options.Files that are not repaired yet
 
-	mu       sync.Mutex // guards failures
+	mu       sync.Mutex // guards what follows
 	failures map[pci.Address]string
+	recorded []pci.Address // told by Recorded, and not seen by Run yet
 }
 
 // New makes a Repairer, with the memory of an earlier agent.
@@ -96,6 +97,30 @@ func New(o Options) *Repairer {
 	files := map[pci.Address]bool{}
 	maps.Copy(files, o.Files)
 	return &Repairer{o: o, started: o.Now(), memory: m, files: files, retry: map[pci.Address]time.Time{}, watch: newWatch(m.Strays), failures: map[pci.Address]string{}}
+}
+
+// Recorded is called when a record takes VFs over that no record named. Its release restores
+// them, so they are no strays any more. It must be called before they are free.
+func (r *Repairer) Recorded(vfs ...pci.Address) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.recorded = append(r.recorded, vfs...)
+}
+
+// forgetRecorded drops the evidence about VFs that a record names. It reports whether there
+// was any.
+func (r *Repairer) forgetRecorded() (changed bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, vf := range r.recorded {
+		_, stray := r.watch.strays[vf]
+		changed = changed || stray
+		delete(r.watch.strays, vf)
+		delete(r.watch.away, vf)
+		delete(r.files, vf)
+	}
+	r.recorded = nil
+	return changed
 }
 
 // Repaired counts the repairs since the start.
@@ -157,6 +182,7 @@ func (r *Repairer) look(ctx context.Context, v *custody.View, all bool) (changed
 	}
 	newLedger := r.o.NewLedger && r.o.Now().Sub(r.started) < newLedgerTime
 	changed = r.watch.observe(Evidence{View: v, Wanted: r.o.Wanted, NewLedger: newLedger, Files: r.files, Now: r.o.Now()})
+	changed = r.forgetRecorded() || changed
 	noted := all && r.noteClean(v) // before the repairs, which follow the clean VFs of a PF
 	for _, o := range Find(Facts{View: v, Strays: r.watch.strays, Free: r.memory.Free, Wanted: r.o.Wanted, Now: r.o.Now()}) {
 		// A repair that fails has changed the View as well, which causes another look.

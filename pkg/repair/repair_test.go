@@ -144,6 +144,28 @@ func TestVFOfALostLedgerComesBackClean(t *testing.T) {
 	}
 }
 
+// A DEL by another meta-plugin's files restores its VF: no repair rebinds it afterwards, which
+// could give it another MAC.
+func TestAVFThatARecordTakesOverIsNoStray(t *testing.T) {
+	n := newNode(t)
+	n.look(0, isFree)
+	n.tree.HideNetdev(vfAddr(1))
+	n.look(time.Second, isAway)
+	n.look(time.Minute, isAway)
+	n.r.Recorded(vfAddr(1))
+	n.tree.ShowNetdev(vfAddr(1), "eth1")
+	n.log = nil
+	n.look(time.Hour, isFree)
+	if len(n.log) > 0 || n.r.Repaired() != 0 {
+		t.Errorf("it was repaired: %q", n.log)
+	}
+	n.restart(n.r.o.Path)
+	n.look(time.Hour, isFree)
+	if len(n.log) > 0 {
+		t.Errorf("it was repaired after a restart: %q", n.log)
+	}
+}
+
 // A VF that cannot be repaired is a problem until it can. It is rebound only once.
 func TestRepairThatFailsIsAProblem(t *testing.T) {
 	n := newNode(t)

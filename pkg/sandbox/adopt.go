@@ -46,6 +46,9 @@ func (r *releaser) adopt(ctx context.Context, sandbox *ledger.Sandbox, args stri
 	if err := r.ledger.PutSandbox(adopted); err != nil {
 		return false, fmt.Errorf("record the networks that another meta-plugin made: %w", err)
 	}
+	if devices := devicesOf(adopted); r.recorded != nil && len(devices) > 0 {
+		r.recorded(devices...)
+	}
 	*sandbox = adopted
 	return true, nil
 }

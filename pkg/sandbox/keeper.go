@@ -64,6 +64,9 @@ type Options struct {
 	Pool func(pci.Address) string
 	// Pools returns the resources that this node advertises. It may be nil.
 	Pools func() []string
+	// Recorded hears of devices that a record takes over from another meta-plugin, before
+	// they are released. It may be nil.
+	Recorded func(devices ...pci.Address)
 	// Uplinks returns the host netdevs that a fallback of a network backed by the
 	// resource may use, best first. It may be nil.
 	Uplinks func(resource string) []string
@@ -127,7 +130,7 @@ func New(o Options) *Keeper {
 	k.allocations = newAllocations(o)
 	k.statuses = &statuses{ledger: o.Ledger, cluster: o.Cluster, locks: k.locks, info: info, log: o.Log, wake: newSignal()}
 	k.planner = planner{o: o, info: info}
-	k.releaser = &releaser{ledger: o.Ledger, cluster: o.Cluster, chains: chains, kernel: o.Kernel, unknown: k.planner.unknown, previous: o.Previous, guard: o.Guard, info: info,
+	k.releaser = &releaser{ledger: o.Ledger, cluster: o.Cluster, chains: chains, kernel: o.Kernel, unknown: k.planner.unknown, previous: o.Previous, guard: o.Guard, recorded: o.Recorded, info: info,
 		released: k.released, allocations: k.allocations, now: o.Now, log: o.Log, wake: newSignal()}
 	k.reserver = reserver{o: o, chains: chains, locks: k.locks, releaser: k.releaser}
 	k.binder = binder{chains: chains, kernel: o.Kernel, info: info, secondaryDefaults: o.SecondaryDefaultRoutes}

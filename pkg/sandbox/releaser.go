@@ -23,6 +23,7 @@ type releaser struct {
 	unknown     func(s ledger.Sandbox, offered map[string]any, args string) ([]planned, error)
 	previous    Previous // may be nil
 	guard       func(context.Context, ...pci.Address) (release func(), err error)
+	recorded    func(...pci.Address) // may be nil
 	info        deviceInfo
 	released    *released
 	allocations *allocations
