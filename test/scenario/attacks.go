@@ -111,7 +111,7 @@ func attacksByDevices() []attack {
 		{name: "s12-floor", claim: "S12: another tenant's VF, if the policy allows its name", in: sharedNamespace,
 			conf: `{"plugins": [{"type": "macvlan", "master": "pf0"}, {"type": "host-device", "pciBusID": "{victimVF}"}]}`, says: given, lint: warned},
 		{name: "s6-nic", claim: "S6: the node's own NIC, if the policy allows it", in: sharedNamespace, conf: `{"type": "host-device", "device": "mgmt0"}`,
-			says: "the host itself uses it", nodeOnly: onlyANode},
+			says: "the node itself uses it", nodeOnly: onlyANode},
 		{name: "s6-mac", claim: "S6: the same by its MAC", in: sharedNamespace, conf: `{"type": "host-device", "hwaddr": "52:54:00:00:00:01"}`,
 			says: "the host itself uses it", nodeOnly: onlyANode},
 		{name: "s6-storage", claim: "S6: the NIC below the node's storage network", in: sharedNamespace, conf: `{"type": "host-device", "device": "{storage}"}`,

@@ -46,6 +46,7 @@ func NewCluster(lab *client.Lab, say func(format string, args ...any)) (*Cluster
 	if err != nil {
 		return nil, err
 	}
+	config.QPS, config.Burst = 50, 100 // the events of fifty attacks are asked for one by one
 	api, err := kubernetes.NewForConfig(config)
 	return &Cluster{Lab: lab, Say: say, api: api}, err
 }

@@ -34,7 +34,7 @@ func newLookout(ctx context.Context, c *Cluster, namespaces ...string) (*lookout
 // runtime's plugins, programs that an attack would have started. Links of pods come and
 // go, and so do counters.
 const lookAtNode = `ip -o link | grep -v ' veth' | sed 's/^[0-9]*: //; s/ *$//'
-ip -o addr | grep -v ' veth' | sed 's/^[0-9]*: //; s/valid_lft.*//'
+ip -o addr | grep -v ' veth' | sed 's/^[0-9]*: //; s/valid_lft.*//; s/ tentative//'
 ip route; ip -6 route | grep -v veth; ip rule
 iptables-save -t nat | grep -i -e dnat -e hostport | grep -v KUBE | sed 's/\[.*\]//'
 for f in /etc/cni/net.d/* /opt/cni/bin/* /opt/cni/bin/.f*; do [ -f "$f" ] && sha256sum "$f"; done
