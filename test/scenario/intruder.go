@@ -153,17 +153,26 @@ func (t *Tenant) advertise(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if _, err := t.c.nodes().inNetns(ctx, tenantNamespace, intruderName, inPython(sendAdverts, "net1")); err != nil {
-		return "", err
-	}
-	after, err := t.received(ctx)
+	var after map[string]int
+	// The pod's interface has no IPv6 address of its own in the first seconds.
+	err = poll(ctx, stateLimit, "advertisements", func() error {
+		if _, err := t.c.nodes().inNetns(ctx, tenantNamespace, intruderName, inPython(sendAdverts, "net1")); err != nil {
+			return err
+		}
+		if after, err = t.received(ctx); err != nil {
+			return err
+		}
+		for _, node := range t.c.Lab.Nodes() {
+			if after[node] == before[node] {
+				return fmt.Errorf("%s received no advertisement: the attack was none", node)
+			}
+		}
+		return nil
+	})
 	if err != nil {
 		return "", err
 	}
 	for _, node := range t.c.Lab.Nodes() {
-		if after[node] == before[node] {
-			return "", fmt.Errorf("%s received no advertisement: the attack was none", node)
-		}
 		out, err := t.c.Lab.Exec(ctx, node, "ip -6 route show proto ra; ip -6 addr | grep 2001:db8:bad || true")
 		if err != nil {
 			return "", err
