@@ -21,4 +21,5 @@ func TestNodesInTrouble(t *testing.T) {
 	t.Run("runtime killed", func(t *testing.T) { report(t, trouble.RuntimeKilled(t.Context()), ns) })
 	t.Run("PF renamed", func(t *testing.T) { report(t, trouble.Renamed(t.Context()), ns) })
 	t.Run("everything is given back", func(t *testing.T) { report(t, trouble.Gone(t.Context()), ns) })
+	t.Run("ledger lost", func(t *testing.T) { report(t, trouble.LedgerLost(t.Context()), ns) })
 }

@@ -68,7 +68,29 @@ func (t *Trouble) Started(ctx context.Context) Facts {
 		_, e := t.c.Lab.Exec(ctx, "node1", removeDropIn)
 		return strings.TrimSpace(out), errors.Join(err, e, want("somaxconn in the pod", strings.TrimSpace(out), "123"))
 	})
+	f.check("two containers with a VF each: net1 is the first one's, net2 the second one's", func() (string, error) { return t.twoContainers(ctx) })
 	return f
+}
+
+// twoContainers compares each container's environment with the VF of its network.
+func (t *Trouble) twoContainers(ctx context.Context) (string, error) {
+	var measured []string
+	for i, container := range []string{"zulu", "alpha"} {
+		v, err := t.c.nodes().vfOf(ctx, TroubleNamespace, "two-containers", fmt.Sprintf("net%d", i+1))
+		if err != nil {
+			return "", err
+		}
+		out, err := t.c.Kubectl(ctx, "exec", "-n", TroubleNamespace, "two-containers", "-c", container, "--", "sh", "-c", "echo $PCIDEVICE_FAIRLEAD_DEV_SECOND")
+		if err != nil {
+			return "", err
+		}
+		measured = append(measured, fmt.Sprintf("%s %s vlan %d", container, v.Address, v.Knobs.VLAN))
+		err = errors.Join(want("the VF of container "+container, strings.TrimSpace(out), v.Address), want("its VLAN", v.Knobs.VLAN, 77+i))
+		if err != nil {
+			return "", err
+		}
+	}
+	return strings.Join(measured, ", "), nil
 }
 
 // freeIn counts the VFs of a resource that the agent would let the kubelet give away.
