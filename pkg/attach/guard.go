@@ -42,7 +42,7 @@ func (at site) askCustody(addr pci.Address) error {
 		return nil
 	}
 	if err := at.set.Custody.ToAttach(addr, c.SandboxID, c.Pod, c.gave(addr)); err != nil {
-		return fmt.Errorf("device %s cannot be attached: %w", addr, err)
+		return fmt.Errorf("the device cannot be attached: %w", err)
 	}
 	return nil
 }

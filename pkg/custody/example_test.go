@@ -24,7 +24,7 @@ func ExampleView_ToAllocate() {
 	}
 	// Output:
 	// the host uses its netdev ens1f0v0 below storage0: end that use, or leave the function to the host
-	// the node itself uses it
+	// the node itself uses it: use another device
 }
 
 // A write that depends on the answer is made between Guard and release.

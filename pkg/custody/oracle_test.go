@@ -359,7 +359,7 @@ func TestErrorsOfAttach(t *testing.T) {
 		err  error
 		want string
 	}{
-		{o.ToAttach(vf0, "2", podB, true), "0000:3b:10.0: another pod has it"},
+		{o.ToAttach(vf0, "2", podB, true), "0000:3b:10.0: another pod has it: use another device, or wait for the end of that pod"},
 		{o.ToAttach(vf1, "2", podB, true), ""},
 		{o.ToCarry("ens1f0v2", "2"), "netdev ens1f0v2: it is advertised as fairlead.dev/fast, so the kubelet may give it to a pod at any time: use the PF, or a NIC that is in no pool"},
 		{o.ToCarry("ens1f0", "2"), ""},

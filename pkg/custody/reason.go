@@ -58,19 +58,19 @@ func (u Use) TenantReason() string {
 	case Unknown:
 		return "the node cannot find out who uses it: try again"
 	case Host:
-		return "the node itself uses it"
+		return "the node itself uses it: use another device"
 	case Sandbox, Allocation:
-		return "another pod has it"
+		return "another pod has it: use another device, or wait for the end of that pod"
 	case Release:
 		return "another pod still has it, since its release has failed: the node tries again"
 	case Children:
-		return "links of other pods are on top of it"
+		return "links of other pods are on top of it: use another device"
 	case VFIO:
-		return "a process of the node has it open through VFIO"
+		return "a process of the node has it open through VFIO: use another device"
 	case Group:
-		return "another function of its IOMMU group is in use"
+		return "another function of its IOMMU group is in use: use another device"
 	case GroupDriver:
-		return "another function of its IOMMU group is bound to a kernel driver, so VFIO opens no function of the group"
+		return "another function of its IOMMU group is bound to a kernel driver, so VFIO opens no function of the group: use another device"
 	}
 	return u.Reason()
 }
