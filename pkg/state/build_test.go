@@ -269,7 +269,7 @@ func TestWholeFunctions(t *testing.T) {
 			Network: "demo/whole", IfName: "net1", Phase: ledger.Bound, Members: []ledger.Member{{Plugin: "sriov", Device: held}}}}}},
 	}
 	got := Build(in)
-	if diff := cmp.Diff([]string{"pool nvidia.com/hostdev (cm): NIC 0000:04:00.0 is not handed out: the host uses it"}, got.Problems); diff != "" {
+	if diff := cmp.Diff("pool nvidia.com/hostdev (cm): NIC 0000:04:00.0 is not handed out: the host uses it", problem.Join(got.Problems, "\n")); diff != "" {
 		t.Errorf("problems (-want +got):\n%s", diff)
 	}
 	whole := got.PFs[0].Whole
