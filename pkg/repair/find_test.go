@@ -49,6 +49,9 @@ func noPool(f *custody.Facts) { f.Pooled = nil }
 func granted(f *custody.Facts) {
 	f.Grants = []custody.Grant{{Resource: fast, DeviceID: vfAddr(1).String(), Pod: podX}}
 }
+func allocated(f *custody.Facts) {
+	f.Allocations = []ledger.Allocation{{Resource: fast, Device: vfAddr(1), At: start}}
+}
 func held(f *custody.Facts) {
 	f.Sandboxes = []ledger.Sandbox{{ID: "s", Pod: podX, Attachments: []ledger.Attachment{{
 		IfName: "net1", Resource: fast, Phase: ledger.Bound, Members: []ledger.Member{{
@@ -107,6 +110,8 @@ func TestFind(t *testing.T) {
 		{name: "lab F: the kubelet names it and the ledger is new", looks: []look{
 			{facts: facts(), new: true, with: granted}, {after: time.Minute, facts: facts()}},
 			want: "0000:3b:10.1: rebind igbvf, VLAN 0, rate 0 to 0 Mbit/s, spoof check on, trust off, link state auto (the kubelet had given it to pod default/x, and no record names it)"},
+		{name: "a grant that outlives the allocation of a pod of today", looks: []look{
+			{facts: facts(), new: true, with: allocated}, {after: time.Second, facts: facts(), new: true, with: granted}, {after: time.Minute, facts: facts()}}},
 		{name: "lab F: a device-info file names it and the ledger is new", looks: []look{
 			{facts: facts(named), new: true, files: map[pci.Address]bool{vfAddr(1): true}}},
 			want: "0000:3b:10.1: rebind igbvf, VLAN 0, rate 0 to 0 Mbit/s, spoof check on, trust off, link state auto (a device-info file names it, and no record does)"},

@@ -52,10 +52,13 @@ type watch struct {
 	strays  map[pci.Address]Stray
 	holders map[pci.Address]holder
 	away    map[pci.Address]time.Time // since when another namespace has the netdev
+	// recorded are VFs that this agent has allocated. The kubelet's account may name such a
+	// VF for some time after its record has ended: that is no evidence.
+	recorded map[pci.Address]bool
 }
 
 func newWatch(strays map[pci.Address]Stray) watch {
-	return watch{strays: strays, holders: map[pci.Address]holder{}, away: map[pci.Address]time.Time{}}
+	return watch{strays: strays, holders: map[pci.Address]holder{}, away: map[pci.Address]time.Time{}, recorded: map[pci.Address]bool{}}
 }
 
 // observe notes new strays, and forgets VFs that are gone. It reports whether the strays
@@ -80,6 +83,7 @@ func (w *watch) observe(e Evidence) (changed bool) {
 	maps.DeleteFunc(w.strays, func(fn pci.Address, _ Stray) bool { return gone(fn) })
 	maps.DeleteFunc(w.holders, func(fn pci.Address, _ holder) bool { return gone(fn) })
 	maps.DeleteFunc(w.away, func(fn pci.Address, _ time.Time) bool { return gone(fn) })
+	maps.DeleteFunc(w.recorded, func(fn pci.Address, _ bool) bool { return gone(fn) })
 	return changed
 }
 
@@ -100,8 +104,11 @@ func (w *watch) look(e Evidence, pf device.PF, vf device.VF) (Stray, bool) {
 	if e.NewLedger && e.Files[vf.Address] && !of(custody.Sandbox) {
 		return Stray{Evidence: "a device-info file names it, and no record does"}, true
 	}
+	if slices.ContainsFunc(uses, func(u custody.Use) bool { return u.Kind == custody.Allocation && !u.Since.IsZero() }) {
+		w.recorded[vf.Address] = true
+	}
 	for _, u := range uses {
-		if e.NewLedger && u.Kind == custody.Allocation && u.Pod.Name != "" && u.Resource == resource {
+		if e.NewLedger && !w.recorded[vf.Address] && u.Kind == custody.Allocation && u.Pod.Name != "" && u.Resource == resource {
 			return Stray{Evidence: fmt.Sprintf("the kubelet had given it to %s, and no record names it", u.Who)}, true
 		}
 	}
