@@ -46,6 +46,7 @@ test-fuzz: ## a short run of each fuzz target, no root needed
 test-root: ## tests in real network namespaces; needs root
 	@echo "== root tests (real network namespaces)"
 	@[ "$$(id -u)" = 0 ] || { echo "test-root: needs root, for network namespaces: run it as root, or 'make test-unit' for less" >&2; exit 1; }
+	@command -v ip >/dev/null || { echo "test-root: installing iproute2"; apt-get update -q && apt-get install -y -q iproute2; }
 	$(GO) test -tags root -p 1 $(ROOTPKGS)
 
 # inlab NAME,COMMANDS starts the lab and runs the commands. The logs of all parts are kept if one fails.
