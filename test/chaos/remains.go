@@ -78,7 +78,7 @@ var byContract = []rule{
 	{regexp.MustCompile(`^route6? .*dev (cni0|soak0) `), "the bridge plugin never removes its bridge"},
 	{regexp.MustCompile(`^file /var/lib/cni/networks/[^/]+/(last_reserved_ip\.\d+|lock)$`), "host-local continues after the last address"},
 	{regexp.MustCompile(`^file /run/k8s.cni.cncf.io/devinfo/dp/`), "the device plugin's file of a device stays until the next Allocate writes it again"},
-	{regexp.MustCompile(`^file /var/lib/fairlead/(ledger\.db|clean-vfs\.json)`), "the agent's own; the ledger is read by its buckets"},
+	{regexp.MustCompile(`^file /var/lib/fairlead/(ledger\.db|clean-vfs\.json|problems\.json)`), "the agent's own; the ledger is read by its buckets"},
 	{regexp.MustCompile(`^file /var/lib/cni/results/cni-loopback-`), "containerd's own, if it is killed as it deletes a sandbox"},
 	{regexp.MustCompile(`^iptables .*CNI-(HOSTPORT|DN-|SN-)?[A-Z]*(MASQ|SETMARK|DNAT)`), "portmap's own chains stay"},
 }
