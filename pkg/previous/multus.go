@@ -23,7 +23,6 @@ type delegate struct {
 	DeviceID      string `json:"deviceID"`
 	ResourceName  string `json:"resourceName"`
 	Conf          []byte `json:"Bytes"` // a plugin's config, or a list, with the device
-	InfoFile      string `json:"-"`
 	interfaceName string // in the pod
 }
 

@@ -139,7 +139,7 @@ func (s *statuses) retry(ctx context.Context) (owed bool) {
 func (s *statuses) retryOne(ctx context.Context, id string) error {
 	unlock, free := s.locks.tryLock(id)
 	if !free {
-		return errors.New("a call works on the sandbox")
+		return errBusy
 	}
 	sandbox, ok, err := s.ledger.Sandbox(id)
 	unlock() // the API server must not delay calls
